@@ -1,0 +1,1 @@
+"""The architectures: parts, and `build(spec)` that puts them together."""

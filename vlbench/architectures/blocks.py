@@ -1,0 +1,75 @@
+"""Transformer blocks: attention, MLP, and both orders of normalisation."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention (Vaswani et al. 2017, section 3.2.2), with one product for query, key and value.
+
+    Args:
+        width: D, a multiple of `heads`.
+        heads: number of heads.
+        dropout: on the attention weights while training.
+    """
+
+    def __init__(self, *, width: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.heads = heads
+        self.dropout = dropout
+        self.qkv = nn.Linear(width, 3 * width)
+        self.out = nn.Linear(width, width)
+
+    def forward(self, values_BLD: Tensor, bias_B11L: Tensor | None) -> Tensor:
+        batch, length, width = values_BLD.shape
+        qkv = self.qkv(values_BLD).view(batch, length, 3, self.heads, width // self.heads)
+        query, key, value = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # each (B, heads, L, D / heads)
+        dropout = self.dropout if self.training else 0.0
+        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=bias_B11L, dropout_p=dropout)
+        return self.out(mixed.transpose(1, 2).reshape(batch, length, width))
+
+
+class MLP(nn.Module):
+    """Two linear layers around an exact (erf) GELU."""
+
+    def __init__(self, *, width: int, hidden: int) -> None:
+        super().__init__()
+        self.expand = nn.Linear(width, hidden)
+        self.contract = nn.Linear(hidden, width)
+
+    def forward(self, values: Tensor) -> Tensor:
+        return self.contract(F.gelu(self.expand(values)))
+
+
+class Block(nn.Module):
+    """One transformer layer; `norm` is `pre` (ViT, equations 2-3) or `post` (BERT)."""
+
+    def __init__(
+        self, *, width: int, heads: int, mlp_width: int, norm: str, dropout: float, layer_norm_eps: float
+    ) -> None:
+        super().__init__()
+        self.pre_norm = norm == "pre"
+        self.attention = Attention(width=width, heads=heads, dropout=dropout)
+        self.attention_norm = nn.LayerNorm(width, eps=layer_norm_eps)
+        self.mlp = MLP(width=width, hidden=mlp_width)
+        self.mlp_norm = nn.LayerNorm(width, eps=layer_norm_eps)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, values_BLD: Tensor, bias_B11L: Tensor | None) -> Tensor:
+        if self.pre_norm:
+            values_BLD = values_BLD + self.dropout(self.attention(self.attention_norm(values_BLD), bias_B11L))
+            return values_BLD + self.dropout(self.mlp(self.mlp_norm(values_BLD)))
+        attended = self.dropout(self.attention(values_BLD, bias_B11L))
+        values_BLD = self.attention_norm(values_BLD + attended)
+        return self.mlp_norm(values_BLD + self.dropout(self.mlp(values_BLD)))
+
+
+def attention_bias(mask_BL: Tensor | None, dtype: torch.dtype) -> Tensor | None:
+    """0 where a token is real and -inf where it is padding, (B, 1, 1, L); made once for all layers."""
+    if mask_BL is None:
+        return None
+    bias = torch.zeros(mask_BL.shape, dtype=dtype, device=mask_BL.device)
+    return bias.masked_fill_(~mask_BL, float("-inf"))[:, None, None, :]

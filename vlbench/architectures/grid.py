@@ -1,0 +1,64 @@
+"""Grid features, the embedder of Pixel-BERT."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from vlbench.architectures.resnet import ResNetTrunk
+from vlbench.architectures.tokens import Images, Tokens, grid_mask
+
+
+class PixelProjection(nn.Module):
+    """Turns a pooled feature map into tokens: pixels, projected, plus one shared semantic embedding (Pixel-BERT, 3.2).
+
+    Args:
+        inputs: channels that the projection reads; where the feature map has fewer, the rest is zero.
+        pool_size: side of the max pooling, which is also its stride.
+        width: D.
+        sampled_pixels: how many random pixels are kept while training; in evaluation all are (Pixel-BERT, 3.3.3).
+    """
+
+    def __init__(self, *, inputs: int, pool_size: int, width: int, sampled_pixels: int) -> None:
+        super().__init__()
+        self.sampled_pixels = sampled_pixels
+        self.pool = nn.MaxPool2d(pool_size)
+        self.linear = nn.Linear(inputs, width)
+        self.semantic = nn.Parameter(torch.zeros(width))
+
+    def forward(self, features_BCHW: Tensor, images: Images) -> Tokens:
+        pooled = self.pool(features_BCHW)
+        mask = grid_mask(images, *pooled.shape[-2:])
+        pixels_BLC = pooled.flatten(2).transpose(1, 2)
+        if self.training and pixels_BLC.shape[1] > self.sampled_pixels:
+            pixels_BLC, mask = self._sample(pixels_BLC, mask)
+        missing = self.linear.in_features - pixels_BLC.shape[2]
+        if missing:
+            pixels_BLC = F.pad(pixels_BLC, (0, missing))
+        return Tokens(values=self.linear(pixels_BLC) + self.semantic, mask=mask)
+
+    def _sample(self, pixels_BLC: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """A random choice without repetition, real pixels before padding, in the order of the grid."""
+        order = torch.rand(pixels_BLC.shape[:2], device=pixels_BLC.device)
+        if mask is not None:
+            order = order + ~mask
+        chosen = order.argsort(dim=1)[:, : self.sampled_pixels].sort(dim=1).values
+        picked = pixels_BLC.gather(1, chosen[:, :, None].expand(-1, -1, pixels_BLC.shape[2]))
+        return picked, None if mask is None else mask.gather(1, chosen)
+
+    def initialise_random(self, generator: torch.Generator) -> None:
+        self.linear.weight.normal_(0, self.linear.in_features**-0.5, generator=generator)
+        self.semantic.normal_(0, 0.02, generator=generator)
+
+
+class GridEmbedder(nn.Module):
+    """A CNN trained end to end with the transformer, its feature map taken pixel by pixel (Pixel-BERT, section 3.2)."""
+
+    def __init__(self, *, backbone: ResNetTrunk, projection: PixelProjection) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.projection = projection
+
+    def forward(self, images: Images) -> Tokens:
+        return self.projection(self.backbone(images.pixels), images)

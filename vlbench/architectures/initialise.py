@@ -1,0 +1,29 @@
+"""Random weights under which every architecture carries its real load: finite and of about unit scale throughout."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+
+@torch.no_grad()
+def initialise_random(model: nn.Module, seed: int) -> None:
+    """Fills all weights from one seed.
+
+    Linear and embedding layers get BERT's and ViT's normal of 0.02, norms the identity; then each part that has a rule
+    of its own (`initialise_random`) applies it. Does nothing on the meta device.
+    """
+    if any(parameter.is_meta for parameter in model.parameters()):
+        return
+    generator = torch.Generator().manual_seed(seed)
+    for module in model.modules():
+        if isinstance(module, nn.Linear | nn.Embedding):
+            module.weight.normal_(0, 0.02, generator=generator)
+        if isinstance(module, nn.Linear) and module.bias is not None:
+            module.bias.zero_()
+        elif isinstance(module, nn.LayerNorm | nn.BatchNorm2d):
+            module.reset_parameters()
+    for module in model.modules():
+        rule = getattr(module, "initialise_random", None)
+        if rule is not None:
+            rule(generator)

@@ -1,0 +1,61 @@
+"""How text and image meet."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from vlbench.architectures.blocks import Block, attention_bias
+from vlbench.architectures.tokens import Joint, Tokens, join
+
+
+class SingleStream(nn.Module):
+    """One transformer over the text and image tokens side by side (UNITER, section 3.1; ViLT, section 3.1).
+
+    Args:
+        layers, width, heads, mlp_width: of the transformer.
+        norm: `pre` with a last LayerNorm, as ViT; `post`, as BERT.
+        modal_types: whether each modality gets an embedding of its own here (ViLT).
+        dropout: while training.
+        layer_norm_eps: of every LayerNorm.
+    """
+
+    def __init__(
+        self,
+        *,
+        layers: int,
+        width: int,
+        heads: int,
+        mlp_width: int,
+        norm: str,
+        modal_types: bool,
+        dropout: float,
+        layer_norm_eps: float,
+    ) -> None:
+        super().__init__()
+        self.modal_types = nn.Embedding(2, width) if modal_types else None
+        self.blocks = nn.ModuleList(
+            Block(
+                width=width, heads=heads, mlp_width=mlp_width, norm=norm, dropout=dropout, layer_norm_eps=layer_norm_eps
+            )
+            for _ in range(layers)
+        )
+        self.norm = nn.LayerNorm(width, eps=layer_norm_eps) if norm == "pre" else None
+
+    def forward(self, text: Tokens | None, image: Tokens) -> Joint:
+        if self.modal_types is not None:
+            text = text and self._of_modality(text, 0)
+            image = self._of_modality(image, 1)
+        joint = join(text, image)
+        values, bias = joint.values, attention_bias(joint.mask, joint.values.dtype)
+        for block in self.blocks:
+            values = block(values, bias)
+        if self.norm is not None:
+            values = self.norm(values)
+        length = text.values.shape[1] if text else 0
+        return Joint(tokens=Tokens(values=values, mask=joint.mask), text_length=length)
+
+    def _of_modality(self, tokens: Tokens, modality: int) -> Tokens:
+        assert self.modal_types is not None
+        return Tokens(values=tokens.values + self.modal_types.weight[modality], mask=tokens.mask)
+
+

@@ -1,0 +1,67 @@
+"""Patch projection, the embedder of ViT and ViLT."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from vlbench.architectures.tokens import Images, Tokens, grid_mask, grid_sizes
+
+
+class PatchEmbedder(nn.Module):
+    """Cuts an image into patches, projects each, and adds learned positions (ViT, section 3.1).
+
+    A grid other than the learned one gets its positions by bilinear interpolation; [CLS] is the first token.
+
+    Args:
+        patch_size: side of a patch, in pixels.
+        width: D.
+        position_grid: rows and columns of the learned positions.
+        align_corners: how the interpolation maps corners; True in ViLT.
+        dropout: while training.
+    """
+
+    def __init__(
+        self, *, patch_size: int, width: int, position_grid: tuple[int, int], align_corners: bool, dropout: float
+    ) -> None:
+        super().__init__()
+        self.position_grid = position_grid
+        self.align_corners = align_corners
+        self.patch = nn.Conv2d(3, width, kernel_size=patch_size, stride=patch_size)
+        self.class_token = nn.Parameter(torch.zeros(1, 1, width))
+        self.positions = nn.Parameter(torch.zeros(1, 1 + position_grid[0] * position_grid[1], width))
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, images: Images) -> Tokens:
+        patches_BDHW = self.patch(images.pixels)
+        batch, _, height, width = patches_BDHW.shape
+        tokens_BLD = patches_BDHW.flatten(2).transpose(1, 2) + self._positions(images, height, width)
+        first_B1D = (self.class_token + self.positions[:, :1]).expand(batch, -1, -1)
+        mask = grid_mask(images, height, width)
+        if mask is not None:
+            mask = F.pad(mask, (1, 0), value=True)
+        return Tokens(values=self.dropout(torch.cat((first_B1D, tokens_BLD), dim=1)), mask=mask)
+
+    def _positions(self, images: Images, height: int, width: int) -> Tensor:
+        if not images.padded:
+            return self._interpolated(height, width).flatten(2).transpose(1, 2)
+        grids = [
+            F.pad(self._interpolated(rows, columns), (0, width - columns, 0, height - rows))
+            for rows, columns in grid_sizes(images, height, width)
+        ]
+        return torch.cat(grids).flatten(2).transpose(1, 2)
+
+    def _interpolated(self, height: int, width: int) -> Tensor:
+        """(1, D, height, width)"""
+        grid = self.positions[:, 1:].transpose(1, 2).unflatten(2, self.position_grid)
+        if (height, width) == self.position_grid:
+            return grid
+        return F.interpolate(grid, size=(height, width), mode="bilinear", align_corners=self.align_corners)
+
+    def initialise_random(self, generator: torch.Generator) -> None:
+        """ViT's 0.02 for what is added; a projection that keeps the scale of normalised pixels."""
+        fan_in = self.patch.weight[0].numel()
+        self.patch.weight.normal_(0, fan_in**-0.5, generator=generator)
+        for table in (self.class_token, self.positions):
+            table.normal_(0, 0.02, generator=generator)

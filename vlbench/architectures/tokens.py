@@ -1,0 +1,79 @@
+"""What crosses between parts: inputs, tokens, and the one function that joins text and image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Text:
+    """WordPiece ids of a padded batch. `mask` is None where no text is padded."""
+
+    ids: Tensor  # (B, L) int64
+    mask: Tensor | None  # (B, L) bool, True = real
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Images:
+    """Normalised pixels of a batch, padded at the right and the bottom to the largest image.
+
+    `sizes` lies on the host so that no step of a forward pass has to wait for the device to know a shape.
+    """
+
+    pixels: Tensor  # (B, 3, H, W) float
+    sizes: tuple[tuple[int, int], ...]  # height, width of each image before padding, in pixels
+
+    @property
+    def padded(self) -> bool:
+        """Whether some image is smaller than the batch."""
+        extent = tuple(self.pixels.shape[-2:])
+        return any(size != extent for size in self.sizes)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tokens:
+    """Embedded tokens. `mask` is None where all are real."""
+
+    values: Tensor  # (B, L, D) float
+    mask: Tensor | None  # (B, L) bool, True = real
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Joint:
+    """Text before image, as the interaction leaves them; `text_length` is 0 without text."""
+
+    tokens: Tokens
+    text_length: int
+
+
+def join(text: Tokens | None, image: Tokens) -> Tokens:
+    """Text tokens before image tokens, (B, Lt + Li, D)."""
+    if text is None:
+        return image
+    values = torch.cat((text.values, image.values), dim=1)
+    if text.mask is None and image.mask is None:
+        return Tokens(values=values, mask=None)
+    masks = [
+        part.values.new_ones(part.values.shape[:2], dtype=torch.bool) if part.mask is None else part.mask
+        for part in (text, image)
+    ]
+    return Tokens(values=values, mask=torch.cat(masks, dim=1))
+
+
+def grid_mask(images: Images, height: int, width: int) -> Tensor | None:
+    """Which cells of an H x W grid over the batch hold a part of each image, (B, H*W) bool; None if all do."""
+    if not images.padded:
+        return None
+    mask = torch.zeros(len(images.sizes), height, width, dtype=torch.bool)
+    for index, (rows, columns) in enumerate(grid_sizes(images, height, width)):
+        mask[index, :rows, :columns] = True
+    return mask.flatten(1).to(images.pixels.device)
+
+
+def grid_sizes(images: Images, height: int, width: int) -> list[tuple[int, int]]:
+    """Rows and columns of an H x W grid over the batch that each image reaches into."""
+    full_height, full_width = images.pixels.shape[-2:]
+    return [(-(-h * height // full_height), -(-w * width // full_width)) for h, w in images.sizes]
