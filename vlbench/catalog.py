@@ -58,7 +58,7 @@ def resolve(names: str) -> list[ModelSpec]:
                 raise InputError(f"--models: two different models are called {spec.name}; rename one")
             found[spec.name] = spec
     if not found:
-        raise InputError(f"--models: no model named; try --models {','.join(list(catalog())[:2])}, or see: vlbench list")
+        raise InputError("--models: no model named; --models vilt,uniter works, and vlbench list shows all")
     return list(found.values())
 
 

@@ -1,7 +1,7 @@
 """What a model is made of, as data: one frozen schema a part, read from `models/*.yaml`.
 
-A part's fields are the keyword-only arguments of the class in `vlbench.architectures` that it builds. Nothing here imports
-torch, so that the command line can list and check models at once.
+A part's fields are the keyword-only arguments of the class in `vlbench.architectures` that it builds. Nothing here
+imports torch, so that the command line can list and check models at once.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Part(BaseModel):
 TINY_WIDTH, TINY_HEADS, TINY_VOCABULARY = 32, 4, 128
 
 
-# --- text ---------------------------------------------------------------------------------------------------------------
+# --- text ---
 
 
 class BertEmbeddings(Part):
@@ -51,7 +51,7 @@ class BertEmbeddings(Part):
         return self.model_copy(update={"width": TINY_WIDTH, "vocabulary": TINY_VOCABULARY})
 
 
-# --- visual -------------------------------------------------------------------------------------------------------------
+# --- visual ---
 
 
 class Patch(Part):
@@ -161,7 +161,7 @@ class Region(Part):
         return self.model_copy(update=parts | {"width": TINY_WIDTH})
 
 
-# --- interaction --------------------------------------------------------------------------------------------------------
+# --- interaction ---
 
 
 class SingleStream(Part):
@@ -184,10 +184,11 @@ class SingleStream(Part):
         return self
 
     def tiny(self) -> SingleStream:
-        return self.model_copy(update={"layers": 2, "width": TINY_WIDTH, "heads": TINY_HEADS, "mlp_width": 2 * TINY_WIDTH})
+        small = {"layers": 2, "width": TINY_WIDTH, "heads": TINY_HEADS, "mlp_width": 2 * TINY_WIDTH}
+        return self.model_copy(update=small)
 
 
-# --- head ---------------------------------------------------------------------------------------------------------------
+# --- head ---
 
 
 class PooledFeature(Part):
@@ -219,7 +220,7 @@ class VisualQuestionAnswering(Part):
         return self.model_copy(update={"width": TINY_WIDTH, "answers": 11})
 
 
-# --- the model ----------------------------------------------------------------------------------------------------------
+# --- the model ---
 
 
 class Input(Part):
@@ -290,7 +291,9 @@ class ModelSpec(Part):
     def tiny(self) -> ModelSpec:
         """The same architecture, small enough to build and run in a fraction of a second."""
         step = self.visual.patch_size if isinstance(self.visual, Patch) else 32
-        parts = {name: part.tiny() for name in ("text", "visual", "interaction", "head") if (part := getattr(self, name))}
+        parts = {
+            name: part.tiny() for name in ("text", "visual", "interaction", "head") if (part := getattr(self, name))
+        }
         tokens = min(self.input.text_tokens, 8)
         size = Input(image_size=(4 * step, 6 * step), text_tokens=tokens, mean=self.input.mean, std=self.input.std)
         return self.model_copy(update=parts | {"name": f"{self.name}-tiny", "input": size})

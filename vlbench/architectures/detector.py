@@ -101,7 +101,7 @@ class RegionProposalNetwork(nn.Module):
         return min(self.candidates, anchors)
 
     def _anchors_over(self, features_BCHW: Tensor) -> Tensor:
-        """Anchors of all cells, row by row, (H * W * shapes, 4) float32; constant, so kept from one pass to the next."""
+        """Anchors of all cells, row by row, (H * W * shapes, 4) float32; kept from one pass to the next."""
         height, width = features_BCHW.shape[-2:]
         key = (height, width, features_BCHW.device)
         if self._anchors[0] != key:

@@ -57,5 +57,3 @@ class SingleStream(nn.Module):
     def _of_modality(self, tokens: Tokens, modality: int) -> Tokens:
         assert self.modal_types is not None
         return Tokens(values=tokens.values + self.modal_types.weight[modality], mask=tokens.mask)
-
-

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
 from vlbench import specs
@@ -98,7 +97,5 @@ def _visual(spec: specs.Patch | specs.Grid | specs.Region) -> nn.Module:
             stride_of_features=trunk.stride, stride_in=spec.backbone.stride_in, **spec.roi_head.arguments()
         ),
         nms=region.RegionSelection(**spec.nms.arguments()),
-        projection=region.RegionProjection(
-            width=spec.width, dropout=spec.dropout, layer_norm_eps=spec.layer_norm_eps
-        ),
+        projection=region.RegionProjection(width=spec.width, dropout=spec.dropout, layer_norm_eps=spec.layer_norm_eps),
     )

@@ -33,5 +33,3 @@ class BertEmbeddings(nn.Module):
         length = text.ids.shape[1]
         embedded = self.words(text.ids) + self.positions.weight[:length] + self.segments.weight[0]
         return Tokens(values=self.dropout(self.norm(embedded)), mask=text.mask)
-
-
