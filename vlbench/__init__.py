@@ -1,1 +1,21 @@
+"""vlbench: parameters, MACs, memory and latency of vision-and-language architectures, stage by stage."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from vlbench.api import InputError, Model, WorkerError, build, load
+
+__all__ = ["InputError", "Model", "WorkerError", "__version__", "build", "load"]
+
+
+def __getattr__(name: str) -> Any:
+    """Imports the interface when it is first asked for, so that the command line starts at once."""
+    if name in __all__:
+        from vlbench import api  # noqa: PLC0415
+
+        return getattr(api, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

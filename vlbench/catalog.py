@@ -7,7 +7,7 @@ import fnmatch
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -38,12 +38,12 @@ def nearest(word: str, known: Iterable[str], *, amount: int = 1) -> str:
 @cache
 def catalog() -> dict[str, ModelSpec]:
     """Every model of `models/`, by its name, sorted."""
-    specs = {spec.name: spec for spec in map(read_spec, sorted(models_folder().glob("*.yaml")))}
-    words = [word for spec in specs.values() for word in (spec.name, *spec.aliases)]
+    specs = sorted(map(read_spec, models_folder().glob("*.yaml")), key=lambda spec: spec.name)
+    words = [word for spec in specs for word in (spec.name, *spec.aliases)]
     doubled = {word for word in words if words.count(word) > 1}
     if doubled:
         raise SpecError(f"{models_folder()}: more than one model is called {', '.join(sorted(doubled))}")
-    return specs
+    return {spec.name: spec for spec in specs}
 
 
 def resolve(names: str) -> list[ModelSpec]:
@@ -84,10 +84,11 @@ def read_spec(path: Path) -> ModelSpec:
         raise SpecError(f"{path}: cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise SpecError(f"{path}: not a text file in UTF-8") from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # a scalar such as 2024-13-45 is a plain ValueError
         mark = getattr(error, "problem_mark", None)
         where = f" line {mark.line + 1}" if mark else ""
-        raise SpecError(f"{path}:{where} not valid YAML: {getattr(error, 'problem', None) or error}") from error
+        what = " ".join(str(getattr(error, "problem", None) or error).split())
+        raise SpecError(f"{path}:{where} not valid YAML: {what}") from error
     if not isinstance(content, dict):
         raise SpecError(f"{path}: not a model: the file must be a mapping with name, family, input, visual, ...")
     try:
@@ -100,12 +101,17 @@ def describe(error: ValidationError, schema: type[BaseModel]) -> str:
     """The first thing that is wrong, unknown keys first, as `key: what (what would work)`."""
     details = sorted(error.errors(), key=lambda detail: detail["type"] != "extra_forbidden")
     first, more = details[0], len(details) - 1
-    key = ".".join(str(part) for part in _without_tags(first["loc"], schema))
+    path, parent = _follow(first["loc"], schema)
+    key = ".".join(path)
     if first["type"] == "extra_forbidden":
-        known = _schema_at(first["loc"][:-1], schema).model_fields
-        what = f"unknown key {key!r}; {nearest(str(first['loc'][-1]), known)}"
+        what = f"unknown key {key!r}; {nearest(path[-1], parent.model_fields)}"
     elif first["type"] == "missing":
         what = f"the key {key!r} is missing"
+    elif first["type"] == "union_tag_not_found":
+        what = f"the key {key + '.kind'!r} is missing"
+    elif first["type"] == "union_tag_invalid":
+        known = [tag.strip(" '") for tag in first["ctx"]["expected_tags"].split(",")]
+        what = f"{key}.kind: unknown {first['ctx']['tag']!r}; {nearest(first['ctx']['tag'], known)}"
     else:
         message = first["msg"].removeprefix("Value error, ")
         message = message[:1].lower() + message[1:]
@@ -114,32 +120,24 @@ def describe(error: ValidationError, schema: type[BaseModel]) -> str:
     return what + (f" (and {more} more)" if more else "")
 
 
-def _schema_at(location: tuple[Any, ...], schema: type[BaseModel]) -> type[BaseModel]:
-    """The schema that a pydantic error location leads to; a discriminated union adds its tag to the location."""
-    for step in location:
-        field = schema.model_fields.get(str(step))
+def _follow(location: tuple[int | str, ...], schema: type[BaseModel]) -> tuple[list[str], type[BaseModel]]:
+    """The keys of a pydantic error location, without the tags of unions, and the schema that the last key is in."""
+    path: list[str] = []
+    parent = schema
+    by_tag: dict[str, type[BaseModel]] = {}
+    for step in map(str, location):
+        if step in by_tag:
+            schema, by_tag = by_tag[step], {}
+            continue
+        path.append(step)
+        parent = schema
+        field = schema.model_fields.get(step)
         if field is None:
-            continue  # the tag of the union member that the step before it chose
-        members = [kind for kind in (get_args(field.annotation) or (field.annotation,)) if isinstance(kind, type)]
-        models = [kind for kind in members if issubclass(kind, BaseModel)]
-        if len(models) > 1:
-            following = location[location.index(step) + 1]
-            models = [kind for kind in models if following in get_args(kind.model_fields["kind"].annotation)]
-        schema = models[0]
-    return schema
-
-
-def _without_tags(location: tuple[Any, ...], schema: type[BaseModel]) -> list[Any]:
-    kept: list[Any] = []
-    for index, step in enumerate(location):
-        parent = _schema_at(location[:index], schema) if index else schema
-        is_tag = index > 0 and step not in parent.model_fields and _is_union(location[:index], schema)
-        if not is_tag:
-            kept.append(step)
-    return kept
-
-
-def _is_union(location: tuple[Any, ...], schema: type[BaseModel]) -> bool:
-    parent = _schema_at(location[:-1], schema)
-    field = parent.model_fields.get(str(location[-1]))
-    return field is not None and field.discriminator is not None
+            continue
+        kinds = [kind for kind in (field.annotation, *get_args(field.annotation)) if isinstance(kind, type)]
+        models = [kind for kind in kinds if issubclass(kind, BaseModel)]
+        if field.discriminator:
+            by_tag = {tag: kind for kind in models for tag in get_args(kind.model_fields["kind"].annotation)}
+        elif models:
+            schema = models[0]
+    return path, parent

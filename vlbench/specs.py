@@ -10,7 +10,7 @@ import hashlib
 import json
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Size = tuple[PositiveInt, PositiveInt]  # height, width
@@ -33,9 +33,6 @@ class Part(BaseModel):
 TINY_WIDTH, TINY_HEADS, TINY_VOCABULARY = 32, 4, 128
 
 
-# --- text ---
-
-
 class BertEmbeddings(Part):
     """Word, position and segment embeddings with a LayerNorm (BERT, section 3)."""
 
@@ -45,13 +42,10 @@ class BertEmbeddings(Part):
     segments: PositiveInt = 2
     width: PositiveInt = 768
     dropout: Fraction = 0.1
-    layer_norm_eps: float = 1e-12
+    layer_norm_eps: PositiveFloat = 1e-12
 
     def tiny(self) -> BertEmbeddings:
         return self.model_copy(update={"width": TINY_WIDTH, "vocabulary": TINY_VOCABULARY})
-
-
-# --- visual ---
 
 
 class Patch(Part):
@@ -92,6 +86,13 @@ class Grid(Part):
     width: PositiveInt = 768
     sampled_pixels: PositiveInt = 100
 
+    @model_validator(mode="after")
+    def _projection_reads_all_channels(self) -> Grid:
+        channels = 256 * 2 ** (len(self.backbone.blocks) - 1)
+        if self.projection_inputs and self.projection_inputs < channels:
+            raise ValueError(f"projection_inputs is {self.projection_inputs}, but the backbone has {channels} channels")
+        return self
+
     def tiny(self) -> Grid:
         return self.model_copy(update={"backbone": self.backbone.tiny(), "width": TINY_WIDTH, "sampled_pixels": 3})
 
@@ -100,8 +101,8 @@ class RegionProposal(Part):
     """Region proposal network (Faster R-CNN, section 3.1)."""
 
     channels: PositiveInt
-    anchor_sizes: tuple[PositiveInt, ...]
-    aspect_ratios: tuple[float, ...] = (0.5, 1.0, 2.0)
+    anchor_sizes: tuple[PositiveInt, ...] = Field(min_length=1)
+    aspect_ratios: tuple[PositiveFloat, ...] = Field((0.5, 1.0, 2.0), min_length=1)
     candidates: PositiveInt = 6000
     proposals: PositiveInt
     nms_iou: Fraction = 0.7
@@ -148,20 +149,19 @@ class Region(Part):
     nms: RegionSelection
     width: PositiveInt = 768
     dropout: Fraction = 0.1
-    layer_norm_eps: float = 1e-12
+    layer_norm_eps: PositiveFloat = 1e-12
 
     @model_validator(mode="after")
     def _regions_fit(self) -> Region:
         if self.nms.regions > self.rpn.proposals:
             raise ValueError(f"nms.regions is {self.nms.regions}, more than rpn.proposals, {self.rpn.proposals}")
+        if len(self.backbone.blocks) != 3:
+            raise ValueError(f"backbone.blocks has {len(self.backbone.blocks)} stages; a C4 head needs res2 to res4, 3")
         return self
 
     def tiny(self) -> Region:
         parts = {name: getattr(self, name).tiny() for name in ("backbone", "rpn", "roi_head", "nms")}
         return self.model_copy(update=parts | {"width": TINY_WIDTH})
-
-
-# --- interaction ---
 
 
 class SingleStream(Part):
@@ -175,7 +175,7 @@ class SingleStream(Part):
     norm: Literal["pre", "post"]
     modal_types: bool = False
     dropout: Fraction = 0.1
-    layer_norm_eps: float = 1e-12
+    layer_norm_eps: PositiveFloat = 1e-12
 
     @model_validator(mode="after")
     def _heads_divide_width(self) -> SingleStream:
@@ -186,9 +186,6 @@ class SingleStream(Part):
     def tiny(self) -> SingleStream:
         small = {"layers": 2, "width": TINY_WIDTH, "heads": TINY_HEADS, "mlp_width": 2 * TINY_WIDTH}
         return self.model_copy(update=small)
-
-
-# --- head ---
 
 
 class PooledFeature(Part):
@@ -214,13 +211,10 @@ class VisualQuestionAnswering(Part):
     kind: Literal["vqa"]
     width: PositiveInt = 768
     answers: PositiveInt = 3129
-    layer_norm_eps: float = 1e-5
+    layer_norm_eps: PositiveFloat = 1e-5
 
     def tiny(self) -> VisualQuestionAnswering:
         return self.model_copy(update={"width": TINY_WIDTH, "answers": 11})
-
-
-# --- the model ---
 
 
 class Input(Part):
@@ -229,7 +223,7 @@ class Input(Part):
     image_size: Size
     text_tokens: Annotated[int, Field(ge=0)] = 0
     mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
-    std: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    std: tuple[PositiveFloat, PositiveFloat, PositiveFloat] = (0.5, 0.5, 0.5)
 
 
 class ModelSpec(Part):
@@ -272,6 +266,10 @@ class ModelSpec(Part):
             if height % step or width % step:
                 near = "x".join(str(max(step, round(side / step) * step)) for side in (height, width))
                 raise ValueError(f"image size {height}x{width} is no multiple of the {step}-pixel patch; {near} works")
+        if isinstance(self.visual, Grid):
+            smallest = 2 ** (len(self.visual.backbone.blocks) + 1) * (self.visual.pool_size - 1) + 1
+            if min(height, width) < smallest:
+                raise ValueError(f"image size {height}x{width} leaves no pixel; each side needs {smallest} at least")
         if not 32 <= min(height, width) <= max(height, width) <= 4096:
             raise ValueError(f"image size {height}x{width}: each side must be from 32 to 4096 pixels")
         if self.text and self.input.text_tokens > self.text.positions:
@@ -279,12 +277,9 @@ class ModelSpec(Part):
 
     def with_input(self, *, image_size: Size | None = None, text_tokens: int | None = None) -> ModelSpec:
         """A copy for another input. Raises ValueError where it does not fit the parts."""
-        changes: dict[str, object] = {}
-        if image_size:
-            changes["image_size"] = image_size
-        if text_tokens is not None and self.text:
-            changes["text_tokens"] = text_tokens
-        changed = self.model_copy(update={"input": self.input.model_copy(update=changes)})
+        size = {"image_size": image_size} if image_size else {}
+        length = {"text_tokens": text_tokens} if text_tokens is not None and self.text else {}
+        changed = self.model_copy(update={"input": self.input.model_copy(update=size | length)})
         changed.check_input()
         return changed
 
@@ -294,12 +289,11 @@ class ModelSpec(Part):
         parts = {
             name: part.tiny() for name in ("text", "visual", "interaction", "head") if (part := getattr(self, name))
         }
-        tokens = min(self.input.text_tokens, 8)
+        tokens = min(self.input.text_tokens, 20)  # room for the default sentence
         size = Input(image_size=(4 * step, 6 * step), text_tokens=tokens, mean=self.input.mean, std=self.input.std)
         return self.model_copy(update=parts | {"name": f"{self.name}-tiny", "input": size})
 
     def hash(self) -> str:
         """Of what is measured: every field but those that only describe (aliases, source, note, archetype)."""
         described = self.model_dump(mode="json", exclude={"aliases", "source", "note", "archetype"})
-        text = json.dumps(described, sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        return hashlib.sha256(json.dumps(described, sort_keys=True, separators=(",", ":")).encode()).hexdigest()[:16]

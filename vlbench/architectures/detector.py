@@ -68,6 +68,7 @@ class RegionProposalNetwork(nn.Module):
         self.conv = nn.Conv2d(inputs, channels, kernel_size=3, padding=1)
         self.objectness = nn.Conv2d(channels, len(self.shapes), kernel_size=1)
         self.deltas = nn.Conv2d(channels, 4 * len(self.shapes), kernel_size=1)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.stride = stride
         self.candidates = candidates
         self.proposals = proposals
@@ -119,7 +120,7 @@ class RegionProposalNetwork(nn.Module):
     def initialise_random(self, generator: torch.Generator) -> None:
         for layer in (self.conv, self.objectness, self.deltas):
             layer.weight.normal_(0, 0.01, generator=generator)
-            layer.bias.zero_()
+            layer.bias.zero_()  # type: ignore[union-attr]
         self.inject_load = True
 
 
@@ -174,7 +175,7 @@ class C4RoIHead(nn.Module):
             pooled = roi_pool(wide, boxes, self.pool_size, self.scale)
         else:
             pooled = roi_align(wide, boxes, self.pool_size, self.scale, sampling_ratio=0, aligned=True)
-        return pooled.to(features_BCHW.dtype)
+        return pooled.to(features_BCHW.dtype, memory_format=torch.channels_last)
 
     def initialise_random(self, generator: torch.Generator) -> None:
         initialise_convolutions(self.res5, generator)

@@ -29,12 +29,13 @@ class PatchEmbedder(nn.Module):
         self.position_grid = position_grid
         self.align_corners = align_corners
         self.patch = nn.Conv2d(3, width, kernel_size=patch_size, stride=patch_size)
+        self.patch.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.class_token = nn.Parameter(torch.zeros(1, 1, width))
         self.positions = nn.Parameter(torch.zeros(1, 1 + position_grid[0] * position_grid[1], width))
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, images: Images) -> Tokens:
-        patches_BDHW = self.patch(images.pixels)
+        patches_BDHW = self.patch(images.pixels.contiguous(memory_format=torch.channels_last))
         batch, _, height, width = patches_BDHW.shape
         tokens_BLD = patches_BDHW.flatten(2).transpose(1, 2) + self._positions(images, height, width)
         first_B1D = (self.class_token + self.positions[:, :1]).expand(batch, -1, -1)
@@ -63,5 +64,6 @@ class PatchEmbedder(nn.Module):
         """ViT's 0.02 for what is added; a projection that keeps the scale of normalised pixels."""
         fan_in = self.patch.weight[0].numel()
         self.patch.weight.normal_(0, fan_in**-0.5, generator=generator)
+        self.patch.bias.zero_()  # type: ignore[union-attr]
         for table in (self.class_token, self.positions):
             table.normal_(0, 0.02, generator=generator)

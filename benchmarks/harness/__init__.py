@@ -1,0 +1,1 @@
+"""Measures vlbench itself against its peers; each script prints ratios from one interleaved run and its bar."""

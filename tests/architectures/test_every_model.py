@@ -1,0 +1,245 @@
+"""What every file of `models/` must do, at its tiny size: build, run, repeat, train, carry its declared load."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from dataclasses import replace
+from functools import cache
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from vlbench import specs
+from vlbench.architectures import detector, grid, heads, interaction, patch, region, resnet, text
+from vlbench.architectures.initialise import initialise_random
+from vlbench.architectures.model import VLModel, build
+from vlbench.architectures.suppression import per_class_batched
+from vlbench.architectures.tokens import Images, Text
+from vlbench.catalog import catalog
+
+every_model = pytest.mark.parametrize("name", catalog())
+region_models = pytest.mark.parametrize("name", [name for name, spec in catalog().items() if spec.family == "region"])
+
+
+def tiny(name: str) -> specs.ModelSpec:
+    return catalog()[name].tiny()
+
+
+def batch_of(spec: specs.ModelSpec) -> tuple[Text | None, Images]:
+    """Two examples: a whole image with a whole text, and a smaller image with a shorter text."""
+    height, width = spec.input.image_size
+    generator = torch.Generator().manual_seed(0)
+    pixels = torch.randn(2, 3, height, width, generator=generator)
+    small = (height // 2, width // 2)
+    pixels[1, :, small[0] :], pixels[1, :, :, small[1] :] = 0, 0
+    images = Images(pixels=pixels, sizes=((height, width), small))
+    if spec.text is None:
+        return None, images
+    length = spec.input.text_tokens
+    ids = torch.randint(1, spec.text.vocabulary, (2, length), generator=generator)
+    mask = torch.tensor([[True] * length, [True] * (length - 3) + [False] * 3])
+    return Text(ids=ids, mask=mask), images
+
+
+@cache
+def built(name: str) -> VLModel:
+    """In eval mode, for tests that change none of its weights."""
+    return build(tiny(name)).eval()
+
+
+@cache
+@torch.no_grad()
+def output_of(name: str) -> Tensor:
+    return built(name)(*batch_of(tiny(name)))
+
+
+@every_model
+def test_output_is_finite_and_of_the_heads_shape(name: str) -> None:
+    spec, output = tiny(name), output_of(name)
+    widths = {"pooled_feature": spec.interaction.width, "itm": 2, "vqa": getattr(spec.head, "answers", None)}
+    assert output.shape == (2, widths[spec.head.kind])
+    assert output.isfinite().all()
+    assert not torch.equal(output[0], output[1])
+
+
+@torch.no_grad()
+@every_model
+def test_two_builds_of_one_seed_are_equal_whatever_the_global_generator_did(name: str) -> None:
+    first = built(name).state_dict()
+    torch.manual_seed(2)
+    again = build(tiny(name)).eval()
+    assert [key for key, value in again.state_dict().items() if not torch.equal(first[key], value)] == []
+    assert torch.equal(again(*batch_of(tiny(name))), output_of(name))
+
+
+@every_model
+def test_another_seed_gives_other_weights(name: str) -> None:
+    first, other = built(name), build(tiny(name).model_copy(update={"seed": 1}))
+    for (key, value), changed in zip(first.named_parameters(), other.parameters(), strict=True):
+        assert value.dim() == 1 or not torch.equal(value, changed) or not value.any(), key
+
+
+@torch.no_grad()
+@every_model
+def test_image_and_text_both_change_the_output(name: str) -> None:
+    model, (words, images) = built(name), batch_of(tiny(name))
+    assert not torch.equal(model(words, replace(images, pixels=-images.pixels)), output_of(name))
+    if words is not None:
+        assert not torch.equal(model(replace(words, ids=words.ids.flip(1)), images), output_of(name))
+
+
+@torch.no_grad()
+@every_model
+def test_padding_does_not_reach_the_output(name: str) -> None:
+    """What lies under the padding of text and image may not matter, but for what a convolution sees at its border."""
+    spec, output = tiny(name), output_of(name)
+    model, (words, images) = built(name), batch_of(spec)
+    if words is not None:
+        changed = replace(words, ids=torch.where(words.mask, words.ids, 7))
+        torch.testing.assert_close(model(changed, images), output, atol=1e-6, rtol=0)
+    if spec.family == "patch":
+        height, width = images.sizes[1]
+        pixels = images.pixels.clone()
+        pixels[1, :, height:], pixels[1, :, :, width:] = 9, 9
+        torch.testing.assert_close(model(words, replace(images, pixels=pixels)), output, atol=1e-6, rtol=0)
+
+
+def unreached(model: VLModel) -> set[str]:
+    """Weights that a head's loss cannot train: a detector's proposals and box outputs lie behind a choice of boxes."""
+    if not isinstance(model.visual, region.RegionEmbedder):
+        return set()
+    names = (name for name, _ in model.named_parameters())
+    return {name for name in names if name.startswith(("visual.rpn.", "visual.roi_head.box_", "visual.roi_head.class"))}
+
+
+@every_model
+def test_one_training_step_reaches_every_trainable_weight_and_no_frozen_one(name: str) -> None:
+    spec = tiny(name)
+    model, (words, images) = build(spec).train(), batch_of(spec)
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    optimizer = torch.optim.SGD([value for value in model.parameters() if value.requires_grad], lr=1e-3)
+    output = model(words, images)
+    (output - torch.linspace(-1, 1, output.shape[1])).square().mean().backward()
+    optimizer.step()
+    for key, parameter in model.named_parameters():
+        if parameter.requires_grad and key not in unreached(model):
+            assert parameter.grad is not None, key
+            assert parameter.grad.isfinite().all(), key
+        else:
+            assert parameter.grad is None, key
+            assert torch.equal(parameter, before[key]), key
+    with torch.no_grad():
+        assert model(words, images).isfinite().all()
+
+
+@torch.no_grad()
+@every_model
+def test_a_pass_carries_at_least_the_declared_load(name: str) -> None:
+    model, (words, images) = built(name), batch_of(tiny(name))
+    model(words, images)
+    declared = model.declared_load(images)
+    assert set(model.load) == set(declared)
+    assert all(model.load[key] >= declared[key] for key in declared)
+    assert bool(declared) == (tiny(name).family == "region")
+
+
+@region_models
+def test_the_declared_load_is_what_the_file_says(name: str) -> None:
+    visual, (_, images) = tiny(name).visual, batch_of(tiny(name))
+    cells = math.ceil(images.pixels.shape[2] / 16) * math.ceil(images.pixels.shape[3] / 16)
+    anchors = cells * len(visual.rpn.anchor_sizes) * len(visual.rpn.aspect_ratios)
+    candidates = min(visual.rpn.candidates, anchors)
+    declared = built(name).declared_load(images)
+    assert 0.95 * candidates - 1 < declared.pop("rpn_candidates") <= candidates
+    assert declared == {
+        "proposals": visual.rpn.proposals,
+        "nms_pairs": visual.rpn.proposals * visual.roi_head.classes,
+        "regions": visual.nms.regions,
+    }
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", ["uniter-base", "uniter-base-table6"])
+def test_at_full_size_the_rpn_has_the_declared_candidates_and_proposals(name: str) -> None:
+    """Fewer boxes than anchors survive a smallest size of 16 pixels at the border, but no more than 5% fewer."""
+    spec = catalog()[name].visual.rpn
+    rpn = detector.RegionProposalNetwork(inputs=64, stride=16, **spec.model_copy(update={"channels": 64}).arguments())
+    initialise_random(rpn, seed=0)
+    size = catalog()[name].input.image_size
+    images = Images(pixels=torch.zeros(1, 3, *size), sizes=(size,))
+    height, width = (math.ceil(side / 16) for side in size)
+    proposals = rpn.eval()(torch.randn(1, 64, height, width).relu(), images)
+    assert 0.95 * spec.candidates <= proposals.candidates <= spec.candidates
+    assert [len(boxes) for boxes in proposals.boxes] == [spec.proposals]
+
+
+@torch.no_grad()
+@region_models
+def test_features_that_are_no_numbers_carry_less_than_the_declared_load(name: str) -> None:
+    model, (words, images) = built(name), batch_of(tiny(name))
+    model(words, replace(images, pixels=torch.full_like(images.pixels, math.nan)))
+    assert model.load["rpn_candidates"] == 0
+    assert model.declared_load(images)["rpn_candidates"] > 0
+
+
+@torch.no_grad()
+@region_models
+def test_batched_suppression_changes_nothing(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert tiny(name).visual.nms.method == "per_class_loop"
+    monkeypatch.setattr(built(name).visual.nms, "suppress", per_class_batched)
+    assert torch.equal(built(name)(*batch_of(tiny(name))), output_of(name))
+
+
+@every_model
+def test_stages_are_modules_in_the_order_of_the_forward_pass(name: str) -> None:
+    model, begun = built(name), []
+    hooks = [
+        module.register_forward_pre_hook(lambda *_, stage=stage: begun.append(stage))
+        for stage, module in model.stages().items()
+    ]
+    with torch.no_grad():
+        model(*batch_of(tiny(name)))
+    for hook in hooks:
+        hook.remove()
+    assert begun == list(model.stages())
+
+
+FROM_THE_PARENT = {"inputs", "stride", "stride_of_features", "stride_in"}
+
+PARTS: dict[type[specs.Part], type[nn.Module]] = {
+    specs.BertEmbeddings: text.BertEmbeddings,
+    specs.Patch: patch.PatchEmbedder,
+    specs.ResNet: resnet.ResNetTrunk,
+    specs.RegionProposal: detector.RegionProposalNetwork,
+    specs.C4Head: detector.C4RoIHead,
+    specs.RegionSelection: region.RegionSelection,
+    specs.SingleStream: interaction.SingleStream,
+    specs.PooledFeature: heads.PooledFeature,
+    specs.ImageTextMatching: heads.ImageTextMatching,
+    specs.VisualQuestionAnswering: heads.VisualQuestionAnswering,
+}
+
+
+@pytest.mark.parametrize(("schema", "part"), PARTS.items(), ids=lambda kind: kind.__name__)
+def test_a_parts_arguments_are_its_schemas_fields(schema: type[specs.Part], part: type[nn.Module]) -> None:
+    parameters = inspect.signature(part).parameters
+    fields = set(schema.model_fields) - {"kind"}
+    assert all(parameter.kind is inspect.Parameter.KEYWORD_ONLY for parameter in parameters.values())
+    assert fields <= set(parameters)
+    assert set(parameters) - fields <= FROM_THE_PARENT
+
+
+def test_a_grids_and_a_regions_own_fields_are_their_projections_arguments() -> None:
+    for schema, own, projection in (
+        (specs.Grid, {"backbone", "projection_inputs"}, grid.PixelProjection),
+        (specs.Region, {"backbone", "rpn", "roi_head", "nms"}, region.RegionProjection),
+    ):
+        fields = set(schema.model_fields) - {"kind"} - own
+        assert set(inspect.signature(projection).parameters) - {"inputs"} == fields
+
+
+def test_every_part_of_the_schema_is_checked() -> None:
+    combined = {specs.Grid, specs.Region, specs.Input, specs.ModelSpec}
+    assert set(PARTS) == set(specs.Part.__subclasses__()) - combined

@@ -1,0 +1,129 @@
+"""Weights of reference implementations under our names, so that tests can load them strictly."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor, nn
+from torchvision.models.resnet import Bottleneck
+
+from vlbench.architectures.resnet import ResNetTrunk
+
+State = Mapping[str, Tensor]
+Weights = dict[str, Tensor]
+
+
+@torch.no_grad()
+def randomise(model: nn.Module) -> nn.Module:
+    """Every weight far from the values (0, 1, equal rows) under which a mistake would not show; in eval mode."""
+    generator = torch.Generator().manual_seed(0)
+    for name, parameter in model.named_parameters():
+        is_norm_weight = parameter.dim() == 1 and name.endswith("weight")
+        mean, deviation = (1.0 if is_norm_weight else 0.0), (0.1 if parameter.dim() == 1 else 0.2)
+        parameter.normal_(mean, deviation, generator=generator)
+    return model.eval()
+
+
+def affine(state: State, theirs: str, ours: str) -> Weights:
+    return {f"{ours}.{part}": state[f"{theirs}.{part}"] for part in ("weight", "bias")}
+
+
+def bert_embeddings(state: State, prefix: str) -> Weights:
+    return {
+        "words.weight": state[f"{prefix}.word_embeddings.weight"],
+        "positions.weight": state[f"{prefix}.position_embeddings.weight"],
+        "segments.weight": state[f"{prefix}.token_type_embeddings.weight"],
+        **affine(state, f"{prefix}.LayerNorm", "norm"),
+    }
+
+
+def _query_key_value(state: State, attention: str) -> Weights:
+    return {
+        f"qkv.{part}": torch.cat([state[f"{attention}.{name}.{part}"] for name in ("query", "key", "value")])
+        for part in ("weight", "bias")
+    }
+
+
+def bert_layer(state: State, prefix: str) -> Weights:
+    return {
+        **under("attention", _query_key_value(state, f"{prefix}.attention.self")),
+        **affine(state, f"{prefix}.attention.output.dense", "attention.out"),
+        **affine(state, f"{prefix}.attention.output.LayerNorm", "attention_norm"),
+        **affine(state, f"{prefix}.intermediate.dense", "mlp.expand"),
+        **affine(state, f"{prefix}.output.dense", "mlp.contract"),
+        **affine(state, f"{prefix}.output.LayerNorm", "mlp_norm"),
+    }
+
+
+def vilt_layer(state: State, prefix: str) -> Weights:
+    return {
+        **under("attention", _query_key_value(state, f"{prefix}.attention.attention")),
+        **affine(state, f"{prefix}.attention.output.dense", "attention.out"),
+        **affine(state, f"{prefix}.layernorm_before", "attention_norm"),
+        **affine(state, f"{prefix}.intermediate.dense", "mlp.expand"),
+        **affine(state, f"{prefix}.output.dense", "mlp.contract"),
+        **affine(state, f"{prefix}.layernorm_after", "mlp_norm"),
+    }
+
+
+def timm_layer(state: State, prefix: str) -> Weights:
+    return {
+        **affine(state, f"{prefix}.attn.qkv", "attention.qkv"),
+        **affine(state, f"{prefix}.attn.proj", "attention.out"),
+        **affine(state, f"{prefix}.norm1", "attention_norm"),
+        **affine(state, f"{prefix}.mlp.fc1", "mlp.expand"),
+        **affine(state, f"{prefix}.mlp.fc2", "mlp.contract"),
+        **affine(state, f"{prefix}.norm2", "mlp_norm"),
+    }
+
+
+def stack(state: State, prefix: str, layers: int, layer: Callable[[State, str], Weights]) -> Weights:
+    """The blocks of a transformer."""
+    blocks = [under(f"blocks.{index}", layer(state, f"{prefix}.{index}")) for index in range(layers)]
+    return {name: value for block in blocks for name, value in block.items()}
+
+
+def vilt(state: State, prefix: str, layers: int) -> Weights:
+    """Text, visual embedding and interaction of a ViltModel."""
+    visual = {
+        "class_token": state[f"{prefix}embeddings.cls_token"],
+        "positions": state[f"{prefix}embeddings.position_embeddings"],
+        **affine(state, f"{prefix}embeddings.patch_embeddings.projection", "patch"),
+    }
+    interaction = {
+        "modal_types.weight": state[f"{prefix}embeddings.token_type_embeddings.weight"],
+        **stack(state, f"{prefix}encoder.layer", layers, vilt_layer),
+        **affine(state, f"{prefix}layernorm", "norm"),
+    }
+    text = bert_embeddings(state, f"{prefix}embeddings.text_embeddings")
+    return under("text", text) | under("visual", visual) | under("interaction", interaction)
+
+
+def copy_trunk(trunk: ResNetTrunk, network: nn.Module) -> None:
+    """Copies a trunk into a timm ResNet, whose later stages keep their own weights."""
+    stem = dict(zip(("conv1", "bn1"), trunk.stem[:2], strict=True))
+    for name, module in stem.items():
+        getattr(network, name).load_state_dict(module.state_dict())
+    for index, stage in enumerate(trunk.stages, start=1):
+        getattr(network, f"layer{index}").load_state_dict(stage.state_dict())
+
+
+def detectron2_stage(stage: nn.Sequential) -> Weights:
+    """A stage's weights under the names of Detectron2's bottlenecks."""
+    weights: Weights = {}
+    for index, block in enumerate(stage):
+        assert isinstance(block, Bottleneck)
+        pairs = [(f"conv{n}", getattr(block, f"conv{n}"), getattr(block, f"bn{n}")) for n in (1, 2, 3)]
+        if block.downsample is not None:
+            pairs.append(("shortcut", block.downsample[0], block.downsample[1]))
+        for name, convolution, norm in pairs:
+            weights[f"{index}.{name}.weight"] = convolution.weight
+            weights |= {
+                f"{index}.{name}.norm.{key}": value for key, value in norm.state_dict().items() if "num_" not in key
+            }
+    return weights
+
+
+def under(prefix: str, weights: State) -> Weights:
+    return {f"{prefix}.{name}": value for name, value in weights.items()}

@@ -1,0 +1,172 @@
+"""The counter against two others, fvcore's and PyTorch's, against formulas, and its refusal to guess."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from fvcore.nn import FlopCountAnalysis
+from torch import nn
+from torch.nn import functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from vlbench.architectures.model import VLModel, build
+from vlbench.architectures.tokens import Images, Text
+from vlbench.catalog import catalog
+from vlbench.measure.counting import UnknownOperatorError, count_macs, count_parameters
+from vlbench.specs import ModelSpec, Region
+
+PROPOSALS = 20  # in place of 300 or 1,000: every count of the RoI head is proportional to it
+
+
+def affordable(spec: ModelSpec) -> ModelSpec:
+    """The model at its published width and depth; a detector hands on fewer proposals."""
+    if not isinstance(spec.visual, Region):
+        return spec
+    rpn = spec.visual.rpn.model_copy(update={"proposals": PROPOSALS})
+    nms = spec.visual.nms.model_copy(update={"regions": PROPOSALS})
+    return spec.model_copy(update={"visual": spec.visual.model_copy(update={"rpn": rpn, "nms": nms})})
+
+
+def example_of(spec: ModelSpec, *, device: str = "cpu") -> tuple[Text | None, Images]:
+    size = spec.input.image_size
+    images = Images(pixels=torch.zeros(1, 3, *size, device=device), sizes=(size,))
+    if spec.text is None:
+        return None, images
+    return Text(ids=torch.zeros(1, spec.input.text_tokens, dtype=torch.long, device=device), mask=None), images
+
+
+class FromTensors(nn.Module):
+    """fvcore traces tensors alone, and drops what no output depends on: so a detector's deltas are an output too."""
+
+    def __init__(self, model: VLModel, spec: ModelSpec) -> None:
+        super().__init__()
+        self.model, self.sizes = model, (spec.input.image_size,)
+        self.deltas: list[torch.Tensor] = []
+        if isinstance(spec.visual, Region):
+            model.visual.roi_head.register_forward_hook(lambda _, __, classified: self.deltas.extend(classified.deltas))
+
+    def forward(self, pixels: torch.Tensor, ids: torch.Tensor | None = None) -> tuple[torch.Tensor, ...]:
+        text = None if ids is None else Text(ids=ids, mask=None)
+        self.deltas.clear()
+        return self.model(text, Images(pixels=pixels, sizes=self.sizes)), *self.deltas
+
+
+def attention_macs(inputs: list, outputs: list) -> int:
+    """fvcore knows no fused attention: queries x keys x width, twice, over heads and batch."""
+    batch, heads, queries, width = inputs[0].type().sizes()
+    keys = inputs[1].type().sizes()[2]
+    return 2 * batch * heads * queries * keys * width
+
+
+def fvcore_macs(model: VLModel, spec: ModelSpec) -> float:
+    text, images = example_of(spec)
+    tensors = (images.pixels,) if text is None else (images.pixels, text.ids)
+    analysis = FlopCountAnalysis(FromTensors(model, spec), tensors)
+    analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
+    analysis.set_op_handle("aten::scaled_dot_product_attention", attention_macs)
+    for norm in ("batch_norm", "layer_norm", "upsample_bilinear2d"):
+        analysis.set_op_handle(f"aten::{norm}", None)
+    return analysis.total()
+
+
+def torch_macs(model: VLModel, spec: ModelSpec) -> float:
+    text, images = example_of(spec)
+    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH), torch.no_grad():
+        model(text, images)
+    return counter.get_total_flops() / 2
+
+
+@pytest.mark.parametrize("name", sorted(catalog()))
+def test_three_counters_agree_on_every_model(name: str) -> None:
+    spec = affordable(catalog()[name])
+    model = build(spec).eval()
+    if isinstance(spec.visual, Region):
+        model.visual.rpn.inject_load = False  # its own proposals, so that the trace keeps what makes them
+    text, images = example_of(spec)
+    ours = count_macs(lambda: model(text, images), model.stages()).total
+    assert ours > 1e8
+    assert torch_macs(model, spec) == pytest.approx(ours, rel=0.005)
+    assert fvcore_macs(model, spec) == pytest.approx(ours, rel=0.005)
+
+
+def test_a_linear_layer_a_convolution_and_attention_by_formula() -> None:
+    linear, grouped = nn.Linear(7, 11), nn.Conv2d(8, 12, 3, stride=2, padding=1, groups=4)
+    up = nn.ConvTranspose2d(8, 6, 2, stride=2)
+    image, heads = torch.zeros(2, 8, 9, 9), torch.zeros(2, 3, 10, 5)
+    stages = {"linear": linear, "grouped": grouped, "up": up}
+
+    def forward() -> None:
+        linear(torch.zeros(4, 7))
+        grouped(image)
+        up(image)
+        F.scaled_dot_product_attention(heads, torch.zeros(2, 3, 13, 5), torch.zeros(2, 3, 13, 5))
+
+    count = count_macs(forward, stages)
+    assert count.by_stage == {
+        "linear": 4 * 7 * 11,
+        "grouped": 2 * 5 * 5 * 12 * (8 // 4) * 3 * 3,
+        "up": 2 * 9 * 9 * 8 * 6 * 2 * 2,
+    }
+    assert count.total - sum(count.by_stage.values()) == 2 * 3 * 10 * 13 * (5 + 5)
+
+
+def test_the_transformer_of_table_6_by_its_formula() -> None:
+    """A layer of width h, MLP i, S tokens: 4hh + 2hi for each token, and 2hS for its attention (ViLT, Table 6)."""
+    spec = catalog()["vilt-b32"]
+    with torch.device("meta"):
+        model = build(spec).eval()
+    text, images = example_of(spec, device="meta")
+    stages = count_macs(lambda: model(text, images), model.stages()).by_stage
+    width, mlp, tokens = 768, 3072, 40 + 1 + 240
+    assert stages["interaction"] == 12 * tokens * (4 * width**2 + 2 * width * mlp + 2 * width * tokens)
+    assert stages["visual.patch"] == 240 * (3 * 32 * 32) * 768
+
+
+@pytest.mark.parametrize(
+    ("stage", "macs"),
+    [("visual.backbone", 146259993600), ("visual.rpn", 39958732800), ("visual.roi_head", 732168192000 + 16386048000)],
+)
+def test_the_detector_of_table_6_by_its_components(stage: str, macs: int) -> None:
+    """Counted on 20 proposals; the RoI head is proportional to them. From 800x1333 to 50x84 cells."""
+    spec = affordable(catalog()["uniter-base-table6"])
+    model = build(spec).eval()
+    text, images = example_of(spec)
+    counted = count_macs(lambda: model(text, images), model.stages()).by_stage[stage]
+    scaled = counted * 1000 / PROPOSALS if stage == "visual.roi_head" else counted
+    assert scaled == pytest.approx(macs, rel=0.001)
+
+
+def test_the_fused_encoder_layer_is_counted_in_full() -> None:
+    layer = nn.TransformerEncoderLayer(16, 2, 32, batch_first=True).eval()
+    tokens = torch.zeros(1, 10, 16)
+    assert count_macs(lambda: layer(tokens), {}).total == 10 * (4 * 16**2 + 2 * 16 * 32 + 2 * 16 * 10)
+
+
+def test_region_operators_are_listed_as_uncounted() -> None:
+    spec = catalog()["uniter-base"].tiny()
+    model = build(spec).eval()
+    text, images = example_of(spec)
+    uncounted = count_macs(lambda: model(text, images), model.stages()).uncounted
+    assert uncounted == {"torchvision::roi_pool": 1, "torchvision::nms": 1 + 9}  # the RPN's, then one a class
+
+
+def test_an_operator_that_is_not_known_is_an_error() -> None:
+    square = torch.eye(3) * 2
+    with pytest.raises(UnknownOperatorError, match="linalg_cholesky"):
+        count_macs(lambda: torch.linalg.cholesky(square), {})
+
+
+def test_counting_restores_the_fused_fast_path() -> None:
+    before = torch.backends.mha.get_fastpath_enabled()
+    count_macs(lambda: None, {})
+    assert torch.backends.mha.get_fastpath_enabled() == before
+
+
+def test_a_shared_parameter_counts_once_and_a_frozen_one_is_not_trainable() -> None:
+    first, second = nn.Linear(3, 3, bias=False), nn.Linear(3, 3, bias=False)
+    second.weight = first.weight
+    frozen = nn.Linear(2, 2).requires_grad_(False)
+    model = nn.ModuleDict({"first": first, "second": second, "frozen": frozen})
+    count = count_parameters(model, {"frozen": frozen})
+    assert (count.total, count.trainable, count.by_stage) == (9 + 6, 9, {"frozen": 6})

@@ -1,0 +1,277 @@
+"""What a model file may say: the error a wrong one gets, and what its hash is made of."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from pydantic import ValidationError
+
+from vlbench.catalog import catalog, models_folder, read_spec
+from vlbench.errors import InputError, SpecError
+from vlbench.specs import ModelSpec
+
+ABSENT = object()
+
+
+def content(name: str) -> dict[str, Any]:
+    return yaml.safe_load((models_folder() / f"{name}.yaml").read_text(encoding="utf-8"))
+
+
+def changed(name: str, changes: dict[str, Any]) -> dict[str, Any]:
+    model = copy.deepcopy(content(name))
+    for key, value in changes.items():
+        *parents, last = key.split(".")
+        part = model
+        for parent in parents:
+            part = part[parent]
+        if value is ABSENT:
+            del part[last]
+        else:
+            part[last] = value
+    return model
+
+
+def error_of(path: Path) -> str:
+    """The message, which is one line that opens with the file."""
+    with pytest.raises(SpecError) as caught:
+        read_spec(path)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert message.startswith(f"{path}:")
+    return message.removeprefix(f"{path}:").strip()
+
+
+def error_after(tmp_path: Path, name: str, changes: dict[str, Any]) -> str:
+    path = tmp_path / "model.yaml"
+    path.write_text(yaml.safe_dump(changed(name, changes)), encoding="utf-8")
+    return error_of(path)
+
+
+UNKNOWN_KEYS = {
+    "imput": "input",
+    "interaction.layer": "layers",
+    "interaction.mlp_widht": "mlp_width",
+    "text.vocabluary": "vocabulary",
+    "visual.rgn": "rpn",
+    "visual.rpn.chanels": "channels",
+    "visual.backbone.block": "blocks",
+    "visual.roi_head.class": "classes",
+    "visual.nms.region": "regions",
+    "head.widht": "width",
+}
+
+
+@pytest.mark.parametrize(("key", "nearest"), UNKNOWN_KEYS.items())
+def test_an_unknown_key_is_named_with_the_nearest_valid_one(tmp_path: Path, key: str, nearest: str) -> None:
+    message = error_after(tmp_path, "uniter-base", {key: 3})
+    assert message == f"unknown key {key!r}; did you mean {nearest}?"
+
+
+def test_an_unknown_key_near_to_none_gets_the_list_of_its_own_part(tmp_path: Path) -> None:
+    message = error_after(tmp_path, "uniter-base", {"visual.nms.zzz": 3})
+    assert message == "unknown key 'visual.nms.zzz'; known: iou, method, regions"
+
+
+def test_a_head_without_a_width_takes_none(tmp_path: Path) -> None:
+    assert error_after(tmp_path, "vit-b16", {"head.width": 768}) == "unknown key 'head.width'; known: kind, pooling"
+
+
+MISSING = [
+    "name",
+    "source",
+    "visual",
+    "input.image_size",
+    "visual.rpn",
+    "visual.rpn.proposals",
+    "visual.kind",
+    "text.kind",
+]
+
+
+@pytest.mark.parametrize("key", MISSING)
+def test_a_missing_key_is_named(tmp_path: Path, key: str) -> None:
+    assert error_after(tmp_path, "uniter-base", {key: ABSENT}) == f"the key {key!r} is missing"
+
+
+WRONG_VALUES = [
+    ("interaction.layers", "twelve", "'twelve'"),
+    ("interaction.layers", 0, "0"),
+    ("interaction.layers", 2.5, "2.5"),
+    ("interaction.norm", "mid", "'pre' or 'post'"),
+    ("interaction.dropout", 1.5, "1.5"),
+    ("interaction.layer_norm_eps", -1.0, "-1.0"),
+    ("input.image_size", 384, "384"),
+    ("input.image_size.0", [0, 384], "0"),
+    ("input.image_size.1", [384, "wide"], "'wide'"),
+    ("input.text_tokens", -1, "-1"),
+    ("input.mean.2", [0.5, 0.5, "blue"], "'blue'"),
+    ("input.std.0", [0, 1, 1], "0"),
+    ("visual.kind", "regoin", "did you mean region?"),
+    ("visual.backbone.blocks", [3], "at least 2"),
+    ("visual.backbone.blocks.1", [3, "four", 23], "'four'"),
+    ("visual.rpn", 3, "3"),
+    ("visual.rpn.anchor_sizes", [], "at least 1"),
+    ("visual.rpn.anchor_sizes.0", ["big"], "'big'"),
+    ("visual.rpn.aspect_ratios.0", [0, 1], "0"),
+    ("visual.nms.method", "loop", "'per_class_loop', 'per_class_batched' or 'class_agnostic'"),
+    ("visual.nms.iou", 2, "2"),
+    ("visual.roi_head.kind", "fpn", "'c4'"),
+    ("visual.roi_head.stride", 3, "1 or 2"),
+    ("head.kind", "mlm", "known: itm, pooled_feature, vqa"),
+    ("aliases", "uniter", "'uniter'"),
+    ("aliases.0", [1], "1"),
+    ("name", "Bad Name", "'Bad Name'"),
+    ("archetype", "e", "'e'"),
+]
+
+
+@pytest.mark.parametrize(("key", "value", "says"), WRONG_VALUES)
+def test_a_wrong_value_is_named_with_its_key(tmp_path: Path, key: str, value: Any, says: str) -> None:
+    into = key.rsplit(".", 1)[0] if key[-1].isdigit() else key
+    message = error_after(tmp_path, "uniter-base", {into: value})
+    assert message.startswith(f"{key}: ")
+    assert says in message
+
+
+MISFITS = [
+    ("uniter-base", {"visual.width": 512}, "visual 512, interaction 768, text 768, head 768"),
+    ("vilt-b32", {"head.width": 512}, "head 512"),
+    ("vilt-b32", {"text.width": 512}, "text 512"),
+    ("vilt-b32", {"interaction.heads": 7}, "interaction: width 768 is no multiple of heads 7"),
+    ("vilt-b32", {"family": "grid"}, "family is 'grid' but visual.kind is 'patch'"),
+    ("vilt-b32", {"input.image_size": [380, 640]}, "380x640 is no multiple of the 32-pixel patch; 384x640 works"),
+    ("vilt-b32", {"input.image_size": [3200, 6400]}, "from 32 to 4096"),
+    ("vit-b16", {"input.image_size": [16, 16]}, "from 32 to 4096"),
+    ("pixelbert-r50", {"input.image_size": [32, 600]}, "each side needs 33 at least"),
+    ("vilt-b32", {"input.text_tokens": 41}, "41 text tokens, but the model has 40 positions"),
+    ("vilt-b32", {"text": ABSENT}, "text_tokens needs a text part"),
+    ("vit-b16", {"input.text_tokens": 4}, "text_tokens needs a text part"),
+    ("uniter-base", {"visual.nms.regions": 301}, "nms.regions is 301, more than rpn.proposals, 300"),
+    ("uniter-base", {"visual.backbone.blocks": [3, 4, 23, 3]}, "backbone.blocks has 4 stages"),
+    ("pixelbert-r50", {"visual.projection_inputs": 1024}, "projection_inputs is 1024, but the backbone has 2048"),
+]
+
+
+@pytest.mark.parametrize(("name", "changes", "says"), MISFITS)
+def test_parts_that_do_not_fit_are_named(tmp_path: Path, name: str, changes: dict[str, Any], says: str) -> None:
+    assert says in error_after(tmp_path, name, changes)
+
+
+def test_several_errors_are_counted_and_an_unknown_key_comes_first(tmp_path: Path) -> None:
+    message = error_after(tmp_path, "vilt-b32", {"name": ABSENT, "interaction.norm": "mid", "head.knid": 1})
+    assert message == "unknown key 'head.knid'; did you mean kind? (and 2 more)"
+
+
+NOT_MODELS = {
+    "empty": (b"", "must be a mapping"),
+    "a list": (b"- name: x\n", "must be a mapping"),
+    "plain text": (b"hello", "must be a mapping"),
+    "open bracket": (b"name: x\ninput: [1\n", "not valid YAML"),
+    "tab": (b"input:\n\timage_size: 3\n", "line 2 not valid YAML"),
+    "unknown anchor": (b"name: *x\n", "line 1 not valid YAML"),
+    "a Python object": (b"name: !!python/object:os.system x\n", "not valid YAML"),
+    "no such date": (b"note: 2024-13-45\n", "not valid YAML"),
+    "no such number": (b"seed: !!int abc\n", "not valid YAML"),
+    "control character": (b"name: a\x00b\n", "not valid YAML"),
+    "binary": (bytes(range(256)), "not a text file in UTF-8"),
+    "PNG": (b"\x89PNG\r\n\x1a\n\x00", "not a text file in UTF-8"),
+    "a newline in a key": (b'"a\\nb": 2\n', "unknown key 'a\\nb'"),
+}
+
+
+@pytest.mark.parametrize(("raw", "says"), NOT_MODELS.values(), ids=NOT_MODELS.keys())
+def test_a_file_that_is_no_model_is_refused_in_one_line(tmp_path: Path, raw: bytes, says: str) -> None:
+    path = tmp_path / "model.yaml"
+    path.write_bytes(raw)
+    assert says in error_of(path)
+
+
+def test_a_directory_and_an_absent_file_cannot_be_read(tmp_path: Path) -> None:
+    assert error_of(tmp_path) == "cannot be read: Is a directory"
+    assert error_of(tmp_path / "absent.yaml") == "cannot be read: No such file or directory"
+
+
+def test_a_spec_error_is_an_input_error() -> None:
+    assert issubclass(SpecError, InputError)
+
+
+def test_a_spec_is_frozen() -> None:
+    spec = catalog()["vilt-b32"]
+    with pytest.raises(ValidationError, match="frozen"):
+        spec.interaction.layers = 3
+
+
+def test_another_input_is_checked_as_the_files_own() -> None:
+    spec = catalog()["vilt-b32"]
+    assert spec.with_input(image_size=(64, 96)).input.image_size == (64, 96)
+    assert spec.with_input(text_tokens=7).input.text_tokens == 7
+    assert spec.with_input(text_tokens=7).input.image_size == spec.input.image_size
+    with pytest.raises(ValueError, match="96x96 works"):
+        spec.with_input(image_size=(100, 100))
+    with pytest.raises(ValueError, match="40 positions"):
+        spec.with_input(text_tokens=41)
+
+
+@pytest.mark.parametrize("name", catalog())
+def test_a_tiny_spec_is_itself_valid_and_keeps_the_kinds_of_its_parts(name: str) -> None:
+    spec = catalog()[name]
+    tiny = spec.tiny()
+    assert ModelSpec.model_validate(tiny.model_dump()) == tiny
+    assert (tiny.family, tiny.visual.kind, tiny.head.kind) == (spec.family, spec.visual.kind, spec.head.kind)
+    assert tiny.interaction.norm == spec.interaction.norm
+
+
+def leaves(value: Any, path: str = "") -> dict[str, Any]:
+    if isinstance(value, dict):
+        return {key: leaf for name, part in value.items() for key, leaf in leaves(part, f"{path}.{name}").items()}
+    return {path.removeprefix("."): value}
+
+
+def other(value: Any) -> Any:
+    """A value of the same type that differs."""
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, int | float):
+        return value + 1
+    if isinstance(value, str):
+        return value + "x"
+    return (*value[:-1], other(value[-1])) if value else ("x",)
+
+
+DESCRIBES = {"aliases", "source", "note", "archetype"}
+
+
+@pytest.mark.filterwarnings("ignore:Pydantic serializer warnings")
+@pytest.mark.parametrize("name", ["vilt-b32", "uniter-base", "pixelbert-r50-table6"])
+def test_the_hash_changes_with_every_measured_field_and_with_no_describing_one(name: str) -> None:
+    spec = catalog()[name]
+    fields = leaves(spec.model_dump())
+    assert DESCRIBES.issubset(fields)
+    for key, value in fields.items():
+        model = spec.model_dump()
+        part = model
+        for parent in key.split(".")[:-1]:
+            part = part[parent]
+        part[key.split(".")[-1]] = other(value if value is not None else 1)
+        different = deep_construct(spec, model)
+        assert (different.hash() == spec.hash()) == (key in DESCRIBES), key
+
+
+def deep_construct(part: Any, values: dict[str, Any]) -> Any:
+    """The same parts with other values, unchecked: a hash is of what is written."""
+    changed_fields = {
+        key: deep_construct(getattr(part, key), value) if isinstance(value, dict) else value
+        for key, value in values.items()
+    }
+    return part.model_copy(update=changed_fields)
+
+
+def test_the_hash_is_of_the_content_not_of_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "reordered.yaml"
+    reordered = dict(reversed(list(content("uniter-base").items())))
+    path.write_text(yaml.safe_dump(reordered | {"seed": 0}, sort_keys=False), encoding="utf-8")
+    assert read_spec(path).hash() == catalog()["uniter-base"].hash()

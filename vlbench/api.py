@@ -1,0 +1,85 @@
+"""The Python interface: `vlbench.load(name).measure(image, text)` and `vlbench.build(spec)`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vlbench.catalog import read_spec, resolve
+from vlbench.errors import InputError
+from vlbench.inputs import read_example
+from vlbench.measure.machine import physical_cores
+from vlbench.running.cells import Device, Precision, Result
+from vlbench.running.runner import Settings, WorkerError, expand, probe_machine, run_cell
+from vlbench.specs import ModelSpec, Size
+
+if TYPE_CHECKING:
+    from vlbench.architectures.model import VLModel
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A model of the catalogue or of a YAML file."""
+
+    spec: ModelSpec
+
+    def build(self) -> VLModel:
+        """The model itself, with random weights."""
+        return build(self.spec)
+
+    def measure(
+        self,
+        image: str | Path | None = None,
+        text: str | None = None,
+        *,
+        device: Device = "auto",
+        precision: Precision = "fp32",
+        batch: int = 1,
+        image_size: Size | None = None,
+        text_tokens: int | None = None,
+        threads: int | None = None,
+        budget_seconds: float = 60,
+    ) -> Result:
+        """Measures the model in a fresh process, on the default photograph and sentence unless others are given.
+
+        Returns:
+            What a line of cells.jsonl holds; `status` says whether its figures mean anything.
+
+        Raises:
+            InputError: an image, text or setting that does not fit.
+            WorkerError: the measuring process failed.
+        """
+        example = read_example(Path(image) if image is not None else None, text)
+        count = physical_cores() if threads is None else threads
+        settings = Settings(
+            device=device,
+            precision=precision,
+            batch=batch,
+            image_size=image_size,
+            text_tokens=text_tokens,
+            threads=count,
+            budget_seconds=budget_seconds,
+        )
+        (cell,) = expand([self.spec], example, settings, probe_machine(count))
+        return run_cell(cell)
+
+
+def load(name: str | Path) -> Model:
+    """One model by its name, alias or YAML file. Raises InputError where there is none, or a glob means several."""
+    specs = resolve(str(name))
+    if len(specs) != 1:
+        raise InputError(f"{name} means {len(specs)} models; load one of {', '.join(spec.name for spec in specs)}")
+    return Model(specs[0])
+
+
+def build(spec: ModelSpec | str | Path) -> VLModel:
+    """An `nn.Module` with random weights, from a spec, a name or a YAML file; it can be trained like any other."""
+    from vlbench.architectures.model import build as build_model  # noqa: PLC0415  imports torch
+
+    if isinstance(spec, Path):
+        spec = read_spec(spec)
+    return build_model(load(spec).spec if isinstance(spec, str) else spec)
+
+
+__all__ = ["InputError", "Model", "WorkerError", "build", "load"]

@@ -1,0 +1,178 @@
+"""Counts parameters and multiply-accumulates (MACs) by stage.
+
+One MAC is one multiplication and one addition; `flops` = 2 x MACs everywhere in vlbench. Matrix products, convolutions
+and attention are counted; what is elementwise, moves data or reduces is not; regions pooled and boxes suppressed are
+listed as uncounted. Any other operator is an error, so that nothing heavy is ever missed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+
+class UnknownOperatorError(Exception):
+    """The model ran an operator of which the counter does not know whether it is heavy."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParameterCount:
+    """Elements of all parameters; those of frozen BatchNorm count, running statistics do not."""
+
+    total: int
+    trainable: int
+    by_stage: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MacCount:
+    """MACs of one forward pass of the whole batch; `uncounted` says how often each region operator ran."""
+
+    total: int
+    by_stage: dict[str, int]
+    uncounted: dict[str, int]
+
+
+def count_parameters(model: nn.Module, stages: dict[str, nn.Module]) -> ParameterCount:
+    """Counts each parameter once, also where two modules share it."""
+    parameters = list(model.parameters())
+    return ParameterCount(
+        total=sum(parameter.numel() for parameter in parameters),
+        trainable=sum(parameter.numel() for parameter in parameters if parameter.requires_grad),
+        by_stage={name: sum(parameter.numel() for parameter in stage.parameters()) for name, stage in stages.items()},
+    )
+
+
+def count_macs(forward: Callable[[], object], stages: dict[str, nn.Module]) -> MacCount:
+    """Runs `forward` once and counts its MACs, as a whole and within each stage.
+
+    Raises UnknownOperatorError for an operator that is neither counted nor known to be cheap.
+    """
+    mode = _CountingMode()
+    fast_path = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)  # its fused encoder layer hides every product from a counter
+    try:
+        with _attributed(mode, stages), torch.inference_mode(), mode:
+            forward()
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast_path)
+    by_stage = {name: mode.by_stage[name] for name in stages}
+    return MacCount(total=mode.total, by_stage=by_stage, uncounted=dict(mode.uncounted))
+
+
+class _CountingMode(TorchDispatchMode):
+    def __init__(self) -> None:
+        super().__init__()
+        self.total = 0
+        self.active: list[str] = []
+        self.by_stage: Counter[str] = Counter()
+        self.uncounted: Counter[str] = Counter()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        kwargs = kwargs or {}
+        name = func._schema.name
+        if name not in FORMULAS:
+            if name in UNCOUNTED:
+                self.uncounted[name] += 1
+            elif not is_cheap(func):
+                with self:
+                    result = func.decompose(*args, **kwargs)
+                if result is NotImplemented:
+                    raise UnknownOperatorError(
+                        f"{name} is not known to the counter; give it a formula or list it as cheap in {__name__}"
+                    )
+                return result
+            return func(*args, **kwargs)
+        result = func(*args, **kwargs)
+        macs = FORMULAS[name](args, result)
+        self.total += macs
+        self.by_stage.update(dict.fromkeys(self.active, macs))
+        return result
+
+
+@contextmanager
+def _attributed(mode: _CountingMode, stages: dict[str, nn.Module]) -> Iterator[None]:
+    """Keeps `mode.active` at the stages that are running."""
+    handles = []
+    for name, module in stages.items():
+        handles.append(module.register_forward_pre_hook(lambda *_, name=name: mode.active.append(name)))
+        handles.append(module.register_forward_hook(lambda *_: _drop(mode.active), always_call=True))
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _drop(stack: list[str]) -> None:
+    stack.pop()
+
+
+def _product(first: int, second: int) -> Callable[[tuple, Any], int]:
+    """MACs of a (batched) matrix product from where its two factors stand among the arguments."""
+
+    def macs(args: tuple, _: Any) -> int:
+        return args[first].numel() * args[second].shape[-1]
+
+    return macs
+
+
+def _convolution(args: tuple, result: Tensor) -> int:
+    inputs, weight, transposed = args[0], args[1], args[6]
+    positions = inputs if transposed else result
+    return positions.numel() * math.prod(weight.shape[1:])
+
+
+def _attention(args: tuple, _: Any) -> int:
+    """Scores and weighted sum: queries x keys x (width of a key + width of a value), over all heads."""
+    query, key, value = args[:3]
+    return math.prod(query.shape[:-1]) * key.shape[-2] * (query.shape[-1] + value.shape[-1])
+
+
+FORMULAS: dict[str, Callable[[tuple, Any], int]] = {
+    "aten::mm": _product(0, 1),
+    "aten::bmm": _product(0, 1),
+    "aten::addmm": _product(1, 2),
+    "aten::baddbmm": _product(1, 2),
+    "aten::convolution": _convolution,
+    "aten::_scaled_dot_product_flash_attention_for_cpu": _attention,
+    "aten::_scaled_dot_product_flash_attention": _attention,
+    "aten::_scaled_dot_product_efficient_attention": _attention,
+    "aten::_scaled_dot_product_cudnn_attention": _attention,
+    "aten::_scaled_dot_product_fused_attention_overrideable": _attention,
+}
+
+# Work that depends on the image and has no agreed MACs; the papers' tables leave it out too.
+UNCOUNTED = frozenset({"torchvision::roi_align", "torchvision::roi_pool", "torchvision::nms"})
+
+# Data movement, reductions, normalisation, pooling, sorting: a few operations an element.
+CHEAP = frozenset(
+    """
+    _adaptive_avg_pool2d _batch_norm_no_update _fused_rms_norm _local_scalar_dense _log_softmax
+    _native_batch_norm_legit_no_training _safe_softmax _softmax _to_copy _unsafe_view adaptive_avg_pool2d all
+    amax amin any arange argsort as_strided_ avg_pool2d bucketize cat clone constant_pad_nd copy_
+    cudnn_batch_norm cummax cumsum detach_ embedding empty empty_like empty_strided equal fill fill_ full
+    full_like gather grid_sampler_2d index index_copy index_copy_ index_fill index_put_ index_select is_nonzero
+    item lift_fresh lift_fresh_copy linspace masked_fill masked_fill_ max max_pool2d_with_indices mean min
+    miopen_batch_norm native_batch_norm native_group_norm native_layer_norm new_empty new_full new_ones
+    new_zeros nonzero norm ones ones_like pow prod rand randn repeat resize_ roll rsub scalar_tensor scatter
+    scatter_ searchsorted select_scatter set_ slice_scatter sort split_with_sizes_copy stack sum topk tril triu
+    unbind_copy upsample_bicubic2d upsample_bilinear2d upsample_nearest2d var var_mean zero_ zeros zeros_like
+    """.split()
+)
+
+
+def is_cheap(func: Any) -> bool:
+    """Whether an operator is a view, elementwise, or listed as cheap."""
+    if func.is_view or torch.Tag.pointwise in func.tags:
+        return True
+    namespace, _, name = func._schema.name.partition("::")
+    return namespace in ("aten", "prim", "prims") and (name in CHEAP or namespace != "aten")

@@ -1,0 +1,87 @@
+"""The machine and the software that a measurement was made with."""
+
+from __future__ import annotations
+
+import os
+import platform
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+
+import psutil
+from pydantic import BaseModel, ConfigDict
+
+LIBRARIES = ("torch", "torchvision", "numpy", "transformers", "timm", "detectron2")
+
+
+class Machine(BaseModel):
+    """What must be equal for two measurements to be comparable, and the number of threads."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    cpu: str
+    cores: int
+    logical_cores: int
+    threads: int
+    ram_bytes: int
+    gpu: str | None
+    os: str
+    python: str
+    torch: str | None = None
+    torchvision: str | None = None
+
+    def same_hardware_and_software(self, other: Machine) -> bool:
+        """Whether only the number of threads differs, if anything."""
+        return self.model_dump(exclude={"threads"}) == other.model_dump(exclude={"threads"})
+
+    def in_words(self) -> str:
+        gpu = f"{self.gpu}, " if self.gpu else ""
+        threads = f"{self.threads} thread{'s' if self.threads > 1 else ''}"
+        return (
+            f"{gpu}{self.cpu}, {self.cores} cores ({self.logical_cores} logical), {threads}, "
+            f"{self.ram_bytes / 2**30:.0f} GiB, {self.os}, Python {self.python}, torch {self.torch}"
+        )
+
+
+def describe_machine(*, threads: int, gpu: str | None) -> Machine:
+    """Reads this machine. Imports no library to ask its version."""
+    versions = {name: version for name in LIBRARIES if (version := _version(name)) is not None}
+    return Machine(
+        cpu=_cpu_name(),
+        cores=physical_cores(),
+        logical_cores=usable_cores(),
+        threads=threads,
+        ram_bytes=psutil.virtual_memory().total,
+        gpu=gpu,
+        os=f"{platform.system()} {platform.release()} {platform.machine()}",
+        python=platform.python_version(),
+        **versions,
+    )
+
+
+def usable_cores() -> int:
+    """Logical cores that this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def physical_cores() -> int:
+    """Physical cores, at most those that this process may run on."""
+    return min(psutil.cpu_count(logical=False) or usable_cores(), usable_cores())
+
+
+def _version(library: str) -> str | None:
+    try:
+        return metadata.version(library)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+@cache
+def _cpu_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()

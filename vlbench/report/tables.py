@@ -1,0 +1,196 @@
+"""Results as tables: for a terminal, Markdown, LaTeX, CSV and JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+import pandas as pd
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from vlbench.measure.statistics import LatencySummary
+from vlbench.running.cells import Result
+
+STEP_ORDER = ("text", "visual", "patch", "backbone", "rpn", "roi_head", "nms", "projection", "interaction", "head")
+
+
+def summary_frame(results: Sequence[Result]) -> pd.DataFrame:
+    """One row a model: counts, memory, latency. Missing figures are None."""
+    return pd.DataFrame([_summary_row(result) for result in results], dtype=object)
+
+
+def _summary_row(result: Result) -> dict[str, object]:
+    row: dict[str, object] = {
+        "model": result.model,
+        "family": result.family,
+        "image": "x".join(map(str, result.image_size)),
+        "tokens": f"{result.text_tokens}+{result.image_tokens if result.image_tokens is not None else '?'}",
+        "params M": _scaled(result.params_total, 1e6, 1),
+        "trainable M": _scaled(result.params_trainable, 1e6, 1),
+        "GMACs": _scaled(result.macs, 1e9, 1),
+        "GFLOPs": _scaled(result.flops, 1e9, 1),
+        "peak MiB": _scaled(result.peak_memory_bytes, 2**20, 0),
+    }
+    latency = result.latency_ms if result.status == "ok" else None
+    return row | {
+        "latency ms": _milliseconds(latency),
+        "95% interval": _interval(latency),
+        "n": str(latency.n) if latency else None,
+    }
+
+
+def stage_frame(results: Sequence[Result]) -> pd.DataFrame:
+    """One row a model: median milliseconds of each stage and of each step within `visual`."""
+    rows = []
+    for result in results:
+        stages = result.latency_ms_by_stage or {}
+        row: dict[str, object] = {"model": result.model}
+        for step in STEP_ORDER:
+            name = step if step in ("text", "visual", "interaction", "head") else f"visual.{step}"
+            row[name.replace("visual.", ".")] = _milliseconds(stages.get(name))
+        rows.append(
+            row | {"staged total": _milliseconds(stages.get("total")), "end to end": _milliseconds(result.latency_ms)}
+        )
+    frame = pd.DataFrame(rows, dtype=object)
+    return frame.dropna(axis="columns", how="all")
+
+
+def flat_frame(results: Sequence[Result]) -> pd.DataFrame:
+    """Every figure in plain units under the names of cells.jsonl, without the samples; for CSV."""
+    return pd.DataFrame([_flat_row(result) for result in results])
+
+
+def _flat_row(result: Result) -> dict[str, object]:
+    content = result.model_dump(mode="json", by_alias=True)
+    machine = content.pop("machine")
+    row: dict[str, object] = {}
+    for key, value in content.items():
+        if isinstance(value, dict):
+            row |= _flattened(key, value)
+        elif isinstance(value, list):
+            row[key] = "x".join(map(str, value))
+        else:
+            row[key] = value
+    return row | _flattened("machine", machine)
+
+
+def _flattened(prefix: str, content: dict) -> dict[str, object]:
+    row: dict[str, object] = {}
+    for key, value in content.items():
+        name = f"{prefix}.{key}"
+        if key == "samples":
+            continue
+        if key == "ci95":
+            row[f"{name}_low"], row[f"{name}_high"] = value or (None, None)
+        elif isinstance(value, dict):
+            row |= _flattened(name, value)
+        else:
+            row[name] = value
+    return row
+
+
+def notes(results: Sequence[Result]) -> list[str]:
+    """What must be known beside the figures: machine, weights, load, and every cell without a figure."""
+    lines = [f"Machine: {words}" for words in dict.fromkeys(result.machine.in_words() for result in results)]
+    settings = dict.fromkeys((r.device, r.precision, r.backend, r.batch) for r in results)
+    lines += [f"Settings: {d}, {p}, {b}, batch {n}" for d, p, b, n in settings]
+    weights = sorted({result.weights for result in results})
+    lines.append(
+        f"Weights: {', '.join(weights)}" + (" (latency is meant, not accuracy)" if weights == ["random"] else "")
+    )
+    for result in results:
+        if result.status == "ok" and result.load:
+            carried = ", ".join(f"{value:,} {name.replace('_', ' ')}" for name, value in result.load.items())
+            lines.append(f"Load of {result.model}, an image: {carried}")
+        if result.status != "ok":
+            lines.append(f"{result.model}: {result.status}: {result.error}")
+        elif result.warm_up and not result.warm_up.steady:
+            lines.append(f"{result.model}: warm-up had not settled; a larger --budget helps")
+    return lines
+
+
+def render(results: Sequence[Result]) -> RenderableType:
+    """For a terminal."""
+    summary = _rich_table(summary_frame(results).drop(columns=["trainable M", "GFLOPs"]))
+    parts: list[RenderableType] = [summary]
+    if any(result.latency_ms_by_stage for result in results):
+        stages = _rich_table(stage_frame([r for r in results if r.latency_ms_by_stage]), title="Median ms by stage")
+        parts += [Text(""), stages]
+    return Group(*parts, Text("\n".join(notes(results)), style="dim", overflow="fold"))
+
+
+def markdown(results: Sequence[Result]) -> str:
+    tables = [summary_frame(results), stage_frame([r for r in results if r.latency_ms_by_stage])]
+    parts = [_filled(table).to_markdown(index=False, disable_numparse=True) for table in tables if len(table)]
+    return "\n\n".join([*parts, "\n".join(f"- {line}" for line in notes(results))]) + "\n"
+
+
+def latex(results: Sequence[Result]) -> str:
+    """booktabs tables; the notes follow as comments."""
+    tables = [summary_frame(results), stage_frame([r for r in results if r.latency_ms_by_stage])]
+    parts = [_latex_table(table) for table in tables if len(table)]
+    return "\n".join([*parts, *(f"% {line}" for line in notes(results))]) + "\n"
+
+
+def csv(results: Sequence[Result]) -> str:
+    return flat_frame(results).to_csv(index=False)
+
+
+def as_json(results: Sequence[Result]) -> str:
+    """A list of result lines, samples included."""
+    return json.dumps([result.model_dump(mode="json", by_alias=True) for result in results], indent=1) + "\n"
+
+
+WRITERS = {"json": as_json, "csv": csv, "markdown": markdown, "latex": latex}
+
+
+def _rich_table(frame: pd.DataFrame, title: str | None = None) -> Table:
+    table = Table(title=title, title_justify="left", header_style="bold", box=None, pad_edge=False)
+    for column in frame.columns:
+        words = column in ("model", "family", "image", "tokens")
+        table.add_column(column, justify="left" if words else "right", no_wrap=True)
+    for row in _filled(frame).itertuples(index=False):
+        table.add_row(*map(str, row))
+    return table
+
+
+def _latex_table(frame: pd.DataFrame) -> str:
+    escaped = _filled(frame).rename(columns=_escape_latex).map(lambda value: _escape_latex(str(value)))
+    alignment = "".join("l" if name in ("model", "family", "image", "tokens") else "r" for name in frame.columns)
+    lines = [" & ".join(row) + r" \\" for row in escaped.itertuples(index=False)]
+    header = " & ".join(escaped.columns) + r" \\"
+    body = "\n".join(lines)
+    return (
+        f"\\begin{{tabular}}{{{alignment}}}\n\\toprule\n{header}\n\\midrule\n{body}\n\\bottomrule\n\\end{{tabular}}\n"
+    )
+
+
+def _escape_latex(text: str) -> str:
+    return "".join(f"\\{sign}" if sign in "%&_#$" else sign for sign in text)
+
+
+def _filled(frame: pd.DataFrame) -> pd.DataFrame:
+    return frame.astype(object).where(frame.notna(), "-")
+
+
+def _scaled(value: int | None, unit: float, digits: int) -> str | None:
+    return None if value is None else f"{value / unit:,.{digits}f}"
+
+
+def _milliseconds(summary: LatencySummary | None) -> str | None:
+    return None if summary is None else _figure(summary.median)
+
+
+def _interval(summary: LatencySummary | None) -> str | None:
+    if summary is None or summary.ci95 is None:
+        return None
+    return f"{_figure(summary.ci95[0])} to {_figure(summary.ci95[1])}"
+
+
+def _figure(value: float) -> str:
+    """Four significant digits at the most, no more than a clock can tell."""
+    if value >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.1f}" if value >= 10 else f"{value:.2f}"

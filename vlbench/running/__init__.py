@@ -1,0 +1,1 @@
+"""Runs measurements: one fresh worker process a cell, one line a result."""

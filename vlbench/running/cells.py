@@ -1,0 +1,122 @@
+"""A cell is one measurement that is wanted; a result is the line that it leaves."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from vlbench.measure.machine import Machine
+from vlbench.measure.statistics import LatencySummary
+from vlbench.specs import ModelSpec
+
+SCHEMA = 1
+Device = Literal["auto", "cpu", "cuda"]
+Precision = Literal["fp32", "bf16", "fp16"]
+
+
+class Cell(BaseModel):
+    """A model, its input and the settings it is measured with."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    spec: ModelSpec
+    image: Path
+    image_sha256: str
+    text: str
+    device: Literal["cpu", "cuda"] = "cpu"
+    precision: Precision = "fp32"
+    backend: Literal["eager"] = "eager"
+    batch: int = Field(default=1, ge=1)
+    threads: int = Field(default=1, ge=1)
+    budget_seconds: float = Field(default=60, gt=0)
+
+    def hash(self) -> str:
+        """Of everything that the result depends on, but for the budget and where the image lies."""
+        settings = self.model_dump(mode="json", exclude={"spec", "image", "budget_seconds"})
+        text = json.dumps({"spec": self.spec.hash(), **settings}, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+class WarmUp(BaseModel):
+    """Passes before the first sample, and whether their time had settled."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    n: int
+    steady: bool
+
+
+class Result(BaseModel):
+    """One line of `cells.jsonl`; docs/results.md explains each key. All counts and times are of one forward pass."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+    schema_version: int = Field(default=SCHEMA, alias="schema")
+    model: str
+    family: str
+    archetype: str | None
+    status: Literal["ok", "invalid", "failed"]
+    error: str | None = None
+    device: str
+    precision: str
+    backend: str
+    batch: int
+    image_size: tuple[int, int]
+    image_tokens: int | None = None
+    text_tokens: int
+    weights: str = "random"
+    load: dict[str, int] | None = None
+    params_total: int | None = None
+    params_trainable: int | None = None
+    params_by_stage: dict[str, int] | None = None
+    macs: int | None = None
+    macs_by_stage: dict[str, int] | None = None
+    flops: int | None = None
+    uncounted_operators: dict[str, int] | None = None
+    latency_ms: LatencySummary | None = None
+    latency_ms_by_stage: dict[str, LatencySummary] | None = None
+    warm_up: WarmUp | None = None
+    peak_memory_bytes: int | None = None
+    seconds_by_step: dict[str, float] = {}
+    machine: Machine
+    image_sha256: str
+    text: str
+    budget_seconds: float
+    seed: int
+    spec_hash: str
+    cell_hash: str
+    measured_at: str
+    vlbench_version: str
+
+    def to_line(self) -> str:
+        return self.model_dump_json(by_alias=True)
+
+
+def blank_result(cell: Cell, machine: Machine, **values: Any) -> Result:
+    """A result that says what the cell was; `values` say what came of it."""
+    from vlbench import __version__  # noqa: PLC0415  the package imports this module
+
+    described = {
+        "model": cell.spec.name,
+        "family": cell.spec.family,
+        "archetype": cell.spec.archetype,
+        "device": cell.device,
+        "precision": cell.precision,
+        "backend": cell.backend,
+        "batch": cell.batch,
+        "image_size": cell.spec.input.image_size,
+        "text_tokens": cell.spec.input.text_tokens,
+        "machine": machine,
+        "image_sha256": cell.image_sha256,
+        "text": cell.text,
+        "budget_seconds": cell.budget_seconds,
+        "seed": cell.spec.seed,
+        "spec_hash": cell.spec.hash(),
+        "cell_hash": cell.hash(),
+        "vlbench_version": __version__,
+    }
+    return Result(**(described | values))
