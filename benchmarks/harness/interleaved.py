@@ -6,16 +6,16 @@ import argparse
 import gc
 import json
 import os
-import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib import metadata
-from math import comb
 from pathlib import Path
 from statistics import median
 from time import perf_counter_ns
 
-CONFIDENCE = 0.95
+from vlbench.measure.machine import describe_machine
+from vlbench.measure.statistics import median_interval
+
 INTERVAL_NOTE = "median of the rounds [95% interval of that median by order statistics, free of any distribution]"
 
 
@@ -70,13 +70,8 @@ def order_of_round(names: Sequence[str], number: int) -> list[str]:
 
 def estimate(name: str, values: Sequence[float]) -> Estimate:
     """The median and its interval: the closest pair of order statistics that covers it with 95% probability."""
-    ordered, count = sorted(values), len(values)
-    outside, skipped = 0.0, 0  # probability that the median lies beyond the first and last `skipped` + 1 values
-    while (outside := outside + 2 * comb(count, skipped) / 2**count) <= 1 - CONFIDENCE:
-        skipped += 1
-    if not skipped:
-        return Estimate(name=name, median=median(ordered), low=None, high=None)
-    return Estimate(name=name, median=median(ordered), low=ordered[skipped - 1], high=ordered[count - skipped])
+    low, high = median_interval(sorted(values)) or (None, None)
+    return Estimate(name=name, median=median(values), low=low, high=high)
 
 
 def ratio_table(samples: Mapping[str, Sequence[float]], base: str) -> dict[str, Estimate]:
@@ -136,23 +131,14 @@ def size(text: str) -> tuple[int, int]:
 
 def machine_facts(threads: int | None, packages: Sequence[str]) -> dict[str, str]:
     """What the figures depend on; the load average tells a shared machine from an idle one."""
+    machine = describe_machine(threads=threads or 1, gpu=None)
     facts = {
-        "cpu": f"{cpu_name()}, {os.cpu_count()} logical cores",
+        "cpu": f"{machine.cpu}, {machine.logical_cores} logical cores",
         "threads": "none of PyTorch's" if threads is None else str(threads),
         "load_at_start": f"{os.getloadavg()[0]:.2f}",
-        "python": platform.python_version(),
+        "python": machine.python,
     }
     return facts | {name: metadata.version(name) for name in packages}
-
-
-def cpu_name() -> str:
-    """As Linux gives it, else as Python does."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
 
 
 def print_facts(facts: Mapping[str, str], rounds: int, warmup: int) -> None:

@@ -1,0 +1,91 @@
+"""The latency that `vlbench run` reports against a bare timing loop around the same module, in one process.
+
+    python -m benchmarks.harness.reported_latency [--model NAME] [--rounds N] [--threads N] [--json FILE]
+
+Each round takes one measurement as a worker takes it, after it has counted, and one loop of as many passes that only
+reads the clock; their order alternates.
+"""
+
+from __future__ import annotations
+
+import sys
+from functools import partial
+from statistics import median
+from time import perf_counter_ns
+
+import torch
+
+from vlbench.architectures.model import build
+from vlbench.catalog import resolve
+from vlbench.inputs import read_example
+from vlbench.measure.counting import count_macs
+from vlbench.measure.latency import measure_latency
+from vlbench.measure.machine import describe_machine
+from vlbench.running.runner import Settings, expand
+from vlbench.running.worker import prepare_batch
+
+from . import interleaved
+
+SECONDS_A_ROUND = 6.0
+REPORTED, BARE = "reported", "bare loop"
+
+
+def bare_loop(model: torch.nn.Module, inputs: tuple, passes: int) -> float:
+    """Median ms of a loop with nothing in it but the pass and the clock."""
+    samples = []
+    with torch.inference_mode():
+        for _ in range(passes):
+            start = perf_counter_ns()
+            model(*inputs)
+            samples.append((perf_counter_ns() - start) / 1e6)
+    return median(samples)
+
+
+def main() -> int:
+    parser = interleaved.arguments("Reported latency against a bare timing loop.", rounds=12)
+    parser.add_argument("--model", default="vilt", help="a model of the catalogue (default %(default)s)")
+    options = parser.parse_args()
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    threads = torch.get_num_threads()
+    facts = interleaved.machine_facts(threads, ("torch",))
+    interleaved.print_facts(facts, options.rounds, 1)
+
+    machine = describe_machine(threads=threads, gpu=None)
+    (cell,) = expand(resolve(options.model), read_example(None, None), Settings(threads=threads), machine)
+    model = build(cell.spec).eval()
+    inputs = prepare_batch(cell)
+    forward = partial(model, *inputs)
+    count_macs(forward, model.stages())
+
+    samples: dict[str, list[float]] = {REPORTED: [], BARE: []}
+    passes = 0
+    for number in range(options.rounds + 1):  # the first warms up
+        for name in (REPORTED, BARE) if number % 2 == 0 else (BARE, REPORTED):
+            if name == BARE:
+                value = bare_loop(model, inputs, passes)
+            else:
+                latency = measure_latency(
+                    forward, model.stages(), device=torch.device("cpu"), budget_seconds=SECONDS_A_ROUND
+                )
+                passes, value = len(latency.end_to_end), median(latency.end_to_end)
+            if number:
+                samples[name].append(value)
+    interleaved.print_table(samples, BARE)
+    ratio = interleaved.ratio_table(samples, BARE)[REPORTED]
+    off = abs(ratio.median - 1)
+    verdict = "met" if off <= 0.01 else "missed"
+    print(f"bar: within 1% of the bare loop: {verdict} ({ratio.text()})")
+    interleaved.write_json(
+        options.json,
+        script="reported_latency",
+        facts=facts,
+        samples_ms=samples,
+        ratios=[ratio],
+        verdicts={"within 1% of the bare loop": verdict},
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

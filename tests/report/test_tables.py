@@ -1,0 +1,127 @@
+"""Tables: figures rounded honestly, gaps shown as gaps, names escaped, failures told."""
+
+from __future__ import annotations
+
+import io
+import json
+
+import pandas as pd
+import pytest
+from rich.console import Console
+
+from vlbench.catalog import catalog
+from vlbench.inputs import read_example
+from vlbench.measure.machine import describe_machine
+from vlbench.measure.statistics import summarise
+from vlbench.report.tables import WRITERS, notes, render, stage_frame, summary_frame
+from vlbench.running.cells import Result, WarmUp, blank_result
+from vlbench.running.runner import Settings, expand
+
+MACHINE = describe_machine(threads=2, gpu=None)
+
+
+def result_of(name: str, **values: object) -> Result:
+    (cell,) = expand([catalog()[name]], read_example(None, None), Settings(threads=2), MACHINE)
+    return blank_result(cell, MACHINE, measured_at="2026-01-31T00:00:00+00:00", **values)
+
+
+def measured(name: str, **values: object) -> Result:
+    found: dict[str, object] = {
+        "status": "ok",
+        "image_tokens": 241,
+        "params_total": 111_597_314,
+        "params_trainable": 111_000_000,
+        "macs": 25_888_869_888,
+        "flops": 51_777_739_776,
+        "peak_memory_bytes": 500 * 2**20,
+        "latency_ms": summarise([400.0, 410.0, 390.0, 405.0, 395.0, 402.0]),
+        "latency_ms_by_stage": {"total": summarise([403.0]), "visual": summarise([9.5]), "head": summarise([0.1234])},
+        "warm_up": WarmUp(n=3, steady=True),
+    }
+    return result_of(name, **(found | values))
+
+
+def failed(name: str) -> Result:
+    return result_of(name, status="failed", error="out of memory: you tried to allocate 51 TB")
+
+
+def printed(results: list[Result], width: int = 200) -> str:
+    console = Console(file=io.StringIO(), width=width)
+    console.print(render(results))
+    return console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_figures_are_in_the_units_that_the_columns_name() -> None:
+    (row,) = summary_frame([measured("vilt-b32")]).to_dict("records")
+    assert row == {
+        "model": "vilt-b32",
+        "family": "patch",
+        "image": "384x640",
+        "tokens": "40+241",
+        "params M": "111.6",
+        "trainable M": "111.0",
+        "GMACs": "25.9",
+        "GFLOPs": "51.8",
+        "peak MiB": "500",
+        "latency ms": "401",
+        "95% interval": "390 to 410",
+        "n": "6",
+    }
+
+
+def test_stages_stand_beside_both_totals_and_a_stage_that_no_model_has_is_no_column() -> None:
+    frame = stage_frame([measured("vilt-b32")])
+    assert frame.to_dict("records") == [
+        {"model": "vilt-b32", "visual": "9.50", "head": "0.12", "staged total": "403", "end to end": "401"}
+    ]
+
+
+def test_a_failed_cell_shows_gaps_and_its_reason() -> None:
+    text = printed([measured("vilt-b32"), failed("uniter-base")])
+    row = next(line for line in text.splitlines() if line.startswith("uniter-base "))
+    assert row.split()[3:] == ["60+?", "-", "-", "-", "-", "-", "-"]
+    assert "uniter-base: failed: out of memory: you tried to allocate 51 TB" in text
+
+
+def test_only_failed_cells_still_print() -> None:
+    for form in WRITERS.values():
+        assert "uniter-base" in form([failed("uniter-base")])
+    assert "failed" in printed([failed("uniter-base")])
+
+
+def test_too_few_samples_show_no_interval() -> None:
+    (row,) = summary_frame([measured("vilt-b32", latency_ms=summarise([1.0, 2.0]))]).to_dict("records")
+    assert (row["95% interval"], row["n"]) == (None, "2")
+
+
+def test_notes_say_once_what_all_share_and_what_did_not_settle() -> None:
+    unsettled = measured("vit-b16", warm_up=WarmUp(n=9, steady=False))
+    lines = notes([measured("vilt-b32"), unsettled])
+    assert sum(line.startswith("Machine: ") for line in lines) == 1
+    assert "vit-b16: warm-up had not settled; a larger --budget helps" in lines
+    assert not any(line.startswith("vilt-b32: warm-up") for line in lines)
+
+
+def test_json_gives_back_the_results() -> None:
+    results = [measured("vilt-b32"), failed("uniter-base")]
+    assert [Result.model_validate(content) for content in json.loads(WRITERS["json"](results))] == results
+
+
+def test_csv_has_plain_units_and_no_samples() -> None:
+    frame = pd.read_csv(io.StringIO(WRITERS["csv"]([measured("vilt-b32"), failed("uniter-base")])))
+    assert frame["macs"][0] == 25_888_869_888
+    assert frame["latency_ms.ci95_low"][0] == 390
+    assert pd.isna(frame["latency_ms.median"][1])
+    assert not any("samples" in column for column in frame.columns)
+
+
+@pytest.mark.parametrize("form", ["markdown", "latex"])
+def test_signs_that_mean_something_are_escaped(form: str) -> None:
+    odd = measured("vilt-b32").model_copy(update={"model": "my_model"})
+    text = WRITERS[form]([odd])
+    assert (r"my\_model" in text) == (form == "latex")
+    assert text.count("\\toprule") == (2 if form == "latex" else 0)
+
+
+def test_a_narrow_terminal_loses_no_figure() -> None:
+    assert "401" in printed([measured("vilt-b32")], width=110)
