@@ -39,7 +39,7 @@ class Model:
         image_size: Size | None = None,
         text_tokens: int | None = None,
         threads: int | None = None,
-        budget_seconds: float = 60,
+        budget_seconds: float = 45,
     ) -> Result:
         """Measures the model in a fresh process, on the default photograph and sentence unless others are given.
 

@@ -93,7 +93,7 @@ def run(
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; by default the physical cores.")] = None,
     budget: Annotated[
         float, typer.Option(min=0.001, metavar="SECONDS", help="Time for warm-up and timing of each model.")
-    ] = 60,
+    ] = 45,
     output: FormatOption = Format.table,
     out: Annotated[Path | None, typer.Option(help="Results folder; by default results/local/TIME-HOST.")] = None,
 ) -> None:
@@ -234,9 +234,9 @@ def _print(results: list[Result], output: Format) -> None:
     from rich.console import Console
 
     console = Console()
-    if not console.is_terminal:
-        console = Console(width=160)
-    console.print(render(results))
+    width = console.width if console.is_terminal else None
+    console.width = max(console.width, 200)  # a line longer than the terminal wraps there, rather than lose its end
+    console.print(render(results, width), soft_wrap=False, crop=False)
 
 
 def main() -> None:

@@ -30,9 +30,7 @@ def main() -> int:
     timed = sum(line["seconds_by_step"]["latency"] for line in lines)
     overhead = wall - timed
     print(f"wall {wall:.0f} s: {verdict(wall, BAR_SECONDS)}; of it timing {timed:.0f} s")
-    print(
-        f"overhead {overhead:.0f} s, first and counting passes too: {verdict(overhead, OVERHEAD_BAR_SECONDS)}"
-    )
+    print(f"overhead {overhead:.0f} s, first and counting passes too: {verdict(overhead, OVERHEAD_BAR_SECONDS)}")
     for line in lines:
         print(f"  {line['model']}: {line['seconds_by_step']}")
     return 0

@@ -45,9 +45,9 @@ def failed(name: str) -> Result:
     return result_of(name, status="failed", error="out of memory: you tried to allocate 51 TB")
 
 
-def printed(results: list[Result], width: int = 200) -> str:
-    console = Console(file=io.StringIO(), width=width)
-    console.print(render(results))
+def printed(results: list[Result], width: int | None = None) -> str:
+    console = Console(file=io.StringIO(), width=200)
+    console.print(render(results, width))
     return console.file.getvalue()  # type: ignore[attr-defined]
 
 
@@ -123,5 +123,11 @@ def test_signs_that_mean_something_are_escaped(form: str) -> None:
     assert text.count("\\toprule") == (2 if form == "latex" else 0)
 
 
-def test_a_narrow_terminal_loses_no_figure() -> None:
-    assert "401" in printed([measured("vilt-b32")], width=110)
+def test_a_narrow_terminal_gets_a_model_a_column_and_loses_no_figure() -> None:
+    results = [measured("vilt-b32"), failed("uniter-base")]
+    wide, narrow = printed(results).splitlines(), printed(results, width=70).splitlines()
+    assert narrow[0].split() == ["vilt-b32", "uniter-base"]
+    assert ["latency", "ms", "401", "-"] in [line.split() for line in narrow]
+    assert max(len(line.rstrip()) for line in narrow[:10]) <= 70
+    assert wide[0].startswith("model        family")
+    assert set(" ".join(wide).split()) - {"model"} == set(" ".join(narrow).split())

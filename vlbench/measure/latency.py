@@ -15,7 +15,7 @@ from torch import nn
 SLOW_MS = 1_000
 STEADY_WITHIN = 0.03
 WARM_UP_SHARE, END_TO_END_SHARE = 0.2, 0.7  # of the budget, both counted from its start
-LEAST_SAMPLES, LEAST_STAGE_SAMPLES, MOST_SAMPLES = 3, 2, 5_000
+LEAST_SAMPLES, LEAST_STAGE_SAMPLES, MOST_SAMPLES = 6, 2, 5_000  # six carry an interval of the median
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +38,7 @@ def measure_latency(
 ) -> Latency:
     """Warms `forward` up until it is steady, then times it, then times its stages, within a budget.
 
-    A model too slow for the budget is still timed three times end to end and twice by stage.
+    A model too slow for the budget is still timed six times end to end and twice by stage.
 
     Args:
         forward: one inference; called in inference mode.
@@ -101,14 +101,14 @@ def _warm_up(
     samples = [sample()]
     window = 1 if samples[0] > SLOW_MS else max(3, min(200, round(200 / max(samples[0], 1e-3))))
     while True:
+        samples.append(sample())
         report("warm-up", len(samples))
-        if len(samples) >= 2 * window + 1:  # the first, which allocates and compiles, is never evidence
+        if len(samples) >= 2 * window:
             before, last = median(samples[-2 * window : -window]), median(samples[-window:])
             if abs(last / before - 1) < STEADY_WITHIN:
                 return samples, True
-        if time.monotonic() > deadline and len(samples) > 1:
+        if time.monotonic() > deadline:
             return samples, False
-        samples.append(sample())
 
 
 def _sample(sample: Callable[[], float], deadline: float, least: int, report: Callable[[int], None]) -> list[float]:

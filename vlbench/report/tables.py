@@ -13,6 +13,7 @@ from rich.text import Text
 from vlbench.measure.statistics import LatencySummary
 from vlbench.running.cells import Result
 
+WORDS = ("model", "family", "image", "tokens")  # columns of words, the others of figures
 STEP_ORDER = ("text", "visual", "patch", "backbone", "rpn", "roi_head", "nms", "projection", "interaction", "head")
 
 
@@ -111,14 +112,14 @@ def notes(results: Sequence[Result]) -> list[str]:
     return lines
 
 
-def render(results: Sequence[Result]) -> RenderableType:
-    """For a terminal."""
-    summary = _rich_table(summary_frame(results).drop(columns=["trainable M", "GFLOPs"]))
-    parts: list[RenderableType] = [summary]
+def render(results: Sequence[Result], width: int | None = None) -> RenderableType:
+    """For a terminal of `width` columns: a model a row, or a model a column where only that fits; None: any width."""
+    summary = summary_frame(results).drop(columns=["trainable M", "GFLOPs"])
+    parts: list[RenderableType] = [_rich_table(summary, width)]
     if any(result.latency_ms_by_stage for result in results):
-        stages = _rich_table(stage_frame([r for r in results if r.latency_ms_by_stage]), title="Median ms by stage")
-        parts += [Text(""), stages]
-    return Group(*parts, Text("\n".join(notes(results)), style="dim", overflow="fold"))
+        stages = stage_frame([result for result in results if result.latency_ms_by_stage])
+        parts += [Text(""), Text("Median ms by stage", style="italic"), _rich_table(stages, width)]
+    return Group(*parts, Text(""), Text("\n".join(notes(results)), style="dim", overflow="fold"))
 
 
 def markdown(results: Sequence[Result]) -> str:
@@ -146,19 +147,28 @@ def as_json(results: Sequence[Result]) -> str:
 WRITERS = {"json": as_json, "csv": csv, "markdown": markdown, "latex": latex}
 
 
-def _rich_table(frame: pd.DataFrame, title: str | None = None) -> Table:
-    table = Table(title=title, title_justify="left", header_style="bold", box=None, pad_edge=False)
+def _rich_table(frame: pd.DataFrame, width: int | None) -> Table:
+    frame = _filled(frame)
+    if width is not None and natural_width(frame) > width:
+        turned = frame.set_index("model").T.rename_axis(None, axis="columns").reset_index(names="")
+        frame = turned if natural_width(turned) <= width else frame
+    table = Table(header_style="bold", box=None, pad_edge=False)
     for column in frame.columns:
-        words = column in ("model", "family", "image", "tokens")
-        table.add_column(column, justify="left" if words else "right", no_wrap=True)
-    for row in _filled(frame).itertuples(index=False):
+        table.add_column(column, justify="left" if column in ("", *WORDS) else "right", no_wrap=True)
+    for row in frame.itertuples(index=False):
         table.add_row(*map(str, row))
     return table
 
 
+def natural_width(frame: pd.DataFrame) -> int:
+    """Columns of a terminal that a table takes, two between each pair of its own."""
+    widest = [max([len(str(name)), *(len(str(value)) for value in frame[name])]) for name in frame.columns]
+    return sum(widest) + 2 * (len(widest) - 1)
+
+
 def _latex_table(frame: pd.DataFrame) -> str:
     escaped = _filled(frame).rename(columns=_escape_latex).map(lambda value: _escape_latex(str(value)))
-    alignment = "".join("l" if name in ("model", "family", "image", "tokens") else "r" for name in frame.columns)
+    alignment = "".join("l" if name in WORDS else "r" for name in frame.columns)
     lines = [" & ".join(row) + r" \\" for row in escaped.itertuples(index=False)]
     header = " & ".join(escaped.columns) + r" \\"
     body = "\n".join(lines)

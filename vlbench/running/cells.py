@@ -32,7 +32,7 @@ class Cell(BaseModel):
     backend: Literal["eager"] = "eager"
     batch: int = Field(default=1, ge=1)
     threads: int = Field(default=1, ge=1)
-    budget_seconds: float = Field(default=60, gt=0)
+    budget_seconds: float = Field(default=45, gt=0)
 
     def hash(self) -> str:
         """Of everything that the result depends on, but for the budget and where the image lies."""

@@ -38,7 +38,7 @@ class Settings:
     image_size: Size | None = None
     text_tokens: int | None = None
     threads: int
-    budget_seconds: float = 60
+    budget_seconds: float = 45
 
 
 class WorkerError(Exception):
