@@ -39,6 +39,13 @@ def test_the_image_is_resized_to_the_wanted_size_and_normalised(tmp_path: Path) 
     assert np.allclose(image[:, 10, 10], [1.0, 3.0, 0.5])
 
 
+def test_a_photograph_taken_sideways_stands_upright(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # rotate by 90 degrees to view
+    Image.new("RGB", (40, 20)).save(tmp_path / "phone.jpg", exif=exif)
+    assert open_image(tmp_path / "phone.jpg").size == (20, 40)
+
+
 @pytest.mark.parametrize(
     ("make", "said"),
     [

@@ -1,4 +1,4 @@
-"""Imports point down only, and only the parts that compute import torch (design: architecture.md)."""
+"""Imports point down only, and only the parts that compute import torch (CONTRIBUTING.md)."""
 
 from __future__ import annotations
 

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vlbench.catalog import read_spec, resolve
-from vlbench.errors import InputError
+from vlbench.errors import InputError, WorkerError
 from vlbench.inputs import read_example
 from vlbench.measure.machine import physical_cores
 from vlbench.running.cells import Device, Precision, Result
-from vlbench.running.runner import Settings, WorkerError, expand, probe_machine, run_cell
+from vlbench.running.runner import Settings, expand, probe_machine, run_cell
 from vlbench.specs import ModelSpec, Size
 
 if TYPE_CHECKING:

@@ -3,6 +3,7 @@ be, 2 bad input, 130 interrupted."""
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import sys
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vlbench import __version__
-from vlbench.errors import InputError
+from vlbench.errors import InputError, WorkerError
 
 if TYPE_CHECKING:
     from vlbench.running.cells import Cell, Result
@@ -244,6 +245,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that a worker is ended too
     try:
         code = app(args=sys.argv[1:] or ["--help"], standalone_mode=False)
+        sys.stdout.flush()
     except InputError as error:
         print(f"vlbench: {error}", file=sys.stderr)
         code = 2
@@ -254,9 +256,18 @@ def main() -> None:
     except (KeyboardInterrupt, typer.Abort):
         print("vlbench: interrupted", file=sys.stderr)
         code = 130
+    except WorkerError as error:
+        print(f"vlbench: {error}", file=sys.stderr)
+        code = 1
     except BrokenPipeError:
-        sys.stderr.close()  # the reader of our output has gone; there is nobody to tell
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # our reader has gone; there is nobody to tell
         code = 141
+    except OSError as error:
+        print(
+            f"vlbench: {error.filename or 'output'}: {error.strerror}; what was measured before is kept",
+            file=sys.stderr,
+        )
+        code = 2
     sys.exit(code)
 
 

@@ -1,4 +1,4 @@
-"""Errors that a user can mend: the command line prints them as one line and exits with 2."""
+"""Errors that the command line prints as one line: what a user can mend (exit code 2), and a worker that failed (1)."""
 
 
 class InputError(Exception):
@@ -7,3 +7,7 @@ class InputError(Exception):
 
 class SpecError(InputError):
     """A model or suite file that does not describe something vlbench can build."""
+
+
+class WorkerError(Exception):
+    """A measuring process ended without a result; the message is the reason."""

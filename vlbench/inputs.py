@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from vlbench.errors import InputError
 from vlbench.specs import Input, ModelSpec
@@ -47,7 +47,7 @@ def read_example(image: Path | None, text: str | None) -> Example:
 
 
 def open_image(path: Path) -> Image.Image:
-    """Decodes an image to RGB. Raises InputError where it cannot be read whole, or is too small or too large."""
+    """Decodes an image to RGB, upright. Raises InputError where it is not whole, or is too small or too large."""
     if not path.exists():
         raise InputError(f"--image {path}: no such file")
     if path.is_dir():
@@ -59,7 +59,7 @@ def open_image(path: Path) -> Image.Image:
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             with Image.open(path) as image:
                 _check_extent(path, *image.size)
-                return image.convert("RGB")
+                return ImageOps.exif_transpose(image).convert("RGB")
     except UnidentifiedImageError as error:
         raise InputError(f"--image {path}: not an image that Pillow reads; JPEG and PNG work") from error
     except Image.DecompressionBombError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -93,6 +94,22 @@ def test_damaged_results(tiny_run: Run, tmp_path: Path, damage, said: str) -> No
     assert said in refused("show", tmp_path)
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+def test_a_full_disk_is_one_line(tiny_run: Run) -> None:
+    command = [sys.executable, "-m", "vlbench.cli", "show", str(tiny_run.folder)]
+    with open("/dev/full", "w") as full:
+        process = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert process.returncode == 2
+    assert process.stderr.count("\n") == 1
+    assert "No space left on device" in process.stderr
+
+
+def test_a_reader_that_leaves_early_is_no_traceback(tiny_run: Run) -> None:
+    command = f"{sys.executable} -m vlbench.cli show {tiny_run.folder} --format json | true"
+    process = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
+    assert process.stderr == ""
+
+
 def start_long_run(tmp_path: Path) -> tuple[subprocess.Popen, Path]:
     """Two quick models, then one that takes a minute; gives back once the first two are kept."""
     models = [write_tiny(tmp_path, name) for name in ("vit-b16", "vit-b32", "vilt-b32")]
@@ -115,11 +132,12 @@ def start_long_run(tmp_path: Path) -> tuple[subprocess.Popen, Path]:
 
 def busy_workers(pid: int) -> list[int]:
     """Worker processes that have used six seconds of processor time: past their imports, at their measurement."""
-    return [
-        child.pid
-        for child in psutil.Process(pid).children(recursive=True)
-        if "vlbench.running.worker" in " ".join(child.cmdline()) and sum(child.cpu_times()[:2]) > 6
-    ]
+    found = []
+    for child in psutil.Process(pid).children(recursive=True):
+        with contextlib.suppress(psutil.Error):  # one that ends meanwhile
+            if "vlbench.running.worker" in " ".join(child.cmdline()) and sum(child.cpu_times()[:2]) > 6:
+                found.append(child.pid)
+    return found
 
 
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["Ctrl-C", "SIGTERM"])

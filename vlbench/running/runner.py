@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import IO, Any
 
-from vlbench.errors import InputError
+from vlbench.errors import InputError, WorkerError
 from vlbench.inputs import Example, check_text
 from vlbench.measure.machine import Machine
 from vlbench.running.cells import Cell, Device, Precision, Result, blank_result
@@ -39,10 +39,6 @@ class Settings:
     text_tokens: int | None = None
     threads: int
     budget_seconds: float = 45
-
-
-class WorkerError(Exception):
-    """A worker ended without a result; the message is the reason."""
 
 
 def expand(specs: Sequence[ModelSpec], example: Example, settings: Settings, machine: Machine) -> list[Cell]:

@@ -37,6 +37,7 @@ def probe(threads: int) -> Machine:
 def measure(cell: Cell, report: Callable[[str, int], None] = lambda phase, samples: None) -> Result:
     """Measures a cell in this process, which ought to be a fresh one: memory, load, counts, then latency."""
     torch.set_num_threads(cell.threads)
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False  # fp32 is fp32
     machine = probe(cell.threads)
     device = torch.device(cell.device)
     watch = _StopWatch(report)
