@@ -127,7 +127,7 @@ def run(
     if kept:
         names = ", ".join(result.model for result in kept)
         print(f"kept from {folder}: {names}; name another --out to measure again", file=sys.stderr)
-    measured, interrupted = _measure(missing, store, machine)
+    measured, interrupted = _measure(missing, store, machine) if missing else ([], False)
     results = _in_order(cells, [*kept, *measured])
     _write_tables(store)
     _print(results, output)

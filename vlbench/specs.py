@@ -19,7 +19,7 @@ Size = tuple[PositiveInt, PositiveInt]  # height, width
 class Part(BaseModel):
     """A frozen description; an unknown key is an error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=False)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     def arguments(self) -> dict:
         """The constructor arguments: every field but `kind`."""

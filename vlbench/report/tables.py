@@ -124,7 +124,7 @@ def render(results: Sequence[Result], width: int | None = None) -> RenderableTyp
 
 def markdown(results: Sequence[Result]) -> str:
     tables = [summary_frame(results), stage_frame([r for r in results if r.latency_ms_by_stage])]
-    parts = [_filled(table).to_markdown(index=False, disable_numparse=True) for table in tables if len(table)]
+    parts = [_markdown_table(table) for table in tables if len(table)]
     return "\n\n".join([*parts, "\n".join(f"- {line}" for line in notes(results))]) + "\n"
 
 
@@ -164,6 +164,11 @@ def natural_width(frame: pd.DataFrame) -> int:
     """Columns of a terminal that a table takes, two between each pair of its own."""
     widest = [max([len(str(name)), *(len(str(value)) for value in frame[name])]) for name in frame.columns]
     return sum(widest) + 2 * (len(widest) - 1)
+
+
+def _markdown_table(frame: pd.DataFrame) -> str:
+    sides = ["left" if name in WORDS else "right" for name in frame.columns]
+    return _filled(frame).to_markdown(index=False, disable_numparse=True, colalign=sides)
 
 
 def _latex_table(frame: pd.DataFrame) -> str:
