@@ -110,6 +110,7 @@ def test_json_gives_back_the_results() -> None:
 def test_csv_has_plain_units_and_no_samples() -> None:
     frame = pd.read_csv(io.StringIO(WRITERS["csv"]([measured("vilt-b32"), failed("uniter-base")])))
     assert frame["macs"][0] == 25_888_869_888
+    assert "25888869888," in WRITERS["csv"]([measured("vilt-b32"), failed("uniter-base")])
     assert frame["latency_ms.ci95_low"][0] == 390
     assert pd.isna(frame["latency_ms.median"][1])
     assert not any("samples" in column for column in frame.columns)

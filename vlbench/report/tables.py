@@ -60,7 +60,7 @@ def stage_frame(results: Sequence[Result]) -> pd.DataFrame:
 
 def flat_frame(results: Sequence[Result]) -> pd.DataFrame:
     """Every figure in plain units under the names of cells.jsonl, without the samples; for CSV."""
-    return pd.DataFrame([_flat_row(result) for result in results])
+    return pd.DataFrame([_flat_row(result) for result in results]).convert_dtypes()  # integers stay so beside gaps
 
 
 def _flat_row(result: Result) -> dict[str, object]:
