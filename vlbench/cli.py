@@ -176,12 +176,11 @@ def _parse_size(text: str) -> tuple[int, int]:
 
 
 def _default_folder() -> Path:
+    """`results/local/20260131-235959-host`, in local time."""
     import platform
     import time
 
-    from vlbench.running.runner import default_folder_name
-
-    return Path("results", "local", default_folder_name(time.time(), platform.node() or "host"))
+    return Path("results", "local", f"{time.strftime('%Y%m%d-%H%M%S')}-{platform.node() or 'host'}")
 
 
 def _measure(cells: list[Cell], store: Store, machine: object) -> tuple[list[Result], bool]:

@@ -132,3 +132,15 @@ def test_a_narrow_terminal_gets_a_model_a_column_and_loses_no_figure() -> None:
     assert max(len(line.rstrip()) for line in narrow[:10]) <= 70
     assert wide[0].startswith("model        family")
     assert set(" ".join(wide).split()) == set(" ".join(narrow).split())  # its stages still fit a model a row
+
+
+def test_stages_of_different_families_stand_in_the_order_of_their_forward_passes() -> None:
+    """Whatever a step is called: no list of the known ones leaves a new one out."""
+    grid = ["total", "visual", "visual.backbone", "visual.projection", "interaction"]
+    region = ["total", "visual", "visual.backbone", "visual.new_step", "visual.projection", "interaction"]
+    results = [
+        measured("vilt-b32", latency_ms_by_stage={name: summarise([1.0]) for name in names}) for names in (grid, region)
+    ]
+    expected = ["model", "visual", ".backbone", ".new_step", ".projection", "interaction", "staged total", "end to end"]
+    assert list(stage_frame(results).columns) == expected
+    assert list(stage_frame(results[::-1]).columns) == expected

@@ -14,7 +14,6 @@ from vlbench.measure.statistics import LatencySummary
 from vlbench.running.cells import Result
 
 WORDS = ("model", "family", "image", "tokens")  # columns of words, the others of figures
-STEP_ORDER = ("text", "visual", "patch", "backbone", "rpn", "roi_head", "nms", "projection", "interaction", "head")
 
 
 def summary_frame(results: Sequence[Result]) -> pd.DataFrame:
@@ -45,17 +44,29 @@ def _summary_row(result: Result) -> dict[str, object]:
 def stage_frame(results: Sequence[Result]) -> pd.DataFrame:
     """One row a model: median milliseconds of each stage and of each step within `visual`."""
     rows = []
+    order = _merged_order([list(result.latency_ms_by_stage or {}) for result in results])
     for result in results:
         stages = result.latency_ms_by_stage or {}
         row: dict[str, object] = {"model": result.model}
-        for step in STEP_ORDER:
-            name = step if step in ("text", "visual", "interaction", "head") else f"visual.{step}"
-            row[name.replace("visual.", ".")] = _milliseconds(stages.get(name))
+        row |= {name.replace("visual.", "."): _milliseconds(stages.get(name)) for name in order if name != "total"}
         rows.append(
             row | {"staged total": _milliseconds(stages.get("total")), "end to end": _milliseconds(result.latency_ms)}
         )
     frame = pd.DataFrame(rows, dtype=object)
     return frame.dropna(axis="columns", how="all")
+
+
+def _merged_order(sequences: Sequence[Sequence[str]]) -> list[str]:
+    """Every name once; a name that only some sequences have stands before what follows it there."""
+    order: list[str] = []
+    for sequence in sequences:
+        place = len(order)
+        for name in reversed(sequence):
+            if name in order:
+                place = order.index(name)
+            else:
+                order.insert(place, name)
+    return order
 
 
 def flat_frame(results: Sequence[Result]) -> pd.DataFrame:

@@ -8,7 +8,6 @@ import selectors
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -184,8 +183,3 @@ def _why_it_died(process: subprocess.Popen, said: IO[str]) -> str:
     last = next((line.strip() for line in reversed(said.read().splitlines()) if line.strip()), "no message")
     how = f"killed by signal {-status}" if status < 0 else f"ended with exit status {status}"
     return f"the worker {how} without a result: {last}"
-
-
-def default_folder_name(now: float, host: str) -> str:
-    """`20260131-235959-host`, in local time."""
-    return time.strftime("%Y%m%d-%H%M%S", time.localtime(now)) + f"-{host}"

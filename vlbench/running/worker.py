@@ -65,7 +65,7 @@ def measure(cell: Cell, report: Callable[[str, int], None] = lambda phase, sampl
         return blank_result(cell, machine, status="invalid", error=reason, seconds_by_step=watch.spent(), **found)
 
     watch.step("count")
-    found |= _counts(model, forward, images)
+    found |= _counts(model, forward)
 
     watch.step("latency")
     latency = measure_latency(forward, model.stages(), device=device, budget_seconds=cell.budget_seconds, report=report)
@@ -106,7 +106,7 @@ def why_invalid(model: VLModel, images: Images, output: torch.Tensor) -> str | N
     return f"the declared load was not met: {', '.join(short)}" if short else None
 
 
-def _counts(model: VLModel, forward: Callable[[], torch.Tensor], images: Images) -> dict[str, Any]:
+def _counts(model: VLModel, forward: Callable[[], torch.Tensor]) -> dict[str, Any]:
     stages = model.stages()
     parameters = count_parameters(model, stages)
     lengths: list[int] = []
