@@ -83,6 +83,8 @@ class RegionProposalNetwork(nn.Module):
         hidden = torch.relu(self.conv(features_BCHW))
         objectness_BA = self.objectness(hidden).permute(0, 2, 3, 1).flatten(1).float()
         deltas = self.deltas(hidden).permute(0, 2, 3, 1).reshape(len(images.sizes), -1, 4).float()
+        if features_BCHW.is_meta:  # without values no box survives or falls: the declared number goes on
+            return Proposals(boxes=self._declared_boxes(images), candidates=self.candidates)
         best = objectness_BA.topk(min(self.candidates, objectness_BA.shape[1]), dim=1)
         anchors_A4 = self._anchors_over(features_BCHW)
         boxes, counts = [], []

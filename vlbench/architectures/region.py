@@ -46,7 +46,9 @@ class RegionSelection(nn.Module):
         for image_boxes, scores, image_features in zip(
             classified.boxes, classified.scores, classified.features, strict=True
         ):
-            best = self.suppress(image_boxes, scores, self.iou).topk(min(self.regions, len(image_boxes)))
+            # Without values nothing can be suppressed, and only the number of regions matters.
+            confidences = scores.amax(1) if scores.is_meta else self.suppress(image_boxes, scores, self.iou)
+            best = confidences.topk(min(self.regions, len(image_boxes)))
             features.append(image_features[best.indices])
             boxes.append(image_boxes[best.indices])
             confidence.append(best.values)
