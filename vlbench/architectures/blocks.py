@@ -24,12 +24,47 @@ class Attention(nn.Module):
         self.out = nn.Linear(width, width)
 
     def forward(self, values_BLD: Tensor, bias_B11L: Tensor | None) -> Tensor:
+        return self.mix(*self.project(values_BLD), bias_B11L)
+
+    def project(self, values_BLD: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Query, key and value, each (B, heads, L, D / heads)."""
         batch, length, width = values_BLD.shape
         qkv = self.qkv(values_BLD).view(batch, length, 3, self.heads, width // self.heads)
-        query, key, value = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # each (B, heads, L, D / heads)
+        query, key, value = qkv.permute(2, 0, 3, 1, 4).unbind(0)
+        return query, key, value
+
+    def mix(self, query: Tensor, key: Tensor, value: Tensor, bias_B11L: Tensor | None) -> Tensor:
+        """Attention of the queries over the keys, (B, L, D) for L queries."""
         dropout = self.dropout if self.training else 0.0
         mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=bias_B11L, dropout_p=dropout)
-        return self.out(mixed.transpose(1, 2).reshape(batch, length, width))
+        return self.out(mixed.transpose(1, 2).flatten(2))
+
+
+class CrossAttention(nn.Module):
+    """Multi-head attention of one stream over another, whose width can differ.
+
+    Args:
+        width: of the stream that asks, and of the result.
+        source_width: of the stream that is asked.
+        inner_width: of queries, keys and values, over all heads; a multiple of `heads`.
+        heads: number of heads.
+        dropout: on the attention weights while training.
+    """
+
+    def __init__(self, *, width: int, source_width: int, inner_width: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.heads = heads
+        self.dropout = dropout
+        self.query = nn.Linear(width, inner_width)
+        self.key_value = nn.Linear(source_width, 2 * inner_width)
+        self.out = nn.Linear(inner_width, width)
+
+    def forward(self, values_BLD: Tensor, source_BSC: Tensor, source_bias_B11S: Tensor | None) -> Tensor:
+        query = self.query(values_BLD).unflatten(2, (self.heads, -1)).transpose(1, 2)
+        key, value = self.key_value(source_BSC).unflatten(2, (2, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
+        dropout = self.dropout if self.training else 0.0
+        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=source_bias_B11S, dropout_p=dropout)
+        return self.out(mixed.transpose(1, 2).flatten(2))
 
 
 class MLP(nn.Module):
@@ -62,8 +97,11 @@ class Block(nn.Module):
         if self.pre_norm:
             values_BLD = values_BLD + self.dropout(self.attention(self.attention_norm(values_BLD), bias_B11L))
             return values_BLD + self.dropout(self.mlp(self.mlp_norm(values_BLD)))
-        attended = self.dropout(self.attention(values_BLD, bias_B11L))
-        values_BLD = self.attention_norm(values_BLD + attended)
+        return self.after_attention(values_BLD, self.attention(values_BLD, bias_B11L))
+
+    def after_attention(self, values_BLD: Tensor, attended_BLD: Tensor) -> Tensor:
+        """The rest of a post-norm layer."""
+        values_BLD = self.attention_norm(values_BLD + self.dropout(attended_BLD))
         return self.mlp_norm(values_BLD + self.dropout(self.mlp(values_BLD)))
 
 

@@ -1,4 +1,4 @@
-"""Faster R-CNN from torchvision's parts: the region proposal network and the C4 head."""
+"""Which boxes a Faster R-CNN looks at: anchors, the region proposal network, and a fixed grid in its place."""
 
 from __future__ import annotations
 
@@ -8,12 +8,10 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torchvision.ops import clip_boxes_to_image, nms, remove_small_boxes, roi_align, roi_pool
+from torchvision.ops import batched_nms, clip_boxes_to_image, nms, remove_small_boxes
 
-from vlbench.architectures.resnet import initialise_convolutions, res5
 from vlbench.architectures.tokens import Images
 
-AT_ONCE_ON_CPU = 16  # regions through res5: 0.65 of the time of all 300, with the same bits, and 1.4 GiB less
 LARGEST_LOG_SCALE = math.log(1000 / 16)  # a box grows to at most 62.5 times its anchor (Faster R-CNN's released code)
 
 
@@ -25,29 +23,20 @@ class Proposals:
     candidates: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Classified:
-    """What the RoI head says of each image's N proposals; background is the last class and left out of `scores`."""
-
-    boxes: list[Tensor]  # each (N, 4) float32
-    scores: list[Tensor]  # each (N, classes) float32
-    features: list[Tensor]  # each (N, 2048)
-    deltas: list[Tensor]  # each (N, 4 * classes), or (N, 4) where class-agnostic
-
-
 class RegionProposalNetwork(nn.Module):
-    """Scores anchors, moves the best and keeps those that overlap least (Faster R-CNN, section 3.1).
+    """Scores anchors, moves the best and keeps those that overlap least (Faster R-CNN, section 3.1; FPN, section 4.1).
 
     With random weights few proposals may survive. `inject_load` then has the network do all its work and hand on a
     fixed set of boxes of the declared number in place of its own.
 
     Args:
-        inputs: channels of the feature map.
-        stride: pixels of the image a cell of the feature map stands for.
+        inputs: channels of the feature maps.
+        strides: pixels of the image that a cell of each feature map stands for.
         channels: width of the 3x3 convolution; 512 in bottom-up attention, as many as `inputs` in Detectron2.
-        anchor_sizes, aspect_ratios: side in pixels and height / width of the anchors at each cell.
-        candidates: boxes that go into suppression; `proposals`: boxes that leave it, at most.
-        nms_iou: overlap above which the lower of two boxes goes.
+        anchor_sizes, aspect_ratios: side in pixels and height / width of the anchors; on one feature map every size is
+            at each cell, on several one size each.
+        candidates: boxes of each feature map that go into suppression; `proposals`: boxes that leave it, at most.
+        nms_iou: overlap above which the lower of two boxes of one feature map goes.
         min_box_size: shortest side, in pixels, of a box that is kept.
     """
 
@@ -55,7 +44,7 @@ class RegionProposalNetwork(nn.Module):
         self,
         *,
         inputs: int,
-        stride: int,
+        strides: Sequence[int],
         channels: int,
         anchor_sizes: Sequence[int],
         aspect_ratios: Sequence[float],
@@ -65,53 +54,70 @@ class RegionProposalNetwork(nn.Module):
         min_box_size: float,
     ) -> None:
         super().__init__()
-        self.shapes = anchor_shapes(anchor_sizes, aspect_ratios)
+        sizes = [list(anchor_sizes)] if len(strides) == 1 else [[size] for size in anchor_sizes]
+        self.strides = tuple(strides)
+        self.shapes = [anchor_shapes(some, aspect_ratios) for some in sizes]
+        each_cell = len(self.shapes[0])
         self.conv = nn.Conv2d(inputs, channels, kernel_size=3, padding=1)
-        self.objectness = nn.Conv2d(channels, len(self.shapes), kernel_size=1)
-        self.deltas = nn.Conv2d(channels, 4 * len(self.shapes), kernel_size=1)
+        self.objectness = nn.Conv2d(channels, each_cell, kernel_size=1)
+        self.deltas = nn.Conv2d(channels, 4 * each_cell, kernel_size=1)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.stride = stride
         self.candidates = candidates
         self.proposals = proposals
         self.nms_iou = nms_iou
         self.min_box_size = min_box_size
         self.inject_load = False
         self._injected: tuple[tuple, list[Tensor]] = ((), [])
-        self._anchors: tuple[tuple, Tensor] = ((), torch.empty(0, device="cpu"))
+        self._anchors: dict[int, tuple[tuple, Tensor]] = {}
 
-    def forward(self, features_BCHW: Tensor, images: Images) -> Proposals:
-        hidden = torch.relu(self.conv(features_BCHW))
-        objectness_BA = self.objectness(hidden).permute(0, 2, 3, 1).flatten(1).float()
-        deltas = self.deltas(hidden).permute(0, 2, 3, 1).reshape(len(images.sizes), -1, 4).float()
-        if features_BCHW.is_meta:  # without values no box survives or falls: the declared number goes on
+    def forward(self, features: Sequence[Tensor], images: Images) -> Proposals:
+        levels = [self._moved_anchors(index, some) for index, some in enumerate(features)]
+        if features[0].is_meta:  # without values no box survives or falls: the declared number goes on
             return Proposals(boxes=self._declared_boxes(images), candidates=self.candidates)
-        best = objectness_BA.topk(min(self.candidates, objectness_BA.shape[1]), dim=1)
-        anchors_A4 = self._anchors_over(features_BCHW)
+        boxes_BN4 = torch.cat([boxes for boxes, _ in levels], dim=1)
+        scores_BN = torch.cat([scores for _, scores in levels], dim=1)
+        level_N = torch.cat(
+            [torch.full_like(scores[0], index, dtype=torch.long) for index, (_, scores) in enumerate(levels)]
+        )
         boxes, counts = [], []
         for index, size in enumerate(images.sizes):
-            chosen = best.indices[index]
-            moved = clip_boxes_to_image(decode(deltas[index, chosen], anchors_A4[chosen]), size)
+            moved = clip_boxes_to_image(boxes_BN4[index], size)
             large = remove_small_boxes(moved, self.min_box_size)
-            moved, scores = moved[large], best.values[index, large]
-            boxes.append(moved[nms(moved, scores, self.nms_iou)[: self.proposals]])
+            moved, scores = moved[large], scores_BN[index, large]
+            if len(levels) == 1:
+                kept = nms(moved, scores, self.nms_iou)
+            else:
+                kept = batched_nms(moved, scores, level_N[large], self.nms_iou)
+            boxes.append(moved[kept[: self.proposals]])
             counts.append(len(moved))
         if self.inject_load:
             boxes = self._declared_boxes(images)
         return Proposals(boxes=boxes, candidates=min(counts))
 
-    def expected_candidates(self, features_height: int, features_width: int) -> int:
-        """Boxes into suppression when no anchor is dropped for being small."""
-        anchors = self.objectness.out_channels * features_height * features_width
-        return min(self.candidates, anchors)
+    def _moved_anchors(self, level: int, features_BCHW: Tensor) -> tuple[Tensor, Tensor]:
+        """The best anchors of one feature map after their deltas, (B, N, 4), and their scores, (B, N), best first."""
+        hidden = torch.relu(self.conv(features_BCHW))
+        objectness_BA = self.objectness(hidden).permute(0, 2, 3, 1).flatten(1).float()
+        deltas_BA4 = self.deltas(hidden).permute(0, 2, 3, 1).reshape(len(features_BCHW), -1, 4).float()
+        best = objectness_BA.topk(min(self.candidates, objectness_BA.shape[1]), dim=1)
+        anchors_A4 = self._anchors_over(level, features_BCHW)
+        chosen_BN4 = best.indices[:, :, None].expand(-1, -1, 4)
+        anchors_BN4 = anchors_A4.expand(len(features_BCHW), -1, -1).gather(1, chosen_BN4)
+        return decode(deltas_BA4.gather(1, chosen_BN4), anchors_BN4), best.values
 
-    def _anchors_over(self, features_BCHW: Tensor) -> Tensor:
+    def expected_candidates(self, height: int, width: int) -> int:
+        """Boxes into suppression for an image of this size in pixels when no anchor is dropped for being small."""
+        cells = [math.ceil(height / stride) * math.ceil(width / stride) for stride in self.strides]
+        return sum(min(self.candidates, self.objectness.out_channels * some) for some in cells)
+
+    def _anchors_over(self, level: int, features_BCHW: Tensor) -> Tensor:
         """Anchors of all cells, row by row, (H * W * shapes, 4) float32; kept from one pass to the next."""
         height, width = features_BCHW.shape[-2:]
         key = (height, width, features_BCHW.device)
-        if self._anchors[0] != key:
-            anchors = anchors_on_grid(self.shapes, height, width, self.stride)
-            self._anchors = (key, anchors.to(features_BCHW.device))
-        return self._anchors[1]
+        if level not in self._anchors or self._anchors[level][0] != key:
+            anchors = anchors_on_grid(self.shapes[level], height, width, self.strides[level])
+            self._anchors[level] = (key, anchors.to(features_BCHW.device))
+        return self._anchors[level][1]
 
     def _declared_boxes(self, images: Images) -> list[Tensor]:
         key = (images.sizes, images.pixels.device)
@@ -127,77 +133,31 @@ class RegionProposalNetwork(nn.Module):
         self.inject_load = True
 
 
-class C4RoIHead(nn.Module):
-    """Pools each proposal from the feature map, runs res5 on it and classifies the mean (He et al. 2016, appendix A).
+class GridBoxes(nn.Module):
+    """The cells of a fixed grid over each image, in place of proposals (X-LXMERT, section 4.1).
 
     Args:
-        pooling: `roi_align` (aligned, adaptive sampling, as Detectron2's C4) or `roi_pool` (bottom-up attention).
-        pool_size: side of the pooled window; with stride 2, res5 halves it.
-        stride_of_features: pixels of the image a cell of the feature map stands for.
-        blocks, stride, dilation, stride_in: of res5.
-        classes: object classes, without background.
-        box_regression: `per_class` or `class_agnostic`.
+        rows, columns: of the grid.
     """
 
-    def __init__(
-        self,
-        *,
-        pooling: str,
-        pool_size: int,
-        stride_of_features: int,
-        blocks: int,
-        stride: int,
-        dilation: int,
-        stride_in: str,
-        classes: int,
-        box_regression: str,
-    ) -> None:
+    def __init__(self, *, rows: int, columns: int) -> None:
         super().__init__()
-        self.pooling = pooling
-        self.pool_size = pool_size
-        self.scale = 1 / stride_of_features
-        self.res5 = res5(blocks=blocks, stride=stride, dilation=dilation, stride_in=stride_in)
-        self.classifier = nn.Linear(2048, classes + 1)
-        self.box_regressor = nn.Linear(2048, 4 * classes if box_regression == "per_class" else 4)
+        self.rows, self.columns = rows, columns
+        self._boxes: tuple[tuple, list[Tensor]] = ((), [])
 
-    def forward(self, features_BCHW: Tensor, boxes: list[Tensor]) -> Classified:
-        features_RC = self._features(features_BCHW, boxes)
-        scores_RC = self.classifier(features_RC).float().softmax(dim=1)[:, :-1]
-        counts = [len(some) for some in boxes]
-        return Classified(
-            boxes=boxes,
-            scores=list(scores_RC.split(counts)),
-            features=list(features_RC.split(counts)),
-            deltas=list(self.box_regressor(features_RC).split(counts)),
-        )
+    def forward(self, images: Images) -> list[Tensor]:
+        """Boxes of each image, row by row, each (rows * columns, 4) float32 in pixels."""
+        key = (images.sizes, images.pixels.device)
+        if self._boxes[0] != key:
+            self._boxes = (key, [self._cells(*size).to(images.pixels.device) for size in images.sizes])
+        return self._boxes[1]
 
-    def _features(self, features_BCHW: Tensor, boxes: list[Tensor]) -> Tensor:
-        """(all proposals, 2048): a CPU takes them some at a time, so that they stay in its cache."""
-        wide = features_BCHW.float().contiguous()  # as the pooling operators want it; not all know half precision
-        image_and_box_R5 = torch.cat(
-            [torch.cat((some.new_full((len(some), 1), index), some), dim=1) for index, some in enumerate(boxes)]
-        )
-        share = AT_ONCE_ON_CPU if wide.device.type == "cpu" else max(1, len(image_and_box_R5))
-        return torch.cat(
-            [
-                self.res5(self._pool(wide, part).to(features_BCHW.dtype, memory_format=torch.channels_last)).mean(
-                    (2, 3)
-                )
-                for part in image_and_box_R5.split(share)
-            ]
-        )
-
-    def _pool(self, wide_BCHW: Tensor, image_and_box_R5: Tensor) -> Tensor:
-        """(R, C, pool_size, pool_size)"""
-        if self.pooling == "roi_pool":
-            return roi_pool(wide_BCHW, image_and_box_R5, self.pool_size, self.scale)
-        return roi_align(wide_BCHW, image_and_box_R5, self.pool_size, self.scale, sampling_ratio=0, aligned=True)
-
-    def initialise_random(self, generator: torch.Generator) -> None:
-        initialise_convolutions(self.res5, generator)
-        for layer, std in ((self.classifier, 0.01), (self.box_regressor, 0.001)):
-            layer.weight.normal_(0, std, generator=generator)
-            layer.bias.zero_()
+    def _cells(self, height: int, width: int) -> Tensor:
+        y = torch.linspace(0, height, self.rows + 1, device="cpu")
+        x = torch.linspace(0, width, self.columns + 1, device="cpu")
+        top, left = torch.meshgrid(y[:-1], x[:-1], indexing="ij")
+        bottom, right = torch.meshgrid(y[1:], x[1:], indexing="ij")
+        return torch.stack((left, top, right, bottom), dim=-1).reshape(-1, 4)
 
 
 def anchor_shapes(sizes: Sequence[int], ratios: Sequence[float]) -> list[tuple[float, float]]:
@@ -216,11 +176,11 @@ def anchors_on_grid(shapes: Sequence[tuple[float, float]], height: int, width: i
 
 
 def decode(deltas_N4: Tensor, anchors_N4: Tensor) -> Tensor:
-    """Moves and scales anchors (R-CNN, appendix C): (dx, dy, dw, dh) onto (x1, y1, x2, y2)."""
-    sizes = anchors_N4[:, 2:] - anchors_N4[:, :2]
-    centres = anchors_N4[:, :2] + 0.5 * sizes + deltas_N4[:, :2] * sizes
-    half = 0.5 * sizes * deltas_N4[:, 2:].clamp(max=LARGEST_LOG_SCALE).exp()
-    return torch.cat((centres - half, centres + half), dim=1)
+    """Moves and scales anchors (R-CNN, appendix C): (dx, dy, dw, dh) onto (x1, y1, x2, y2), in the last dimension."""
+    sizes = anchors_N4[..., 2:] - anchors_N4[..., :2]
+    centres = anchors_N4[..., :2] + 0.5 * sizes + deltas_N4[..., :2] * sizes
+    half = 0.5 * sizes * deltas_N4[..., 2:].clamp(max=LARGEST_LOG_SCALE).exp()
+    return torch.cat((centres - half, centres + half), dim=-1)
 
 
 def spread_boxes(count: int, height: int, width: int) -> Tensor:

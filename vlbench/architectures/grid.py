@@ -17,12 +17,14 @@ class PixelProjection(nn.Module):
         inputs: channels that the projection reads; where the feature map has fewer, the rest is zero.
         pool_size: side of the max pooling, which is also its stride.
         width: D.
-        sampled_pixels: how many random pixels are kept while training; in evaluation all are (Pixel-BERT, 3.3.3).
+        sampled_pixels: how many random pixels are kept while they are sampled (Pixel-BERT, 3.3.3).
+        sample: `training`, and in evaluation all pixels are kept, or `always`.
     """
 
-    def __init__(self, *, inputs: int, pool_size: int, width: int, sampled_pixels: int) -> None:
+    def __init__(self, *, inputs: int, pool_size: int, width: int, sampled_pixels: int, sample: str) -> None:
         super().__init__()
         self.sampled_pixels = sampled_pixels
+        self.sample_always = sample == "always"
         self.pool = nn.MaxPool2d(pool_size)
         self.linear = nn.Linear(inputs, width)
         self.semantic = nn.Parameter(torch.zeros(width))
@@ -31,7 +33,7 @@ class PixelProjection(nn.Module):
         pooled = self.pool(features_BCHW)
         mask = grid_mask(images, *pooled.shape[-2:])
         pixels_BLC = pooled.flatten(2).transpose(1, 2)
-        if self.training and pixels_BLC.shape[1] > self.sampled_pixels:
+        if (self.training or self.sample_always) and pixels_BLC.shape[1] > self.sampled_pixels:
             pixels_BLC, mask = self._sample(pixels_BLC, mask)
         missing = self.linear.in_features - pixels_BLC.shape[2]
         if missing:
@@ -61,4 +63,4 @@ class GridEmbedder(nn.Module):
         self.projection = projection
 
     def forward(self, images: Images) -> Tokens:
-        return self.projection(self.backbone(images.pixels), images)
+        return self.projection(self.backbone(images.pixels)[-1], images)

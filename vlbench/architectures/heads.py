@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vlbench.architectures.tokens import Joint, Tokens
+from vlbench.architectures.tokens import Joint, Tokens, mean_of_real
 
 
 class PooledFeature(nn.Module):
@@ -21,11 +21,10 @@ class PooledFeature(nn.Module):
         self.pooling = pooling
 
     def forward(self, joint: Joint) -> Tensor:
-        first = joint.text_length
         if self.pooling == "cls":
-            return joint.tokens.values[:, first]
-        mask = joint.tokens.mask
-        others = Tokens(values=joint.tokens.values[:, first + 1 :], mask=None if mask is None else mask[:, first + 1 :])
+            return joint.image.values[:, 0]
+        mask = joint.image.mask
+        others = Tokens(values=joint.image.values[:, 1:], mask=None if mask is None else mask[:, 1:])
         return mean_of_real(others)
 
 
@@ -36,8 +35,8 @@ class Pooler(nn.Module):
         super().__init__()
         self.dense = nn.Linear(width, width)
 
-    def forward(self, joint: Joint) -> Tensor:
-        return torch.tanh(self.dense(joint.tokens.values[:, 0]))
+    def forward(self, tokens: Tokens) -> Tensor:
+        return torch.tanh(self.dense(tokens.values[:, 0]))
 
 
 class ImageTextMatching(nn.Module):
@@ -49,7 +48,26 @@ class ImageTextMatching(nn.Module):
         self.classifier = nn.Linear(width, 2)
 
     def forward(self, joint: Joint) -> Tensor:
-        return self.classifier(self.pooler(joint))
+        return self.classifier(self.pooler(joint.text or joint.image))
+
+
+class PooledProduct(nn.Module):
+    """Logits of "does not match" and "matches" from two streams (ViLBERT, section 3.1). (B, 2)
+
+    Each stream is pooled from its first token, a text's [CLS] and a token of the whole image.
+    """
+
+    def __init__(self, *, text_width: int, image_width: int, width: int) -> None:
+        super().__init__()
+        self.text = nn.Linear(text_width, width)
+        self.image = nn.Linear(image_width, width)
+        self.classifier = nn.Linear(width, 2)
+
+    def forward(self, joint: Joint) -> Tensor:
+        if joint.text is None:
+            raise ValueError("a product of text and image needs text")
+        text = F.relu(self.text(joint.text.values[:, 0]))
+        return self.classifier(text * F.relu(self.image(joint.image.values[:, 0])))
 
 
 class VisualQuestionAnswering(nn.Module):
@@ -63,12 +81,4 @@ class VisualQuestionAnswering(nn.Module):
         self.classifier = nn.Linear(2 * width, answers)
 
     def forward(self, joint: Joint) -> Tensor:
-        return self.classifier(F.gelu(self.norm(self.expand(self.pooler(joint)))))
-
-
-def mean_of_real(tokens: Tokens) -> Tensor:
-    """Mean over the real tokens, (B, D)."""
-    if tokens.mask is None:
-        return tokens.values.mean(dim=1)
-    weight = tokens.mask.to(tokens.values.dtype)[:, :, None]
-    return (tokens.values * weight).sum(dim=1) / weight.sum(dim=1)
+        return self.classifier(F.gelu(self.norm(self.expand(self.pooler(joint.text or joint.image)))))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from vlbench.architectures.blocks import Block, attention_bias
-from vlbench.architectures.tokens import Joint, Tokens, join
+from vlbench.architectures.tokens import Joint, Tokens, join, split
 
 
 class SingleStream(nn.Module):
@@ -51,8 +51,7 @@ class SingleStream(nn.Module):
             values = block(values, bias)
         if self.norm is not None:
             values = self.norm(values)
-        length = text.values.shape[1] if text else 0
-        return Joint(tokens=Tokens(values=values, mask=joint.mask), text_length=length)
+        return split(Tokens(values=values, mask=joint.mask), text.values.shape[1] if text else 0)
 
     def _of_modality(self, tokens: Tokens, modality: int) -> Tokens:
         assert self.modal_types is not None

@@ -5,10 +5,11 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from vlbench import specs
-from vlbench.architectures import grid, heads, interaction, patch, region, text
-from vlbench.architectures.detector import C4RoIHead, RegionProposalNetwork
+from vlbench.architectures import dual_stream, grid, heads, interaction, patch, region, text
+from vlbench.architectures.detector import GridBoxes, RegionProposalNetwork
 from vlbench.architectures.initialise import initialise_random
 from vlbench.architectures.resnet import ResNetTrunk
+from vlbench.architectures.roi_heads import C4RoIHead, FeaturePyramid, FpnRoIHead, RoIHead
 from vlbench.architectures.tokens import Images, Text
 
 
@@ -56,7 +57,7 @@ class VLModel(nn.Module):
         return self.visual.declared_load(images) if isinstance(self.visual, region.RegionEmbedder) else {}
 
 
-VISUAL_STEPS = ("patch", "backbone", "rpn", "roi_head", "nms", "projection")
+VISUAL_STEPS = ("patch", "backbone", "fpn", "rpn", "roi_head", "nms", "projection")
 
 
 def build(spec: specs.ModelSpec) -> VLModel:
@@ -64,16 +65,22 @@ def build(spec: specs.ModelSpec) -> VLModel:
     model = VLModel(
         text=text.BertEmbeddings(**spec.text.arguments()) if spec.text else None,
         visual=_visual(spec.visual),
-        interaction=interaction.SingleStream(**spec.interaction.arguments()),
+        interaction=_INTERACTIONS[spec.interaction.kind](**spec.interaction.arguments()),
         head=_HEADS[spec.head.kind](**spec.head.arguments()),
     )
     initialise_random(model, spec.seed)
     return model
 
 
+_INTERACTIONS: dict[str, type[nn.Module]] = {
+    "single_stream": interaction.SingleStream,
+    "co_attention": dual_stream.CoAttention,
+    "cross_modality": dual_stream.CrossModality,
+}
 _HEADS: dict[str, type[nn.Module]] = {
     "pooled_feature": heads.PooledFeature,
     "itm": heads.ImageTextMatching,
+    "itm_product": heads.PooledProduct,
     "vqa": heads.VisualQuestionAnswering,
 }
 
@@ -81,21 +88,38 @@ _HEADS: dict[str, type[nn.Module]] = {
 def _visual(spec: specs.Patch | specs.Grid | specs.Region) -> nn.Module:
     if isinstance(spec, specs.Patch):
         return patch.PatchEmbedder(**spec.arguments())
-    trunk = ResNetTrunk(**spec.backbone.arguments())
     if isinstance(spec, specs.Grid):
-        projection = grid.PixelProjection(
-            inputs=spec.projection_inputs or trunk.channels,
-            pool_size=spec.pool_size,
-            width=spec.width,
-            sampled_pixels=spec.sampled_pixels,
-        )
-        return grid.GridEmbedder(backbone=trunk, projection=projection)
-    return region.RegionEmbedder(
-        backbone=trunk,
-        rpn=RegionProposalNetwork(inputs=trunk.channels, stride=trunk.stride, **spec.rpn.arguments()),
-        roi_head=C4RoIHead(
-            stride_of_features=trunk.stride, stride_in=spec.backbone.stride_in, **spec.roi_head.arguments()
-        ),
-        nms=region.RegionSelection(**spec.nms.arguments()),
-        projection=region.RegionProjection(width=spec.width, dropout=spec.dropout, layer_norm_eps=spec.layer_norm_eps),
+        return _grid(spec)
+    return _region(spec)
+
+
+def _grid(spec: specs.Grid) -> grid.GridEmbedder:
+    projection = grid.PixelProjection(
+        inputs=spec.projection_inputs or spec.backbone.channels,
+        pool_size=spec.pool_size,
+        width=spec.width,
+        sampled_pixels=spec.sampled_pixels,
+        sample=spec.sample,
     )
+    return grid.GridEmbedder(backbone=ResNetTrunk(**spec.backbone.arguments()), projection=projection)
+
+
+def _region(spec: specs.Region) -> region.RegionEmbedder:
+    backbone, fpn = spec.backbone, spec.fpn
+    channels, strides = (fpn.channels, (4, 8, 16, 32, 64)) if fpn else (backbone.channels, (backbone.stride,))
+    arguments = spec.projection.arguments() | {"inputs": spec.projection.inputs or spec.roi_head.channels}
+    return region.RegionEmbedder(
+        backbone=ResNetTrunk(**backbone.arguments(), every_stage=fpn is not None),
+        fpn=FeaturePyramid(inputs=(256, 512, 1024, 2048), **fpn.arguments()) if fpn else None,
+        rpn=RegionProposalNetwork(inputs=channels, strides=strides, **spec.rpn.arguments()) if spec.rpn else None,
+        grid_boxes=GridBoxes(rows=spec.grid_boxes[0], columns=spec.grid_boxes[1]) if spec.grid_boxes else None,
+        roi_head=_roi_head(spec, channels, strides),
+        nms=region.RegionSelection(**spec.nms.arguments()) if spec.nms else None,
+        projection=region.RegionProjection(**arguments),
+    )
+
+
+def _roi_head(spec: specs.Region, channels: int, strides: tuple[int, ...]) -> RoIHead:
+    if isinstance(spec.roi_head, specs.FpnHead):
+        return FpnRoIHead(inputs=channels, strides=strides, **spec.roi_head.arguments())
+    return C4RoIHead(stride_of_features=strides[0], stride_in=spec.backbone.stride_in, **spec.roi_head.arguments())

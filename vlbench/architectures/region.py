@@ -7,20 +7,20 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from vlbench.architectures.detector import C4RoIHead, Classified, RegionProposalNetwork
+from vlbench.architectures.detector import GridBoxes, RegionProposalNetwork
 from vlbench.architectures.resnet import ResNetTrunk
+from vlbench.architectures.roi_heads import Classified, FeaturePyramid, RoIHead
 from vlbench.architectures.suppression import METHODS
-from vlbench.architectures.tokens import Images, Tokens
-
-GEOMETRY = 7  # x1, y1, x2, y2, width, height, area
+from vlbench.architectures.tokens import Images, Tokens, mean_of_real
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Regions:
     """The most confident boxes of each image and their features; `mask` is None where every image has all R."""
 
-    features: Tensor  # (B, R, 2048)
+    features: Tensor  # (B, R, C)
     boxes: Tensor  # (B, R, 4) float32, in pixels
     confidence: Tensor  # (B, R) float32
     mask: Tensor | None  # (B, R) bool, True = real
@@ -72,42 +72,97 @@ class RegionSelection(nn.Module):
 
 
 class RegionProjection(nn.Module):
-    """Projects features and geometry, each normalised, and adds the image's segment (UNITER, section 3.1)."""
+    """A token from each region's feature and its place; `vlbench.specs.RegionProjection` explains the arguments."""
 
-    def __init__(self, *, width: int, dropout: float, layer_norm_eps: float) -> None:
+    def __init__(
+        self,
+        *,
+        width: int,
+        inputs: int,
+        geometry: int,
+        combine: str,
+        segment: bool,
+        norm: bool,
+        whole_image: bool,
+        unit_length: bool,
+        dropout: float,
+        layer_norm_eps: float,
+    ) -> None:
         super().__init__()
-        self.feature = nn.Linear(2048, width)
-        self.feature_norm = nn.LayerNorm(width, eps=layer_norm_eps)
-        self.geometry = nn.Linear(GEOMETRY, width)
-        self.geometry_norm = nn.LayerNorm(width, eps=layer_norm_eps)
-        self.segment = nn.Parameter(torch.zeros(width))
-        self.norm = nn.LayerNorm(width, eps=layer_norm_eps)
+        self.numbers = geometry
+        self.combine = combine
+        self.whole_image = whole_image
+        self.unit_length = unit_length
+        concatenated = combine == "concatenation"
+        normed = combine in ("sum_of_norms", "mean_of_norms")
+        self.inputs = inputs
+        self.feature = nn.Linear(inputs + (geometry if concatenated else 0), width)
+        self.feature_norm = nn.LayerNorm(width, eps=layer_norm_eps) if normed else None
+        self.geometry = nn.Linear(geometry, width) if geometry and not concatenated else None
+        self.geometry_norm = nn.LayerNorm(width, eps=layer_norm_eps) if self.geometry and normed else None
+        self.segment = nn.Parameter(torch.zeros(width)) if segment else None
+        self.norm = nn.LayerNorm(width, eps=layer_norm_eps) if norm else None
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, features_BRC: Tensor, geometry_BR7: Tensor) -> Tensor:
-        features = self.feature_norm(self.feature(features_BRC))
-        places = self.geometry_norm(self.geometry(geometry_BR7))
-        return self.dropout(self.norm(features + places + self.segment))
+    def forward(self, regions: Regions, images: Images) -> Tokens:
+        if self.whole_image:
+            regions = with_whole_image(regions, images)
+        features = regions.features
+        if features.shape[2] < self.inputs:
+            features = F.pad(features, (0, self.inputs - features.shape[2]))
+        values = self._combined(features, geometry(regions.boxes, images, self.numbers).to(features.dtype))
+        if self.segment is not None:
+            values = values + self.segment
+        if self.norm is not None:
+            values = self.norm(values)
+        if self.unit_length:
+            values = F.normalize(values, dim=2)
+        return Tokens(values=self.dropout(values), mask=regions.mask)
+
+    def _combined(self, features_BRC: Tensor, places_BRG: Tensor) -> Tensor:
+        if self.combine == "concatenation":
+            return self.feature(torch.cat((features_BRC, places_BRG), dim=2))
+        values = self.feature(features_BRC)
+        if self.feature_norm is not None:
+            values = self.feature_norm(values)
+        if self.geometry is None:
+            return values
+        places = self.geometry(places_BRG)
+        if self.geometry_norm is not None:
+            places = self.geometry_norm(places)
+        return (values + places) / 2 if self.combine == "mean_of_norms" else values + places
 
 
 class RegionEmbedder(nn.Module):
     """A detector, the choice of its regions and their projection.
 
     `load` says what the last forward pass carried, for the least loaded image of the batch.
+
+    Args:
+        backbone: gives one feature map, or with an `fpn` one a stage.
+        fpn: feature pyramid, or None.
+        rpn, nms: what proposes boxes, and what chooses among them; or neither, with `grid_boxes` in their place.
+        grid_boxes: fixed boxes.
+        roi_head: a feature, and with `nms` class scores, for each box.
+        projection: regions to tokens.
     """
 
     def __init__(
         self,
         *,
         backbone: ResNetTrunk,
-        rpn: RegionProposalNetwork,
-        roi_head: C4RoIHead,
-        nms: RegionSelection,
+        fpn: FeaturePyramid | None,
+        rpn: RegionProposalNetwork | None,
+        grid_boxes: GridBoxes | None,
+        roi_head: RoIHead,
+        nms: RegionSelection | None,
         projection: RegionProjection,
     ) -> None:
         super().__init__()
         self.backbone = backbone
+        self.fpn = fpn
         self.rpn = rpn
+        self.grid_boxes = grid_boxes
         self.roi_head = roi_head
         self.nms = nms
         self.projection = projection
@@ -115,21 +170,26 @@ class RegionEmbedder(nn.Module):
 
     def forward(self, images: Images) -> Tokens:
         features = self.backbone(images.pixels)
-        proposals = self.rpn(features, images)
-        classified = self.roi_head(features, proposals.boxes)
-        regions = self.nms(classified)
-        self.load = self._load(proposals.candidates, classified)
-        values = self.projection(regions.features, geometry(regions.boxes, images).to(regions.features.dtype))
-        return Tokens(values=values, mask=regions.mask)
+        if self.fpn is not None:
+            features = self.fpn(features)
+        if self.rpn is None or self.nms is None:
+            assert self.grid_boxes is not None
+            regions = every_region(self.roi_head(features, self.grid_boxes(images)))
+            self.load = {"regions": regions.features.shape[1]}
+        else:
+            proposals = self.rpn(features, images)
+            classified = self.roi_head(features, proposals.boxes)
+            regions = self.nms(classified)
+            self.load = self._load(self.nms, proposals.candidates, classified)
+        return self.projection(regions, images)
 
-    def _load(self, candidates: int, classified: Classified) -> dict[str, int]:
+    def _load(self, nms: RegionSelection, candidates: int, classified: Classified) -> dict[str, int]:
         proposals = min(len(boxes) for boxes in classified.boxes)
-        pairs = min(scores.numel() for scores in classified.scores)
         return {
             "rpn_candidates": candidates,
             "proposals": proposals,
-            "nms_pairs": pairs,
-            "regions": min(self.nms.regions, proposals),
+            "nms_pairs": min(scores.numel() for scores in classified.scores),
+            "regions": min(nms.regions, proposals),
         }
 
     def declared_load(self, images: Images) -> dict[str, int]:
@@ -137,19 +197,51 @@ class RegionEmbedder(nn.Module):
 
         Clipped at the border, a few candidates can be smaller than `min_box_size`; so 95% of them will do.
         """
-        height, width = (-(-side // self.backbone.stride) for side in images.pixels.shape[-2:])
-        classes = self.roi_head.classifier.out_features - 1
+        if self.rpn is None or self.nms is None:
+            assert self.grid_boxes is not None
+            return {"regions": self.grid_boxes.rows * self.grid_boxes.columns}
+        height, width = images.pixels.shape[-2:]
         return {
             "rpn_candidates": math.floor(0.95 * self.rpn.expected_candidates(height, width)),
             "proposals": self.rpn.proposals,
-            "nms_pairs": self.rpn.proposals * classes,
+            "nms_pairs": self.rpn.proposals * self.roi_head.classes,
             "regions": self.nms.regions,
         }
 
 
-def geometry(boxes_BR4: Tensor, images: Images) -> Tensor:
-    """x1, y1, x2, y2, width, height and area, as shares of the image, (B, R, 7)."""
+def every_region(classified: Classified) -> Regions:
+    """All boxes of images that have equally many, without a choice; each is as confident as any."""
+    boxes = torch.stack(classified.boxes)
+    features = torch.stack(classified.features)
+    return Regions(features=features, boxes=boxes, confidence=torch.ones_like(boxes[..., 0]), mask=None)
+
+
+def with_whole_image(regions: Regions, images: Images) -> Regions:
+    """Puts a region first that covers the image and has the mean feature of the real others (ViLBERT, section 2.2)."""
+    if regions.mask is None:
+        mean = regions.features.mean(dim=1)
+        mask = None
+    else:
+        mean = mean_of_real(Tokens(values=regions.features, mask=regions.mask))
+        mask = F.pad(regions.mask, (1, 0), value=True)
+    whole = regions.boxes.new_tensor([[0, 0, width, height] for height, width in images.sizes])
+    return Regions(
+        features=torch.cat((mean[:, None], regions.features), dim=1),
+        boxes=torch.cat((whole[:, None], regions.boxes), dim=1),
+        confidence=F.pad(regions.confidence, (1, 0), value=1.0),
+        mask=mask,
+    )
+
+
+def geometry(boxes_BR4: Tensor, images: Images, numbers: int) -> Tensor:
+    """Places as shares of the image, (B, R, numbers): the corners x1, y1, x2, y2; then, for 6 and 7, width and height;
+    then, for 5 and 7, the area."""
     sizes = torch.tensor([[w, h, w, h] for h, w in images.sizes], dtype=boxes_BR4.dtype)
     corners = boxes_BR4 / sizes.to(boxes_BR4.device, non_blocking=True)[:, None]
     extent = corners[..., 2:] - corners[..., :2]
-    return torch.cat((corners, extent, extent.prod(dim=-1, keepdim=True)), dim=-1)
+    parts = [corners] if numbers else [corners[..., :0]]
+    if numbers in (6, 7):
+        parts.append(extent)
+    if numbers in (5, 7):
+        parts.append(extent.prod(dim=-1, keepdim=True))
+    return torch.cat(parts, dim=-1)

@@ -32,10 +32,19 @@ class ResNetTrunk(nn.Module):
         stride_in: the convolution of a stage's first bottleneck that takes its stride.
         norm: `frozen` or `trained` BatchNorm.
         frozen_stages: how many stages are not trained, the stem counted as the first.
+        every_stage: gives the feature map of each stage and not the last alone.
     """
 
     def __init__(
-        self, *, blocks: Sequence[int], groups: int, group_width: int, stride_in: str, norm: str, frozen_stages: int
+        self,
+        *,
+        blocks: Sequence[int],
+        groups: int,
+        group_width: int,
+        stride_in: str,
+        norm: str,
+        frozen_stages: int,
+        every_stage: bool = False,
     ) -> None:
         super().__init__()
         depth = [*blocks, *[1] * (4 - len(blocks))]
@@ -44,6 +53,7 @@ class ResNetTrunk(nn.Module):
         self.stem = nn.Sequential(network.conv1, network.bn1, network.relu, network.maxpool)
         stages = [network.layer1, network.layer2, network.layer3, network.layer4][: len(blocks)]
         self.stages = nn.ModuleList(stages)
+        self.every_stage = every_stage
         self.channels = 256 * 2 ** (len(blocks) - 1)
         self.stride = 2 ** (len(blocks) + 1)
         if stride_in == "1x1":
@@ -53,12 +63,15 @@ class ResNetTrunk(nn.Module):
             freeze(part)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    def forward(self, pixels_B3HW: Tensor) -> Tensor:
-        """(B, channels, H / stride, W / stride), rounded up."""
+    def forward(self, pixels_B3HW: Tensor) -> list[Tensor]:
+        """Feature maps, finest first; the last is (B, channels, H / stride, W / stride), rounded up."""
         features = self.stem(pixels_B3HW.contiguous(memory_format=torch.channels_last))
+        maps = []
         for stage in self.stages:
             features = stage(features)
-        return features
+            if self.every_stage:
+                maps.append(features)
+        return maps or [features]
 
     def initialise_random(self, generator: torch.Generator) -> None:
         initialise_convolutions(self.stem, generator)
@@ -66,9 +79,11 @@ class ResNetTrunk(nn.Module):
             initialise_convolutions(stage, generator)
 
 
-def res5(*, blocks: int, stride: int, dilation: int, stride_in: str) -> nn.Sequential:
+def res5(*, blocks: int, groups: int, group_width: int, stride: int, dilation: int, stride_in: str) -> nn.Sequential:
     """The last stage of a ResNet alone, with frozen BatchNorm: 1,024 channels in, 2,048 out."""
-    network = TorchvisionResNet(Bottleneck, [1, 1, 1, blocks], norm_layer=FrozenBatchNorm2d)
+    network = TorchvisionResNet(
+        Bottleneck, [1, 1, 1, blocks], groups=groups, width_per_group=group_width, norm_layer=FrozenBatchNorm2d
+    )
     stage = network.layer4
     set_stride(stage, stride=stride, stride_in=stride_in)
     for block in stage:

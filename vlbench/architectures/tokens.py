@@ -43,10 +43,10 @@ class Tokens:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Joint:
-    """Text before image, as the interaction leaves them; `text_length` is 0 without text."""
+    """Each modality's tokens after they met; their widths can differ. `text` is None without text."""
 
-    tokens: Tokens
-    text_length: int
+    text: Tokens | None
+    image: Tokens
 
 
 def join(text: Tokens | None, image: Tokens) -> Tokens:
@@ -56,11 +56,24 @@ def join(text: Tokens | None, image: Tokens) -> Tokens:
     values = torch.cat((text.values, image.values), dim=1)
     if text.mask is None and image.mask is None:
         return Tokens(values=values, mask=None)
-    masks = [
-        part.values.new_ones(part.values.shape[:2], dtype=torch.bool) if part.mask is None else part.mask
-        for part in (text, image)
-    ]
-    return Tokens(values=values, mask=torch.cat(masks, dim=1))
+    return Tokens(values=values, mask=torch.cat([whole_mask(part) for part in (text, image)], dim=1))
+
+
+def split(tokens: Tokens, text_length: int) -> Joint:
+    """The text and the image of tokens that `join` made."""
+
+    def part(start: int, end: int | None) -> Tokens:
+        mask = None if tokens.mask is None else tokens.mask[:, start:end]
+        return Tokens(values=tokens.values[:, start:end], mask=mask)
+
+    return Joint(text=part(0, text_length) if text_length else None, image=part(text_length, None))
+
+
+def whole_mask(tokens: Tokens) -> Tensor:
+    """(B, L) bool, True = real, also where no token is padded."""
+    if tokens.mask is not None:
+        return tokens.mask
+    return tokens.values.new_ones(tokens.values.shape[:2], dtype=torch.bool)
 
 
 def grid_mask(images: Images, height: int, width: int) -> Tensor | None:
@@ -77,3 +90,11 @@ def grid_sizes(images: Images, height: int, width: int) -> list[tuple[int, int]]
     """Rows and columns of an H x W grid over the batch that each image reaches into."""
     full_height, full_width = images.pixels.shape[-2:]
     return [(-(-h * height // full_height), -(-w * width // full_width)) for h, w in images.sizes]
+
+
+def mean_of_real(tokens: Tokens) -> Tensor:
+    """Mean over the real tokens, (B, D)."""
+    if tokens.mask is None:
+        return tokens.values.mean(dim=1)
+    weight = tokens.mask.to(tokens.values.dtype)[:, :, None]
+    return (tokens.values * weight).sum(dim=1) / weight.sum(dim=1)

@@ -1,0 +1,241 @@
+"""Interactions in which text and image keep a stream each."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from vlbench.architectures.blocks import MLP, Block, CrossAttention, attention_bias
+from vlbench.architectures.tokens import Joint, Tokens
+
+Streams = tuple[Tensor, Tensor]  # text (B, Lt, Dt), image (B, Li, Di)
+Biases = tuple[Tensor | None, Tensor | None]
+
+
+class CoAttention(nn.Module):
+    """Two BERT-like streams, each attending to the other in connections between their last layers (ViLBERT, section 2).
+
+    The first text layers run alone; then a connection and a layer of each stream take turns.
+
+    Args:
+        text_layers, text_width, text_heads, text_mlp_width: of the text stream; the same of the image stream.
+        connections: how many; no more than a stream has layers.
+        connection_width, connection_heads: of the queries, keys and values in a connection.
+        dropout: while training.
+        layer_norm_eps: of every LayerNorm.
+    """
+
+    def __init__(
+        self,
+        *,
+        text_layers: int,
+        image_layers: int,
+        connections: int,
+        text_width: int,
+        image_width: int,
+        connection_width: int,
+        text_heads: int,
+        image_heads: int,
+        connection_heads: int,
+        text_mlp_width: int,
+        image_mlp_width: int,
+        dropout: float,
+        layer_norm_eps: float,
+    ) -> None:
+        super().__init__()
+        text = (text_width, text_heads, text_mlp_width)
+        image = (image_width, image_heads, image_mlp_width)
+        shared = {"dropout": dropout, "layer_norm_eps": layer_norm_eps}
+        self.text = _blocks(text_layers, *text, **shared)
+        self.image = _blocks(image_layers, *image, **shared)
+        self.connections = nn.ModuleList(
+            Connection(
+                text_width=text_width,
+                image_width=image_width,
+                text_mlp_width=text_mlp_width,
+                image_mlp_width=image_mlp_width,
+                inner_width=connection_width,
+                heads=connection_heads,
+                **shared,
+            )
+            for _ in range(connections)
+        )
+
+    def forward(self, text: Tokens | None, image: Tokens) -> Joint:
+        text = _required(text)
+        streams, biases = _opened(text, image)
+        words, regions = streams
+        alone_text = len(self.text) - len(self.connections)
+        alone_image = len(self.image) - len(self.connections)
+        for block in self.text[:alone_text]:
+            words = block(words, biases[0])
+        for block in self.image[:alone_image]:
+            regions = block(regions, biases[1])
+        for connection, text_block, image_block in zip(
+            self.connections, self.text[alone_text:], self.image[alone_image:], strict=True
+        ):
+            words, regions = connection((words, regions), biases)
+            words, regions = text_block(words, biases[0]), image_block(regions, biases[1])
+        return _closed((words, regions), text, image)
+
+
+class Connection(nn.Module):
+    """A co-attentional transformer layer: each stream asks the other, then runs its own MLP (ViLBERT, section 2.1)."""
+
+    def __init__(
+        self,
+        *,
+        text_width: int,
+        image_width: int,
+        text_mlp_width: int,
+        image_mlp_width: int,
+        inner_width: int,
+        heads: int,
+        dropout: float,
+        layer_norm_eps: float,
+    ) -> None:
+        super().__init__()
+        inner = {"inner_width": inner_width, "heads": heads, "dropout": dropout}
+        self.text = CrossAttention(width=text_width, source_width=image_width, **inner)
+        self.image = CrossAttention(width=image_width, source_width=text_width, **inner)
+        self.text_norm, self.text_mlp_norm = (nn.LayerNorm(text_width, eps=layer_norm_eps) for _ in range(2))
+        self.image_norm, self.image_mlp_norm = (nn.LayerNorm(image_width, eps=layer_norm_eps) for _ in range(2))
+        self.text_mlp = MLP(width=text_width, hidden=text_mlp_width)
+        self.image_mlp = MLP(width=image_width, hidden=image_mlp_width)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, streams: Streams, biases: Biases) -> Streams:
+        text, image = streams
+        asked_by_text = self.text(text, image, biases[1])
+        asked_by_image = self.image(image, text, biases[0])
+        text = self.text_norm(text + self.dropout(asked_by_text))
+        image = self.image_norm(image + self.dropout(asked_by_image))
+        text = self.text_mlp_norm(text + self.dropout(self.text_mlp(text)))
+        return text, self.image_mlp_norm(image + self.dropout(self.image_mlp(image)))
+
+
+class CrossModality(nn.Module):
+    """A language encoder, an object-relationship encoder, and layers that join them (LXMERT, section 2.2).
+
+    Args:
+        text_layers, image_layers: of the two encoders.
+        cross_layers: that join them.
+        cross: `attention`, a cross-attention before each stream's own layer; `joint`, each stream's own layer attends
+            to the tokens of both.
+        width, heads, mlp_width: of every layer.
+        dropout: while training.
+        layer_norm_eps: of every LayerNorm.
+    """
+
+    def __init__(
+        self,
+        *,
+        text_layers: int,
+        image_layers: int,
+        cross_layers: int,
+        cross: str,
+        width: int,
+        heads: int,
+        mlp_width: int,
+        dropout: float,
+        layer_norm_eps: float,
+    ) -> None:
+        super().__init__()
+        layer = (width, heads, mlp_width)
+        shared = {"dropout": dropout, "layer_norm_eps": layer_norm_eps}
+        self.text = _blocks(text_layers, *layer, **shared)
+        self.image = _blocks(image_layers, *layer, **shared)
+        kind = CrossLayer if cross == "attention" else JointLayer
+        self.cross = nn.ModuleList(
+            kind(width=width, heads=heads, mlp_width=mlp_width, **shared) for _ in range(cross_layers)
+        )
+
+    def forward(self, text: Tokens | None, image: Tokens) -> Joint:
+        text = _required(text)
+        (words, regions), biases = _opened(text, image)
+        for block in self.text:
+            words = block(words, biases[0])
+        for block in self.image:
+            regions = block(regions, biases[1])
+        streams = (words, regions)
+        for layer in self.cross:
+            streams = layer(streams, biases)
+        return _closed(streams, text, image)
+
+
+class CrossLayer(nn.Module):
+    """One cross-attention for both directions, then a transformer layer of each stream (LXMERT, section 2.2)."""
+
+    def __init__(self, *, width: int, heads: int, mlp_width: int, dropout: float, layer_norm_eps: float) -> None:
+        super().__init__()
+        self.attention = CrossAttention(
+            width=width, source_width=width, inner_width=width, heads=heads, dropout=dropout
+        )
+        self.norm = nn.LayerNorm(width, eps=layer_norm_eps)
+        self.dropout = nn.Dropout(dropout)
+        self.text, self.image = _blocks(2, width, heads, mlp_width, dropout=dropout, layer_norm_eps=layer_norm_eps)
+
+    def forward(self, streams: Streams, biases: Biases) -> Streams:
+        text, image = streams
+        asked_by_text = self.attention(text, image, biases[1])
+        asked_by_image = self.attention(image, text, biases[0])
+        text = self.norm(text + self.dropout(asked_by_text))
+        image = self.norm(image + self.dropout(asked_by_image))
+        return self.text(text, biases[0]), self.image(image, biases[1])
+
+
+class JointLayer(nn.Module):
+    """A transformer layer of each stream whose queries see the keys of both; as ViLT's Table 6 counts LXMERT."""
+
+    def __init__(self, *, width: int, heads: int, mlp_width: int, dropout: float, layer_norm_eps: float) -> None:
+        super().__init__()
+        self.text, self.image = _blocks(2, width, heads, mlp_width, dropout=dropout, layer_norm_eps=layer_norm_eps)
+
+    def forward(self, streams: Streams, biases: Biases) -> Streams:
+        parts = [
+            block.attention.project(values) for block, values in zip((self.text, self.image), streams, strict=True)
+        ]
+        keys, values = (torch.cat([part[index] for part in parts], dim=2) for index in (1, 2))
+        bias = _joined_bias(streams, biases)
+        text, image = (
+            block.after_attention(stream, block.attention.mix(part[0], keys, values, bias))
+            for block, stream, part in zip((self.text, self.image), streams, parts, strict=True)
+        )
+        return text, image
+
+
+def _blocks(
+    layers: int, width: int, heads: int, mlp_width: int, *, dropout: float, layer_norm_eps: float
+) -> nn.ModuleList:
+    return nn.ModuleList(
+        Block(
+            width=width, heads=heads, mlp_width=mlp_width, norm="post", dropout=dropout, layer_norm_eps=layer_norm_eps
+        )
+        for _ in range(layers)
+    )
+
+
+def _required(text: Tokens | None) -> Tokens:
+    if text is None:
+        raise ValueError("a text stream needs text")
+    return text
+
+
+def _opened(text: Tokens, image: Tokens) -> tuple[Streams, Biases]:
+    biases = (attention_bias(text.mask, text.values.dtype), attention_bias(image.mask, image.values.dtype))
+    return (text.values, image.values), biases
+
+
+def _closed(streams: Streams, text: Tokens, image: Tokens) -> Joint:
+    return Joint(text=Tokens(values=streams[0], mask=text.mask), image=Tokens(values=streams[1], mask=image.mask))
+
+
+def _joined_bias(streams: Streams, biases: Biases) -> Tensor | None:
+    """(B, 1, 1, Lt + Li)"""
+    if biases[0] is None and biases[1] is None:
+        return None
+    whole = [
+        stream.new_zeros(stream.shape[0], 1, 1, stream.shape[1]) if bias is None else bias
+        for stream, bias in zip(streams, biases, strict=True)
+    ]
+    return torch.cat(whole, dim=3)

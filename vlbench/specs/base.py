@@ -1,0 +1,32 @@
+"""What all parts of a description have in common."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Size = tuple[PositiveInt, PositiveInt]  # height, width
+
+TINY_WIDTH, TINY_HEADS, TINY_VOCABULARY = 32, 4, 128
+
+
+class Part(BaseModel):
+    """A frozen description; an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    def arguments(self) -> dict:
+        """The constructor arguments: every field but `kind`."""
+        return {name: getattr(self, name) for name in type(self).model_fields if name != "kind"}
+
+    def tiny(self) -> Part:
+        """The same part with few and narrow layers, for tests and for a first look."""
+        return self
+
+
+def check_heads(width: int, heads: int, *, of: str = "") -> None:
+    """Raises ValueError where the heads do not divide the width."""
+    if width % heads:
+        raise ValueError(f"{of}width {width} is no multiple of {of}heads {heads}")

@@ -1,0 +1,166 @@
+"""Visual embedders."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+
+from vlbench.specs.base import TINY_WIDTH, Fraction, Part, Size
+from vlbench.specs.detector import C4Head, FeaturePyramid, FpnHead, RegionProposal, RegionSelection, ResNet
+
+
+class Patch(Part):
+    """Linear projection of patches with learned positions (ViT, section 3.1; ViLT, section 3.1)."""
+
+    family: ClassVar[str] = "patch"
+    kind: Literal["patch"]
+    patch_size: PositiveInt
+    width: PositiveInt = 768
+    position_grid: Size
+    align_corners: bool = False
+    dropout: Fraction = 0.0
+
+    def check_image(self, height: int, width: int) -> None:
+        """Raises ValueError where an image of this size cannot be cut into patches."""
+        check_patches(height, width, self.patch_size)
+
+    def tiny(self) -> Patch:
+        return self.model_copy(update={"width": TINY_WIDTH})
+
+
+class Grid(Part):
+    """Feature-map pixels of a CNN (Pixel-BERT, section 3.2).
+
+    `sample` says when only `sampled_pixels` random ones are kept: while training, as Pixel-BERT does, or always.
+    """
+
+    family: ClassVar[str] = "grid"
+    kind: Literal["grid"]
+    backbone: ResNet
+    pool_size: PositiveInt = 2
+    projection_inputs: PositiveInt | None = None
+    width: PositiveInt = 768
+    sampled_pixels: PositiveInt = 100
+    sample: Literal["training", "always"] = "training"
+
+    @model_validator(mode="after")
+    def _projection_reads_all_channels(self) -> Grid:
+        check_inputs("projection_inputs", self.projection_inputs, "backbone", self.backbone.channels)
+        return self
+
+    def check_image(self, height: int, width: int) -> None:
+        """Raises ValueError where nothing is left of an image of this size after pooling."""
+        check_side(height, width, least=self.backbone.stride * (self.pool_size - 1) + 1)
+
+    def tiny(self) -> Grid:
+        return self.model_copy(update={"backbone": self.backbone.tiny(), "width": TINY_WIDTH, "sampled_pixels": 3})
+
+
+class RegionProjection(Part):
+    """How a region's feature and its place become a token.
+
+    Args:
+        width: of a token.
+        inputs: channels that the projection reads, by default those of the RoI head; further ones are zero.
+        geometry: how many numbers give the place: 0 none; 4 the corners; 5 the area too; 6 the corners, width and
+            height; 7 all of these.
+        combine: `sum_of_norms` (UNITER, section 3.1), `mean_of_norms` (LXMERT, section 2.1), `sum` (ViLBERT, section
+            2.1) or `concatenation` before the projection (Oscar, section 3).
+        segment: adds what marks a token as the image's.
+        norm: a LayerNorm over what was combined.
+        whole_image: puts a token of the whole image first, the mean of the regions' features (ViLBERT, section 2.2).
+        unit_length: scales each token to length 1 (SCAN, section 3.2).
+    """
+
+    width: PositiveInt = 768
+    inputs: PositiveInt | None = None
+    geometry: Literal[0, 4, 5, 6, 7] = 7
+    combine: Literal["sum_of_norms", "mean_of_norms", "sum", "concatenation"] = "sum_of_norms"
+    segment: bool = True
+    norm: bool = True
+    whole_image: bool = False
+    unit_length: bool = False
+    dropout: Fraction = 0.1
+    layer_norm_eps: PositiveFloat = 1e-12
+
+    def tiny(self) -> RegionProjection:
+        return self.model_copy(update={"width": TINY_WIDTH})
+
+
+class Region(Part):
+    """Regions of a Faster R-CNN (UNITER, section 3.1), or boxes on a fixed grid (X-LXMERT, section 4.1)."""
+
+    family: ClassVar[str] = "region"
+    kind: Literal["region"]
+    backbone: ResNet
+    fpn: FeaturePyramid | None = None
+    rpn: RegionProposal | None = None
+    grid_boxes: Size | None = None
+    roi_head: Annotated[C4Head | FpnHead, Field(discriminator="kind")]
+    nms: RegionSelection | None = None
+    projection: RegionProjection
+
+    @property
+    def width(self) -> int:
+        return self.projection.width
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> Region:
+        wanted = (4, "an FPN head needs res2 to res5, 4") if self.fpn else (3, "a C4 head needs res2 to res4, 3")
+        if len(self.backbone.blocks) != wanted[0]:
+            raise ValueError(f"backbone.blocks has {len(self.backbone.blocks)} stages; {wanted[1]}")
+        if bool(self.fpn) != (self.roi_head.kind == "fpn"):
+            raise ValueError("an fpn needs roi_head.kind fpn, and that head needs an fpn")
+        check_inputs("projection.inputs", self.projection.inputs, "RoI head", self.roi_head.channels)
+        if self.grid_boxes:
+            if self.rpn or self.nms or self.fpn:
+                raise ValueError("grid_boxes stand in place of rpn, nms and fpn; leave those out")
+            return self
+        self._check_proposals()
+        return self
+
+    def _check_proposals(self) -> None:
+        if not self.rpn or not self.nms:
+            raise ValueError(f"the key {'nms' if self.rpn else 'rpn'!r} is missing; only grid_boxes do without")
+        if not self.roi_head.classes:
+            raise ValueError("roi_head.classes is missing; nms needs class scores")
+        if self.nms.regions > self.rpn.proposals:
+            raise ValueError(f"nms.regions is {self.nms.regions}, more than rpn.proposals, {self.rpn.proposals}")
+        if self.fpn and len(self.rpn.anchor_sizes) != 5:
+            raise ValueError(f"rpn.anchor_sizes has {len(self.rpn.anchor_sizes)}; an fpn needs one a level, 5")
+
+    def check_image(self, height: int, width: int) -> None:
+        """A detector reads any image."""
+
+    def tiny(self) -> Region:
+        parts = {
+            name: part.tiny()
+            for name in ("backbone", "fpn", "rpn", "roi_head", "nms", "projection")
+            if (part := getattr(self, name))
+        }
+        if self.grid_boxes:
+            parts["grid_boxes"] = (2, 3)
+        return self.model_copy(update=parts)
+
+
+VisualPart = Annotated[Patch | Grid | Region, Field(discriminator="kind")]
+
+
+def check_patches(height: int, width: int, step: int) -> None:
+    """Raises ValueError where a side is no multiple of the patch."""
+    if height % step or width % step:
+        near = "x".join(str(max(step, round(side / step) * step)) for side in (height, width))
+        raise ValueError(f"image size {height}x{width} is no multiple of the {step}-pixel patch; {near} works")
+
+
+def check_side(height: int, width: int, *, least: int) -> None:
+    """Raises ValueError where an image is too small for a CNN and its pooling to leave a pixel."""
+    if min(height, width) < least:
+        raise ValueError(f"image size {height}x{width} leaves no pixel; each side needs {least} at least")
+
+
+def check_inputs(name: str, inputs: int | None, source: str, channels: int) -> None:
+    """Raises ValueError where a projection reads fewer channels than its source has."""
+    if inputs and inputs < channels:
+        raise ValueError(f"{name} is {inputs}, but the {source} has {channels} channels")
