@@ -43,11 +43,10 @@ class CoAttention(nn.Module):
         layer_norm_eps: float,
     ) -> None:
         super().__init__()
-        text = (text_width, text_heads, text_mlp_width)
-        image = (image_width, image_heads, image_mlp_width)
-        shared = {"dropout": dropout, "layer_norm_eps": layer_norm_eps}
-        self.text = _blocks(text_layers, *text, **shared)
-        self.image = _blocks(image_layers, *image, **shared)
+        text = (text_width, text_heads, text_mlp_width, dropout, layer_norm_eps)
+        image = (image_width, image_heads, image_mlp_width, dropout, layer_norm_eps)
+        self.text = nn.ModuleList(_block(*text) for _ in range(text_layers))
+        self.image = nn.ModuleList(_block(*image) for _ in range(image_layers))
         self.connections = nn.ModuleList(
             Connection(
                 text_width=text_width,
@@ -56,7 +55,8 @@ class CoAttention(nn.Module):
                 image_mlp_width=image_mlp_width,
                 inner_width=connection_width,
                 heads=connection_heads,
-                **shared,
+                dropout=dropout,
+                layer_norm_eps=layer_norm_eps,
             )
             for _ in range(connections)
         )
@@ -95,9 +95,10 @@ class Connection(nn.Module):
         layer_norm_eps: float,
     ) -> None:
         super().__init__()
-        inner = {"inner_width": inner_width, "heads": heads, "dropout": dropout}
-        self.text = CrossAttention(width=text_width, source_width=image_width, **inner)
-        self.image = CrossAttention(width=image_width, source_width=text_width, **inner)
+        self.text, self.image = (
+            CrossAttention(width=own, source_width=other, inner_width=inner_width, heads=heads, dropout=dropout)
+            for own, other in ((text_width, image_width), (image_width, text_width))
+        )
         self.text_norm, self.text_mlp_norm = (nn.LayerNorm(text_width, eps=layer_norm_eps) for _ in range(2))
         self.image_norm, self.image_mlp_norm = (nn.LayerNorm(image_width, eps=layer_norm_eps) for _ in range(2))
         self.text_mlp = MLP(width=text_width, hidden=text_mlp_width)
@@ -141,13 +142,13 @@ class CrossModality(nn.Module):
         layer_norm_eps: float,
     ) -> None:
         super().__init__()
-        layer = (width, heads, mlp_width)
-        shared = {"dropout": dropout, "layer_norm_eps": layer_norm_eps}
-        self.text = _blocks(text_layers, *layer, **shared)
-        self.image = _blocks(image_layers, *layer, **shared)
+        layer = (width, heads, mlp_width, dropout, layer_norm_eps)
+        self.text = nn.ModuleList(_block(*layer) for _ in range(text_layers))
+        self.image = nn.ModuleList(_block(*layer) for _ in range(image_layers))
         kind = CrossLayer if cross == "attention" else JointLayer
         self.cross = nn.ModuleList(
-            kind(width=width, heads=heads, mlp_width=mlp_width, **shared) for _ in range(cross_layers)
+            kind(width=width, heads=heads, mlp_width=mlp_width, dropout=dropout, layer_norm_eps=layer_norm_eps)
+            for _ in range(cross_layers)
         )
 
     def forward(self, text: Tokens | None, image: Tokens) -> Joint:
@@ -173,7 +174,7 @@ class CrossLayer(nn.Module):
         )
         self.norm = nn.LayerNorm(width, eps=layer_norm_eps)
         self.dropout = nn.Dropout(dropout)
-        self.text, self.image = _blocks(2, width, heads, mlp_width, dropout=dropout, layer_norm_eps=layer_norm_eps)
+        self.text, self.image = (_block(width, heads, mlp_width, dropout, layer_norm_eps) for _ in range(2))
 
     def forward(self, streams: Streams, biases: Biases) -> Streams:
         text, image = streams
@@ -189,7 +190,7 @@ class JointLayer(nn.Module):
 
     def __init__(self, *, width: int, heads: int, mlp_width: int, dropout: float, layer_norm_eps: float) -> None:
         super().__init__()
-        self.text, self.image = _blocks(2, width, heads, mlp_width, dropout=dropout, layer_norm_eps=layer_norm_eps)
+        self.text, self.image = (_block(width, heads, mlp_width, dropout, layer_norm_eps) for _ in range(2))
 
     def forward(self, streams: Streams, biases: Biases) -> Streams:
         parts = [
@@ -204,14 +205,9 @@ class JointLayer(nn.Module):
         return text, image
 
 
-def _blocks(
-    layers: int, width: int, heads: int, mlp_width: int, *, dropout: float, layer_norm_eps: float
-) -> nn.ModuleList:
-    return nn.ModuleList(
-        Block(
-            width=width, heads=heads, mlp_width=mlp_width, norm="post", dropout=dropout, layer_norm_eps=layer_norm_eps
-        )
-        for _ in range(layers)
+def _block(width: int, heads: int, mlp_width: int, dropout: float, layer_norm_eps: float) -> Block:
+    return Block(
+        width=width, heads=heads, mlp_width=mlp_width, norm="post", dropout=dropout, layer_norm_eps=layer_norm_eps
     )
 
 

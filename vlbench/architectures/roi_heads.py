@@ -205,8 +205,9 @@ class FpnRoIHead(RoIHead):
         return pooled.to(features_BCHW.dtype)
 
     def initialise_random(self, generator: torch.Generator) -> None:
-        for layer in (self.mlp[0], self.mlp[2]):
-            layer.weight.normal_(0, (2 / layer.in_features) ** 0.5, generator=generator)
+        for layer in self.mlp:
+            if isinstance(layer, nn.Linear):
+                layer.weight.normal_(0, (2 / layer.in_features) ** 0.5, generator=generator)
         super().initialise_random(generator)
 
 

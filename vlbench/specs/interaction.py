@@ -43,7 +43,7 @@ class SingleStream(Transformer):
 
 
 class CoAttention(Transformer):
-    """Two streams, with connections between their last layers in which each attends to the other (ViLBERT, section 2)."""
+    """Two streams whose last layers have connections, in which each attends to the other (ViLBERT, section 2)."""
 
     kind: Literal["co_attention"]
     text_layers: PositiveInt = 12
