@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from vlbench.architectures.model import build
+from vlbench.architectures.table6 import flops_table6, params_table6
 from vlbench.architectures.tokens import Images, Text
 from vlbench.measure.counting import count_macs, count_parameters
 from vlbench.measure.counts import Counts
@@ -20,6 +21,7 @@ def count(spec: ModelSpec, *, batch: int = 1) -> Counts:
     with torch.device("meta"):
         model = build(spec).eval()
         text, images = blank_batch(spec, batch)
+        single = blank_batch(spec, 1)
     stages = model.stages()
     parameters = count_parameters(model, stages)
     with _token_count(model.visual) as image_tokens:
@@ -33,6 +35,8 @@ def count(spec: ModelSpec, *, batch: int = 1) -> Counts:
         macs=macs.total,
         macs_by_stage=macs.by_stage,
         flops=2 * macs.total,
+        params_table6=params_table6(model),
+        flops_table6=flops_table6(spec, model, lambda: model(*single), image_tokens=image_tokens[0]),
     )
 
 
