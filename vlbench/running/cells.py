@@ -13,7 +13,7 @@ from vlbench.measure.machine import Machine
 from vlbench.measure.statistics import LatencySummary
 from vlbench.specs import ModelSpec
 
-SCHEMA = 1
+SCHEMA = 2
 Device = Literal["auto", "cpu", "cuda"]
 Precision = Literal["fp32", "bf16", "fp16"]
 
@@ -76,7 +76,8 @@ class Result(BaseModel):
     macs: int | None = None
     macs_by_stage: dict[str, int] | None = None
     flops: int | None = None
-    uncounted_operators: dict[str, int] | None = None
+    params_table6: int | None = None
+    flops_table6: int | None = None
     latency_ms: LatencySummary | None = None
     latency_ms_by_stage: dict[str, LatencySummary] | None = None
     warm_up: WarmUp | None = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -46,13 +47,20 @@ def read_results(folder: Path) -> list[Result]:
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
         try:
             content = json.loads(line)
-            if not isinstance(content, dict) or content.get("schema") != SCHEMA:
-                found = content.get("schema") if isinstance(content, dict) else None
-                raise InputError(f"{path} line {number}: schema {found}; this vlbench reads schema {SCHEMA}")
-            results.append(Result.model_validate(content))
+            results.append(Result.model_validate(_upgraded(content, f"{path} line {number}")))
         except json.JSONDecodeError as error:
             raise InputError(f"{path} line {number}: not JSON; cut off or damaged, delete the line to go on") from error
         except ValidationError as error:
             key = ".".join(str(step) for step in error.errors()[0]["loc"])
             raise InputError(f"{path} line {number}: {key}: {error.errors()[0]['msg']}") from error
     return results
+
+
+def _upgraded(content: Any, where: str) -> dict[str, Any]:
+    """A line of this schema or of schema 1, which also told how often RoI pooling and NMS ran while counting."""
+    schema = content.get("schema") if isinstance(content, dict) else None
+    if schema == 1:
+        return {key: value for key, value in content.items() if key != "uncounted_operators"} | {"schema": SCHEMA}
+    if schema != SCHEMA:
+        raise InputError(f"{where}: schema {schema}; this vlbench reads schemas 1 and {SCHEMA}")
+    return content

@@ -15,10 +15,11 @@ from typing import Any, TextIO
 
 import torch
 
+from vlbench.architectures.counts import count
 from vlbench.architectures.model import VLModel, build
 from vlbench.architectures.tokens import Images, Text
 from vlbench.inputs import Example, pixels, token_ids
-from vlbench.measure.counting import UnknownOperatorError, count_macs, count_parameters
+from vlbench.measure.counting import UnknownOperatorError
 from vlbench.measure.latency import measure_latency
 from vlbench.measure.machine import Machine, describe_machine
 from vlbench.measure.memory import PeakMemory
@@ -65,7 +66,7 @@ def measure(cell: Cell, report: Callable[[str, int], None] = lambda phase, sampl
         return blank_result(cell, machine, status="invalid", error=reason, seconds_by_step=watch.spent(), **found)
 
     watch.step("count")
-    found |= _counts(model, forward)
+    found |= count(cell.spec, batch=cell.batch).model_dump(exclude={"text_tokens"})
 
     watch.step("latency")
     latency = measure_latency(forward, model.stages(), device=device, budget_seconds=cell.budget_seconds, report=report)
@@ -104,27 +105,6 @@ def why_invalid(model: VLModel, images: Images, output: torch.Tensor) -> str | N
         f"{name} {carried.get(name, 0)} of {least}" for name, least in declared.items() if carried.get(name, 0) < least
     ]
     return f"the declared load was not met: {', '.join(short)}" if short else None
-
-
-def _counts(model: VLModel, forward: Callable[[], torch.Tensor]) -> dict[str, Any]:
-    stages = model.stages()
-    parameters = count_parameters(model, stages)
-    lengths: list[int] = []
-    hook = model.visual.register_forward_hook(lambda _, __, tokens: lengths.append(tokens.values.shape[1]))
-    try:
-        macs = count_macs(forward, stages)
-    finally:
-        hook.remove()
-    return {
-        "image_tokens": lengths[0],
-        "params_total": parameters.total,
-        "params_trainable": parameters.trainable,
-        "params_by_stage": parameters.by_stage,
-        "macs": macs.total,
-        "macs_by_stage": macs.by_stage,
-        "flops": 2 * macs.total,
-        "uncounted_operators": macs.uncounted or None,
-    }
 
 
 class _StopWatch:
