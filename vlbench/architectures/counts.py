@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from vlbench.architectures.model import build
-from vlbench.architectures.table6 import flops_table6, params_table6
+from vlbench.architectures.table6 import charge_table6, params_table6
 from vlbench.architectures.tokens import Images, Text
 from vlbench.measure.counting import count_macs, count_parameters
 from vlbench.measure.counts import Counts
@@ -26,6 +26,7 @@ def count(spec: ModelSpec, *, batch: int = 1) -> Counts:
     parameters = count_parameters(model, stages)
     with _token_count(model.visual) as image_tokens:
         macs = count_macs(lambda: model(text, images), stages)
+    charged = charge_table6(spec, model, lambda: model(*single), image_tokens=image_tokens[0])
     return Counts(
         image_tokens=image_tokens[0],
         text_tokens=spec.input.text_tokens,
@@ -36,7 +37,8 @@ def count(spec: ModelSpec, *, batch: int = 1) -> Counts:
         macs_by_stage=macs.by_stage,
         flops=2 * macs.total,
         params_table6=params_table6(model),
-        flops_table6=flops_table6(spec, model, lambda: model(*single), image_tokens=image_tokens[0]),
+        macs_table6=charged.macs if charged else None,
+        flops_table6=charged.flops if charged else None,
     )
 
 

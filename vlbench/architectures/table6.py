@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +25,20 @@ VOCABULARY = 30522  # charged whatever the model's own is
 CLASSES = 2  # of the head that every token is charged for
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Charge:
+    """What a part costs: its plain multiply-accumulates, and the FLOPs that the table charges for it."""
+
+    macs: int = 0
+    flops: int = 0
+
+    def __add__(self, other: Charge) -> Charge:
+        return Charge(macs=self.macs + other.macs, flops=self.flops + other.flops)
+
+    def __mul__(self, times: int) -> Charge:
+        return Charge(macs=self.macs * times, flops=self.flops * times)
+
+
 def params_table6(model: VLModel) -> int | None:
     """Trainable parameters of the visual embedder, its projection and the transformer layers; None for other kinds."""
     parts = _counted_parts(model)
@@ -35,10 +50,10 @@ def params_table6(model: VLModel) -> int | None:
     return sum(value.numel() for part in counted for value in part.parameters() if value.requires_grad)
 
 
-def flops_table6(
+def charge_table6(
     spec: specs.ModelSpec, model: VLModel, forward: Callable[[], object], *, image_tokens: int
-) -> int | None:
-    """FLOPs of one example; None where Table 6 has no such architecture.
+) -> Charge | None:
+    """What one example costs; None where Table 6 has no such architecture.
 
     Args:
         spec: of the model; its `table6` says which tokens are charged.
@@ -53,12 +68,9 @@ def flops_table6(
     vision, projection = parts
     with _charges(vision) as charged, torch.inference_mode():
         forward()
-    tokens = spec.table6
-    text = tokens.text_tokens if tokens else spec.input.text_tokens
-    image = tokens.image_tokens if tokens else image_tokens
-    projected = (tokens.projected_tokens if tokens else None) or image
-    joined = transformer_flops(interaction, text, image, embeddings_charged=tokens.embeddings_charged if tokens else 1)
-    return sum(charged) + 2 * projected * projection.weight.numel() + joined
+    tokens = spec.table6 or specs.Table6(text_tokens=spec.input.text_tokens, image_tokens=image_tokens)
+    macs = (tokens.projected_tokens or tokens.image_tokens) * projection.weight.numel()
+    return sum(charged, start=Charge(macs=macs, flops=2 * macs)) + transformer_charge(interaction, tokens)
 
 
 def _counted_parts(model: VLModel) -> tuple[list[nn.Module], nn.Conv2d | nn.Linear] | None:
@@ -75,9 +87,9 @@ def _counted_parts(model: VLModel) -> tuple[list[nn.Module], nn.Conv2d | nn.Line
 
 
 @contextmanager
-def _charges(parts: Iterable[nn.Module]) -> Iterator[list[int]]:
+def _charges(parts: Iterable[nn.Module]) -> Iterator[list[Charge]]:
     """Fills its list with the charge of each layer that runs within the parts."""
-    charged: list[int] = []
+    charged: list[Charge] = []
     layers = [module for part in parts for module in part.modules() if not list(module.children())]
     hooks = [
         layer.register_forward_hook(lambda module, inputs, output: charged.append(_charge(module, inputs[0], output)))
@@ -90,97 +102,92 @@ def _charges(parts: Iterable[nn.Module]) -> Iterator[list[int]]:
             hook.remove()
 
 
-def _charge(layer: nn.Module, inputs: Tensor, output: Tensor) -> int:
+def _charge(layer: nn.Module, inputs: Tensor, output: Tensor) -> Charge:
     """Convolutions pay their bias too, linear layers do not; norms twice and activations once each element."""
     if isinstance(layer, nn.Conv2d):
         macs = output.numel() * layer.weight[0].numel()
-        return macs + (output.numel() if layer.bias is not None else 0)
+        return Charge(macs=macs, flops=macs + (output.numel() if layer.bias is not None else 0))
     if isinstance(layer, nn.Linear):
-        return inputs.numel() * layer.out_features
+        macs = inputs.numel() * layer.out_features
+        return Charge(macs=macs, flops=macs)
     if isinstance(layer, nn.BatchNorm2d):
-        return 2 * output.numel()
+        return Charge(flops=2 * output.numel())
     if isinstance(layer, nn.ReLU):
-        return output.numel()
+        return Charge(flops=output.numel())
     if isinstance(layer, nn.MaxPool2d | nn.AdaptiveAvgPool2d):
-        return inputs.numel()
+        return Charge(flops=inputs.numel())
     raise TypeError(f"{type(layer).__name__}: Table 6's convention says nothing of it")
 
 
-def transformer_flops(
-    interaction: specs.SingleStream | specs.CoAttention | specs.CrossModality,
-    text: int,
-    image: int,
-    *,
-    embeddings_charged: int = 1,
-) -> int:
-    """What the table charges a transformer for `text` + `image` tokens, its embeddings and its head included."""
+def transformer_charge(
+    interaction: specs.SingleStream | specs.CoAttention | specs.CrossModality, tokens: specs.Table6
+) -> Charge:
+    """What the layers cost, and in the table's FLOPs a transformer's embeddings and head too."""
+    text, image = tokens.text_tokens, tokens.image_tokens
     if isinstance(interaction, specs.SingleStream):
         joint, width = text + image, interaction.width
         layer = _layer(width, interaction.mlp_width, interaction.heads, keys=joint)
-        return joint * (interaction.layers * layer + embeddings_charged * _embedding(width, joint) + _head(width))
+        ends = _embedding(width, joint) * tokens.embeddings_charged + _head(width)
+        return (layer * interaction.layers + ends) * joint
     if isinstance(interaction, specs.CrossModality):
-        return _cross_modality(interaction, text, image, embeddings_charged)
+        return _cross_modality(interaction, text, image, tokens.embeddings_charged)
     return _co_attention(interaction, text, image)
 
 
-def _cross_modality(spec: specs.CrossModality, text: int, image: int, embeddings_charged: int) -> int:
+def _cross_modality(spec: specs.CrossModality, text: int, image: int, embeddings_charged: int) -> Charge:
     width, mlp, heads, joint = spec.width, spec.mlp_width, spec.heads, text + image
-    alone = spec.text_layers * text * _layer(width, mlp, heads, keys=text)
-    alone += spec.image_layers * image * _layer(width, mlp, heads, keys=image)
-    if spec.cross == "joint":
-        each = joint * _layer(width, mlp, heads, keys=joint)
-    else:
-        each = sum(
-            own * (_crossing(width, heads, keys=other) + _layer(width, mlp, heads, keys=own))
-            for own, other in ((text, image), (image, text))
-        )
-    embeddings = text * _embedding(width, text) + image * _embedding(width, image)
+    total = _layer(width, mlp, heads, keys=text) * (spec.text_layers * text)
+    total += _layer(width, mlp, heads, keys=image) * (spec.image_layers * image)
+    for own, other in ((text, image), (image, text)):
+        if spec.cross == "joint":
+            each = _layer(width, mlp, heads, keys=joint)
+        else:
+            each = _attention(width, width, heads, keys=other) + _after_attention(width)
+            each += _layer(width, mlp, heads, keys=own)
+        total += each * (spec.cross_layers * own) + _embedding(width, own) * own
     if embeddings_charged == 2:
-        embeddings += joint * _embedding(width, joint)
-    return alone + spec.cross_layers * each + embeddings + joint * _head(width)
+        total += _embedding(width, joint) * joint
+    return total + _head(width) * joint
 
 
-def _co_attention(spec: specs.CoAttention, text: int, image: int) -> int:
-    total = 0
+def _co_attention(spec: specs.CoAttention, text: int, image: int) -> Charge:
+    total = _head(spec.text_width) * text
     for of, own, other, layers in (("text", text, image, spec.text_layers), ("image", image, text, spec.image_layers)):
         width, mlp, heads = (getattr(spec, f"{of}_{what}") for what in ("width", "mlp_width", "heads"))
         connection = _attention(width, spec.connection_width, spec.connection_heads, keys=other)
         connection += _after_attention(width) + _mlp(width, mlp)
-        each = layers * _layer(width, mlp, heads, keys=own) + spec.connections * connection + _embedding(width, own)
-        total += own * each
-    return total + text * _head(spec.text_width)
+        each = _layer(width, mlp, heads, keys=own) * layers + connection * spec.connections + _embedding(width, own)
+        total += each * own
+    return total
 
 
-def _layer(width: int, mlp: int, heads: int, *, keys: int) -> int:
+def _layer(width: int, mlp: int, heads: int, *, keys: int) -> Charge:
     """A token in a layer whose queries see `keys` tokens."""
     return _attention(width, width, heads, keys=keys) + _after_attention(width) + _mlp(width, mlp)
 
 
-def _attention(width: int, inner: int, heads: int, *, keys: int) -> int:
-    """Query, key and value; scores; scale, softmax (5) and dropout (4) of each; their sum; the output projection."""
-    projections = 3 * (2 * width * inner + inner) + 2 * inner * width + width
-    return projections + 4 * inner * keys + (1 + 5 + 4) * keys * heads
+def _attention(width: int, inner: int, heads: int, *, keys: int) -> Charge:
+    """Query, key, value and output with their biases; scores and their sum; scale, softmax (5) and dropout (4)."""
+    macs = 4 * width * inner + 2 * inner * keys
+    return Charge(macs=macs, flops=2 * macs + 3 * inner + width + (1 + 5 + 4) * keys * heads)
 
 
-def _crossing(width: int, heads: int, *, keys: int) -> int:
-    """A token's cross-attention onto the other stream."""
-    return _attention(width, width, heads, keys=keys) + _after_attention(width)
-
-
-def _after_attention(width: int) -> int:
+def _after_attention(width: int) -> Charge:
     """Dropout, residual, and a LayerNorm that the table charges at 5 a token instead of 5 a feature."""
-    return 4 * width + width + 5
+    return Charge(flops=4 * width + width + 5)
 
 
-def _mlp(width: int, mlp: int) -> int:
-    """Two linear layers around an activation of 8, then dropout, residual and LayerNorm."""
-    return 2 * width * mlp + 8 * mlp + mlp + 2 * mlp * width + width + 4 * width + width + 5 * width
+def _mlp(width: int, mlp: int) -> Charge:
+    """Two linear layers with their biases around an activation of 8; then dropout, residual and LayerNorm."""
+    macs = 2 * width * mlp
+    return Charge(macs=macs, flops=2 * macs + mlp + 8 * mlp + width + (4 + 1 + 5) * width)
 
 
-def _embedding(width: int, tokens: int) -> int:
-    """A token's dense products with the vocabulary and the positions, segments, LayerNorm and dropout."""
-    return 2 * width * VOCABULARY + 2 * width * (tokens + 2) + 2 * width + 5 * width + 4 * width
+def _embedding(width: int, tokens: int) -> Charge:
+    """A token's dense products with vocabulary, positions and segments; their sum, a LayerNorm, dropout."""
+    return Charge(flops=2 * width * (VOCABULARY + tokens + 2) + (2 + 5 + 4) * width)
 
 
-def _head(width: int) -> int:
-    return 2 * width * width + width + 8 * width + CLASSES * width
+def _head(width: int) -> Charge:
+    """A linear layer with its bias and an activation of 8, then the classes."""
+    return Charge(flops=2 * width * width + width + 8 * width + CLASSES * width)

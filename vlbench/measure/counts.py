@@ -8,8 +8,9 @@ from pydantic import BaseModel, ConfigDict
 class Counts(BaseModel):
     """Parameters of a model, and multiply-accumulates of one forward pass of a whole batch, as a whole and by stage.
 
-    `flops` is 2 x `macs`. `params_table6` and `flops_table6` count as ViLT's Table 6 does (docs/table6.md), one example
-    a pass; None where that table has no such architecture.
+    `flops` is 2 x `macs`. `params_table6`, `macs_table6` and `flops_table6` are of the parts and the tokens that ViLT's
+    Table 6 counts for one example, the last in its own convention (docs/table6.md); None for architectures that it does
+    not know.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -23,4 +24,5 @@ class Counts(BaseModel):
     macs_by_stage: dict[str, int]
     flops: int
     params_table6: int | None = None
+    macs_table6: int | None = None
     flops_table6: int | None = None

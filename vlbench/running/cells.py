@@ -77,6 +77,7 @@ class Result(BaseModel):
     macs_by_stage: dict[str, int] | None = None
     flops: int | None = None
     params_table6: int | None = None
+    macs_table6: int | None = None
     flops_table6: int | None = None
     latency_ms: LatencySummary | None = None
     latency_ms_by_stage: dict[str, LatencySummary] | None = None
