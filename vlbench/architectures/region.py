@@ -107,17 +107,20 @@ class RegionProjection(nn.Module):
     def forward(self, regions: Regions, images: Images) -> Tokens:
         if self.whole_image:
             regions = with_whole_image(regions, images)
-        features = regions.features
-        if features.shape[2] < self.inputs:
-            features = F.pad(features, (0, self.inputs - features.shape[2]))
-        values = self._combined(features, geometry(regions.boxes, images, self.numbers).to(features.dtype))
+        places = geometry(regions.boxes, images, self.numbers).to(regions.features.dtype)
+        return Tokens(values=self.embed(regions.features, places), mask=regions.mask)
+
+    def embed(self, features_BRC: Tensor, places_BRG: Tensor) -> Tensor:
+        """(B, R, width), from features and the numbers that give each region's place."""
+        missing = self.inputs - features_BRC.shape[2]
+        values = self._combined(F.pad(features_BRC, (0, missing)) if missing else features_BRC, places_BRG)
         if self.segment is not None:
             values = values + self.segment
         if self.norm is not None:
             values = self.norm(values)
         if self.unit_length:
             values = F.normalize(values, dim=2)
-        return Tokens(values=self.dropout(values), mask=regions.mask)
+        return self.dropout(values)
 
     def _combined(self, features_BRC: Tensor, places_BRG: Tensor) -> Tensor:
         if self.combine == "concatenation":
