@@ -85,7 +85,6 @@ MISSING = [
     "source",
     "visual",
     "input.image_size",
-    "visual.rpn",
     "visual.rpn.proposals",
     "visual.kind",
     "text.kind",
@@ -119,9 +118,9 @@ WRONG_VALUES = [
     ("visual.rpn.aspect_ratios.0", [0, 1], "0"),
     ("visual.nms.method", "loop", "'per_class_loop', 'per_class_batched' or 'class_agnostic'"),
     ("visual.nms.iou", 2, "2"),
-    ("visual.roi_head.kind", "fpn", "'c4'"),
+    ("visual.roi_head.kind", "mlp", "known: c4, fpn"),
     ("visual.roi_head.stride", 3, "1 or 2"),
-    ("head.kind", "mlm", "known: itm, pooled_feature, vqa"),
+    ("head.kind", "mlm", "known: itm, itm_product, pooled_feature, vqa"),
     ("aliases", "uniter", "'uniter'"),
     ("aliases.0", [1], "1"),
     ("name", "Bad Name", "'Bad Name'"),
@@ -138,7 +137,7 @@ def test_a_wrong_value_is_named_with_its_key(tmp_path: Path, key: str, value: An
 
 
 MISFITS = [
-    ("uniter-base", {"visual.width": 512}, "visual 512, interaction 768, text 768, head 768"),
+    ("uniter-base", {"visual.projection.width": 512}, "interaction 768, visual 512, text 768, head 768"),
     ("vilt-b32", {"head.width": 512}, "head 512"),
     ("vilt-b32", {"text.width": 512}, "text 512"),
     ("vilt-b32", {"interaction.heads": 7}, "interaction: width 768 is no multiple of heads 7"),
@@ -222,7 +221,8 @@ def test_a_tiny_spec_is_itself_valid_and_keeps_the_kinds_of_its_parts(name: str)
     tiny = spec.tiny()
     assert ModelSpec.model_validate(tiny.model_dump()) == tiny
     assert (tiny.family, tiny.visual.kind, tiny.head.kind) == (spec.family, spec.visual.kind, spec.head.kind)
-    assert tiny.interaction.norm == spec.interaction.norm
+    choices = {key: value for key, value in spec.interaction.model_dump().items() if isinstance(value, str | bool)}
+    assert choices.items() <= tiny.interaction.model_dump().items()
 
 
 def leaves(value: Any, path: str = "") -> dict[str, Any]:
@@ -242,7 +242,7 @@ def other(value: Any) -> Any:
     return (*value[:-1], other(value[-1])) if value else ("x",)
 
 
-DESCRIBES = {"aliases", "source", "note", "archetype"}
+DESCRIBES = {"aliases", "source", "note", "archetype", "table6"}
 
 
 @pytest.mark.filterwarnings("ignore:Pydantic serializer warnings")
@@ -250,7 +250,7 @@ DESCRIBES = {"aliases", "source", "note", "archetype"}
 def test_the_hash_changes_with_every_measured_field_and_with_no_describing_one(name: str) -> None:
     spec = catalog()[name]
     fields = leaves(spec.model_dump())
-    assert DESCRIBES.issubset(fields)
+    assert {key.split(".")[0] for key in fields} & DESCRIBES == DESCRIBES
     for key, value in fields.items():
         model = spec.model_dump()
         part = model
@@ -258,7 +258,7 @@ def test_the_hash_changes_with_every_measured_field_and_with_no_describing_one(n
             part = part[parent]
         part[key.split(".")[-1]] = other(value if value is not None else 1)
         different = deep_construct(spec, model)
-        assert (different.hash() == spec.hash()) == (key in DESCRIBES), key
+        assert (different.hash() == spec.hash()) == (key.split(".")[0] in DESCRIBES), key
 
 
 def deep_construct(part: Any, values: dict[str, Any]) -> Any:

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from vlbench import catalog, specs
+from vlbench.architectures.detector import RegionProposalNetwork
 from vlbench.architectures.model import build
 from vlbench.architectures.region import RegionEmbedder
 from vlbench.architectures.tokens import Images
@@ -73,6 +74,7 @@ def our_spec(proposals: int) -> specs.Region:
     """The detector of ViLT's Table 6 with another number of proposals."""
     visual = catalog.resolve(MODEL)[0].visual
     assert isinstance(visual, specs.Region)
+    assert visual.rpn is not None
     return visual.model_copy(update={"rpn": visual.rpn.model_copy(update={"proposals": proposals})})
 
 
@@ -94,21 +96,28 @@ def build_ours(visual: specs.Region) -> RegionEmbedder:
 def our_pass(model: RegionEmbedder, images: Images) -> Pass:
     """RegionEmbedder.forward, cut before the suppression."""
 
-    def rpn(feature_map: Tensor) -> tuple[Tensor, list[Tensor]]:
-        return feature_map, model.rpn(feature_map, images).boxes
+    network = rpn_of(model)
+
+    def rpn(features: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+        return features, network(features, images).boxes
 
     return Pass(parts=(model.backbone, rpn, lambda given: model.roi_head(*given)), image=images.pixels)
 
 
+def rpn_of(model: RegionEmbedder) -> RegionProposalNetwork:
+    assert model.rpn is not None
+    return model.rpn
+
+
 def outputs_of_ours(model: RegionEmbedder, images: Images) -> Outputs:
     """One pass; the RPN's own boxes come from a second run of it."""
-    feature_map = model.backbone(images.pixels)
-    found = model.roi_head(feature_map, model.rpn(feature_map, images).boxes)
-    model.rpn.inject_load = False
-    own = model.rpn(feature_map, images).boxes[0]
-    model.rpn.inject_load = True
+    features, rpn = model.backbone(images.pixels), rpn_of(model)
+    found = model.roi_head(features, rpn(features, images).boxes)
+    rpn.inject_load = False
+    own = rpn(features, images).boxes[0]
+    rpn.inject_load = True
     return Outputs(
-        feature_map=feature_map,
+        feature_map=features[-1],
         features=found.features[0],
         probabilities=found.scores[0],
         deltas=found.deltas[0],

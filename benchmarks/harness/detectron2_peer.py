@@ -24,6 +24,7 @@ class Peer:
     """
 
     def __init__(self, visual: specs.Region, ours: Any, images: Images) -> None:
+        assert visual.rpn is not None
         self.model = build(visual, weights_for_detectron2(ours))
         self.listed = ImageList(images.pixels, list(images.sizes))
         self.declared = [
@@ -66,6 +67,7 @@ def build(visual: specs.Region, weights: dict[str, Tensor]) -> Any:
 
 def config(visual: specs.Region) -> CfgNode:
     """Detectron2's R101-C4 of the same sizes, in code, without its model zoo."""
+    assert visual.rpn is not None
     settings = get_cfg()
     settings.MODEL.DEVICE = "cpu"
     settings.MODEL.WEIGHTS = ""

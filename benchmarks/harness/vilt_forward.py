@@ -20,7 +20,7 @@ from transformers import ViltConfig, ViltModel
 
 from vlbench import catalog
 from vlbench.architectures.model import VLModel, build
-from vlbench.architectures.tokens import Images, Joint, Text
+from vlbench.architectures.tokens import Images, Joint, Text, join
 
 from . import interleaved
 
@@ -145,7 +145,7 @@ def our_forward(model: VLModel, text: Text, images: Images) -> tuple[Joint, Tens
     assert model.text is not None
     joint = model.interaction(model.text(text), model.visual(images))
     pooler: Any = model.head.pooler
-    return joint, pooler(joint)
+    return joint, pooler(joint.text)
 
 
 def transformers_forward(model: ViltModel, text: Text, images: Images) -> Callable[[], Any]:
@@ -212,8 +212,9 @@ def main() -> int:
         model = build_ours()
         text, images = inputs(options.batch)
         joint, pooled = our_forward(model, text, images)
-        start, length = joint.text_length, joint.tokens.values.shape[1]
-        ours = Outputs.of(joint.tokens.values, pooled, start)
+        values = join(joint.text, joint.image).values
+        start, length = text.ids.shape[1], values.shape[1]
+        ours = Outputs.of(values, pooled, start)
         callables: dict[str, Callable[[], Any]] = {OURS: lambda: our_forward(model, text, images)}
         for name, peer in peers(weights_for_transformers(model)).items():
             callables[name] = transformers_forward(peer, text, images)

@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from examples import blank
 from torch import Tensor, nn
 from torchvision.models.detection._utils import BoxCoder
 from torchvision.models.detection.anchor_utils import AnchorGenerator
@@ -14,7 +15,6 @@ from torchvision.models.detection.rpn import RegionProposalNetwork as Torchvisio
 from torchvision.models.detection.rpn import RPNHead
 
 from vlbench.architectures.detector import (
-    C4RoIHead,
     RegionProposalNetwork,
     anchor_shapes,
     anchors_on_grid,
@@ -22,7 +22,7 @@ from vlbench.architectures.detector import (
     spread_boxes,
 )
 from vlbench.architectures.region import geometry
-from vlbench.architectures.tokens import Images
+from vlbench.architectures.roi_heads import C4RoIHead, with_image_index
 
 SIZES, RATIOS, STRIDE = (32, 64, 128, 256, 512), (0.5, 1.0, 2.0), 16
 
@@ -30,7 +30,7 @@ SIZES, RATIOS, STRIDE = (32, 64, 128, 256, 512), (0.5, 1.0, 2.0), 16
 def network(**changes: object) -> RegionProposalNetwork:
     arguments = {
         "inputs": 8,
-        "stride": STRIDE,
+        "strides": [STRIDE],
         "channels": 8,
         "anchor_sizes": (32, 64),
         "aspect_ratios": RATIOS,
@@ -52,6 +52,8 @@ def roi_head(**changes: object) -> C4RoIHead:
         "pool_size": 4,
         "stride_of_features": STRIDE,
         "blocks": 1,
+        "groups": 1,
+        "group_width": 64,
         "stride": 2,
         "dilation": 1,
         "stride_in": "1x1",
@@ -59,11 +61,6 @@ def roi_head(**changes: object) -> C4RoIHead:
         "box_regression": "per_class",
     }
     return C4RoIHead(**(arguments | changes)).eval()
-
-
-def blank(*sizes: tuple[int, int]) -> Images:
-    height, width = (max(side) for side in zip(*sizes, strict=True))
-    return Images(pixels=torch.zeros(len(sizes), 3, height, width), sizes=sizes)
 
 
 def test_an_anchor_has_the_area_of_its_size_and_the_ratio_of_its_height_to_its_width() -> None:
@@ -126,11 +123,11 @@ def test_proposals_equal_torchvisions(sizes: list[tuple[int, int]]) -> None:
     head.conv[0][0].load_state_dict(rpn.conv.state_dict())
     head.cls_logits.load_state_dict(rpn.objectness.state_dict())
     head.bbox_pred.load_state_dict(rpn.deltas.state_dict())
-    anchors = anchors_on_grid(rpn.shapes, 6, 8, STRIDE)
+    anchors = anchors_on_grid(rpn.shapes[0], 6, 8, STRIDE)
     amounts = {"pre_nms_top_n": {"testing": 90}, "post_nms_top_n": {"testing": 40}}
     reference = TorchvisionRPN(Given(anchors), head, 0.7, 0.3, 256, 0.5, **amounts, nms_thresh=0.7).eval()
     expected, _ = reference(ImageList(images.pixels, sizes), {"0": features})
-    proposals = rpn(features, images)
+    proposals = rpn([features], images)
     for ours, theirs in zip(proposals.boxes, expected, strict=True):
         torch.testing.assert_close(ours, theirs, atol=1e-3, rtol=1e-5)
     assert 0 < proposals.candidates <= 90
@@ -142,10 +139,10 @@ def test_injected_load_is_the_declared_number_however_much_the_boxes_overlap(spr
     rpn, images = network(proposals=50, nms_iou=0.1), blank((96, 128), (64, 70))
     rpn.deltas.weight.mul_(spread)
     rpn.inject_load = False
-    own = rpn(torch.randn(2, 8, 6, 8), images).boxes
+    own = rpn([torch.randn(2, 8, 6, 8)], images).boxes
     assert min(len(boxes) for boxes in own) < 50
     rpn.inject_load = True
-    injected = rpn(torch.randn(2, 8, 6, 8), images).boxes
+    injected = rpn([torch.randn(2, 8, 6, 8)], images).boxes
     assert [len(boxes) for boxes in injected] == [50, 50]
     for boxes, (height, width) in zip(injected, images.sizes, strict=True):
         assert (boxes[:, 2:] > boxes[:, :2]).all()
@@ -158,17 +155,17 @@ def test_injected_load_is_the_declared_number_however_much_the_boxes_overlap(spr
 def test_features_that_are_no_numbers_leave_no_candidates() -> None:
     rpn = network(min_box_size=0.0)
     rpn.inject_load = True
-    assert rpn(torch.randn(2, 8, 6, 8), blank((96, 128), (96, 128))).candidates == 90
-    assert rpn(torch.full((2, 8, 6, 8), math.nan), blank((96, 128), (96, 128))).candidates == 0
+    assert rpn([torch.randn(2, 8, 6, 8)], blank((96, 128), (96, 128))).candidates == 90
+    assert rpn([torch.full((2, 8, 6, 8), math.nan)], blank((96, 128), (96, 128))).candidates == 0
 
 
 @torch.no_grad()
 def test_anchors_follow_the_feature_map_from_one_pass_to_the_next() -> None:
     rpn, features = network(), torch.randn(1, 8, 9, 5)
-    rpn(torch.randn(1, 8, 6, 8), blank((96, 128)))
+    rpn([torch.randn(1, 8, 6, 8)], blank((96, 128)))
     fresh = network()
     fresh.load_state_dict(rpn.state_dict())
-    again, once = rpn(features, blank((144, 80))), fresh(features, blank((144, 80)))
+    again, once = rpn([features], blank((144, 80))), fresh([features], blank((144, 80)))
     assert torch.equal(again.boxes[0], once.boxes[0])
 
 
@@ -185,7 +182,7 @@ def test_aligned_pooling_of_a_ramp_gives_the_centres_of_the_bins() -> None:
     """A feature map whose value is its column pools to the bin's centre, half a cell to the left ("aligned")."""
     ramp = torch.arange(40.0).expand(1, 1, 30, 40).contiguous()
     box = torch.tensor([[37.0, 64.0, 421.0, 320.0]])
-    pooled = roi_head()._pool(ramp, [box])[0, 0]
+    pooled = roi_head()._pool(ramp, with_image_index([box]))[0, 0]
     bin_width = (421 - 37) / STRIDE / 4
     centres = 37 / STRIDE + (torch.arange(4) + 0.5) * bin_width - 0.5
     torch.testing.assert_close(pooled, centres.expand(4, 4), atol=1e-4, rtol=0)
@@ -194,7 +191,7 @@ def test_aligned_pooling_of_a_ramp_gives_the_centres_of_the_bins() -> None:
 def test_max_pooling_of_a_box_on_cells_gives_the_maximum_of_each_bin() -> None:
     features = torch.randn(1, 3, 30, 40)
     boxes = torch.tensor([[16.0, 32.0, 16.0 + 7 * 16, 32.0 + 11 * 16]])  # to the last cell: 8 columns, 12 rows
-    pooled = roi_head(pooling="roi_pool")._pool(features, [boxes])[0]
+    pooled = roi_head(pooling="roi_pool")._pool(features, with_image_index([boxes]))[0]
     expected = features[0, :, 2:14, 1:9].reshape(3, 4, 3, 4, 2).amax(dim=(2, 4))
     torch.testing.assert_close(pooled, expected)
 
@@ -203,7 +200,7 @@ def test_max_pooling_of_a_box_on_cells_gives_the_maximum_of_each_bin() -> None:
 def test_pooling_keeps_each_images_boxes_with_its_features(pooling: str) -> None:
     features = torch.stack([torch.full((2, 10, 10), float(value)) for value in (1, 2)])
     boxes = [spread_boxes(3, 160, 160), spread_boxes(5, 160, 160)]
-    pooled = roi_head(pooling=pooling)._pool(features, boxes)
+    pooled = roi_head(pooling=pooling)._pool(features, with_image_index(boxes))
     torch.testing.assert_close(pooled.mean(dim=(1, 2, 3)), torch.tensor([1.0] * 3 + [2.0] * 5))
 
 
@@ -211,7 +208,7 @@ def test_pooling_keeps_each_images_boxes_with_its_features(pooling: str) -> None
 @pytest.mark.parametrize(("regression", "deltas"), [("per_class", 20), ("class_agnostic", 4)])
 def test_scores_are_probabilities_without_the_background(regression: str, deltas: int) -> None:
     head = roi_head(box_regression=regression)
-    found = head(torch.randn(2, 1024, 6, 8), [spread_boxes(3, 96, 128), spread_boxes(7, 96, 128)])
+    found = head([torch.randn(2, 1024, 6, 8)], [spread_boxes(3, 96, 128), spread_boxes(7, 96, 128)])
     assert [tuple(scores.shape) for scores in found.scores] == [(3, 5), (7, 5)]
     assert [tuple(values.shape) for values in found.deltas] == [(3, deltas), (7, deltas)]
     features = torch.cat(found.features)
@@ -222,6 +219,6 @@ def test_scores_are_probabilities_without_the_background(regression: str, deltas
 
 def test_geometry_is_the_corners_sides_and_area_as_shares_of_each_image() -> None:
     boxes = torch.tensor([[[10.0, 20.0, 50.0, 60.0]], [[0.0, 0.0, 100.0, 50.0]]])
-    shares = geometry(boxes, blank((80, 200), (50, 100)))
+    shares = geometry(boxes, blank((80, 200), (50, 100)), 7)
     expected = [[0.05, 0.25, 0.25, 0.75, 0.2, 0.5, 0.1], [0.0, 0.0, 1.0, 1.0, 1.0, 1.0, 1.0]]
     torch.testing.assert_close(shares[:, 0], torch.tensor(expected))

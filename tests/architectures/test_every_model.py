@@ -12,7 +12,18 @@ import torch
 from torch import Tensor, nn
 
 from vlbench import specs
-from vlbench.architectures import detector, grid, heads, interaction, patch, region, resnet, text
+from vlbench.architectures import (
+    detector,
+    dual_stream,
+    grid,
+    heads,
+    interaction,
+    patch,
+    region,
+    resnet,
+    roi_heads,
+    text,
+)
 from vlbench.architectures.initialise import initialise_random
 from vlbench.architectures.model import VLModel, build
 from vlbench.architectures.suppression import per_class_batched
@@ -20,7 +31,12 @@ from vlbench.architectures.tokens import Images, Text
 from vlbench.catalog import catalog
 
 every_model = pytest.mark.parametrize("name", catalog())
-region_models = pytest.mark.parametrize("name", [name for name, spec in catalog().items() if spec.family == "region"])
+detectors = pytest.mark.parametrize(
+    "name", [name for name, spec in catalog().items() if spec.family == "region" and spec.visual.rpn]
+)
+fixed_boxes = pytest.mark.parametrize(
+    "name", [name for name, spec in catalog().items() if spec.family == "region" and spec.visual.grid_boxes]
+)
 
 
 def tiny(name: str) -> specs.ModelSpec:
@@ -58,7 +74,12 @@ def output_of(name: str) -> Tensor:
 @every_model
 def test_output_is_finite_and_of_the_heads_shape(name: str) -> None:
     spec, output = tiny(name), output_of(name)
-    widths = {"pooled_feature": spec.interaction.width, "itm": 2, "vqa": getattr(spec.head, "answers", None)}
+    widths = {
+        "pooled_feature": spec.interaction.stream_widths[1],
+        "itm": 2,
+        "itm_product": 2,
+        "vqa": getattr(spec.head, "answers", None),
+    }
     assert output.shape == (2, widths[spec.head.kind])
     assert output.isfinite().all()
     assert not torch.equal(output[0], output[1])
@@ -107,11 +128,19 @@ def test_padding_does_not_reach_the_output(name: str) -> None:
 
 
 def unreached(model: VLModel) -> set[str]:
-    """Weights that a head's loss cannot train: a detector's proposals and box outputs lie behind a choice of boxes."""
-    if not isinstance(model.visual, region.RegionEmbedder):
-        return set()
-    names = (name for name, _ in model.named_parameters())
-    return {name for name in names if name.startswith(("visual.rpn.", "visual.roi_head.box_", "visual.roi_head.class"))}
+    """Weights that a head's loss cannot train.
+
+    A detector's proposals and box outputs lie behind a choice of boxes. LXMERT's head reads the text, so that its last
+    image layer has no reader, but for keys and values where the text attends to them.
+    """
+    behind: tuple[str, ...] = ()
+    if isinstance(model.visual, region.RegionEmbedder):
+        behind += ("visual.rpn.", "visual.roi_head.box_", "visual.roi_head.class")
+    if isinstance(model.interaction, dual_stream.CrossModality):
+        last = f"interaction.cross.{len(model.interaction.cross) - 1}.image."
+        joint = isinstance(model.interaction.cross[-1], dual_stream.JointLayer)
+        behind += (f"{last}attention.out", f"{last}attention_norm", f"{last}mlp") if joint else (last,)
+    return {name for name, _ in model.named_parameters() if name.startswith(behind)}
 
 
 @every_model
@@ -145,12 +174,10 @@ def test_a_pass_carries_at_least_the_declared_load(name: str) -> None:
     assert bool(declared) == (tiny(name).family == "region")
 
 
-@region_models
+@detectors
 def test_the_declared_load_is_what_the_file_says(name: str) -> None:
     visual, (_, images) = tiny(name).visual, batch_of(tiny(name))
-    cells = math.ceil(images.pixels.shape[2] / 16) * math.ceil(images.pixels.shape[3] / 16)
-    anchors = cells * len(visual.rpn.anchor_sizes) * len(visual.rpn.aspect_ratios)
-    candidates = min(visual.rpn.candidates, anchors)
+    candidates = candidates_of(visual, *images.pixels.shape[-2:])
     declared = built(name).declared_load(images)
     assert 0.95 * candidates - 1 < declared.pop("rpn_candidates") <= candidates
     assert declared == {
@@ -160,23 +187,39 @@ def test_the_declared_load_is_what_the_file_says(name: str) -> None:
     }
 
 
+def candidates_of(visual: specs.Region, height: int, width: int) -> int:
+    """The best anchors of each level; a pyramid halves from stride 4 to 64 and has one anchor size a level."""
+    strides, sizes = ((4, 8, 16, 32, 64), 1) if visual.fpn else ((16,), len(visual.rpn.anchor_sizes))
+    cells = [math.ceil(height / stride) * math.ceil(width / stride) for stride in strides]
+    shapes = sizes * len(visual.rpn.aspect_ratios)
+    return sum(min(visual.rpn.candidates, some * shapes) for some in cells)
+
+
+@fixed_boxes
+def test_fixed_boxes_are_the_whole_declared_load(name: str) -> None:
+    (rows, columns), (_, images) = tiny(name).visual.grid_boxes, batch_of(tiny(name))
+    assert built(name).declared_load(images) == {"regions": rows * columns}
+
+
 @torch.no_grad()
 @pytest.mark.parametrize("name", ["uniter-base", "uniter-base-table6"])
 def test_at_full_size_the_rpn_has_the_declared_candidates_and_proposals(name: str) -> None:
     """Fewer boxes than anchors survive a smallest size of 16 pixels at the border, but no more than 5% fewer."""
     spec = catalog()[name].visual.rpn
-    rpn = detector.RegionProposalNetwork(inputs=64, stride=16, **spec.model_copy(update={"channels": 64}).arguments())
+    rpn = detector.RegionProposalNetwork(
+        inputs=64, strides=[16], **spec.model_copy(update={"channels": 64}).arguments()
+    )
     initialise_random(rpn, seed=0)
     size = catalog()[name].input.image_size
     images = Images(pixels=torch.zeros(1, 3, *size), sizes=(size,))
     height, width = (math.ceil(side / 16) for side in size)
-    proposals = rpn.eval()(torch.randn(1, 64, height, width).relu(), images)
+    proposals = rpn.eval()([torch.randn(1, 64, height, width).relu()], images)
     assert 0.95 * spec.candidates <= proposals.candidates <= spec.candidates
     assert [len(boxes) for boxes in proposals.boxes] == [spec.proposals]
 
 
 @torch.no_grad()
-@region_models
+@detectors
 def test_features_that_are_no_numbers_carry_less_than_the_declared_load(name: str) -> None:
     model, (words, images) = built(name), batch_of(tiny(name))
     model(words, replace(images, pixels=torch.full_like(images.pixels, math.nan)))
@@ -185,9 +228,10 @@ def test_features_that_are_no_numbers_carry_less_than_the_declared_load(name: st
 
 
 @torch.no_grad()
-@region_models
+@detectors
 def test_batched_suppression_changes_nothing(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert tiny(name).visual.nms.method == "per_class_loop"
+    if tiny(name).visual.nms.method != "per_class_loop":
+        pytest.skip("suppresses all classes at once")
     monkeypatch.setattr(built(name).visual.nms, "suppress", per_class_batched)
     assert torch.equal(built(name)(*batch_of(tiny(name))), output_of(name))
 
@@ -206,18 +250,24 @@ def test_stages_are_modules_in_the_order_of_the_forward_pass(name: str) -> None:
     assert begun == list(model.stages())
 
 
-FROM_THE_PARENT = {"inputs", "stride", "stride_of_features", "stride_in"}
+FROM_THE_PARENT = {"inputs", "strides", "stride_of_features", "stride_in", "every_stage"}
 
 PARTS: dict[type[specs.Part], type[nn.Module]] = {
     specs.BertEmbeddings: text.BertEmbeddings,
     specs.Patch: patch.PatchEmbedder,
     specs.ResNet: resnet.ResNetTrunk,
     specs.RegionProposal: detector.RegionProposalNetwork,
-    specs.C4Head: detector.C4RoIHead,
+    specs.FeaturePyramid: roi_heads.FeaturePyramid,
+    specs.C4Head: roi_heads.C4RoIHead,
+    specs.FpnHead: roi_heads.FpnRoIHead,
     specs.RegionSelection: region.RegionSelection,
+    specs.RegionProjection: region.RegionProjection,
     specs.SingleStream: interaction.SingleStream,
+    specs.CoAttention: dual_stream.CoAttention,
+    specs.CrossModality: dual_stream.CrossModality,
     specs.PooledFeature: heads.PooledFeature,
     specs.ImageTextMatching: heads.ImageTextMatching,
+    specs.PooledProduct: heads.PooledProduct,
     specs.VisualQuestionAnswering: heads.VisualQuestionAnswering,
 }
 
@@ -231,15 +281,21 @@ def test_a_parts_arguments_are_its_schemas_fields(schema: type[specs.Part], part
     assert set(parameters) - fields <= FROM_THE_PARENT
 
 
-def test_a_grids_and_a_regions_own_fields_are_their_projections_arguments() -> None:
-    for schema, own, projection in (
-        (specs.Grid, {"backbone", "projection_inputs"}, grid.PixelProjection),
-        (specs.Region, {"backbone", "rpn", "roi_head", "nms"}, region.RegionProjection),
-    ):
-        fields = set(schema.model_fields) - {"kind"} - own
-        assert set(inspect.signature(projection).parameters) - {"inputs"} == fields
+def test_a_grids_own_fields_are_its_projections_arguments() -> None:
+    fields = set(specs.Grid.model_fields) - {"kind", "backbone", "projection_inputs"}
+    assert set(inspect.signature(grid.PixelProjection).parameters) - {"inputs"} == fields
+
+
+def test_a_regions_fields_are_its_embedders_arguments() -> None:
+    assert set(inspect.signature(region.RegionEmbedder).parameters) == set(specs.Region.model_fields) - {"kind"}
+
+
+def subclasses(kind: type) -> set[type]:
+    """All the way down."""
+    return {kind for child in kind.__subclasses__() for kind in (child, *subclasses(child))}
 
 
 def test_every_part_of_the_schema_is_checked() -> None:
-    combined = {specs.Grid, specs.Region, specs.Input, specs.ModelSpec}
-    assert set(PARTS) == set(specs.Part.__subclasses__()) - combined
+    combined = {specs.Grid, specs.Region, specs.Input, specs.Table6, specs.ModelSpec}
+    bases = {kind for kind in subclasses(specs.Part) if kind.__subclasses__()}
+    assert set(PARTS) == subclasses(specs.Part) - combined - bases

@@ -11,14 +11,16 @@ from vlbench.architectures.tokens import Images
 
 
 def projection(*, inputs: int = 6, sampled_pixels: int = 100, pool_size: int = 2) -> PixelProjection:
-    part = PixelProjection(inputs=inputs, pool_size=pool_size, width=4, sampled_pixels=sampled_pixels)
+    part = PixelProjection(
+        inputs=inputs, pool_size=pool_size, width=4, sampled_pixels=sampled_pixels, sample="training"
+    )
     torch.nn.init.normal_(part.semantic)
     return part
 
 
-def numbering_pixels(sampled_pixels: int) -> PixelProjection:
+def numbering_pixels(sampled_pixels: int, sample: str = "training") -> PixelProjection:
     """A projection whose tokens say which pixel of `numbered` they are."""
-    part = PixelProjection(inputs=1, pool_size=1, width=1, sampled_pixels=sampled_pixels)
+    part = PixelProjection(inputs=1, pool_size=1, width=1, sampled_pixels=sampled_pixels, sample=sample)
     torch.nn.init.ones_(part.linear.weight)
     torch.nn.init.zeros_(part.linear.bias)
     return part

@@ -12,12 +12,13 @@ import torch
 import torchvision
 from torch import nn
 
-from vlbench.architectures.detector import C4RoIHead, RegionProposalNetwork
+from vlbench.architectures.detector import RegionProposalNetwork
 from vlbench.architectures.grid import PixelProjection
 from vlbench.architectures.interaction import SingleStream
 from vlbench.architectures.model import VLModel, build
 from vlbench.architectures.patch import PatchEmbedder
 from vlbench.architectures.resnet import ResNetTrunk
+from vlbench.architectures.roi_heads import C4RoIHead
 from vlbench.catalog import catalog
 
 
@@ -44,7 +45,7 @@ def trunk(*blocks: int, groups: int = 1, group_width: int = 64, norm: str = "fro
 def region_proposals() -> RegionProposalNetwork:
     return RegionProposalNetwork(
         inputs=1024,
-        stride=16,
+        strides=[16],
         channels=1024,
         anchor_sizes=(32, 64, 128, 256, 512),
         aspect_ratios=(0.5, 1.0, 2.0),
@@ -61,6 +62,8 @@ def roi_head(box_regression: str) -> C4RoIHead:
         pool_size=14,
         stride_of_features=16,
         blocks=3,
+        groups=1,
+        group_width=64,
         stride=2,
         dilation=1,
         stride_in="1x1",
@@ -84,7 +87,7 @@ COMPONENTS: dict[str, tuple[Callable[[], nn.Module], int, int]] = {
     "X152 full": (lambda: trunk(3, 8, 36, 3, groups=32, group_width=4, norm="trained"), 57_687_040, 57_902_400),
     "R50 cut after res4": (lambda: trunk(3, 4, 6), 8_290_304, 8_543_296),
     "visual projection": (
-        lambda: PixelProjection(inputs=2048, pool_size=2, width=768, sampled_pixels=100).linear,
+        lambda: PixelProjection(inputs=2048, pool_size=2, width=768, sampled_pixels=100, sample="training").linear,
         1_573_632,
         1_573_632,
     ),

@@ -10,7 +10,7 @@ from weights import affine, randomise, stack, timm_layer, under
 
 from vlbench.architectures import heads, interaction, patch
 from vlbench.architectures.model import VLModel
-from vlbench.architectures.tokens import Images
+from vlbench.architectures.tokens import Images, Joint, Tokens
 
 WIDTH = 32
 
@@ -121,5 +121,5 @@ def test_mean_pooling_leaves_out_the_class_token_and_padding() -> None:
 class Untouched(torch.nn.Module):
     """Hands the image's tokens on as they are."""
 
-    def forward(self, text: None, image: patch.Tokens) -> interaction.Joint:
-        return interaction.Joint(tokens=image, text_length=0)
+    def forward(self, text: None, image: Tokens) -> Joint:
+        return Joint(text=text, image=image)

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from weights import Weights, affine, bert_embeddings, bert_layer, stack, under, vilt
 
 from vlbench.architectures import heads, interaction, patch, region, text
 from vlbench.architectures.model import VLModel
-from vlbench.architectures.tokens import Images, Joint, Text, Tokens
+from vlbench.architectures.tokens import Images, Joint, Text, Tokens, join
 
 
 class Reference:
@@ -83,11 +83,12 @@ def test_uniter_hidden_states_and_pooled_output_equal_the_reference(reference_da
     inputs, state = reference.inputs, reference.weights
     joint = uniter(reference)
     position, real = inputs["gather_index"], inputs["attn_masks"].bool()
-    gathered = joint.tokens.values.gather(1, position[..., None].expand(-1, -1, joint.tokens.values.shape[2]))
+    values = join(joint.text, joint.image).values
+    gathered = values.gather(1, position[..., None].expand(-1, -1, values.shape[2]))
     torch.testing.assert_close(gathered[real], reference.outputs["last_hidden_state"][real], atol=1e-5, rtol=0)
     pooler = heads.Pooler(width=reference.config["hidden_size"])
     pooler.load_state_dict(affine(state, "pooler.dense", "dense"))
-    torch.testing.assert_close(pooler(joint), reference.outputs["pooled"], atol=1e-5, rtol=0)
+    torch.testing.assert_close(pooler(joint.text), reference.outputs["pooled"], atol=1e-5, rtol=0)
 
 
 def uniter(reference: Reference) -> Joint:
@@ -108,9 +109,19 @@ def uniter(reference: Reference) -> Joint:
 
 
 def project_regions(reference: Reference) -> Tensor:
-    state, inputs, width = reference.weights, reference.inputs, reference.config["hidden_size"]
-    projection = region.RegionProjection(width=width, dropout=0.1, layer_norm_eps=1e-12).eval()
-    projection.feature = nn.Linear(reference.config["img_dim"], width)
+    state, inputs = reference.weights, reference.inputs
+    projection = region.RegionProjection(
+        width=reference.config["hidden_size"],
+        inputs=reference.config["img_dim"],
+        geometry=7,
+        combine="sum_of_norms",
+        segment=True,
+        norm=True,
+        whole_image=False,
+        unit_length=False,
+        dropout=0.1,
+        layer_norm_eps=1e-12,
+    ).eval()
     projection.load_state_dict(
         {
             **affine(state, "img_embeddings.img_linear", "feature"),
@@ -121,4 +132,4 @@ def project_regions(reference: Reference) -> Tensor:
             "segment": state["embeddings.token_type_embeddings.weight"][1],
         }
     )
-    return projection(inputs["img_feat"], inputs["img_pos_feat"])
+    return projection.embed(inputs["img_feat"], inputs["img_pos_feat"])

@@ -64,7 +64,7 @@ def test_trunk_equals_timm(blocks: tuple[int, ...], groups: int, group_width: in
             stage[0].conv1.stride, stage[0].conv2.stride = (2, 2), (1, 1)
     pixels = torch.randn(2, 3, 70, 101, dtype=torch.float64)
     expected = timm_features(network, len(blocks), pixels)
-    features = trunk(pixels)
+    (features,) = trunk(pixels)
     torch.testing.assert_close(features, expected, atol=1e-9, rtol=1e-9)
     rounded_up = tuple(-(-side // trunk.stride) for side in (70, 101))
     assert features.shape == (2, trunk.channels, *rounded_up)
@@ -77,7 +77,7 @@ def test_where_the_stride_lies_changes_the_features() -> None:
     outputs = []
     for stride_in in ("3x3", "1x1"):
         torch.manual_seed(1)
-        outputs.append(trunk_of((1, 1), stride_in=stride_in).eval()(pixels))
+        outputs.append(trunk_of((1, 1), stride_in=stride_in).eval()(pixels)[-1])
     assert outputs[0].shape == outputs[1].shape
     assert not torch.allclose(outputs[0], outputs[1], atol=0.1)
 
@@ -85,15 +85,27 @@ def test_where_the_stride_lies_changes_the_features() -> None:
 @torch.no_grad()
 @pytest.mark.parametrize(("stride", "dilation", "side"), [(2, 1, 7), (1, 2, 14), (1, 1, 14)])
 @pytest.mark.parametrize("stride_in", ["1x1", "3x3"])
-def test_res5_equals_detectron2(stride: int, dilation: int, side: int, stride_in: str) -> None:
+@pytest.mark.parametrize(("groups", "group_width"), [(1, 64), (32, 8)])
+def test_res5_equals_detectron2(
+    stride: int, dilation: int, side: int, stride_in: str, groups: int, group_width: int
+) -> None:
     resnet = pytest.importorskip("detectron2.modeling.backbone.resnet")
-    stage = randomise_norms(res5(blocks=3, stride=stride, dilation=dilation, stride_in=stride_in)).double().eval()
+    stage = (
+        randomise_norms(
+            res5(
+                blocks=3, groups=groups, group_width=group_width, stride=stride, dilation=dilation, stride_in=stride_in
+            )
+        )
+        .double()
+        .eval()
+    )
     blocks = resnet.ResNet.make_stage(
         resnet.BottleneckBlock,
         3,
         stride_per_block=[stride, 1, 1],
         in_channels=1024,
-        bottleneck_channels=512,
+        bottleneck_channels=8 * groups * group_width,
+        num_groups=groups,
         out_channels=2048,
         dilation=dilation,
         stride_in_1x1=stride_in == "1x1",
@@ -114,8 +126,8 @@ def statistics(module: nn.Module) -> list[torch.Tensor]:
 def test_frozen_batch_norm_is_the_same_in_training() -> None:
     trunk = trunk_of((1, 1), norm="frozen")
     pixels, before = torch.randn(2, 3, 64, 64), statistics(trunk)
-    evaluated = trunk.eval()(pixels)
-    trained = trunk.train()(pixels)
+    evaluated = trunk.eval()(pixels)[-1]
+    trained = trunk.train()(pixels)[-1]
     torch.testing.assert_close(trained, evaluated, atol=0, rtol=0)
     trained.square().mean().backward()
     assert all(torch.equal(old, new) for old, new in zip(before, statistics(trunk), strict=True))
@@ -128,7 +140,7 @@ def test_the_stem_is_the_first_frozen_stage_and_later_ones_train(frozen_stages: 
     trunk = trunk_of((1, 1, 1), norm="trained", frozen_stages=frozen_stages).train()
     parts = [trunk.stem, *trunk.stages]
     before = [statistics(part) for part in parts]
-    trunk(torch.randn(2, 3, 64, 64)).square().mean().backward()
+    trunk(torch.randn(2, 3, 64, 64))[-1].square().mean().backward()
     for index, part in enumerate(parts):
         frozen = index < frozen_stages
         moved = [not torch.equal(old, new) for old, new in zip(before[index], statistics(part), strict=True)]

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from vlbench.architectures.detector import Classified
 from vlbench.architectures.region import RegionSelection
+from vlbench.architectures.roi_heads import Classified
 from vlbench.architectures.suppression import class_agnostic, per_class_batched, per_class_loop
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
+from examples import PooledText, images_of, padded_text
 from transformers import BertConfig, BertModel, ViltConfig, ViltModel
 from weights import affine, bert_embeddings, bert_layer, randomise, stack, under, vilt, vilt_layer
 
-from vlbench.architectures import heads, interaction, patch, text
+from vlbench.architectures import interaction, patch, text
 from vlbench.architectures.model import VLModel
-from vlbench.architectures.tokens import Images, Text, Tokens
+from vlbench.architectures.tokens import Images, Text, Tokens, join
 
 WIDTH, HEADS, LAYERS, MLP, PATCH, VOCABULARY = 32, 4, 3, 80, 16, 60
 SIZES = {"hidden_size": WIDTH, "num_hidden_layers": LAYERS, "num_attention_heads": HEADS, "intermediate_size": MLP}
@@ -32,19 +33,6 @@ def embeddings() -> text.BertEmbeddings:
     return text.BertEmbeddings(
         vocabulary=VOCABULARY, positions=12, segments=2, width=WIDTH, dropout=0.1, layer_norm_eps=1e-12
     ).eval()
-
-
-def padded_text(*lengths: int) -> Text:
-    ids = torch.randint(1, VOCABULARY, (len(lengths), max(lengths)))
-    mask = torch.tensor([[index < length for index in range(max(lengths))] for length in lengths])
-    return Text(ids=ids, mask=mask)
-
-
-def images_of(*sizes: tuple[int, int]) -> Images:
-    pixels = torch.zeros(len(sizes), 3, *(max(side) for side in zip(*sizes, strict=True)))
-    for row, (height, width) in zip(pixels, sizes, strict=True):
-        row[:, :height, :width].normal_()
-    return Images(pixels=pixels, sizes=sizes)
 
 
 def pixel_mask(images: Images) -> torch.Tensor:
@@ -74,7 +62,7 @@ def our_vilt(reference_vilt: ViltModel) -> VLModel:
             patch_size=PATCH, width=WIDTH, position_grid=(4, 4), align_corners=True, dropout=0.0
         ),
         interaction=single_stream("pre", modal_types=True),
-        head=heads.Pooler(width=WIDTH),
+        head=PooledText(width=WIDTH),
     )
     model.load_state_dict(vilt(state, "", LAYERS) | under("head", affine(state, "pooler.dense", "dense")))
     return model.eval()
@@ -82,7 +70,7 @@ def our_vilt(reference_vilt: ViltModel) -> VLModel:
 
 @torch.no_grad()
 def test_bert_embeddings_equal_transformers(reference_bert: BertModel) -> None:
-    ours, words = embeddings(), padded_text(9, 4)
+    ours, words = embeddings(), padded_text(9, 4, vocabulary=VOCABULARY)
     ours.load_state_dict(bert_embeddings(reference_bert.state_dict(), "embeddings"))
     expected = reference_bert.embeddings(input_ids=words.ids)
     torch.testing.assert_close(ours(words).values, expected, atol=1e-5, rtol=0)
@@ -91,14 +79,14 @@ def test_bert_embeddings_equal_transformers(reference_bert: BertModel) -> None:
 @torch.no_grad()
 @pytest.mark.parametrize("padded", [False, True])
 def test_post_norm_encoder_equals_transformers_bert(reference_bert: BertModel, padded: bool) -> None:
-    state, words = reference_bert.state_dict(), padded_text(9, 4, 1)
+    state, words = reference_bert.state_dict(), padded_text(9, 4, 1, vocabulary=VOCABULARY)
     mask = words.mask if padded else None
     embedder, encoder = embeddings(), single_stream("post")
     embedder.load_state_dict(bert_embeddings(state, "embeddings"))
     encoder.load_state_dict(stack(state, "encoder.layer", LAYERS, bert_layer))
     joint = encoder(None, embedder(Text(ids=words.ids, mask=mask)))
     expected = reference_bert(input_ids=words.ids, attention_mask=None if mask is None else mask.long())
-    torch.testing.assert_close(joint.tokens.values, expected.last_hidden_state, atol=1e-5, rtol=0)
+    torch.testing.assert_close(joint.image.values, expected.last_hidden_state, atol=1e-5, rtol=0)
 
 
 @torch.no_grad()
@@ -109,7 +97,7 @@ def test_pre_norm_encoder_equals_transformers_vilt(reference_vilt: ViltModel) ->
     values = torch.randn(2, 7, WIDTH)
     hidden = reference_vilt.encoder(values).last_hidden_state
     joint = encoder(None, Tokens(values=values, mask=None))
-    torch.testing.assert_close(joint.tokens.values, reference_vilt.layernorm(hidden), atol=1e-5, rtol=0)
+    torch.testing.assert_close(joint.image.values, reference_vilt.layernorm(hidden), atol=1e-5, rtol=0)
 
 
 BATCHES = {
@@ -125,7 +113,7 @@ BATCHES = {
 @pytest.mark.parametrize("sizes", BATCHES.values(), ids=BATCHES.keys())
 def test_vilt_equals_transformers(reference_vilt: ViltModel, our_vilt: VLModel, sizes: list[tuple[int, int]]) -> None:
     """transformers takes the patches in random order, so text, [CLS] and pooled rows are what can be compared."""
-    words, images = padded_text(*range(9, 9 - 3 * len(sizes), -3)), images_of(*sizes)
+    words, images = padded_text(*range(9, 9 - 3 * len(sizes), -3), vocabulary=VOCABULARY), images_of(*sizes)
     expected = reference_vilt(
         input_ids=words.ids,
         attention_mask=words.mask.long(),
@@ -133,20 +121,20 @@ def test_vilt_equals_transformers(reference_vilt: ViltModel, our_vilt: VLModel, 
         pixel_mask=pixel_mask(images),
     )
     joint = our_vilt.interaction(our_vilt.text(words), our_vilt.visual(images))
-    through_class_token = joint.text_length + 1
+    through_class_token = words.ids.shape[1] + 1
     torch.testing.assert_close(
-        joint.tokens.values[:, :through_class_token],
+        join(joint.text, joint.image).values[:, :through_class_token],
         expected.last_hidden_state[:, :through_class_token],
         atol=1e-5,
         rtol=0,
     )
-    torch.testing.assert_close(our_vilt(words, images), expected.pooler_output, atol=1e-5, rtol=0)
+    torch.testing.assert_close(our_vilt.head(joint), expected.pooler_output, atol=1e-5, rtol=0)
 
 
 @torch.no_grad()
 def test_padding_changes_nothing_of_an_example(our_vilt: VLModel) -> None:
     """A small image with a short text gives alone what it gives in a batch with larger ones."""
-    words, images = padded_text(9, 4), images_of((64, 96), (32, 48))
+    words, images = padded_text(9, 4, vocabulary=VOCABULARY), images_of((64, 96), (32, 48))
     together = our_vilt(words, images)
     alone = our_vilt(
         Text(ids=words.ids[1:, :4], mask=None),
