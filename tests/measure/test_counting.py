@@ -14,18 +14,47 @@ from vlbench.architectures.model import VLModel, build
 from vlbench.architectures.tokens import Images, Text
 from vlbench.catalog import catalog
 from vlbench.measure.counting import UnknownOperatorError, count_macs, count_parameters
-from vlbench.specs import ModelSpec, Region
+from vlbench.specs import ModelSpec, Part, Region
 
 PROPOSALS = 20  # in place of 300 or 1,000: every count of the RoI head is proportional to it
+SMALL = (200, 334)  # pixels, a quarter of 800x1333 on each side
+DEPTHS = {"layers", "text_layers", "image_layers", "cross_layers", "connections", "blocks"}
+
+
+def with_few_proposals(spec: ModelSpec) -> ModelSpec:
+    """The whole model, but for the number of regions."""
+    if not isinstance(spec.visual, Region):
+        return spec
+    if spec.visual.grid_boxes:
+        return with_visual(spec, grid_boxes=(4, 5))
+    rpn = spec.visual.rpn.model_copy(update={"proposals": PROPOSALS})
+    return with_visual(spec, rpn=rpn, nms=spec.visual.nms.model_copy(update={"regions": PROPOSALS}))
 
 
 def affordable(spec: ModelSpec) -> ModelSpec:
-    """The model at its published width and depth; a detector hands on fewer proposals."""
-    if not isinstance(spec.visual, Region):
-        return spec
-    rpn = spec.visual.rpn.model_copy(update={"proposals": PROPOSALS})
-    nms = spec.visual.nms.model_copy(update={"regions": PROPOSALS})
-    return spec.model_copy(update={"visual": spec.visual.model_copy(update={"rpn": rpn, "nms": nms})})
+    """The model at its published width, each kind of layer fewer times.
+
+    Counters must agree on any one input, so a CNN reads a small image; patches keep the size that they were made for.
+    Suppression has no MACs, and a loop over 1,600 classes takes most of a trace.
+    """
+    spec = with_few_proposals(spec)
+    if spec.family != "patch":
+        spec = spec.with_input(image_size=SMALL)
+    if isinstance(spec.visual, Region) and spec.visual.nms:
+        spec = with_visual(spec, nms=spec.visual.nms.model_copy(update={"method": "class_agnostic"}))
+    return shallow(spec)
+
+
+def with_visual(spec: ModelSpec, **changes: object) -> ModelSpec:
+    return spec.model_copy(update={"visual": spec.visual.model_copy(update=changes)})
+
+
+def shallow(part: Part) -> Part:
+    """The same widths with the depths of the tiny part."""
+    smaller = part.tiny()
+    changes = {name: getattr(smaller, name) for name in DEPTHS & set(type(part).model_fields)}
+    changes |= {name: shallow(value) for name, value in part if isinstance(value, Part)}
+    return part.model_copy(update=changes)
 
 
 def example_of(spec: ModelSpec, *, device: str = "cpu") -> tuple[Text | None, Images]:
@@ -37,19 +66,23 @@ def example_of(spec: ModelSpec, *, device: str = "cpu") -> tuple[Text | None, Im
 
 
 class FromTensors(nn.Module):
-    """fvcore traces tensors alone, and drops what no output depends on: so a detector's deltas are an output too."""
+    """fvcore traces tensors alone, and drops what no output depends on.
+
+    So what a head leaves unread is an output too: a detector's deltas, and the image tokens of two streams.
+    """
 
     def __init__(self, model: VLModel, spec: ModelSpec) -> None:
         super().__init__()
         self.model, self.sizes = model, (spec.input.image_size,)
-        self.deltas: list[torch.Tensor] = []
+        self.unread: list[torch.Tensor] = []
+        model.interaction.register_forward_hook(lambda _, __, joint: self.unread.append(joint.image.values))
         if isinstance(spec.visual, Region):
-            model.visual.roi_head.register_forward_hook(lambda _, __, classified: self.deltas.extend(classified.deltas))
+            model.visual.roi_head.register_forward_hook(lambda _, __, classified: self.unread.extend(classified.deltas))
 
     def forward(self, pixels: torch.Tensor, ids: torch.Tensor | None = None) -> tuple[torch.Tensor, ...]:
         text = None if ids is None else Text(ids=ids, mask=None)
-        self.deltas.clear()
-        return self.model(text, Images(pixels=pixels, sizes=self.sizes)), *self.deltas
+        self.unread.clear()
+        return self.model(text, Images(pixels=pixels, sizes=self.sizes)), *self.unread
 
 
 def attention_macs(inputs: list, outputs: list) -> int:
@@ -65,8 +98,8 @@ def fvcore_macs(model: VLModel, spec: ModelSpec) -> float:
     analysis = FlopCountAnalysis(FromTensors(model, spec), tensors)
     analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
     analysis.set_op_handle("aten::scaled_dot_product_attention", attention_macs)
-    for norm in ("batch_norm", "layer_norm", "upsample_bilinear2d"):
-        analysis.set_op_handle(f"aten::{norm}", None)
+    for elementwise in ("batch_norm", "layer_norm", "upsample_bilinear2d", "upsample_nearest2d", "adaptive_avg_pool2d"):
+        analysis.set_op_handle(f"aten::{elementwise}", lambda *_: 0)
     return analysis.total()
 
 
@@ -77,17 +110,27 @@ def torch_macs(model: VLModel, spec: ModelSpec) -> float:
     return counter.get_total_flops() / 2
 
 
-@pytest.mark.parametrize("name", sorted(catalog()))
+@pytest.mark.parametrize("name", catalog())
 def test_three_counters_agree_on_every_model(name: str) -> None:
     spec = affordable(catalog()[name])
     model = build(spec).eval()
-    if isinstance(spec.visual, Region):
+    if isinstance(spec.visual, Region) and spec.visual.rpn:
         model.visual.rpn.inject_load = False  # its own proposals, so that the trace keeps what makes them
+    agree_on(model, spec)
+
+
+@pytest.mark.parametrize("name", ["vilt-b32"])
+def test_three_counters_agree_at_full_depth(name: str) -> None:
+    spec = catalog()[name]
+    agree_on(build(spec).eval(), spec)
+
+
+def agree_on(model: VLModel, spec: ModelSpec) -> None:
     text, images = example_of(spec)
     ours = count_macs(lambda: model(text, images), model.stages()).total
     assert ours > 1e8
-    assert torch_macs(model, spec) == pytest.approx(ours, rel=0.005)
-    assert fvcore_macs(model, spec) == pytest.approx(ours, rel=0.005)
+    assert torch_macs(model, spec) == ours
+    assert fvcore_macs(model, spec) == ours
 
 
 def test_a_linear_layer_a_convolution_and_attention_by_formula() -> None:
@@ -123,18 +166,15 @@ def test_the_transformer_of_table_6_by_its_formula() -> None:
     assert stages["visual.patch"] == 240 * (3 * 32 * 32) * 768
 
 
-@pytest.mark.parametrize(
-    ("stage", "macs"),
-    [("visual.backbone", 146259993600), ("visual.rpn", 39958732800), ("visual.roi_head", 732168192000 + 16386048000)],
-)
-def test_the_detector_of_table_6_by_its_components(stage: str, macs: int) -> None:
+def test_the_detector_of_table_6_by_its_components_in_a_real_pass() -> None:
     """Counted on 20 proposals; the RoI head is proportional to them. From 800x1333 to 50x84 cells."""
-    spec = affordable(catalog()["uniter-base-table6"])
+    spec = with_few_proposals(catalog()["uniter-base-table6"])
     model = build(spec).eval()
     text, images = example_of(spec)
-    counted = count_macs(lambda: model(text, images), model.stages()).by_stage[stage]
-    scaled = counted * 1000 / PROPOSALS if stage == "visual.roi_head" else counted
-    assert scaled == pytest.approx(macs, rel=0.001)
+    by_stage = count_macs(lambda: model(text, images), model.stages()).by_stage
+    assert by_stage["visual.backbone"] == pytest.approx(146_259_993_600, rel=0.001)
+    assert by_stage["visual.rpn"] == pytest.approx(39_958_732_800, rel=0.001)
+    assert by_stage["visual.roi_head"] * 1000 / PROPOSALS == pytest.approx(732_168_192_000 + 16_386_048_000, rel=0.001)
 
 
 def test_the_fused_encoder_layer_is_counted_in_full() -> None:
