@@ -1,4 +1,4 @@
-"""Inputs that several tests share, and a model's end as transformers has it."""
+"""Inputs and parts that several tests share, and a model's end as transformers has it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from vlbench.architectures import heads
-from vlbench.architectures.region import Regions
+from vlbench.architectures.region import RegionProjection, Regions
 from vlbench.architectures.tokens import Images, Joint, Text
 
 
@@ -39,6 +39,23 @@ def images_of(*sizes: tuple[int, int]) -> Images:
 def blank(*sizes: tuple[int, int]) -> Images:
     height, width = (max(side) for side in zip(*sizes, strict=True))
     return Images(pixels=torch.zeros(len(sizes), 3, height, width), sizes=sizes)
+
+
+def region_projection(**changes: object) -> RegionProjection:
+    """UNITER's, of 6 channels to tokens of 32 numbers, with changes; in eval mode."""
+    arguments = {
+        "width": 32,
+        "inputs": 6,
+        "geometry": 7,
+        "combine": "sum_of_norms",
+        "segment": True,
+        "norm": True,
+        "whole_image": False,
+        "unit_length": False,
+        "dropout": 0.1,
+        "layer_norm_eps": 1e-12,
+    }
+    return RegionProjection(**(arguments | changes)).eval()
 
 
 def regions_of(features_BRC: Tensor, boxes_BR4: Tensor, mask: Tensor | None = None) -> Regions:

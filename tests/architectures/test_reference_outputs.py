@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from examples import images_of, region_projection, regions_of
 from torch import Tensor
-from weights import Weights, affine, bert_embeddings, bert_layer, stack, under, vilt
+from weights import Weights, affine, bert_embeddings, bert_layer, stack, under, vilt, visual_bert_projection
 
-from vlbench.architectures import heads, interaction, patch, region, text
+from vlbench.architectures import heads, interaction, patch, text
 from vlbench.architectures.model import VLModel
 from vlbench.architectures.tokens import Images, Joint, Text, Tokens, join
 
@@ -110,18 +111,7 @@ def uniter(reference: Reference) -> Joint:
 
 def project_regions(reference: Reference) -> Tensor:
     state, inputs = reference.weights, reference.inputs
-    projection = region.RegionProjection(
-        width=reference.config["hidden_size"],
-        inputs=reference.config["img_dim"],
-        geometry=7,
-        combine="sum_of_norms",
-        segment=True,
-        norm=True,
-        whole_image=False,
-        unit_length=False,
-        dropout=0.1,
-        layer_norm_eps=1e-12,
-    ).eval()
+    projection = region_projection(width=reference.config["hidden_size"], inputs=reference.config["img_dim"])
     projection.load_state_dict(
         {
             **affine(state, "img_embeddings.img_linear", "feature"),
@@ -133,3 +123,32 @@ def project_regions(reference: Reference) -> Tensor:
         }
     )
     return projection.embed(inputs["img_feat"], inputs["img_pos_feat"])
+
+
+@torch.no_grad()
+def test_visual_bert_hidden_states_and_pooled_output_equal_the_reference(reference_data: Path) -> None:
+    reference = Reference(reference_data / "reference_outputs", "visualbert_base")
+    config, state, inputs = {"type_vocab_size": 2} | reference.config, reference.weights, reference.inputs
+    reference.config = config
+    assert not inputs["token_type_ids"].any()
+    assert inputs["visual_token_type_ids"].all()
+    embedder = reference.text_embedder(config["vocab_size"]).eval()
+    embedder.load_state_dict(bert_embeddings(state, "embeddings"))
+    projection = region_projection(
+        width=config["hidden_size"], inputs=config["visual_embedding_dim"], geometry=0, combine="sum"
+    )
+    projection.load_state_dict(visual_bert_projection(state, ""))
+    encoder = interaction.SingleStream(
+        **reference.sizes, norm="post", modal_types=False, dropout=0.1, layer_norm_eps=1e-12
+    ).eval()
+    encoder.load_state_dict(stack(state, "encoder.layer", config["num_hidden_layers"], bert_layer))
+    words = embedder(Text(ids=inputs["input_ids"], mask=inputs["attention_mask"].bool()))
+    features = inputs["visual_embeds"]
+    regions = regions_of(features, features[..., :4], inputs["visual_attention_mask"].bool())
+    joint = encoder(words, projection(regions, images_of(*[(8, 8)] * len(features))))
+    together = join(joint.text, joint.image)
+    hidden = reference.outputs["last_hidden_state"]
+    torch.testing.assert_close(together.values[together.mask], hidden[together.mask], atol=1e-5, rtol=0)
+    pooler = heads.Pooler(width=config["hidden_size"])
+    pooler.load_state_dict(affine(state, "pooler.dense", "dense"))
+    torch.testing.assert_close(pooler(joint.text), reference.outputs["pooler_output"], atol=1e-5, rtol=0)

@@ -56,6 +56,47 @@ def bert_layer(state: State, prefix: str) -> Weights:
     }
 
 
+def visual_bert_projection(state: State, prefix: str) -> Weights:
+    """Its image tokens all have position 0 and segment 1, and share the text's LayerNorm."""
+    positions = state[f"{prefix}embeddings.visual_position_embeddings.weight"]
+    return {
+        **affine(state, f"{prefix}embeddings.visual_projection", "feature"),
+        **affine(state, f"{prefix}embeddings.LayerNorm", "norm"),
+        "segment": positions[0] + state[f"{prefix}embeddings.visual_token_type_embeddings.weight"][1],
+    }
+
+
+def lxmert_projection(state: State) -> Weights:
+    names = {"feature": "visn_fc", "feature_norm": "visn_layer_norm", "geometry": "box_fc"}
+    names |= {"geometry_norm": "box_layer_norm"}
+    parts = [affine(state, f"encoder.visn_fc.{theirs}", ours) for ours, theirs in names.items()]
+    return {name: value for part in parts for name, value in part.items()}
+
+
+def lxmert_cross_layer(state: State, prefix: str) -> Weights:
+    """Both directions share one attention; each stream then has a layer of its own."""
+    attention = f"{prefix}.visual_attention"
+    weights = {
+        **affine(state, f"{attention}.att.query", "attention.query"),
+        **affine(state, f"{attention}.output.dense", "attention.out"),
+        **affine(state, f"{attention}.output.LayerNorm", "norm"),
+    }
+    for part in ("weight", "bias"):
+        keys_and_values = [state[f"{attention}.att.{name}.{part}"] for name in ("key", "value")]
+        weights[f"attention.key_value.{part}"] = torch.cat(keys_and_values)
+    for ours, theirs in (("text", "lang"), ("image", "visn")):
+        layer = {
+            **under("attention", _query_key_value(state, f"{prefix}.{theirs}_self_att.self")),
+            **affine(state, f"{prefix}.{theirs}_self_att.output.dense", "attention.out"),
+            **affine(state, f"{prefix}.{theirs}_self_att.output.LayerNorm", "attention_norm"),
+            **affine(state, f"{prefix}.{theirs}_inter.dense", "mlp.expand"),
+            **affine(state, f"{prefix}.{theirs}_output.dense", "mlp.contract"),
+            **affine(state, f"{prefix}.{theirs}_output.LayerNorm", "mlp_norm"),
+        }
+        weights |= under(ours, layer)
+    return weights
+
+
 def vilt_layer(state: State, prefix: str) -> Weights:
     return {
         **under("attention", _query_key_value(state, f"{prefix}.attention.attention")),
@@ -78,9 +119,11 @@ def timm_layer(state: State, prefix: str) -> Weights:
     }
 
 
-def stack(state: State, prefix: str, layers: int, layer: Callable[[State, str], Weights]) -> Weights:
-    """The blocks of a transformer."""
-    blocks = [under(f"blocks.{index}", layer(state, f"{prefix}.{index}")) for index in range(layers)]
+def stack(
+    state: State, prefix: str, layers: int, layer: Callable[[State, str], Weights], ours: str = "blocks"
+) -> Weights:
+    """The layers of a transformer."""
+    blocks = [under(f"{ours}.{index}", layer(state, f"{prefix}.{index}")) for index in range(layers)]
     return {name: value for block in blocks for name, value in block.items()}
 
 

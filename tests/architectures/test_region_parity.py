@@ -1,0 +1,150 @@
+"""LXMERT and VisualBERT from their regions' features on, against transformers, with copied weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+import torch
+from examples import PooledText, blank, mask_of, padded_text, region_projection, regions_of
+from torch import Tensor, nn
+from transformers import LxmertConfig, LxmertModel, VisualBertConfig, VisualBertModel
+from weights import (
+    Weights,
+    affine,
+    bert_embeddings,
+    bert_layer,
+    lxmert_cross_layer,
+    lxmert_projection,
+    randomise,
+    stack,
+    visual_bert_projection,
+)
+
+from vlbench.architectures import dual_stream, interaction, text
+from vlbench.architectures.region import RegionProjection
+from vlbench.architectures.tokens import Images, Joint, Text
+
+WIDTH, HEADS, MLP, VOCABULARY, CHANNELS, POSITIONS = 32, 4, 80, 60, 20, 12
+SIZES = {"hidden_size": WIDTH, "num_attention_heads": HEADS, "intermediate_size": MLP, "vocab_size": VOCABULARY}
+SIZES |= {"max_position_embeddings": POSITIONS, "attn_implementation": "eager"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """Text and regions of images, with or without padding in both."""
+
+    words: Text
+    images: Images
+    features: Tensor
+    boxes: Tensor  # as shares of each image
+    mask: Tensor | None
+
+    @classmethod
+    def random(cls, *, padded: bool) -> Batch:
+        words, images = padded_text(9, 4, 1, vocabulary=VOCABULARY), blank((60, 80), (90, 50), (64, 64))
+        boxes = torch.rand(3, 6, 4)
+        boxes[..., 2:] = boxes[..., :2] + boxes[..., 2:] * (1 - boxes[..., :2])
+        return cls(
+            words=words if padded else Text(ids=words.ids, mask=None),
+            images=images,
+            features=torch.randn(3, 6, CHANNELS),
+            boxes=boxes,
+            mask=mask_of(6, 2, 5) if padded else None,
+        )
+
+    @property
+    def theirs(self) -> dict[str, Tensor | None]:
+        masks = {"attention_mask": self.words.mask, "visual_attention_mask": self.mask}
+        return {"input_ids": self.words.ids} | {
+            name: None if mask is None else mask.long() for name, mask in masks.items()
+        }
+
+    def joint(self, embedder: nn.Module, projection: RegionProjection, interaction: nn.Module) -> Joint:
+        sizes = torch.tensor([[width, height] * 2 for height, width in self.images.sizes])
+        regions = regions_of(self.features, self.boxes * sizes[:, None], self.mask)
+        return interaction(embedder(self.words), projection(regions, self.images))
+
+
+def embeddings(state: Weights) -> text.BertEmbeddings:
+    part = text.BertEmbeddings(
+        vocabulary=VOCABULARY, positions=POSITIONS, segments=2, width=WIDTH, dropout=0.1, layer_norm_eps=1e-12
+    ).eval()
+    part.load_state_dict(bert_embeddings(state, "embeddings"))
+    return part
+
+
+def pooled(state: Weights, joint: Joint) -> Tensor:
+    head = PooledText(width=WIDTH)
+    head.load_state_dict(affine(state, "pooler.dense", "dense"))
+    return head(joint)
+
+
+def assert_close_where_real(ours: Tensor, theirs: Tensor, mask: Tensor | None) -> None:
+    real = torch.ones(ours.shape[:2], dtype=torch.bool) if mask is None else mask
+    torch.testing.assert_close(ours[real], theirs[real], atol=1e-5, rtol=0)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("padded", [False, True])
+@pytest.mark.parametrize(("text_layers", "image_layers", "cross_layers"), [(3, 2, 2), (1, 2, 1)])
+def test_lxmert_equals_transformers(text_layers: int, image_layers: int, cross_layers: int, padded: bool) -> None:
+    depth = {"l_layers": text_layers, "r_layers": image_layers, "x_layers": cross_layers}
+    reference = randomise(LxmertModel(LxmertConfig(**SIZES, **depth, visual_feat_dim=CHANNELS)))
+    state, batch = reference.state_dict(), Batch.random(padded=padded)
+    ours = dual_stream.CrossModality(
+        text_layers=text_layers,
+        image_layers=image_layers,
+        cross_layers=cross_layers,
+        cross="attention",
+        width=WIDTH,
+        heads=HEADS,
+        mlp_width=MLP,
+        dropout=0.1,
+        layer_norm_eps=1e-12,
+    ).eval()
+    ours.load_state_dict(
+        stack(state, "encoder.layer", text_layers, bert_layer, "text")
+        | stack(state, "encoder.r_layers", image_layers, bert_layer, "image")
+        | stack(state, "encoder.x_layers", cross_layers, lxmert_cross_layer, "cross")
+    )
+    projection = region_projection(
+        width=WIDTH, inputs=CHANNELS, geometry=4, combine="mean_of_norms", segment=False, norm=False
+    )
+    projection.load_state_dict(lxmert_projection(state))
+    joint = batch.joint(embeddings(state), projection, ours)
+    expected = reference(**batch.theirs, visual_feats=batch.features, visual_pos=batch.boxes)
+    assert_close_where_real(joint.text.values, expected.language_output, batch.words.mask)
+    assert_close_where_real(joint.image.values, expected.vision_output, batch.mask)
+    torch.testing.assert_close(pooled(state, joint), expected.pooled_output, atol=1e-5, rtol=0)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("padded", [False, True])
+def test_visual_bert_equals_transformers(padded: bool) -> None:
+    layers = 3
+    config = VisualBertConfig(**SIZES, num_hidden_layers=layers, visual_embedding_dim=CHANNELS)
+    reference = randomise(VisualBertModel(config))
+    state, batch = reference.state_dict(), Batch.random(padded=padded)
+    ours = interaction.SingleStream(
+        layers=layers,
+        width=WIDTH,
+        heads=HEADS,
+        mlp_width=MLP,
+        norm="post",
+        modal_types=False,
+        dropout=0.1,
+        layer_norm_eps=1e-12,
+    ).eval()
+    ours.load_state_dict(stack(state, "encoder.layer", layers, bert_layer))
+    projection = region_projection(width=WIDTH, inputs=CHANNELS, geometry=0, combine="sum")
+    projection.load_state_dict(visual_bert_projection(state, ""))
+    joint = batch.joint(embeddings(state), projection, ours)
+    given = batch.theirs
+    if not padded:
+        given["attention_mask"] = torch.ones_like(batch.words.ids)
+    expected = reference(**given, visual_embeds=batch.features)
+    length = batch.words.ids.shape[1]
+    assert_close_where_real(joint.text.values, expected.last_hidden_state[:, :length], batch.words.mask)
+    assert_close_where_real(joint.image.values, expected.last_hidden_state[:, length:], batch.mask)
+    torch.testing.assert_close(pooled(state, joint), expected.pooler_output, atol=1e-5, rtol=0)
