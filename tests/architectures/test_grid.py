@@ -82,6 +82,17 @@ def test_training_samples_every_pixel_equally_often() -> None:
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("sizes", [[(12, 20)] * 3, [(12, 20), (6, 20), (12, 10)]])
+def test_evaluation_samples_as_many_real_pixels_where_it_always_does(sizes: list[tuple[int, int]]) -> None:
+    tokens = numbering_pixels(100, "always").eval()(numbered(3, 12, 20), images(*sizes))
+    assert tokens.values.shape == (3, 100, 1)
+    assert tokens.mask is None or tokens.mask.all()
+    for row, (rows, columns) in zip(tokens.values[..., 0].tolist(), sizes, strict=True):
+        assert row == sorted(set(row))
+        assert set(row) <= {20 * y + x + 1 for y in range(rows) for x in range(columns)}
+
+
+@torch.no_grad()
 @pytest.mark.parametrize("sampled_pixels", [240, 1000])
 def test_training_keeps_all_pixels_where_there_are_no_more(sampled_pixels: int) -> None:
     tokens = numbering_pixels(sampled_pixels).train()(numbered(1, 12, 20), images((12, 20)))

@@ -72,6 +72,17 @@ def test_trunk_equals_timm(blocks: tuple[int, ...], groups: int, group_width: in
 
 
 @torch.no_grad()
+def test_every_stage_equals_timms() -> None:
+    blocks, pixels = (1, 2, 2, 1), torch.randn(2, 3, 70, 101, dtype=torch.float64)
+    trunk = trunk_of(blocks, groups=32, group_width=4, every_stage=True).double().eval()
+    network = timm_network(blocks, 32, 4).double()
+    copy_trunk(trunk, network)
+    for stages, features in enumerate(trunk(pixels), start=1):
+        torch.testing.assert_close(features, timm_features(network, stages, pixels), atol=1e-9, rtol=1e-9)
+    assert stages == 4
+
+
+@torch.no_grad()
 def test_where_the_stride_lies_changes_the_features() -> None:
     pixels = torch.randn(1, 3, 64, 64)
     outputs = []
