@@ -2,28 +2,16 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 from dataclasses import replace
 from functools import cache
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from vlbench import specs
-from vlbench.architectures import (
-    detector,
-    dual_stream,
-    grid,
-    heads,
-    interaction,
-    patch,
-    region,
-    resnet,
-    roi_heads,
-    text,
-)
+from vlbench.architectures import detector, dual_stream, region
 from vlbench.architectures.initialise import initialise_random
 from vlbench.architectures.model import VLModel, build
 from vlbench.architectures.suppression import per_class_batched
@@ -248,54 +236,3 @@ def test_stages_are_modules_in_the_order_of_the_forward_pass(name: str) -> None:
     for hook in hooks:
         hook.remove()
     assert begun == list(model.stages())
-
-
-FROM_THE_PARENT = {"inputs", "strides", "stride_of_features", "stride_in", "every_stage"}
-
-PARTS: dict[type[specs.Part], type[nn.Module]] = {
-    specs.BertEmbeddings: text.BertEmbeddings,
-    specs.Patch: patch.PatchEmbedder,
-    specs.ResNet: resnet.ResNetTrunk,
-    specs.RegionProposal: detector.RegionProposalNetwork,
-    specs.FeaturePyramid: roi_heads.FeaturePyramid,
-    specs.C4Head: roi_heads.C4RoIHead,
-    specs.FpnHead: roi_heads.FpnRoIHead,
-    specs.RegionSelection: region.RegionSelection,
-    specs.RegionProjection: region.RegionProjection,
-    specs.SingleStream: interaction.SingleStream,
-    specs.CoAttention: dual_stream.CoAttention,
-    specs.CrossModality: dual_stream.CrossModality,
-    specs.PooledFeature: heads.PooledFeature,
-    specs.ImageTextMatching: heads.ImageTextMatching,
-    specs.PooledProduct: heads.PooledProduct,
-    specs.VisualQuestionAnswering: heads.VisualQuestionAnswering,
-}
-
-
-@pytest.mark.parametrize(("schema", "part"), PARTS.items(), ids=lambda kind: kind.__name__)
-def test_a_parts_arguments_are_its_schemas_fields(schema: type[specs.Part], part: type[nn.Module]) -> None:
-    parameters = inspect.signature(part).parameters
-    fields = set(schema.model_fields) - {"kind"}
-    assert all(parameter.kind is inspect.Parameter.KEYWORD_ONLY for parameter in parameters.values())
-    assert fields <= set(parameters)
-    assert set(parameters) - fields <= FROM_THE_PARENT
-
-
-def test_a_grids_own_fields_are_its_projections_arguments() -> None:
-    fields = set(specs.Grid.model_fields) - {"kind", "backbone", "projection_inputs"}
-    assert set(inspect.signature(grid.PixelProjection).parameters) - {"inputs"} == fields
-
-
-def test_a_regions_fields_are_its_embedders_arguments() -> None:
-    assert set(inspect.signature(region.RegionEmbedder).parameters) == set(specs.Region.model_fields) - {"kind"}
-
-
-def subclasses(kind: type) -> set[type]:
-    """All the way down."""
-    return {kind for child in kind.__subclasses__() for kind in (child, *subclasses(child))}
-
-
-def test_every_part_of_the_schema_is_checked() -> None:
-    combined = {specs.Grid, specs.Region, specs.Input, specs.Table6, specs.ModelSpec}
-    bases = {kind for kind in subclasses(specs.Part) if kind.__subclasses__()}
-    assert set(PARTS) == subclasses(specs.Part) - combined - bases

@@ -18,7 +18,7 @@ from vlbench.architectures.interaction import SingleStream
 from vlbench.architectures.model import VLModel, build
 from vlbench.architectures.patch import PatchEmbedder
 from vlbench.architectures.resnet import ResNetTrunk
-from vlbench.architectures.roi_heads import C4RoIHead
+from vlbench.architectures.roi_heads import C4RoIHead, FeaturePyramid, FpnRoIHead, RoIHead
 from vlbench.catalog import catalog
 
 
@@ -56,6 +56,26 @@ def region_proposals() -> RegionProposalNetwork:
     )
 
 
+def pyramid_proposals() -> RegionProposalNetwork:
+    return RegionProposalNetwork(
+        inputs=256,
+        strides=(4, 8, 16, 32, 64),
+        channels=256,
+        anchor_sizes=(32, 64, 128, 256, 512),
+        aspect_ratios=(0.5, 1.0, 2.0),
+        candidates=1000,
+        proposals=1000,
+        nms_iou=0.7,
+        min_box_size=0.0,
+    )
+
+
+def pyramid_head() -> FpnRoIHead:
+    return FpnRoIHead(
+        inputs=256, strides=(4, 8, 16, 32, 64), pool_size=7, width=1024, classes=1600, box_regression="per_class"
+    )
+
+
 def roi_head(box_regression: str) -> C4RoIHead:
     return C4RoIHead(
         pooling="roi_align",
@@ -72,8 +92,7 @@ def roi_head(box_regression: str) -> C4RoIHead:
     )
 
 
-def predictor(box_regression: str) -> nn.Module:
-    head = roi_head(box_regression)
+def predictor(head: RoIHead) -> nn.Module:
     return nn.ModuleList([head.classifier, head.box_regressor])
 
 
@@ -81,10 +100,18 @@ COMPONENTS: dict[str, tuple[Callable[[], nn.Module], int, int]] = {
     "R101-C4 backbone": (lambda: trunk(3, 4, 23), 27_230_208, 27_535_424),
     "RPN of 1,024 channels and 15 anchors": (region_proposals, 9_515_083, 9_515_083),
     "res5": (lambda: roi_head("per_class").res5, 14_942_208, 14_964_736),
-    "predictor, per class": (lambda: predictor("per_class"), 16_394_049, 16_394_049),
-    "predictor, class-agnostic": (lambda: predictor("class_agnostic"), 3_288_645, 3_288_645),
+    "predictor, per class": (lambda: predictor(roi_head("per_class")), 16_394_049, 16_394_049),
+    "predictor, class-agnostic": (lambda: predictor(roi_head("class_agnostic")), 3_288_645, 3_288_645),
     "X152-C4 backbone": (lambda: trunk(3, 8, 36, groups=32, group_width=4), 42_975_232, 43_357_504),
     "X152 full": (lambda: trunk(3, 8, 36, 3, groups=32, group_width=4, norm="trained"), 57_687_040, 57_902_400),
+    "FPN of 256 channels": (
+        lambda: FeaturePyramid(inputs=(256, 512, 1024, 2048), channels=256),
+        3_344_384,
+        3_344_384,
+    ),
+    "RPN of 256 channels and 3 anchors": (pyramid_proposals, 593_935, 593_935),
+    "2-MLP head": (lambda: pyramid_head().mlp, 13_895_680, 13_895_680),
+    "predictor of the 2-MLP head": (lambda: predictor(pyramid_head()), 8_201_025, 8_201_025),
     "R50 cut after res4": (lambda: trunk(3, 4, 6), 8_290_304, 8_543_296),
     "visual projection": (
         lambda: PixelProjection(inputs=2048, pool_size=2, width=768, sampled_pixels=100, sample="training").linear,
