@@ -136,12 +136,24 @@ def test_published_values_of_the_shipped_models() -> None:
     vilt = catalog()["vilt-b32"]
     height, width = vilt.input.image_size
     assert (height // 32) * (width // 32) == 240
-    sizes = {name: spec.interaction for name, spec in catalog().items()}
+    sizes = {name: spec.interaction for name, spec in catalog().items() if spec.interaction.kind == "single_stream"}
     shape = {name: (part.layers, part.width, part.heads, part.mlp_width) for name, part in sizes.items()}
     base, large, huge = (12, 768, 12, 3072), (24, 1024, 16, 4096), (32, 1280, 16, 5120)
     assert {name for name, one in shape.items() if one == large} == {"uniter-large", "vit-l16", "vit-l32"}
     assert {name for name, one in shape.items() if one == huge} == {"vit-h14"}
     assert set(shape.values()) == {base, large, huge}
+
+
+def test_published_depths_of_two_streams() -> None:
+    """LXMERT, 3.2: 9, 5 and 5 layers of 768; ViLBERT, 3.1: BERT-base beside 6 layers of 1,024 with 8 heads."""
+    streams = {name: spec.interaction for name, spec in catalog().items()}
+    for name in ("lxmert", "lxmert-table6", "xlxmert"):
+        part = streams[name]
+        assert (part.text_layers, part.image_layers, part.cross_layers, part.width) == (9, 5, 5, 768)
+    for name in ("vilbert", "vilbert-table6"):
+        part = streams[name]
+        assert (part.text_layers, part.text_width, part.text_heads, part.text_mlp_width) == (12, 768, 12, 3072)
+        assert (part.image_layers, part.image_width, part.image_heads, part.connections) == (6, 1024, 8, 6)
 
 
 def test_a_read_spec_equals_the_catalogs() -> None:
