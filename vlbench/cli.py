@@ -26,7 +26,6 @@ from vlbench.options import (
     ThreadsOption,
     default_folder,
     parse_size,
-    threads_or_cores,
 )
 
 if TYPE_CHECKING:
@@ -95,6 +94,7 @@ def run(
     """
     from vlbench.catalog import resolve
     from vlbench.inputs import read_example
+    from vlbench.measure.machine import physical_cores
     from vlbench.running.cells import Result
     from vlbench.running.progress import measure_all
     from vlbench.running.runner import Settings, expand, probe_machine, run_cells, split_measured
@@ -108,7 +108,7 @@ def run(
         batch=batch,
         image_size=parse_size(image_size) if image_size else None,
         text_tokens=text_tokens,
-        threads=threads_or_cores(threads),
+        threads=threads or physical_cores(),
         budget_seconds=budget,
     )
     folder = out or default_folder()
@@ -155,6 +155,7 @@ def reproduce(
 
     The exit code is 0 where every counted figure is within its tolerance of the paper's, 1 otherwise.
     """
+    from vlbench.measure.machine import physical_cores
     from vlbench.report.reproduction import WRITERS, render, save
     from vlbench.reproduce.run import Request, reproduce
     from vlbench.running.runner import Settings
@@ -163,7 +164,11 @@ def reproduce(
     request = Request(
         categories=parse_categories(cells),
         quick=quick,
-        settings=Settings(device=device.value, precision=precision.value, threads=threads_or_cores(threads)),
+        settings=Settings(
+            device=device.value,
+            precision=precision.value,
+            threads=threads or (1 if quick else physical_cores()),  # small work is lost on two threads
+        ),
         budget_seconds=budget,
         folder=out or default_folder(),
     )

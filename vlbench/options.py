@@ -1,4 +1,4 @@
-"""The options that commands share, and what they can be and default to."""
+"""The options that commands share, and what they can be."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from typing import Annotated
 import typer
 
 from vlbench.errors import InputError
-from vlbench.measure.machine import physical_cores
 
 
 class DeviceName(StrEnum):
@@ -59,10 +58,6 @@ def parse_size(text: str) -> tuple[int, int]:
     if not match:
         raise InputError(f"--image-size {text}: not HEIGHTxWIDTH in pixels; 384x640 works")
     return int(match[1]), int(match[2])
-
-
-def threads_or_cores(asked: int | None) -> int:
-    return asked or physical_cores()
 
 
 def default_folder() -> Path:

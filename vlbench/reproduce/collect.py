@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from vlbench.inputs import read_example
 from vlbench.measure.counts import Counts
@@ -43,6 +43,7 @@ class Collected:
 
     evidence: dict[Key, Evidence]
     machine: Machine | None
+    device: str
     kept: list[str]
     interrupted: bool
 
@@ -77,7 +78,8 @@ def collect(suites: Sequence[LoadedSuite], request: Request) -> Collected:
         )
         for key, (loaded, row) in rows.items()
     }
-    return Collected(evidence=evidence, machine=machine, kept=kept, interrupted=interrupted)
+    device = _device(request, machine) if machine else request.settings.device
+    return Collected(evidence=evidence, machine=machine, device=device, kept=kept, interrupted=interrupted)
 
 
 def _origins(loaded: LoadedSuite, categories: Collection[Category]) -> set[Origin]:
@@ -98,13 +100,16 @@ def _cell(loaded: LoadedSuite, row: Row, request: Request, machine: Machine) -> 
     return cell
 
 
+def _device(request: Request, machine: Machine) -> Literal["cpu", "cuda"]:
+    return "cpu" if request.settings.device == "cpu" or machine.gpu is None else "cuda"
+
+
 def _suppression_cell(loaded: LoadedSuite, row: Row, request: Request, machine: Machine) -> SuppressionCell:
     assert row.suppression
-    on_cpu = request.settings.device == "cpu" or machine.gpu is None
     small = {"boxes": min(row.suppression.boxes, 100), "classes": min(row.suppression.classes, 160)}
     return SuppressionCell(
         **row.suppression.model_dump() | (small if request.quick else {}),
-        device="cpu" if on_cpu else "cuda",
+        device=_device(request, machine),
         threads=request.settings.threads,
         budget_seconds=_budget(loaded, request),
     )

@@ -29,7 +29,7 @@ def reproduce(suites: Sequence[LoadedSuite], request: Request) -> tuple[Reproduc
     settings = None
     if collected.machine:
         settings = {
-            "device": request.settings.device,
+            "device": collected.device,
             "precision": request.settings.precision,
             "threads": request.settings.threads,
             "budget_seconds": request.budget_seconds,

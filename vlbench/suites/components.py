@@ -33,7 +33,12 @@ def nms(spec: ModelSpec) -> str:
 
 def layers(spec: ModelSpec) -> float:
     """Transformer layers; one that only one modality goes through counts half."""
-    return float(spec.interaction.layers)
+    part = spec.interaction
+    if part.kind == "co_attention":
+        return (part.text_layers + part.image_layers) / 2 + part.connections
+    if part.kind == "cross_modality":
+        return (part.text_layers + part.image_layers) / 2 + part.cross_layers
+    return part.layers
 
 
 DESCRIPTIONS: dict[str, Callable[[ModelSpec], str | float]] = {

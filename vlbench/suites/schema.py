@@ -109,11 +109,16 @@ class Claim(_Frozen):
 
 
 class Figure(_Frozen):
-    """How a suite is drawn: `stages` stacks columns in a bar a row, `lines` draws y over x, `bars` a panel a column."""
+    """How a suite is drawn.
+
+    `stages` stacks columns in a bar a row, with `total` in a panel beside them; `lines` draws columns over `x`, a panel for
+    each value of `facet`; `bars` draws a panel a column, a row a line, measured beside reported.
+    """
 
     kind: Literal["stages", "lines", "bars"]
     columns: tuple[str, ...] = Field(min_length=1)
     x: str | None = None
+    total: str | None = None
     facet: str | None = None
     log: bool = False
 
@@ -148,7 +153,7 @@ class Suite(_Frozen):
                     _check_name(f"row {row.label!r}, {field}", "column", name, columns)
         for claim in self.claims:
             _check_claim(claim, columns, labels)
-        drawn = (*self.figure.columns, self.figure.x, self.figure.facet)
+        drawn = (*self.figure.columns, self.figure.x, self.figure.total, self.figure.facet)
         for name in filter(None, drawn):
             _check_name("figure", "column", name, columns)
         return self
