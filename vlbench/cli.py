@@ -214,7 +214,10 @@ def show(
 
 def _tell_kept(names: list[str], folder: Path) -> None:
     if names:
-        print(f"kept from {folder}: {', '.join(names)}; name another --out to measure again", file=sys.stderr)
+        print(
+            f"kept from {folder}: {', '.join(dict.fromkeys(names))}; name another --out to measure again",
+            file=sys.stderr,
+        )
 
 
 def _in_order(cells: list[Cell], results: list[Result]) -> list[Result]:

@@ -11,11 +11,12 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from vlbench.report.tables import latex_table, markdown_table, rich_table
+from vlbench.report.tables import figure, latex_table, markdown_table, rich_table
 from vlbench.reproduce.outcomes import CellOutcome, ClaimOutcome, Reproduction, SuiteOutcome
 from vlbench.suites.schema import Column
 
 QUICK = "Small settings (--quick): tiny models on small images, briefly timed. These latencies are not the papers'."
+WIDEST = 200  # columns, where the output is no terminal
 STYLES = {"holds": "green", "does not hold": "red", "cannot tell": "yellow"}
 
 
@@ -94,7 +95,7 @@ def render(reproduction: Reproduction, width: int | None = None) -> RenderableTy
     for outcome in reproduction.suites:
         parts.append(Text(title(outcome), style="bold"))
         if outcome.cells:
-            parts.append(rich_table(cell_frame(outcome), width))
+            parts.append(rich_table(cell_frame(outcome), width or WIDEST))
         if outcome.claims:
             parts += [Text(""), _claim_table(outcome.claims)]
         parts += [Text(line, style="dim", overflow="fold") for line in notes(outcome)]
@@ -178,7 +179,8 @@ def _heading(column: Column) -> str:
 
 
 def _measured(cell: CellOutcome, column: Column) -> str:
-    shown = _figure(cell.measured, column.digits)
+    timed = column.cells == "latency" and isinstance(cell.measured, float)
+    shown = figure(cell.measured) if timed else _figure(cell.measured, column.digits)  # type: ignore[arg-type]
     return f"{shown} !" if cell.verdict == "outside" else shown
 
 

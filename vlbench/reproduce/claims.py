@@ -26,11 +26,11 @@ def judge(suite: Suite, claim: Claim, column_value: ColumnValue, *, quick: bool)
         sides = [_numbers(side.value(values.__getitem__)) for side in comparison.sides]
         value, spread = _shown(comparison, sides)
         few = [name for name, found in values.items() if isinstance(found, np.ndarray) and np.isnan(found).any()]
-        if few:
+        if quick and _is_timed(suite, comparison.names):
+            reason = SMALL
+        elif few:
             which = ", ".join(f'{name.path}["{name.row}"]' for name in few)
             reason = f"fewer than {LEAST_SAMPLES} samples of {which}; a larger --budget helps"
-        elif quick and _is_timed(suite, comparison.names):
-            reason = SMALL
         else:
             verdict = _truth(comparison, sides)
             reason = "the interval lies on both sides" if verdict == "cannot tell" else None

@@ -11,7 +11,7 @@ from vlbench.inputs import read_example
 from vlbench.measure.counts import Counts
 from vlbench.measure.machine import Machine
 from vlbench.reproduce.evidence import Evidence
-from vlbench.reproduce.small import BUDGET_SECONDS, small_spec
+from vlbench.reproduce.small import BUDGET_SECONDS, SHRINK, small_spec
 from vlbench.running.cells import Cell, Result
 from vlbench.running.progress import Runner, measure_all
 from vlbench.running.runner import Settings, expand, probe_machine, run_cells, split_measured
@@ -106,7 +106,7 @@ def _device(request: Request, machine: Machine) -> Literal["cpu", "cuda"]:
 
 def _suppression_cell(loaded: LoadedSuite, row: Row, request: Request, machine: Machine) -> SuppressionCell:
     assert row.suppression
-    small = {"boxes": min(row.suppression.boxes, 100), "classes": min(row.suppression.classes, 160)}
+    small = {name: max(1, getattr(row.suppression, name) // SHRINK) for name in ("boxes", "classes")}
     return SuppressionCell(
         **row.suppression.model_dump() | (small if request.quick else {}),
         device=_device(request, machine),

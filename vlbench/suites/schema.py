@@ -111,8 +111,8 @@ class Claim(_Frozen):
 class Figure(_Frozen):
     """How a suite is drawn.
 
-    `stages` stacks columns in a bar a row, with `total` in a panel beside them; `lines` draws columns over `x`, a panel for
-    each value of `facet`; `bars` draws a panel a column, a row a line, measured beside reported.
+    `stages` stacks columns in a bar a row, with `total` in a panel beside them; `lines` draws columns over `x`, a panel
+    for each value of `facet`; `bars` draws a panel a column, a row a line, measured beside reported.
     """
 
     kind: Literal["stages", "lines", "bars"]
@@ -144,6 +144,7 @@ class Suite(_Frozen):
     @model_validator(mode="after")
     def _names_are_known(self) -> Suite:
         columns = _unique("column", [column.name for column in self.columns])
+        _unique("column's title", [column.title for column in self.columns])
         labels = _unique("row", [row.label for row in self.rows])
         for column in self.columns:
             _check_rows(f"column {column.name!r}", column.expression.names, labels)
