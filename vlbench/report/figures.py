@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from vlbench.report.tables import short_figure
 from vlbench.reproduce.outcomes import CellOutcome, Reproduction, SuiteOutcome
 
 # Okabe and Ito's palette, which colour-blind readers can tell apart
@@ -39,17 +41,26 @@ def draw(reproduction: Reproduction, folder: Path) -> list[Path]:
             picture = PICTURES[outcome.suite.figure.kind](outcome, plt)
             if picture is None:
                 continue
-            foot = reproduction.machine.in_words() if reproduction.machine else ""
-            if outcome.quick and reproduction.machine:
-                foot = f"SMALL SETTINGS (--quick), not the paper's. {foot}"
-            picture.supxlabel(foot, fontsize=6.5, color="#666666", x=0.01, ha="left")
             picture.suptitle(outcome.suite.title, x=0.01, ha="left", fontsize=11)
+            picture.draw_without_rendering()  # lays all out; what comes now stands below it
+            picture.set_layout_engine("none")
+            columns = int(picture.get_figwidth() * 20)
+            foot = "\n".join(textwrap.wrap(_foot(outcome, reproduction), columns))
+            picture.text(0.01, -0.01, foot, fontsize=6.5, color="#666666", va="top")
             for kind in ("png", "svg"):
                 path = folder / f"{outcome.suite.name}.{kind}"
-                picture.savefig(path, dpi=160, metadata={"Date": None} if kind == "svg" else None)
+                picture.savefig(path, dpi=160, bbox_inches="tight", metadata={"Date": None} if kind == "svg" else None)
                 written.append(path)
             plt.close(picture)
     return written
+
+
+def _foot(outcome: SuiteOutcome, reproduction: Reproduction) -> str:
+    """The machine, where something in the suite was timed on it."""
+    if not reproduction.machine or not any(cell.category == "latency" for cell in outcome.cells):
+        return ""
+    warning = "SMALL SETTINGS (--quick), not the paper's. " if outcome.quick else ""
+    return warning + reproduction.machine.in_words()
 
 
 def _stages(outcome: SuiteOutcome, plt: Any) -> Any:
@@ -73,13 +84,21 @@ def _stages(outcome: SuiteOutcome, plt: Any) -> Any:
     handles = [plt.Rectangle((0, 0), 1, 1, color=colour) for colour in COLOURS[: len(figure.columns)]]
     names = [outcome.suite.column(column).title.removesuffix(" share") for column in figure.columns]
     handles.append(plt.Rectangle((0, 0), 1, 1, facecolor="none", edgecolor=PAPER, linewidth=1.6))
-    picture.legend(handles, [*names, "outline: paper"], ncols=len(handles), loc="outside lower left", fontsize=8)
+    _legend_below(left, handles, [*names, "outline: paper"], side="left")
     left.set_yticks(range(len(rows)), rows)
     left.invert_yaxis()
-    left.set_xlim(0, 100)
+    left.set_xlim(0, 104)
     left.set_xlabel("share of a pass, %")
     _totals(outcome, rows, right)
     return picture
+
+
+def _legend_below(axes: Any, handles: Sequence[Any], labels: Sequence[str], *, side: str) -> None:
+    """One row below the label of the x axis."""
+    corner = (0.0 if side == "left" else 1.0, 0.0)
+    axes.legend(
+        handles, labels, loc=f"upper {side}", bbox_to_anchor=corner, borderaxespad=5, ncols=len(labels), fontsize=8
+    )
 
 
 def _totals(outcome: SuiteOutcome, rows: Sequence[str], axes: Any) -> None:
@@ -92,9 +111,11 @@ def _totals(outcome: SuiteOutcome, rows: Sequence[str], axes: Any) -> None:
             value = _number(getattr(cell, of))
             if value:
                 axes.plot(value, place + y, marker, color=colour, markersize=8, markeredgewidth=2)
-                axes.annotate(f"{value:,.0f}", (value, place + y), (7, 0), textcoords="offset points", va="center")
+                text = short_figure(value) if of == "measured" else f"{value:,g}"
+                axes.annotate(text, (value, place + y), (7, 0), textcoords="offset points", va="center")
     axes.set_xscale("log")
-    axes.margins(x=0.35)
+    axes.margins(x=0.4)
+    _plain_ticks(axes.xaxis)
     axes.set_xlabel(f"{_label(outcome, name)}: measured (dot), paper (line)")
 
 
@@ -149,8 +170,20 @@ def _line(
 def _log_axes(axes: Any, ticks: Sequence[float]) -> None:
     axes.set_xscale("log")
     axes.set_yscale("log")
-    axes.set_xticks(ticks, [f"{tick:,g}" if tick >= 1 else f"{tick:.2f}" for tick in ticks])
-    axes.minorticks_off()
+    apart = [tick for tick, last in zip(ticks, [0.0, *ticks], strict=False) if tick > 1.1 * last]
+    axes.set_xticks(apart, [f"{tick:,g}" if tick >= 10 else f"{tick:.2g}" for tick in apart])
+    _plain_ticks(axes.yaxis)
+    axes.xaxis.set_tick_params(which="minor", bottom=False)
+
+
+def _plain_ticks(axis: Any) -> None:
+    """Numbers rather than powers on a logarithmic axis; 2 and 5 between the tens where there are few of these."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter  # noqa: PLC0415
+
+    low, high = axis.get_view_interval()
+    axis.set_major_locator(LogLocator(subs=(1.0,) if high > 300 * low else (1.0, 2.0, 5.0)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def _bars(outcome: SuiteOutcome, plt: Any) -> Any:
@@ -172,21 +205,22 @@ def _bars(outcome: SuiteOutcome, plt: Any) -> Any:
         for place, row in enumerate(rows):
             _dot(axes, outcome.cell(row, column), place)
         axes.set_xlabel(_label(outcome, column))
+        axes.margins(x=0.1)
         if figure.log:
             axes.set_xscale("log")
+            _plain_ticks(axes.xaxis)
         else:
             axes.set_xlim(left=0)
-        axes.margins(x=0.1, y=0.06)
         axes.grid(alpha=0.25)
     panels[0][0].set_yticks(range(len(rows)), rows)
-    panels[0][0].invert_yaxis()
+    panels[0][0].set_ylim(len(rows) - 0.5, -0.5)
     kinds = [("o", COLOURS[0], "measured here")]
     if any(cell.reported is not None for cell in outcome.cells if cell.quantity in columns):
         kinds.append(("|", COLOURS[5], "paper"))
     handles = [
         plt.Line2D([], [], marker=sign, color=colour, linestyle="", markeredgewidth=2) for sign, colour, _ in kinds
     ]
-    picture.legend(handles, [label for *_, label in kinds], ncols=2, loc="outside lower right", fontsize=8)
+    _legend_below(panels[0][-1], handles, [label for *_, label in kinds], side="right")
     return picture
 
 

@@ -11,7 +11,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from vlbench.report.tables import figure, latex_table, markdown_table, rich_table
+from vlbench.report.tables import latex_table, markdown_table, rich_table, short_figure
 from vlbench.reproduce.outcomes import CellOutcome, ClaimOutcome, Reproduction, SuiteOutcome
 from vlbench.suites.schema import Column
 
@@ -180,7 +180,7 @@ def _heading(column: Column) -> str:
 
 def _measured(cell: CellOutcome, column: Column) -> str:
     timed = column.cells == "latency" and isinstance(cell.measured, float)
-    shown = figure(cell.measured) if timed else _figure(cell.measured, column.digits)  # type: ignore[arg-type]
+    shown = short_figure(cell.measured) if timed else _figure(cell.measured, column.digits)  # type: ignore[arg-type]
     return f"{shown} !" if cell.verdict == "outside" else shown
 
 

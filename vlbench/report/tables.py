@@ -214,16 +214,16 @@ def _scaled(value: int | None, unit: float, digits: int) -> str | None:
 
 
 def _milliseconds(summary: LatencySummary | None) -> str | None:
-    return None if summary is None else figure(summary.median)
+    return None if summary is None else short_figure(summary.median)
 
 
 def _interval(summary: LatencySummary | None) -> str | None:
     if summary is None or summary.ci95 is None:
         return None
-    return f"{figure(summary.ci95[0])} to {figure(summary.ci95[1])}"
+    return f"{short_figure(summary.ci95[0])} to {short_figure(summary.ci95[1])}"
 
 
-def figure(value: float) -> str:
+def short_figure(value: float) -> str:
     """Four significant digits at the most, no more than a clock can tell."""
     if value >= 100:
         return f"{value:,.0f}"

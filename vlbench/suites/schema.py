@@ -152,6 +152,11 @@ class Suite(_Frozen):
             for field in ("reported", "tolerance", "erratum"):
                 for name in getattr(row, field):
                     _check_name(f"row {row.label!r}, {field}", "column", name, columns)
+            for name, value in row.reported.items():
+                column = self.column(name)
+                exact = isinstance(value, str) or column.cells == "latency"
+                if not exact and row.tolerance.get(name, column.tolerance) is None:
+                    raise ValueError(f"row {row.label!r}: {name} is reported, but has no tolerance")
         for claim in self.claims:
             _check_claim(claim, columns, labels)
         drawn = (*self.figure.columns, self.figure.x, self.figure.total, self.figure.facet)
