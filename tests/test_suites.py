@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,9 @@ def changed(part: str, index: int, **changes: object) -> dict[str, list]:
 
 def test_every_suite_is_shipped() -> None:
     assert sorted(suite_paths()) == SHIPPED
+    included = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())
+    wheel = included["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"]
+    assert {f"benchmarks/{name}.yaml": f"vlbench/_benchmarks/{name}.yaml" for name in SHIPPED}.items() <= wheel.items()
 
 
 @pytest.mark.parametrize("name", SHIPPED)

@@ -180,12 +180,13 @@ def reproduce(
         print(WRITERS[output.value](found), end="")
     if found.machine or out:
         save(found, request.folder)
+        print(f"results: {request.folder}", file=sys.stderr)
     if figures:
         from vlbench.report.figures import draw
 
         draw(found, figures)
     if interrupted:
-        print("interrupted: what was measured is kept", file=sys.stderr)
+        print(f"interrupted: what was measured is kept in {request.folder}", file=sys.stderr)
     if interrupted or not found.passed:
         raise typer.Exit(130 if interrupted else 1)
 

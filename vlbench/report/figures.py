@@ -70,7 +70,7 @@ def _stages(outcome: SuiteOutcome, plt: Any) -> Any:
     if not rows:
         return None
     picture, (left, right) = plt.subplots(
-        1, 2, figsize=(9.5, 1.5 + 0.75 * len(rows)), width_ratios=(3, 1.2), layout="constrained", sharey=True
+        1, 2, figsize=(9.5, 1.5 + 0.75 * len(rows)), width_ratios=(3.4, 1), layout="constrained", sharey=True
     )
     for place, row in enumerate(rows):
         starts = {"measured": 0.0, "reported": 0.0}
@@ -97,7 +97,15 @@ def _legend_below(axes: Any, handles: Sequence[Any], labels: Sequence[str], *, s
     """One row below the label of the x axis."""
     corner = (0.0 if side == "left" else 1.0, 0.0)
     axes.legend(
-        handles, labels, loc=f"upper {side}", bbox_to_anchor=corner, borderaxespad=5, ncols=len(labels), fontsize=8
+        handles,
+        labels,
+        loc=f"upper {side}",
+        bbox_to_anchor=corner,
+        borderaxespad=5,
+        ncols=len(labels),
+        fontsize=8,
+        columnspacing=1,
+        handlelength=1.2,
     )
 
 

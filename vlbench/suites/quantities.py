@@ -25,6 +25,7 @@ COUNTED = (
     "params_total",
     "params_trainable",
     "params_table6",
+    "macs_table6",
     "macs",
     "flops",
     "flops_table6",
