@@ -81,7 +81,10 @@ def test_an_out_that_cannot_be_written(tmp_path: Path) -> None:
     ("damage", "said"),
     [
         (lambda line: line[: len(line) // 2], "line 1: not JSON"),
-        (lambda line: line.replace('"schema":1', '"schema":99'), "line 1: schema 99; this vlbench reads schema 1"),
+        (
+            lambda line: line.replace('"schema":2', '"schema":99'),
+            "line 1: schema 99; this vlbench reads schemas 1 and 2",
+        ),
         (lambda line: line.replace('"model":', '"modle":'), "line 1: model"),
         (lambda line: "[1, 2]", "line 1: schema None"),
         (lambda line: "", "holds no results yet"),

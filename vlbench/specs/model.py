@@ -35,7 +35,7 @@ class Table6(Part):
         embeddings_charged: how often the embedding of each token is.
     """
 
-    text_tokens: PositiveInt
+    text_tokens: Annotated[int, Field(ge=0)]
     image_tokens: PositiveInt
     projected_tokens: PositiveInt | None = None
     embeddings_charged: Literal[1, 2] = 1
