@@ -13,9 +13,9 @@ from vlbench.measure.machine import Machine
 from vlbench.reproduce.evidence import Evidence
 from vlbench.reproduce.small import BUDGET_SECONDS, SHRINK, small_spec
 from vlbench.running.cells import Cell, Result
-from vlbench.running.progress import Runner, measure_all
+from vlbench.running.progress import Runner, count_all, measure_all
 from vlbench.running.runner import Settings, expand, probe_machine, run_cells, split_measured
-from vlbench.running.shared import count_specs, run_suppressions, run_together
+from vlbench.running.shared import run_suppressions, run_together
 from vlbench.running.store import Line, Store
 from vlbench.running.suppressions import SuppressionCell, SuppressionResult
 from vlbench.suites.quantities import Origin, origin
@@ -123,7 +123,7 @@ def _count(rows: dict[Key, tuple[LoadedSuite, Row]], request: Request) -> dict[K
         if row.model and "count" in _origins(loaded, request.categories)
     }
     unique = {(spec.hash(), batch): (spec, batch) for spec, batch in wanted.values()}
-    counted = dict(zip(unique, count_specs(list(unique.values())), strict=True))
+    counted = dict(zip(unique, count_all(list(unique.values())) if unique else [], strict=True))
     return {key: counted[spec.hash(), batch] for key, (spec, batch) in wanted.items()}
 
 

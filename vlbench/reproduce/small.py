@@ -1,4 +1,4 @@
-"""The small settings of `--quick`: the same shape of work in a thousandth of the time."""
+"""The small settings of `--quick`: work of the same shape, and a small part of it."""
 
 from __future__ import annotations
 

@@ -8,19 +8,39 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from vlbench.measure.counts import Counts
 from vlbench.measure.machine import Machine
+from vlbench.running.shared import count_specs
 from vlbench.running.store import Line, Store
+from vlbench.specs import ModelSpec
 
 Runner = Callable[[Sequence[Any], Machine, Callable[[Any, str, int], None]], Iterator[Any]]
+
+
+def count_all(wanted: Sequence[tuple[ModelSpec, int]]) -> list[Counts | str]:
+    """What a batch of each spec costs, or why it cannot be counted."""
+    with _bar(len(wanted)) as progress:
+        task = progress.task_ids[0]
+        counted = count_specs(
+            wanted, lambda name: progress.update(task, advance=1, description=f"count {name}", refresh=True)
+        )
+        progress.update(task, description="counted", refresh=True)
+    return counted
+
+
+def _bar(total: int) -> Progress:
+    """On standard error, redrawn when told: no thread of the parent may take time from what it measures."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    progress = Progress(*columns, console=Console(stderr=True), auto_refresh=False)
+    progress.add_task("", total=total)
+    return progress
 
 
 def measure_all(cells: Sequence[Any], store: Store[Line], machine: Machine, run: Runner) -> tuple[list[Line], bool]:
     """The results of `run(cells, ...)`, and whether Ctrl-C ended it."""
     results: list[Line] = []
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    # No thread of its own redraws the bar: the parent must not take time from what it measures.
-    with Progress(*columns, console=Console(stderr=True), auto_refresh=False) as progress:
-        task = progress.add_task("", total=len(cells))
+    with _bar(len(cells)) as progress:
+        task = progress.task_ids[0]
 
         def listen(cell: Any, phase: str, samples: int) -> None:
             counted = f" ({samples} samples)" if samples else ""
