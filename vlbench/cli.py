@@ -172,7 +172,10 @@ def reproduce(
         budget_seconds=budget,
         folder=out or default_folder(),
     )
-    found, kept, interrupted = reproduce(resolve_suites(suites or []), request)
+    wanted = resolve_suites(suites or [])
+    for folder in filter(None, (figures, out)):
+        folder.mkdir(parents=True, exist_ok=True)  # a folder that cannot be written ends it before anything is measured
+    found, kept, interrupted = reproduce(wanted, request)
     _tell_kept(kept, request.folder)
     if output is SuiteFormat.table:
         _print_wide(lambda width: render(found, width))

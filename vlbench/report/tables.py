@@ -225,6 +225,6 @@ def _interval(summary: LatencySummary | None) -> str | None:
 
 def short_figure(value: float) -> str:
     """Four significant digits at the most, no more than a clock can tell."""
-    if value >= 100:
+    if abs(value) >= 100:
         return f"{value:,.0f}"
-    return f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+    return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
