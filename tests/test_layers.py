@@ -18,11 +18,13 @@ LAYERS = [
     {"errors"},
     {"specs"},
     {"catalog", "inputs"},
+    {"suites"},
     {"tasks", "measure"},
     {"architectures"},
     {"running"},
+    {"reproduce"},
     {"training", "report", "compare"},
-    {"api"},
+    {"api", "options"},
     {"cli", "__init__", "__main__"},
 ]
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
@@ -38,7 +40,11 @@ def module_name(path: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" and len(parts) > 1 else parts)
 
 
-MODULES = {module_name(path): path for path in sorted(PACKAGE.rglob("*.py")) if "_models" not in path.parts}
+MODULES = {
+    module_name(path): path
+    for path in sorted(PACKAGE.rglob("*.py"))
+    if not {"_models", "_benchmarks"} & set(path.parts)
+}
 
 
 def imported(path: Path) -> Iterator[str]:

@@ -7,7 +7,7 @@ import fnmatch
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
-from typing import get_args
+from typing import TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -15,17 +15,24 @@ from pydantic import BaseModel, ValidationError
 from vlbench.errors import InputError, SpecError
 from vlbench.specs import ModelSpec
 
+Schema = TypeVar("Schema", bound=BaseModel)
+
 _loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 @cache
 def models_folder() -> Path:
     """`models/` of the checkout, or the copy that an installed package carries."""
+    return data_folder("_models", "models")
+
+
+def data_folder(installed: str, checked_out: str) -> Path:
+    """A folder of YAML files: within an installed package, or beside the package in a checkout."""
     package = Path(__file__).resolve().parent
-    for folder in (package / "_models", package.parent / "models"):
+    for folder in (package / installed, package.parent / checked_out):
         if folder.is_dir():
             return folder
-    raise InputError(f"{package}: no models/ folder beside the package; reinstall vlbench")
+    raise InputError(f"{package}: no {checked_out}/ folder beside the package; reinstall vlbench")
 
 
 def nearest(word: str, known: Iterable[str], *, amount: int = 1) -> str:
@@ -77,7 +84,12 @@ def _resolve_word(word: str) -> list[ModelSpec]:
 
 
 def read_spec(path: Path) -> ModelSpec:
-    """Reads one YAML file. Raises SpecError, in one line, that names the file, the key and what would work."""
+    """Reads one model file. Raises SpecError, in one line, that names the file, the key and what would work."""
+    return read_yaml(path, ModelSpec, "a model: the file must be a mapping with name, family, input, visual, ...")
+
+
+def read_yaml(path: Path, schema: type[Schema], what: str) -> Schema:
+    """Reads one YAML file against a schema; `what` says what it ought to be. Raises SpecError as `read_spec` does."""
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), Loader=_loader)
     except OSError as error:
@@ -87,14 +99,14 @@ def read_spec(path: Path) -> ModelSpec:
     except (yaml.YAMLError, ValueError) as error:  # a scalar such as 2024-13-45 is a plain ValueError
         mark = getattr(error, "problem_mark", None)
         where = f" line {mark.line + 1}" if mark else ""
-        what = " ".join(str(getattr(error, "problem", None) or error).split())
-        raise SpecError(f"{path}:{where} not valid YAML: {what}") from error
+        problem = " ".join(str(getattr(error, "problem", None) or error).split())
+        raise SpecError(f"{path}:{where} not valid YAML: {problem}") from error
     if not isinstance(content, dict):
-        raise SpecError(f"{path}: not a model: the file must be a mapping with name, family, input, visual, ...")
+        raise SpecError(f"{path}: not {what}")
     try:
-        return ModelSpec.model_validate(content)
+        return schema.model_validate(content)
     except ValidationError as error:
-        raise SpecError(f"{path}: {describe(error, ModelSpec)}") from error
+        raise SpecError(f"{path}: {describe(error, schema)}") from error
 
 
 def describe(error: ValidationError, schema: type[BaseModel]) -> str:

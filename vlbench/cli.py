@@ -4,10 +4,8 @@ be, 2 bad input, 130 interrupted."""
 from __future__ import annotations
 
 import os
-import re
 import signal
 import sys
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,8 +13,26 @@ import typer
 
 from vlbench import __version__
 from vlbench.errors import InputError, WorkerError
+from vlbench.options import (
+    DeviceName,
+    DeviceOption,
+    Format,
+    FormatOption,
+    Listing,
+    OutOption,
+    PrecisionName,
+    PrecisionOption,
+    SuiteFormat,
+    ThreadsOption,
+    default_folder,
+    parse_size,
+)
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rich.console import RenderableType
+
     from vlbench.running.cells import Cell, Result
     from vlbench.running.store import Store
 
@@ -30,34 +46,8 @@ app = typer.Typer(
 )
 
 
-class DeviceName(StrEnum):
-    auto = "auto"
-    cpu = "cpu"
-    cuda = "cuda"
-
-
-class PrecisionName(StrEnum):
-    fp32 = "fp32"
-    bf16 = "bf16"
-    fp16 = "fp16"
-
-
-class Format(StrEnum):
-    table = "table"
-    json = "json"
-    csv = "csv"
-    markdown = "markdown"
-    latex = "latex"
-
-
-class Listing(StrEnum):
-    models = "models"
-
-
 # The base of Typer's usage errors, from Click or from Typer's own copy of it.
 USAGE_ERROR: type[Any] = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
-
-FormatOption = Annotated[Format, typer.Option("--format", help="How the results are printed.")]
 
 
 def _print_version(wanted: bool) -> None:
@@ -80,8 +70,8 @@ def run(
     models: Annotated[
         str, typer.Option(help="Names, aliases, globs or paths of YAML files, separated by commas; see: vlbench list.")
     ],
-    device: Annotated[DeviceName, typer.Option(help="auto takes the GPU where there is one.")] = DeviceName.auto,
-    precision: Annotated[PrecisionName, typer.Option(help="Of weights and activations.")] = PrecisionName.fp32,
+    device: DeviceOption = DeviceName.auto,
+    precision: PrecisionOption = PrecisionName.fp32,
     batch: Annotated[int, typer.Option(min=1, help="Examples in one forward pass.")] = 1,
     image: Annotated[Path | None, typer.Option(help="A photograph; by default matplotlib's of Grace Hopper.")] = None,
     text: Annotated[str | None, typer.Option(help="A sentence about it.")] = None,
@@ -91,12 +81,12 @@ def run(
     text_tokens: Annotated[
         int | None, typer.Option(min=2, help="Pad the text to this instead of each model's own length.")
     ] = None,
-    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; by default the physical cores.")] = None,
+    threads: ThreadsOption = None,
     budget: Annotated[
         float, typer.Option(min=0.001, metavar="SECONDS", help="Time for warm-up and timing of each model.")
     ] = 45,
     output: FormatOption = Format.table,
-    out: Annotated[Path | None, typer.Option(help="Results folder; by default results/local/TIME-HOST.")] = None,
+    out: OutOption = None,
 ) -> None:
     """Measure models on this machine, stage by stage.
 
@@ -105,7 +95,9 @@ def run(
     from vlbench.catalog import resolve
     from vlbench.inputs import read_example
     from vlbench.measure.machine import physical_cores
-    from vlbench.running.runner import Settings, expand, probe_machine, split_measured
+    from vlbench.running.cells import Result
+    from vlbench.running.progress import measure_all
+    from vlbench.running.runner import Settings, expand, probe_machine, run_cells, split_measured
     from vlbench.running.store import Store
 
     specs = resolve(models)
@@ -114,20 +106,18 @@ def run(
         device=device.value,
         precision=precision.value,
         batch=batch,
-        image_size=_parse_size(image_size) if image_size else None,
+        image_size=parse_size(image_size) if image_size else None,
         text_tokens=text_tokens,
         threads=threads or physical_cores(),
         budget_seconds=budget,
     )
-    folder = out or _default_folder()
+    folder = out or default_folder()
     machine = probe_machine(settings.threads)
     cells = expand(specs, example, settings, machine)
-    store = Store(folder)
+    store = Store(folder, Result)
     missing, kept = split_measured(cells, store, machine)
-    if kept:
-        names = ", ".join(result.model for result in kept)
-        print(f"kept from {folder}: {names}; name another --out to measure again", file=sys.stderr)
-    measured, interrupted = _measure(missing, store, machine) if missing else ([], False)
+    _tell_kept([result.model for result in kept], folder)
+    measured, interrupted = measure_all(missing, store, machine, run_cells) if missing else ([], False)
     results = _in_order(cells, [*kept, *measured])
     _write_tables(store)
     _print(results, output)
@@ -139,19 +129,77 @@ def run(
         raise typer.Exit(1)
 
 
+@app.command()
+def reproduce(
+    suites: Annotated[
+        list[str] | None, typer.Argument(metavar="[SUITE]...", help="Names, globs or YAML files; none: all suites.")
+    ] = None,
+    output: Annotated[SuiteFormat, typer.Option("--format", help="How it is printed.")] = SuiteFormat.table,
+    cells: Annotated[
+        str, typer.Option(metavar="KINDS", help="Which columns: any of params,flops,latency,parts.")
+    ] = "params,flops,latency,parts",
+    quick: Annotated[bool, typer.Option("--quick", help="Small settings for what is timed: seconds a suite.")] = False,
+    figures: Annotated[Path | None, typer.Option(metavar="DIR", help="Draw each suite there, PNG and SVG.")] = None,
+    device: DeviceOption = DeviceName.auto,
+    precision: PrecisionOption = PrecisionName.fp32,
+    threads: ThreadsOption = None,
+    budget: Annotated[
+        float | None,
+        typer.Option(
+            min=0.001, metavar="SECONDS", help="Time for warm-up and timing of each row; by default the suite's."
+        ),
+    ] = None,
+    out: OutOption = None,
+) -> None:
+    """Reproduce the papers' tables: measured beside reported, and whether each claim holds here.
+
+    The exit code is 0 where every counted figure is within its tolerance of the paper's, 1 otherwise.
+    """
+    from vlbench.measure.machine import physical_cores
+    from vlbench.report.reproduction import WRITERS, render, save
+    from vlbench.reproduce.run import Request, reproduce
+    from vlbench.running.runner import Settings
+    from vlbench.suites.reader import parse_categories, resolve_suites
+
+    request = Request(
+        categories=parse_categories(cells),
+        quick=quick,
+        settings=Settings(
+            device=device.value,
+            precision=precision.value,
+            threads=threads or (1 if quick else physical_cores()),  # small work is lost on two threads
+        ),
+        budget_seconds=budget,
+        folder=out or default_folder(),
+    )
+    wanted = resolve_suites(suites or [])
+    for folder in filter(None, (figures, out)):
+        folder.mkdir(parents=True, exist_ok=True)  # a folder that cannot be written ends it before anything is measured
+    found, kept, interrupted = reproduce(wanted, request)
+    _tell_kept(kept, request.folder)
+    if output is SuiteFormat.table:
+        _print_wide(lambda width: render(found, width))
+    else:
+        print(WRITERS[output.value](found), end="")
+    if found.machine or out:
+        save(found, request.folder)
+        print(f"results: {request.folder}", file=sys.stderr)
+    if figures:
+        from vlbench.report.figures import draw
+
+        draw(found, figures)
+    if interrupted:
+        print(f"interrupted: what was measured is kept in {request.folder}", file=sys.stderr)
+    if interrupted or not found.passed:
+        raise typer.Exit(130 if interrupted else 1)
+
+
 @app.command("list")
 def list_(what: Annotated[Listing, typer.Argument(help="What to list.")] = Listing.models) -> None:
-    """List the models that can be measured."""
-    from vlbench.catalog import catalog
+    """List the models or the suites that can be measured."""
+    from vlbench.report.listings import models, suites
 
-    rows = [("MODEL", "ALIAS", "FAMILY", "INPUT", "TEXT", "SOURCE")]
-    for spec in catalog().values():
-        size = "x".join(map(str, spec.input.image_size))
-        text = str(spec.input.text_tokens or "-")
-        rows.append((spec.name, ", ".join(spec.aliases) or "-", spec.family, size, text, spec.source))
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
-    for row in rows:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=False)) + "  " + row[-1])
+    print(models() if what is Listing.models else suites())
 
 
 @app.command()
@@ -168,46 +216,12 @@ def show(
     _print(results, output)
 
 
-def _parse_size(text: str) -> tuple[int, int]:
-    match = re.fullmatch(r"(\d{1,5})x(\d{1,5})", text)
-    if not match:
-        raise InputError(f"--image-size {text}: not HEIGHTxWIDTH in pixels; 384x640 works")
-    return int(match[1]), int(match[2])
-
-
-def _default_folder() -> Path:
-    """`results/local/20260131-235959-host`, in local time."""
-    import platform
-    import time
-
-    return Path("results", "local", f"{time.strftime('%Y%m%d-%H%M%S')}-{platform.node() or 'host'}")
-
-
-def _measure(cells: list[Cell], store: Store, machine: object) -> tuple[list[Result], bool]:
-    """Measures with a progress bar on standard error; keeps each result as it comes. Whether Ctrl-C ended it."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    from vlbench.running.runner import run_cells
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    results: list[Result] = []
-    # No thread of its own redraws the bar: the parent must not take time from what it measures.
-    with Progress(*columns, console=Console(stderr=True), auto_refresh=False) as progress:
-        task = progress.add_task("", total=len(cells))
-
-        def listen(cell: Cell, phase: str, samples: int) -> None:
-            counted = f" ({samples} samples)" if samples else ""
-            progress.update(task, description=f"{cell.spec.name}: {phase}{counted}", refresh=True)
-
-        try:
-            for result in run_cells(cells, machine, listen):  # type: ignore[arg-type]
-                store.add(result)
-                results.append(result)
-                progress.update(task, advance=1, description=f"{result.model}: {result.status}", refresh=True)
-        except KeyboardInterrupt:
-            return results, True
-    return results, False
+def _tell_kept(names: list[str], folder: Path) -> None:
+    if names:
+        print(
+            f"kept from {folder}: {', '.join(dict.fromkeys(names))}; name another --out to measure again",
+            file=sys.stderr,
+        )
 
 
 def _in_order(cells: list[Cell], results: list[Result]) -> list[Result]:
@@ -215,7 +229,7 @@ def _in_order(cells: list[Cell], results: list[Result]) -> list[Result]:
     return [by_hash[cell.hash()] for cell in cells if cell.hash() in by_hash]
 
 
-def _write_tables(store: Store) -> None:
+def _write_tables(store: Store[Result]) -> None:
     from vlbench.report.tables import csv, markdown
 
     if store.results:
@@ -228,15 +242,20 @@ def _print(results: list[Result], output: Format) -> None:
 
     if not results:
         return
-    if output is not Format.table:
+    if output is Format.table:
+        _print_wide(lambda width: render(results, width))
+    else:
         print(WRITERS[output.value](results), end="")
-        return
+
+
+def _print_wide(draw: Callable[[int | None], RenderableType]) -> None:
+    """Prints what `draw` makes for the terminal's width, or for any where the output is none."""
     from rich.console import Console
 
     console = Console()
     width = console.width if console.is_terminal else None
     console.width = max(console.width, 200)  # a line longer than the terminal wraps there, rather than lose its end
-    console.print(render(results, width), soft_wrap=False, crop=False)
+    console.print(draw(width), soft_wrap=False, crop=False)
 
 
 def main() -> None:

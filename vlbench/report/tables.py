@@ -13,7 +13,15 @@ from rich.text import Text
 from vlbench.measure.statistics import LatencySummary
 from vlbench.running.cells import Result
 
-WORDS = ("model", "family", "image", "tokens")  # columns of words, the others of figures
+WORDS = (
+    "model",
+    "family",
+    "image",
+    "tokens",
+    "verdict",
+    "claim",
+    "expression",
+)  # columns of words, the others of figures
 
 
 def summary_frame(results: Sequence[Result]) -> pd.DataFrame:
@@ -126,23 +134,23 @@ def notes(results: Sequence[Result]) -> list[str]:
 def render(results: Sequence[Result], width: int | None = None) -> RenderableType:
     """For a terminal of `width` columns: a model a row, or a model a column where only that fits; None: any width."""
     summary = summary_frame(results).drop(columns=["trainable M", "GFLOPs"])
-    parts: list[RenderableType] = [_rich_table(summary, width)]
+    parts: list[RenderableType] = [rich_table(summary, width)]
     if any(result.latency_ms_by_stage for result in results):
         stages = stage_frame([result for result in results if result.latency_ms_by_stage])
-        parts += [Text(""), Text("Median ms by stage", style="italic"), _rich_table(stages, width)]
+        parts += [Text(""), Text("Median ms by stage", style="italic"), rich_table(stages, width)]
     return Group(*parts, Text(""), Text("\n".join(notes(results)), style="dim", overflow="fold"))
 
 
 def markdown(results: Sequence[Result]) -> str:
     tables = [summary_frame(results), stage_frame([r for r in results if r.latency_ms_by_stage])]
-    parts = [_markdown_table(table) for table in tables if len(table)]
+    parts = [markdown_table(table) for table in tables if len(table)]
     return "\n\n".join([*parts, "\n".join(f"- {line}" for line in notes(results))]) + "\n"
 
 
 def latex(results: Sequence[Result]) -> str:
     """booktabs tables; the notes follow as comments."""
     tables = [summary_frame(results), stage_frame([r for r in results if r.latency_ms_by_stage])]
-    parts = [_latex_table(table) for table in tables if len(table)]
+    parts = [latex_table(table) for table in tables if len(table)]
     return "\n".join([*parts, *(f"% {line}" for line in notes(results))]) + "\n"
 
 
@@ -158,7 +166,7 @@ def as_json(results: Sequence[Result]) -> str:
 WRITERS = {"json": as_json, "csv": csv, "markdown": markdown, "latex": latex}
 
 
-def _rich_table(frame: pd.DataFrame, width: int | None) -> Table:
+def rich_table(frame: pd.DataFrame, width: int | None) -> Table:
     frame = _filled(frame)
     if width is not None and natural_width(frame) > width:
         turned = frame.set_index("model").T.rename_axis(None, axis="columns").reset_index(names="")
@@ -177,13 +185,13 @@ def natural_width(frame: pd.DataFrame) -> int:
     return sum(widest) + 2 * (len(widest) - 1)
 
 
-def _markdown_table(frame: pd.DataFrame) -> str:
+def markdown_table(frame: pd.DataFrame) -> str:
     sides = ["left" if name in WORDS else "right" for name in frame.columns]
     return _filled(frame).to_markdown(index=False, disable_numparse=True, colalign=sides)
 
 
-def _latex_table(frame: pd.DataFrame) -> str:
-    escaped = _filled(frame).rename(columns=_escape_latex).map(lambda value: _escape_latex(str(value)))
+def latex_table(frame: pd.DataFrame) -> str:
+    escaped = _filled(frame).rename(columns=escape_latex).map(lambda value: escape_latex(str(value)))
     alignment = "".join("l" if name in WORDS else "r" for name in frame.columns)
     lines = [" & ".join(row) + r" \\" for row in escaped.itertuples(index=False)]
     header = " & ".join(escaped.columns) + r" \\"
@@ -193,7 +201,7 @@ def _latex_table(frame: pd.DataFrame) -> str:
     )
 
 
-def _escape_latex(text: str) -> str:
+def escape_latex(text: str) -> str:
     return "".join(f"\\{sign}" if sign in "%&_#$" else sign for sign in text)
 
 
@@ -206,17 +214,17 @@ def _scaled(value: int | None, unit: float, digits: int) -> str | None:
 
 
 def _milliseconds(summary: LatencySummary | None) -> str | None:
-    return None if summary is None else _figure(summary.median)
+    return None if summary is None else short_figure(summary.median)
 
 
 def _interval(summary: LatencySummary | None) -> str | None:
     if summary is None or summary.ci95 is None:
         return None
-    return f"{_figure(summary.ci95[0])} to {_figure(summary.ci95[1])}"
+    return f"{short_figure(summary.ci95[0])} to {short_figure(summary.ci95[1])}"
 
 
-def _figure(value: float) -> str:
+def short_figure(value: float) -> str:
     """Four significant digits at the most, no more than a clock can tell."""
-    if value >= 100:
+    if abs(value) >= 100:
         return f"{value:,.0f}"
-    return f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+    return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"

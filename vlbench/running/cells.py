@@ -34,6 +34,10 @@ class Cell(BaseModel):
     threads: int = Field(default=1, ge=1)
     budget_seconds: float = Field(default=45, gt=0)
 
+    @property
+    def name(self) -> str:
+        return self.spec.name
+
     def hash(self) -> str:
         """Of everything that the result depends on, but for the budget and where the image lies."""
         settings = self.model_dump(mode="json", exclude={"spec", "image", "budget_seconds"})

@@ -13,18 +13,20 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 from vlbench.errors import InputError, WorkerError
 from vlbench.inputs import Example, check_text
 from vlbench.measure.machine import Machine
 from vlbench.running.cells import Cell, Device, Precision, Result, blank_result
-from vlbench.running.store import Store
+from vlbench.running.store import Line, Store
+from vlbench.running.suppressions import SuppressionCell
 from vlbench.specs import ModelSpec, Size
 
 SILENCE_SECONDS = 600  # beyond the budget, the longest time that a worker may say nothing
 WORKER = [sys.executable, "-m", "vlbench.running.worker"]
 Listener = Callable[[Cell, str, int], None]
+SomeCell = TypeVar("SomeCell", Cell, SuppressionCell)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +70,9 @@ def expand(specs: Sequence[ModelSpec], example: Example, settings: Settings, mac
     return cells
 
 
-def split_measured(cells: Sequence[Cell], store: Store, machine: Machine) -> tuple[list[Cell], list[Result]]:
+def split_measured(
+    cells: Sequence[SomeCell], store: Store[Line], machine: Machine
+) -> tuple[list[SomeCell], list[Line]]:
     """The cells still to be measured, and the results of the others that the folder holds for this machine."""
     held = {
         result.cell_hash: result
@@ -87,20 +91,25 @@ def run_cells(
         try:
             yield run_cell(cell, partial(listen, cell))
         except WorkerError as error:
-            yield blank_result(
-                cell,
-                machine.model_copy(update={"threads": cell.threads}),
-                status="failed",
-                error=str(error),
-                measured_at=datetime.now(UTC).isoformat(timespec="seconds"),
-            )
+            yield failed_result(cell, machine, str(error))
+
+
+def failed_result(cell: Cell, machine: Machine, error: str) -> Result:
+    return blank_result(
+        cell, machine.model_copy(update={"threads": cell.threads}), status="failed", error=error, measured_at=now()
+    )
+
+
+def now() -> str:
+    """The time in UTC, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def run_cell(cell: Cell, report: Callable[[str, int], None] = lambda phase, samples: None) -> Result:
     """Measures one cell in a worker of its own. Raises WorkerError where that fails."""
     job = {"action": "measure", "cell": cell.model_dump(mode="json")}
     report("start", 0)
-    for message in _converse(job, cell.threads, cell.budget_seconds + SILENCE_SECONDS):
+    for message in converse(job, cell.threads, cell.budget_seconds + SILENCE_SECONDS):
         if "phase" in message:
             report(message["phase"], message["samples"])
         else:
@@ -110,12 +119,12 @@ def run_cell(cell: Cell, report: Callable[[str, int], None] = lambda phase, samp
 
 def probe_machine(threads: int) -> Machine:
     """Asks a worker what this machine is; only PyTorch knows whether it can use a GPU."""
-    for message in _converse({"action": "probe", "threads": threads}, threads, SILENCE_SECONDS):
+    for message in converse({"action": "probe", "threads": threads}, threads, SILENCE_SECONDS):
         return Machine.model_validate(message["machine"])
     raise AssertionError("a probe answers or fails")
 
 
-def _converse(job: dict[str, Any], threads: int, silence_seconds: float) -> Iterator[dict[str, Any]]:
+def converse(job: dict[str, Any], threads: int, silence_seconds: float) -> Iterator[dict[str, Any]]:
     """A worker's messages. Raises WorkerError where it fails, dies, answers nonsense or falls silent."""
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as said, _worker(threads, said) as process:
         assert process.stdin is not None

@@ -1,4 +1,4 @@
-"""The process that measures one cell: reads a job on standard input, answers in lines of JSON on standard output.
+"""The process that measures: reads a job on standard input, answers in lines of JSON on standard output.
 
 `python -m vlbench.running.worker`. Whatever else a library prints goes to standard error.
 """
@@ -11,12 +11,15 @@ import sys
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, TextIO
 
 import torch
 
 from vlbench.architectures.counts import count
+from vlbench.architectures.detector import spread_boxes
 from vlbench.architectures.model import VLModel, build
+from vlbench.architectures.suppression import METHODS
 from vlbench.architectures.tokens import Images, Text
 from vlbench.inputs import Example, pixels, token_ids
 from vlbench.measure.counting import UnknownOperatorError
@@ -25,6 +28,8 @@ from vlbench.measure.machine import Machine, describe_machine
 from vlbench.measure.memory import PeakMemory
 from vlbench.measure.statistics import summarise
 from vlbench.running.cells import Cell, Result, WarmUp, blank_result
+from vlbench.running.suppressions import SuppressionCell, SuppressionResult, suppression_result
+from vlbench.specs import ModelSpec
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -123,29 +128,96 @@ class _StopWatch:
         return {name: round(end - start, 3) for (name, start), end in zip(self.begun, ends, strict=True)}
 
 
+def suppress(cell: SuppressionCell, report: Callable[[str, int], None]) -> SuppressionResult:
+    """Times each method on the same boxes and scores, which leave out the background, the last of a softmax."""
+    torch.set_num_threads(cell.threads)
+    device = torch.device(cell.device)
+    generator = torch.Generator().manual_seed(0)
+    scores_NC = torch.randn(cell.boxes, cell.classes + 1, generator=generator).mul(3).softmax(1)[:, :-1]
+    scores_NC, boxes_N4 = scores_NC.contiguous().to(device), spread_boxes(cell.boxes, 600, 1000).to(device)
+    latency_ms = {}
+    for name, method in METHODS.items():
+        samples = measure_latency(
+            partial(method, boxes_N4, scores_NC, cell.iou),
+            {},
+            device=device,
+            budget_seconds=cell.budget_seconds / len(METHODS),
+            report=lambda phase, samples, name=name: report(f"{name}, {phase}", samples),  # type: ignore[misc]
+        ).end_to_end
+        latency_ms[name] = summarise(samples)
+    measured_at = datetime.now(UTC).isoformat(timespec="seconds")
+    return suppression_result(cell, probe(cell.threads), measured_at, latency_ms)
+
+
 def main() -> None:
     replies = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     job = json.load(sys.stdin)
+    reply = partial(_reply, replies)
     try:
-        if job["action"] == "probe":
-            torch.set_num_threads(job["threads"])
-            _reply(replies, machine=probe(job["threads"]).model_dump(mode="json"))
-            return
-        cell = Cell.model_validate(job["cell"])
-        result = measure(cell, lambda phase, samples: _reply(replies, phase=phase, samples=samples))
-        _reply(replies, result=result.model_dump(mode="json", by_alias=True))
-    except (torch.cuda.OutOfMemoryError, MemoryError) as error:
-        _reply(replies, failed=f"out of memory: {_first_line(error)}")
-    except UnknownOperatorError as error:
-        _reply(replies, failed=_first_line(error))
-    except RuntimeError as error:
-        oom = "DefaultCPUAllocator: can't allocate memory" in str(error)
-        _reply(replies, failed=f"{'out of memory' if oom else type(error).__name__}: {_first_line(error)}")
+        ACTIONS[job["action"]](job, reply)
+    except FAILURES as error:
+        reply(failed=_why(error))
 
 
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+def _answer_probe(job: dict[str, Any], reply: Callable[..., None]) -> None:
+    torch.set_num_threads(job["threads"])
+    reply(machine=probe(job["threads"]).model_dump(mode="json"))
+
+
+def _answer_measure(job: dict[str, Any], reply: Callable[..., None]) -> None:
+    result = measure(Cell.model_validate(job["cell"]), lambda phase, samples: reply(phase=phase, samples=samples))
+    reply(result=result.model_dump(mode="json", by_alias=True))
+
+
+def _answer_count(job: dict[str, Any], reply: Callable[..., None]) -> None:
+    """All counts at the end, in the order asked for; the reason in place of what cannot be counted."""
+    counts: list[dict[str, Any] | str] = []
+    for wanted in job["jobs"]:
+        spec = ModelSpec.model_validate(wanted["spec"])
+        reply(phase=spec.name, samples=0)
+        try:
+            counts.append(count(spec, batch=wanted["batch"]).model_dump(mode="json"))
+        except FAILURES as error:
+            counts.append(_why(error))
+    reply(counts=counts)
+
+
+def _answer_each(kind: type[Any], one: Callable[..., Any], job: dict[str, Any], reply: Callable[..., None]) -> None:
+    """Each result as it comes, as `found`; the reason in place of one that fails."""
+    for content in job["cells"]:
+        cell = kind.model_validate(content)
+        try:
+            result = one(cell, lambda phase, samples: reply(phase=phase, samples=samples))
+            found = result.model_dump(mode="json", by_alias=True)
+        except FAILURES as error:
+            found = _why(error)
+        reply(phase="kept", samples=0, found=found)
+    reply(done=True)
+
+
+def _measure_among_others(cell: Cell, report: Callable[[str, int], None]) -> Result:
+    """A measurement in a process that has run others: its peak memory would be theirs too."""
+    return measure(cell, report).model_copy(update={"peak_memory_bytes": None})
+
+
+ACTIONS: dict[str, Callable[[dict[str, Any], Callable[..., None]], None]] = {
+    "probe": _answer_probe,
+    "measure": _answer_measure,
+    "measure_together": partial(_answer_each, Cell, _measure_among_others),
+    "suppress": partial(_answer_each, SuppressionCell, suppress),
+    "count": _answer_count,
+}
+
+FAILURES = (RuntimeError, MemoryError, UnknownOperatorError)  # RuntimeError: also PyTorch's own out of memory
+
+
+def _why(error: BaseException) -> str:
+    first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    oom = isinstance(error, torch.cuda.OutOfMemoryError | MemoryError)
+    if oom or "DefaultCPUAllocator: can't allocate memory" in str(error):
+        return f"out of memory: {first}"
+    return first if isinstance(error, UnknownOperatorError) else f"{type(error).__name__}: {first}"
 
 
 def _reply(replies: TextIO, **message: Any) -> None:

@@ -1,0 +1,276 @@
+"""Suites as figures: what was measured, with the paper's values beside it."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from vlbench.report.tables import short_figure
+from vlbench.reproduce.outcomes import CellOutcome, Reproduction, SuiteOutcome
+
+# Okabe and Ito's palette, which colour-blind readers can tell apart
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+PAPER = "#444444"
+STYLE: Any = {
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": 10,
+    "axes.titlelocation": "left",
+    "legend.frameon": False,
+    "svg.hashsalt": "vlbench",  # the same figure gives the same file
+}
+
+
+def draw(reproduction: Reproduction, folder: Path) -> list[Path]:
+    """Writes NAME.png and NAME.svg of each suite that has the figures its picture needs; gives the files written.
+
+    Raises OSError where the folder cannot be written.
+    """
+    import matplotlib as mpl  # noqa: PLC0415  slow to import, and only drawing needs it
+    from matplotlib import pyplot as plt  # noqa: PLC0415
+
+    mpl.use("Agg")
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    for outcome in reproduction.suites:
+        with plt.rc_context(STYLE):
+            picture = PICTURES[outcome.suite.figure.kind](outcome, plt)
+            if picture is None:
+                continue
+            picture.suptitle(outcome.suite.title, x=0.01, ha="left", fontsize=11)
+            picture.draw_without_rendering()  # lays all out; what comes now stands below it
+            picture.set_layout_engine("none")
+            columns = int(picture.get_figwidth() * 20)
+            foot = "\n".join(textwrap.wrap(_foot(outcome, reproduction), columns))
+            picture.text(0.01, -0.01, foot, fontsize=6.5, color="#666666", va="top")
+            for kind in ("png", "svg"):
+                path = folder / f"{outcome.suite.name}.{kind}"
+                picture.savefig(path, dpi=160, bbox_inches="tight", metadata={"Date": None} if kind == "svg" else None)
+                written.append(path)
+            plt.close(picture)
+    return written
+
+
+def _foot(outcome: SuiteOutcome, reproduction: Reproduction) -> str:
+    """The machine, where something in the suite was timed on it."""
+    if not reproduction.machine or not any(cell.category == "latency" for cell in outcome.cells):
+        return ""
+    warning = "SMALL SETTINGS (--quick), not the paper's. " if outcome.quick else ""
+    return warning + reproduction.machine.in_words()
+
+
+def _stages(outcome: SuiteOutcome, plt: Any) -> Any:
+    """Left, what share of a pass each stage takes, the paper's as outlines; right, how long a pass takes."""
+    figure = outcome.suite.figure
+    rows = _rows_with(outcome, figure.columns)
+    if not rows:
+        return None
+    picture, (left, right) = plt.subplots(
+        1, 2, figsize=(9.5, 1.5 + 0.75 * len(rows)), width_ratios=(3.4, 1), layout="constrained", sharey=True
+    )
+    for place, row in enumerate(rows):
+        starts = {"measured": 0.0, "reported": 0.0}
+        for column, colour in zip(figure.columns, COLOURS, strict=False):
+            cell = outcome.cell(row, column)
+            for of, height, y in (("measured", 0.36, place - 0.2), ("reported", 0.26, place + 0.2)):
+                value = _number(getattr(cell, of)) or 0.0
+                fill = {"color": colour} if of == "measured" else {"facecolor": "none", "edgecolor": colour}
+                left.barh(y, value, height, left=starts[of], **fill, linewidth=1.6)
+                starts[of] += value
+    handles = [plt.Rectangle((0, 0), 1, 1, color=colour) for colour in COLOURS[: len(figure.columns)]]
+    names = [outcome.suite.column(column).title.removesuffix(" share") for column in figure.columns]
+    handles.append(plt.Rectangle((0, 0), 1, 1, facecolor="none", edgecolor=PAPER, linewidth=1.6))
+    _legend_below(left, handles, [*names, "outline: paper"], side="left")
+    left.set_yticks(range(len(rows)), rows)
+    left.invert_yaxis()
+    left.set_xlim(0, 104)
+    left.set_xlabel("share of a pass, %")
+    _totals(outcome, rows, right)
+    return picture
+
+
+def _legend_below(axes: Any, handles: Sequence[Any], labels: Sequence[str], *, side: str) -> None:
+    """One row below the label of the x axis."""
+    corner = (0.0 if side == "left" else 1.0, 0.0)
+    axes.legend(
+        handles,
+        labels,
+        loc=f"upper {side}",
+        bbox_to_anchor=corner,
+        borderaxespad=5,
+        ncols=len(labels),
+        fontsize=8,
+        columnspacing=1,
+        handlelength=1.2,
+    )
+
+
+def _totals(outcome: SuiteOutcome, rows: Sequence[str], axes: Any) -> None:
+    name = outcome.suite.figure.total
+    if name is None:
+        return
+    cells = [outcome.cell(row, name) for row in rows]
+    for place, cell in enumerate(cells):
+        for of, y, marker, colour in (("measured", -0.2, "o", COLOURS[0]), ("reported", 0.2, "|", PAPER)):
+            value = _number(getattr(cell, of))
+            if value:
+                axes.plot(value, place + y, marker, color=colour, markersize=8, markeredgewidth=2)
+                text = short_figure(value) if of == "measured" else f"{value:,g}"
+                axes.annotate(text, (value, place + y), (7, 0), textcoords="offset points", va="center")
+    axes.set_xscale("log")
+    axes.margins(x=0.4)
+    _plain_ticks(axes.xaxis)
+    axes.set_xlabel(f"{_label(outcome, name)}: measured (dot), paper (line)")
+
+
+def _lines(outcome: SuiteOutcome, plt: Any) -> Any:
+    """Columns over another, a line a model where the suite has several, else a line a column; 95% intervals shaded."""
+    figure = outcome.suite.figure
+    assert figure.x
+    rows = _rows_with(outcome, (*figure.columns, figure.x), every=True)
+    if not rows:
+        return None
+    facets = _values(outcome, rows, figure.facet)
+    picture, panels = plt.subplots(
+        1, len(facets), figsize=(max(6.0, 3.4 * len(facets)), 3.9), sharey=True, squeeze=False, layout="constrained"
+    )
+    for axes, facet in zip(panels[0], facets, strict=True):
+        shown = [row for row in rows if figure.facet is None or _value(outcome, row, figure.facet) == facet]
+        models = list(dict.fromkeys(_model(outcome, row) for row in shown))
+        series = [(model, column) for model in models for column in figure.columns]
+        for (model, column), colour, marker in zip(series, COLOURS, MARKERS, strict=False):
+            label = outcome.suite.column(column).title if len(models) == 1 else (model or "")
+            own = [row for row in shown if _model(outcome, row) == model]
+            _line(axes, outcome, own, column, colour=colour, marker=marker, label=label)
+        if figure.facet:
+            axes.set_title(f"{facet:,g} {outcome.suite.column(figure.facet).title}")
+        axes.set_xlabel(_label(outcome, figure.x))
+        if figure.log:
+            _log_axes(axes, sorted({_value(outcome, row, figure.x) or 0 for row in shown}))
+        else:
+            axes.set_ylim(bottom=0)
+        axes.grid(alpha=0.25)
+        if len(series) > 1:
+            axes.legend(fontsize=8)
+    units = list(dict.fromkeys(_label(outcome, column) for column in figure.columns))
+    same = outcome.suite.column(figure.columns[0]).unit
+    panels[0][0].set_ylabel(units[0] if len(units) == 1 else same)
+    return picture
+
+
+def _line(
+    axes: Any, outcome: SuiteOutcome, rows: Sequence[str], column: str, *, colour: str, marker: str, label: str
+) -> None:
+    x = [_value(outcome, row, outcome.suite.figure.x or "") for row in rows]
+    cells = [outcome.cell(row, column) for row in rows]
+    axes.plot(x, [_number(cell.measured) for cell in cells if cell], marker=marker, color=colour, label=label, ms=4.5)
+    known = [(at, cell.interval) for at, cell in zip(x, cells, strict=True) if cell and cell.interval]
+    if known:
+        places, intervals = zip(*known, strict=True)
+        lows, highs = zip(*intervals, strict=True)
+        axes.fill_between(places, lows, highs, color=colour, alpha=0.2, linewidth=0)
+
+
+def _log_axes(axes: Any, ticks: Sequence[float]) -> None:
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    apart = [tick for tick, last in zip(ticks, [0.0, *ticks], strict=False) if tick > 1.1 * last]
+    axes.set_xticks(apart, [f"{tick:,g}" if tick >= 10 else f"{tick:.2g}" for tick in apart])
+    _plain_ticks(axes.yaxis)
+    axes.xaxis.set_tick_params(which="minor", bottom=False)
+
+
+def _plain_ticks(axis: Any) -> None:
+    """Numbers rather than powers on a logarithmic axis; 2 and 5 between the tens where there are few of these."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter  # noqa: PLC0415
+
+    low, high = axis.get_view_interval()
+    axis.set_major_locator(LogLocator(subs=(1.0,) if high > 300 * low else (1.0, 2.0, 5.0)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def _bars(outcome: SuiteOutcome, plt: Any) -> Any:
+    """A panel a column, a line a row: a dot as measured, with its 95% interval, a bar's mark as the paper reports."""
+    figure = outcome.suite.figure
+    columns = [column for column in figure.columns if _rows_with(outcome, (column,))]
+    if not columns:
+        return None
+    rows = [row.label for row in outcome.suite.rows]
+    picture, panels = plt.subplots(
+        1,
+        len(columns),
+        figsize=(1.8 + 2.9 * len(columns), 1.4 + 0.32 * len(rows)),
+        sharey=True,
+        squeeze=False,
+        layout="constrained",
+    )
+    for axes, column in zip(panels[0], columns, strict=True):
+        for place, row in enumerate(rows):
+            _dot(axes, outcome.cell(row, column), place)
+        axes.set_xlabel(_label(outcome, column))
+        axes.margins(x=0.1)
+        if figure.log:
+            axes.set_xscale("log")
+            _plain_ticks(axes.xaxis)
+        else:
+            axes.set_xlim(left=0)
+        axes.grid(alpha=0.25)
+    panels[0][0].set_yticks(range(len(rows)), rows)
+    panels[0][0].set_ylim(len(rows) - 0.5, -0.5)
+    kinds = [("o", COLOURS[0], "measured here")]
+    if any(cell.reported is not None for cell in outcome.cells if cell.quantity in columns):
+        kinds.append(("|", COLOURS[5], "paper"))
+    handles = [
+        plt.Line2D([], [], marker=sign, color=colour, linestyle="", markeredgewidth=2) for sign, colour, _ in kinds
+    ]
+    _legend_below(panels[0][-1], handles, [label for *_, label in kinds], side="right")
+    return picture
+
+
+def _dot(axes: Any, cell: CellOutcome | None, place: int) -> None:
+    measured, reported = _number(cell.measured if cell else None), _number(cell.reported if cell else None)
+    if cell and cell.interval:
+        axes.plot(cell.interval, (place, place), color=COLOURS[0], linewidth=2)
+    if measured is not None:
+        axes.plot(measured, place, "o", color=COLOURS[0], markersize=6)
+    if reported is not None:
+        axes.plot(reported, place, "|", color=COLOURS[5], markersize=12, markeredgewidth=2)
+
+
+PICTURES: dict[str, Callable[[SuiteOutcome, Any], Any]] = {"stages": _stages, "lines": _lines, "bars": _bars}
+
+
+def _rows_with(outcome: SuiteOutcome, columns: Sequence[str], *, every: bool = False) -> list[str]:
+    """The rows that have a number in one of the columns, or in every one."""
+    ask = all if every else any
+    labels = [row.label for row in outcome.suite.rows]
+    return [label for label in labels if ask(_value(outcome, label, column) is not None for column in columns)]
+
+
+def _values(outcome: SuiteOutcome, rows: Sequence[str], column: str | None) -> list[float | None]:
+    if column is None:
+        return [None]
+    return list(dict.fromkeys(_value(outcome, row, column) for row in rows))
+
+
+def _value(outcome: SuiteOutcome, row: str, column: str) -> float | None:
+    cell = outcome.cell(row, column)
+    return _number(cell.measured) if cell else None
+
+
+def _number(value: float | str | None) -> float | None:
+    return None if isinstance(value, str) or value is None else float(value)
+
+
+def _model(outcome: SuiteOutcome, row: str) -> str | None:
+    return next((cell.model for cell in outcome.cells if cell.row == row), None)
+
+
+def _label(outcome: SuiteOutcome, name: str) -> str:
+    column = outcome.suite.column(name)
+    return f"{column.title}, {column.unit}" if column.unit else column.title

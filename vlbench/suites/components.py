@@ -1,0 +1,49 @@
+"""The parts of an architecture in the words of ViLT's Table 7."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from vlbench.specs import ModelSpec
+
+ABSENT = "-"
+
+
+def cnn(spec: ModelSpec) -> str:
+    """R50, R101, X152: a bottleneck has three layers, res5 three bottlenecks wherever it stands, stem and classifier
+    one layer each."""
+    backbone = getattr(spec.visual, "backbone", None)
+    if backbone is None:
+        return ABSENT
+    depth = 3 * (sum(backbone.blocks[:3]) + 3) + 2
+    return f"{'X' if backbone.groups > 1 else 'R'}{depth}"
+
+
+def roi_head(spec: ModelSpec) -> str:
+    """C4 runs res5 on every region, FPN two linear layers on features of a pyramid."""
+    head = getattr(spec.visual, "roi_head", None)
+    return ABSENT if head is None else ("C4" if head.kind == "c4" else "FPN")
+
+
+def nms(spec: ModelSpec) -> str:
+    """PC suppresses within each class, CA once over all."""
+    selection = getattr(spec.visual, "nms", None)
+    return ABSENT if selection is None else ("CA" if selection.method == "class_agnostic" else "PC")
+
+
+def layers(spec: ModelSpec) -> float:
+    """Transformer layers; one that only one modality goes through counts half."""
+    part = spec.interaction
+    if part.kind == "co_attention":
+        return (part.text_layers + part.image_layers) / 2 + part.connections
+    if part.kind == "cross_modality":
+        return (part.text_layers + part.image_layers) / 2 + part.cross_layers
+    return part.layers
+
+
+DESCRIPTIONS: dict[str, Callable[[ModelSpec], str | float]] = {
+    "cnn": cnn,
+    "roi_head": roi_head,
+    "nms": nms,
+    "layers": layers,
+}

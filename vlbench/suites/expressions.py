@@ -1,0 +1,187 @@
+"""A small language for columns and claims: figures by name, of another row by subscript, `+ - * /`, `min`, `max`,
+comparisons. It is parsed with `ast` and walked by hand; nothing is ever handed to `eval`.
+"""
+
+from __future__ import annotations
+
+import ast
+import operator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property, reduce
+
+import numpy as np
+
+Value = float | str | np.ndarray  # an array has the figure itself first, then its bootstrap draws
+Lookup = Callable[["Name"], Value]
+
+
+@dataclass(frozen=True, slots=True)
+class Name:
+    """A figure, `latency_ms_by_stage.visual.rpn`, of the row at hand or of the one in brackets."""
+
+    path: str
+    row: str | None = None
+
+
+class NoValueError(Exception):
+    """A figure that an expression needs is not there; the message is the reason."""
+
+
+OPERATORS: dict[type[ast.operator], Callable] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: np.divide,
+}
+FUNCTIONS: dict[str, Callable] = {"min": np.minimum, "max": np.maximum}
+COMPARISONS: dict[type[ast.cmpop], Callable] = {
+    ast.Lt: operator.lt,
+    ast.LtE: operator.le,
+    ast.Gt: operator.gt,
+    ast.GtE: operator.ge,
+    ast.Eq: operator.eq,
+    ast.NotEq: operator.ne,
+}
+WHAT_WORKS = 'numbers, names, name["row"], + - * /, min(a, b), max(a, b)'
+
+
+@dataclass(frozen=True)
+class Expression:
+    """A formula over figures. Make one with `parse`, which checks it."""
+
+    text: str
+    node: ast.expr
+
+    @cached_property
+    def names(self) -> tuple[Name, ...]:
+        """Every figure that it needs, each once, in order."""
+        return tuple(dict.fromkeys(_names(self.node)))
+
+    def value(self, lookup: Lookup) -> Value:
+        """Its value. Raises NoValueError where a figure is missing, a text is calculated with, or a divisor is 0."""
+        return _value(self.node, lookup)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """`a < b < c`: expressions with a comparison between each pair. Make one with `parse_comparison`."""
+
+    text: str
+    sides: tuple[Expression, ...]
+    signs: tuple[type[ast.cmpop], ...]
+
+    @cached_property
+    def names(self) -> tuple[Name, ...]:
+        return tuple(dict.fromkeys(name for side in self.sides for name in side.names))
+
+
+def parse(text: str) -> Expression:
+    """Reads a formula. Raises ValueError, in one line, where it is none."""
+    node = _parsed(text)
+    if isinstance(node, ast.Compare):
+        raise ValueError(f"{text!r} compares; a formula here has one value")
+    _check(node, text)
+    return Expression(text, node)
+
+
+def parse_comparison(text: str) -> Comparison:
+    """Reads a claim such as `a["x"] / a["y"] > 10`. Raises ValueError, in one line, where it is none."""
+    node = _parsed(text)
+    if not isinstance(node, ast.Compare):
+        raise ValueError(f'{text!r} compares nothing; latency_ms["A"] / latency_ms["B"] > 10 would')
+    signs = tuple(type(sign) for sign in node.ops)
+    if not set(signs) <= set(COMPARISONS):
+        raise ValueError(f"{text!r} does not parse: only < <= > >= == != compare here")
+    sides = []
+    for side in (node.left, *node.comparators):
+        _check(side, text)
+        sides.append(Expression(ast.unparse(side), side))
+    return Comparison(text, tuple(sides), signs)
+
+
+def _parsed(text: str) -> ast.expr:
+    try:
+        return ast.parse(text.strip(), mode="eval").body
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        what = error.msg if isinstance(error, SyntaxError) else "too deep or not text"
+        raise ValueError(f"{text!r} does not parse: {what}") from error
+
+
+def _check(node: ast.expr, text: str) -> None:
+    """Raises ValueError at the first part that the language does not have."""
+    if isinstance(node, ast.Constant) and type(node.value) in (int, float):
+        return
+    if _name(node):
+        return
+    if isinstance(node, ast.BinOp) and type(node.op) in OPERATORS:
+        _check(node.left, text)
+        _check(node.right, text)
+        return
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub | ast.UAdd):
+        _check(node.operand, text)
+        return
+    if isinstance(node, ast.Call) and _function(node) and node.args and not node.keywords:
+        for argument in node.args:
+            _check(argument, text)
+        return
+    raise ValueError(f"{text!r} does not parse at {ast.unparse(node)!r}: {WHAT_WORKS} work here")
+
+
+def _function(node: ast.Call) -> Callable | None:
+    return FUNCTIONS.get(node.func.id) if isinstance(node.func, ast.Name) else None
+
+
+def _name(node: ast.expr) -> Name | None:
+    """`a.b` or `a.b["row"]`; None for anything else."""
+    row = None
+    if isinstance(node, ast.Subscript):
+        if not (isinstance(node.slice, ast.Constant) and isinstance(node.slice.value, str)):
+            return None
+        row = node.slice.value
+        node = node.value
+    steps: list[str] = []
+    while isinstance(node, ast.Attribute):
+        steps.append(node.attr)
+        node = node.value
+    return Name(".".join([node.id, *reversed(steps)]), row) if isinstance(node, ast.Name) else None
+
+
+def _names(node: ast.expr) -> Iterator[Name]:
+    name = _name(node)
+    if name:
+        yield name
+    elif isinstance(node, ast.Call):
+        for argument in node.args:
+            yield from _names(argument)
+    else:
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, ast.expr):
+                yield from _names(child)
+
+
+def _value(node: ast.expr, lookup: Lookup) -> Value:
+    name = _name(node)
+    if name:
+        return lookup(name)
+    if isinstance(node, ast.Constant):
+        return float(node.value)  # type: ignore[arg-type]
+    if isinstance(node, ast.UnaryOp):
+        value = _number(node.operand, lookup)
+        return -value if isinstance(node.op, ast.USub) else value
+    if isinstance(node, ast.Call):
+        function = _function(node)
+        assert function
+        return reduce(function, [_number(argument, lookup) for argument in node.args])
+    assert isinstance(node, ast.BinOp)
+    left, right = _number(node.left, lookup), _number(node.right, lookup)
+    if isinstance(node.op, ast.Div) and not np.all(right):
+        raise NoValueError(f"{ast.unparse(node.right)} is 0")
+    return OPERATORS[type(node.op)](left, right)
+
+
+def _number(node: ast.expr, lookup: Lookup) -> float | np.ndarray:
+    value = _value(node, lookup)
+    if isinstance(value, str):
+        raise NoValueError(f"{ast.unparse(node)} is {value!r}, no number")
+    return value

@@ -1,0 +1,195 @@
+"""One file of `benchmarks/`: rows to measure, columns to print, the paper's figures beside them, its claims."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
+
+from vlbench.catalog import nearest
+from vlbench.suites.expressions import Comparison, Expression, Name, parse, parse_comparison
+from vlbench.suites.quantities import origin
+
+Category = Literal["params", "flops", "latency", "parts"]
+CATEGORIES: tuple[Category, ...] = ("params", "flops", "latency", "parts")
+NotNegative = Annotated[float, Field(ge=0)]
+Reported = int | float | str
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Source(_Frozen):
+    """What a suite reproduces."""
+
+    paper: str
+    arxiv: str = ""
+    where: str = ""
+    note: str = ""
+
+
+class Settings(_Frozen):
+    """What the suite is measured with, unless the command line says otherwise."""
+
+    budget_seconds: PositiveFloat = 45
+
+
+class Suppression(_Frozen):
+    """A row that times non-maximum suppression alone, on random boxes and scores."""
+
+    boxes: PositiveInt
+    classes: PositiveInt
+    iou: Annotated[float, Field(gt=0, lt=1)] = 0.3
+
+
+class Row(_Frozen):
+    """A model of the catalogue (or a YAML path beside the suite), changed by `set`; or a suppression."""
+
+    label: str = Field(min_length=1)
+    model: str | None = None
+    set: dict[str, Any] = {}
+    batch: PositiveInt = 1
+    suppression: Suppression | None = None
+    reported: dict[str, Reported] = {}
+    tolerance: dict[str, NotNegative] = {}
+    erratum: dict[str, str] = {}
+
+    @model_validator(mode="after")
+    def _is_one_thing(self) -> Row:
+        if (self.model is None) == (self.suppression is None):
+            raise ValueError(f"row {self.label!r} needs either model or suppression")
+        if self.suppression and (self.set or self.batch != 1):
+            raise ValueError(f"row {self.label!r}: set and batch belong to a model")
+        return self
+
+
+class Column(_Frozen):
+    """A figure of every row. `tolerance` is relative to the reported figure, for what is not timed."""
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
+    title: str
+    quantity: str
+    cells: Category
+    unit: str = ""
+    tolerance: NotNegative | None = None
+    digits: Annotated[int, Field(ge=0, le=9)] = 1
+
+    @property
+    def expression(self) -> Expression:
+        return parse(self.quantity)
+
+    @model_validator(mode="after")
+    def _quantity_is_known(self) -> Column:
+        timed = any(origin(name.path) == "latency" for name in self.expression.names)
+        if timed != (self.cells == "latency"):
+            kind = "latency" if timed else "params, flops or parts"
+            raise ValueError(f"column {self.name!r} is {self.quantity}, whose cells are {kind}, not {self.cells}")
+        if timed and self.tolerance is not None:
+            raise ValueError(f"column {self.name!r}: a latency has no tolerance; machines differ")
+        return self
+
+
+class Claim(_Frozen):
+    """What a paper states, in our words, and as a comparison of columns."""
+
+    text: str
+    where: str = ""
+    expr: str
+
+    @property
+    def comparison(self) -> Comparison:
+        return parse_comparison(self.expr)
+
+    @model_validator(mode="after")
+    def _expr_parses(self) -> Claim:
+        self.comparison  # noqa: B018  raises where it does not
+        return self
+
+
+class Figure(_Frozen):
+    """How a suite is drawn.
+
+    `stages` stacks columns in a bar a row, with `total` in a panel beside them; `lines` draws columns over `x`, a panel
+    for each value of `facet`; `bars` draws a panel a column, a row a line, measured beside reported.
+    """
+
+    kind: Literal["stages", "lines", "bars"]
+    columns: tuple[str, ...] = Field(min_length=1)
+    x: str | None = None
+    total: str | None = None
+    facet: str | None = None
+    log: bool = False
+
+    @model_validator(mode="after")
+    def _lines_have_an_x(self) -> Figure:
+        if (self.kind == "lines") != (self.x is not None):
+            raise ValueError("a figure of lines needs x, and no other kind has one")
+        return self
+
+
+class Suite(_Frozen):
+    """One suite. Every name that its parts use is checked when it is read."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
+    title: str
+    source: Source
+    settings: Settings = Settings()
+    columns: tuple[Column, ...] = Field(min_length=1)
+    rows: tuple[Row, ...] = Field(min_length=1)
+    claims: tuple[Claim, ...] = ()
+    figure: Figure
+
+    @model_validator(mode="after")
+    def _names_are_known(self) -> Suite:
+        columns = _unique("column", [column.name for column in self.columns])
+        _unique("column's title", [column.title for column in self.columns])
+        labels = _unique("row", [row.label for row in self.rows])
+        for column in self.columns:
+            _check_rows(f"column {column.name!r}", column.expression.names, labels)
+        for row in self.rows:
+            for field in ("reported", "tolerance", "erratum"):
+                for name in getattr(row, field):
+                    _check_name(f"row {row.label!r}, {field}", "column", name, columns)
+            for name, value in row.reported.items():
+                column = self.column(name)
+                exact = isinstance(value, str) or column.cells == "latency"
+                if not exact and row.tolerance.get(name, column.tolerance) is None:
+                    raise ValueError(f"row {row.label!r}: {name} is reported, but has no tolerance")
+        for claim in self.claims:
+            _check_claim(claim, columns, labels)
+        drawn = (*self.figure.columns, self.figure.x, self.figure.total, self.figure.facet)
+        for name in filter(None, drawn):
+            _check_name("figure", "column", name, columns)
+        return self
+
+    def column(self, name: str) -> Column:
+        return next(column for column in self.columns if column.name == name)
+
+
+def _check_claim(claim: Claim, columns: list[str], labels: list[str]) -> None:
+    where = f"claim {claim.expr!r}"
+    for name in claim.comparison.names:
+        _check_name(where, "column", name.path, columns)
+        if name.row is None:
+            raise ValueError(f'{where}: {name.path} of which row? {name.path}["{labels[0]}"] would say')
+    _check_rows(where, claim.comparison.names, labels)
+
+
+def _check_rows(where: str, names: Iterable[Name], labels: list[str]) -> None:
+    for name in names:
+        if name.row is not None:
+            _check_name(where, "row", name.row, labels)
+
+
+def _check_name(where: str, kind: str, name: str, known: list[str]) -> None:
+    if name not in known:
+        raise ValueError(f"{where}: no {kind} {name!r}; {nearest(name, known)}")
+
+
+def _unique(kind: str, names: list[str]) -> list[str]:
+    doubled = {name for name in names if names.count(name) > 1}
+    if doubled:
+        raise ValueError(f"more than one {kind} is called {', '.join(sorted(doubled))}")
+    return names
