@@ -88,14 +88,14 @@ def _origins(loaded: LoadedSuite, categories: Collection[Category]) -> set[Origi
     return {origin(name.path) for column in wanted for name in column.expression.names}
 
 
-def _budget(loaded: LoadedSuite, request: Request) -> float:
-    own = BUDGET_SECONDS if request.quick else loaded.suite.settings.budget_seconds
-    return request.budget_seconds or own
+def _budget(loaded: LoadedSuite, row: Row, request: Request) -> float:
+    own = row.budget_seconds or loaded.suite.settings.budget_seconds
+    return request.budget_seconds or (BUDGET_SECONDS if request.quick else own)
 
 
 def _cell(loaded: LoadedSuite, row: Row, request: Request, machine: Machine) -> Cell:
     spec = loaded.specs[row.label]
-    settings = replace(request.settings, batch=row.batch, budget_seconds=_budget(loaded, request))
+    settings = replace(request.settings, batch=row.batch, budget_seconds=_budget(loaded, row, request))
     (cell,) = expand([small_spec(spec) if request.quick else spec], read_example(None, None), settings, machine)
     return cell
 
@@ -111,7 +111,7 @@ def _suppression_cell(loaded: LoadedSuite, row: Row, request: Request, machine: 
         **row.suppression.model_dump() | (small if request.quick else {}),
         device=_device(request, machine),
         threads=request.settings.threads,
-        budget_seconds=_budget(loaded, request),
+        budget_seconds=_budget(loaded, row, request),
     )
 
 

@@ -45,12 +45,16 @@ class Suppression(_Frozen):
 
 
 class Row(_Frozen):
-    """A model of the catalogue (or a YAML path beside the suite), changed by `set`; or a suppression."""
+    """A model of the catalogue (or a YAML path beside the suite), changed by `set`; or a suppression.
+
+    `budget_seconds` stands in for the suite's where a row is slow.
+    """
 
     label: str = Field(min_length=1)
     model: str | None = None
     set: dict[str, Any] = {}
     batch: PositiveInt = 1
+    budget_seconds: PositiveFloat | None = None
     suppression: Suppression | None = None
     reported: dict[str, Reported] = {}
     tolerance: dict[str, NotNegative] = {}
