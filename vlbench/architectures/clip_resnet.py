@@ -96,6 +96,8 @@ class ClipTrunk(nn.Module):
 class AttentionPool(nn.Module):
     """One attention whose query is the mean of the feature map (CLIP, section 2.4).
 
+    The released code asks with every cell too and drops those answers; here the mean alone asks, with the same result.
+
     Args:
         inputs: channels of the feature map.
         position_grid: rows and columns of the learned positions.
