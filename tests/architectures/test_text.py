@@ -10,6 +10,7 @@ from weights import randomise
 
 from vlbench.architectures.text import Gru
 from vlbench.architectures.tokens import Text
+from vlbench.measure.counting import FORMULAS, count_macs
 
 WORD_WIDTH, WIDTH, VOCABULARY = 12, 16, 50
 
@@ -62,3 +63,23 @@ def test_the_last_state_is_that_after_the_last_real_word(lengths: tuple[int, ...
     for index, length in enumerate(lengths):
         last = reference(part.words(words.ids[index : index + 1, :length]))[1][0]
         torch.testing.assert_close(tokens.values[index], F.normalize(last, dim=1), atol=1e-10, rtol=0)
+
+
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_each_step_costs_every_weight_once(bidirectional: bool) -> None:
+    """Three gates of D states, each from a word and from the state before."""
+    with torch.device("meta"):
+        part = Gru(
+            vocabulary=VOCABULARY, word_width=WORD_WIDTH, width=WIDTH, bidirectional=bidirectional, output="words"
+        )
+        words = Text(ids=torch.empty(3, 7, dtype=torch.long), mask=torch.empty(3, 7, dtype=torch.bool))
+    directions = 2 if bidirectional else 1
+    expected = directions * 3 * 7 * 3 * WIDTH * (WORD_WIDTH + WIDTH)
+    assert count_macs(lambda: part(words), {}).total == expected
+
+
+def test_the_fused_recurrence_of_a_gpu_costs_as_much() -> None:
+    network = nn.GRU(WORD_WIDTH, WIDTH, batch_first=True)
+    inputs = torch.zeros(3, 7, WORD_WIDTH)
+    weights = [parameter.detach() for parameter in network.parameters()]
+    assert FORMULAS["aten::_cudnn_rnn"]((inputs, weights), None) == count_macs(lambda: network(inputs), {}).total
