@@ -26,10 +26,10 @@ class Part(BaseModel):
         return self
 
 
-def check_heads(width: int, heads: int, *, of: str = "") -> None:
+def check_heads(width: int, heads: int, *, of: str = "", width_name: str = "width") -> None:
     """Raises ValueError where the heads do not divide the width."""
     if width % heads:
-        raise ValueError(f"{of}width {width} is no multiple of {of}heads {heads}")
+        raise ValueError(f"{of}{width_name} {width} is no multiple of {of}heads {heads}")
 
 
 def check_patches(height: int, width: int, step: int) -> None:

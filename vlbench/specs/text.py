@@ -74,7 +74,7 @@ class TextTransformer(Part):
 
     @model_validator(mode="after")
     def _heads_divide_width(self) -> TextTransformer:
-        check_heads(self.inner_width, self.heads, of="inner_")
+        check_heads(self.inner_width, self.heads, width_name="inner_width")
         return self
 
     def tiny(self) -> TextTransformer:

@@ -48,7 +48,7 @@ class VisionTransformer(Part):
 
     @model_validator(mode="after")
     def _heads_divide_width(self) -> VisionTransformer:
-        check_heads(self.inner_width, self.heads, of="inner_")
+        check_heads(self.inner_width, self.heads, width_name="inner_width")
         return self
 
     def check_image(self, height: int, width: int) -> None:
@@ -73,7 +73,7 @@ class ClipResNet(Part):
 
     @model_validator(mode="after")
     def _heads_divide_width(self) -> ClipResNet:
-        check_heads(CLIP_RESNET_CHANNELS, self.heads)
+        check_heads(CLIP_RESNET_CHANNELS, self.heads, width_name="backbone channels")
         return self
 
     def check_image(self, height: int, width: int) -> None:
