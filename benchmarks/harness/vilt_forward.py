@@ -142,7 +142,8 @@ def inputs(batch: int) -> tuple[Text, Images]:
 
 def our_forward(model: VLModel, text: Text, images: Images) -> tuple[Joint, Tensor]:
     """The model up to its pooler, as transformers' ViltModel ends there."""
-    assert model.text is not None and model.head is not None
+    assert model.text is not None
+    assert model.head is not None
     joint = model.interaction(model.text(text), model.visual(images))
     pooler: Any = model.head.pooler
     return joint, pooler(joint.text)
