@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import fnmatch
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import TypeVar, get_args
@@ -146,10 +146,17 @@ def _follow(location: tuple[int | str, ...], schema: type[BaseModel]) -> tuple[l
         field = schema.model_fields.get(step)
         if field is None:
             continue
-        kinds = [kind for kind in (field.annotation, *get_args(field.annotation)) if isinstance(kind, type)]
-        models = [kind for kind in kinds if issubclass(kind, BaseModel)]
-        if field.discriminator:
+        models = list(_schemas_in(field.annotation))
+        if len(models) > 1:
             by_tag = {tag: kind for kind in models for tag in get_args(kind.model_fields["kind"].annotation)}
         elif models:
             schema = models[0]
     return path, parent
+
+
+def _schemas_in(annotation: object) -> Iterator[type[BaseModel]]:
+    """Every schema within an annotation, however it is nested in unions and optional."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for part in get_args(annotation):
+        yield from _schemas_in(part)

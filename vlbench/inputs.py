@@ -110,8 +110,9 @@ def check_text(example: Example, spec: ModelSpec) -> None:
     count = len(token_ids(example.text, spec.text.vocabulary))
     if count <= spec.input.text_tokens:
         return
-    fits = f"use --text-tokens {count}, or shorten it" if count <= spec.text.positions else "shorten it"
+    positions = spec.text.positions
+    limit = f" and has positions for {positions}" if positions else ""
+    fits = "shorten it" if positions and count > positions else f"use --text-tokens {count}, or shorten it"
     raise InputError(
-        f"--text: {count} tokens, but {spec.name} is measured with {spec.input.text_tokens} and has positions for "
-        f"{spec.text.positions}; {fits}"
+        f"--text: {count} tokens, but {spec.name} is measured with {spec.input.text_tokens}{limit}; {fits}"
     )

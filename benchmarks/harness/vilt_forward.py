@@ -143,6 +143,7 @@ def inputs(batch: int) -> tuple[Text, Images]:
 def our_forward(model: VLModel, text: Text, images: Images) -> tuple[Joint, Tensor]:
     """The model up to its pooler, as transformers' ViltModel ends there."""
     assert model.text is not None
+    assert model.head is not None
     joint = model.interaction(model.text(text), model.visual(images))
     pooler: Any = model.head.pooler
     return joint, pooler(joint.text)

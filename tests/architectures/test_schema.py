@@ -9,6 +9,8 @@ from torch import nn
 
 from vlbench import specs
 from vlbench.architectures import (
+    clip,
+    clip_resnet,
     detector,
     dual_stream,
     grid,
@@ -18,14 +20,19 @@ from vlbench.architectures import (
     region,
     resnet,
     roi_heads,
+    similarity,
     text,
 )
 
-FROM_THE_PARENT = {"inputs", "strides", "stride_of_features", "stride_in", "every_stage"}
+FROM_THE_PARENT = {"inputs", "strides", "stride_of_features", "stride_in", "every_stage", "bias"}
 
 PARTS: dict[type[specs.Part], type[nn.Module]] = {
     specs.BertEmbeddings: text.BertEmbeddings,
+    specs.Gru: text.Gru,
+    specs.TextTransformer: clip.TextTransformer,
     specs.Patch: patch.PatchEmbedder,
+    specs.VisionTransformer: clip.VisionTransformer,
+    specs.ClipResNet: clip_resnet.ClipResNet,
     specs.ResNet: resnet.ResNetTrunk,
     specs.RegionProposal: detector.RegionProposalNetwork,
     specs.FeaturePyramid: roi_heads.FeaturePyramid,
@@ -36,6 +43,8 @@ PARTS: dict[type[specs.Part], type[nn.Module]] = {
     specs.SingleStream: interaction.SingleStream,
     specs.CoAttention: dual_stream.CoAttention,
     specs.CrossModality: dual_stream.CrossModality,
+    specs.DotProduct: similarity.DotProduct,
+    specs.StackedCrossAttention: similarity.StackedCrossAttention,
     specs.PooledFeature: heads.PooledFeature,
     specs.ImageTextMatching: heads.ImageTextMatching,
     specs.PooledProduct: heads.PooledProduct,
@@ -52,9 +61,12 @@ def test_a_parts_arguments_are_its_schemas_fields(schema: type[specs.Part], part
     assert set(parameters) - fields <= FROM_THE_PARENT
 
 
-def test_a_grids_own_fields_are_its_projections_arguments() -> None:
-    fields = set(specs.Grid.model_fields) - {"kind", "backbone", "projection_inputs"}
-    assert set(inspect.signature(grid.PixelProjection).parameters) - {"inputs"} == fields
+@pytest.mark.parametrize(
+    ("schema", "projection"), [(specs.Grid, grid.PixelProjection), (specs.MeanFeature, grid.MeanProjection)]
+)
+def test_a_grids_own_fields_are_its_projections_arguments(schema: type[specs.Part], projection: type) -> None:
+    fields = set(schema.model_fields) - {"kind", "backbone", "projection_inputs"}
+    assert set(inspect.signature(projection).parameters) - {"inputs"} == fields
 
 
 def test_a_regions_fields_are_its_embedders_arguments() -> None:
@@ -67,6 +79,6 @@ def subclasses(kind: type) -> set[type]:
 
 
 def test_every_part_of_the_schema_is_checked() -> None:
-    combined = {specs.Grid, specs.Region, specs.Input, specs.Table6, specs.ModelSpec}
+    combined = {specs.Grid, specs.MeanFeature, specs.Region, specs.Input, specs.Table6, specs.ModelSpec}
     bases = {kind for kind in subclasses(specs.Part) if kind.__subclasses__()}
     assert set(PARTS) == subclasses(specs.Part) - combined - bases

@@ -38,10 +38,9 @@ def bert_embeddings(state: State, prefix: str) -> Weights:
     }
 
 
-def _query_key_value(state: State, attention: str) -> Weights:
+def _query_key_value(state: State, attention: str, names: tuple[str, str, str] = ("query", "key", "value")) -> Weights:
     return {
-        f"qkv.{part}": torch.cat([state[f"{attention}.{name}.{part}"] for name in ("query", "key", "value")])
-        for part in ("weight", "bias")
+        f"qkv.{part}": torch.cat([state[f"{attention}.{name}.{part}"] for name in names]) for part in ("weight", "bias")
     }
 
 
@@ -105,6 +104,17 @@ def vilt_layer(state: State, prefix: str) -> Weights:
         **affine(state, f"{prefix}.intermediate.dense", "mlp.expand"),
         **affine(state, f"{prefix}.output.dense", "mlp.contract"),
         **affine(state, f"{prefix}.layernorm_after", "mlp_norm"),
+    }
+
+
+def clip_tower_layer(state: State, prefix: str) -> Weights:
+    return {
+        **under("attention", _query_key_value(state, f"{prefix}.self_attn", ("q_proj", "k_proj", "v_proj"))),
+        **affine(state, f"{prefix}.self_attn.out_proj", "attention.out"),
+        **affine(state, f"{prefix}.layer_norm1", "attention_norm"),
+        **affine(state, f"{prefix}.mlp.fc1", "mlp.expand"),
+        **affine(state, f"{prefix}.mlp.fc2", "mlp.contract"),
+        **affine(state, f"{prefix}.layer_norm2", "mlp_norm"),
     }
 
 

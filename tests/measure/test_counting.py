@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from fvcore.nn import FlopCountAnalysis
@@ -75,7 +77,8 @@ class FromTensors(nn.Module):
         super().__init__()
         self.model, self.sizes = model, (spec.input.image_size,)
         self.unread: list[torch.Tensor] = []
-        model.interaction.register_forward_hook(lambda _, __, joint: self.unread.append(joint.image.values))
+        if model.head is not None:
+            model.interaction.register_forward_hook(lambda _, __, joint: self.unread.append(joint.image.values))
         if isinstance(spec.visual, Region):
             model.visual.roi_head.register_forward_hook(lambda _, __, classified: self.unread.extend(classified.deltas))
 
@@ -92,12 +95,20 @@ def attention_macs(inputs: list, outputs: list) -> int:
     return 2 * batch * heads * queries * keys * width
 
 
+def recurrent_macs(inputs: list, outputs: list) -> int:
+    """Nor a fused recurrence: every weight matrix once for each word."""
+    words = math.prod(inputs[0].type().sizes()[:-1])
+    shapes = [weight.type().sizes() for weight in inputs[2].node().inputs()]
+    return words * sum(math.prod(shape) for shape in shapes if len(shape) == 2)
+
+
 def fvcore_macs(model: VLModel, spec: ModelSpec) -> float:
     text, images = example_of(spec)
     tensors = (images.pixels,) if text is None else (images.pixels, text.ids)
     analysis = FlopCountAnalysis(FromTensors(model, spec), tensors)
     analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
     analysis.set_op_handle("aten::scaled_dot_product_attention", attention_macs)
+    analysis.set_op_handle("aten::gru", recurrent_macs)
     for elementwise in ("batch_norm", "layer_norm", "upsample_bilinear2d", "upsample_nearest2d", "adaptive_avg_pool2d"):
         analysis.set_op_handle(f"aten::{elementwise}", lambda *_: 0)
     return analysis.total()

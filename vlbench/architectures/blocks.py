@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+Activation = Callable[[Tensor], Tensor]
 
 
 class Attention(nn.Module):
@@ -44,20 +48,30 @@ class CrossAttention(nn.Module):
     """Multi-head attention of one stream over another, whose width can differ.
 
     Args:
-        width: of the stream that asks, and of the result.
+        width: of the stream that asks.
         source_width: of the stream that is asked.
         inner_width: of queries, keys and values, over all heads; a multiple of `heads`.
         heads: number of heads.
         dropout: on the attention weights while training.
+        output_width: of the result, where it is not `width`.
     """
 
-    def __init__(self, *, width: int, source_width: int, inner_width: int, heads: int, dropout: float) -> None:
+    def __init__(
+        self,
+        *,
+        width: int,
+        source_width: int,
+        inner_width: int,
+        heads: int,
+        dropout: float,
+        output_width: int | None = None,
+    ) -> None:
         super().__init__()
         self.heads = heads
         self.dropout = dropout
         self.query = nn.Linear(width, inner_width)
         self.key_value = nn.Linear(source_width, 2 * inner_width)
-        self.out = nn.Linear(inner_width, width)
+        self.out = nn.Linear(inner_width, output_width or width)
 
     def forward(self, values_BLD: Tensor, source_BSC: Tensor, source_bias_B11S: Tensor | None) -> Tensor:
         query = self.query(values_BLD).unflatten(2, (self.heads, -1)).transpose(1, 2)
@@ -68,28 +82,37 @@ class CrossAttention(nn.Module):
 
 
 class MLP(nn.Module):
-    """Two linear layers around an exact (erf) GELU."""
+    """Two linear layers around an activation, by default the exact (erf) GELU."""
 
-    def __init__(self, *, width: int, hidden: int) -> None:
+    def __init__(self, *, width: int, hidden: int, activation: Activation = F.gelu) -> None:
         super().__init__()
+        self.activation = activation
         self.expand = nn.Linear(width, hidden)
         self.contract = nn.Linear(hidden, width)
 
     def forward(self, values: Tensor) -> Tensor:
-        return self.contract(F.gelu(self.expand(values)))
+        return self.contract(self.activation(self.expand(values)))
 
 
 class Block(nn.Module):
     """One transformer layer; `norm` is `pre` (ViT, equations 2-3) or `post` (BERT)."""
 
     def __init__(
-        self, *, width: int, heads: int, mlp_width: int, norm: str, dropout: float, layer_norm_eps: float
+        self,
+        *,
+        width: int,
+        heads: int,
+        mlp_width: int,
+        norm: str,
+        dropout: float,
+        layer_norm_eps: float,
+        activation: Activation = F.gelu,
     ) -> None:
         super().__init__()
         self.pre_norm = norm == "pre"
         self.attention = Attention(width=width, heads=heads, dropout=dropout)
         self.attention_norm = nn.LayerNorm(width, eps=layer_norm_eps)
-        self.mlp = MLP(width=width, hidden=mlp_width)
+        self.mlp = MLP(width=width, hidden=mlp_width, activation=activation)
         self.mlp_norm = nn.LayerNorm(width, eps=layer_norm_eps)
         self.dropout = nn.Dropout(dropout)
 
@@ -111,3 +134,13 @@ def attention_bias(mask_BL: Tensor | None, dtype: torch.dtype) -> Tensor | None:
         return None
     bias = torch.zeros(mask_BL.shape, dtype=dtype, device=mask_BL.device)
     return bias.masked_fill_(~mask_BL, float("-inf"))[:, None, None, :]
+
+
+def causal_bias(length: int) -> Tensor:
+    """-inf where a key comes after its query, (L, L)."""
+    return torch.full((length, length), float("-inf")).triu(1)
+
+
+def quick_gelu(values: Tensor) -> Tensor:
+    """The sigmoid approximation of GELU (Hendrycks & Gimpel 2016, section 2)."""
+    return values * torch.sigmoid(1.702 * values)

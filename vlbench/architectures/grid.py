@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vlbench.architectures.resnet import ResNetTrunk
-from vlbench.architectures.tokens import Images, Tokens, grid_mask
+from vlbench.architectures.tokens import Images, Tokens, grid_mask, mean_of_real
 
 
 class PixelProjection(nn.Module):
@@ -54,10 +54,31 @@ class PixelProjection(nn.Module):
         self.semantic.normal_(0, 0.02, generator=generator)
 
 
-class GridEmbedder(nn.Module):
-    """A CNN trained end to end with the transformer, its feature map taken pixel by pixel (Pixel-BERT, section 3.2)."""
+class MeanProjection(nn.Module):
+    """The mean of the feature map's real cells, projected and scaled to length 1 (VSE++, section 3.1).
 
-    def __init__(self, *, backbone: ResNetTrunk, projection: PixelProjection) -> None:
+    Args:
+        inputs: channels of the feature map.
+        width: D.
+    """
+
+    def __init__(self, *, inputs: int, width: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(inputs, width)
+
+    def forward(self, features_BCHW: Tensor, images: Images) -> Tokens:
+        mask = grid_mask(images, *features_BCHW.shape[-2:])
+        mean_BC = mean_of_real(Tokens(values=features_BCHW.flatten(2).transpose(1, 2), mask=mask))
+        return Tokens(values=F.normalize(self.linear(mean_BC), dim=1)[:, None], mask=None)
+
+    def initialise_random(self, generator: torch.Generator) -> None:
+        self.linear.weight.normal_(0, self.linear.in_features**-0.5, generator=generator)
+
+
+class GridEmbedder(nn.Module):
+    """A CNN trained end to end, its feature map taken pixel by pixel (Pixel-BERT, section 3.2) or as its mean."""
+
+    def __init__(self, *, backbone: ResNetTrunk, projection: PixelProjection | MeanProjection) -> None:
         super().__init__()
         self.backbone = backbone
         self.projection = projection

@@ -5,12 +5,24 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from vlbench import specs
-from vlbench.architectures import dual_stream, grid, heads, interaction, patch, region, text
+from vlbench.architectures import (
+    clip,
+    clip_resnet,
+    dual_stream,
+    grid,
+    heads,
+    interaction,
+    patch,
+    region,
+    similarity,
+    text,
+)
 from vlbench.architectures.detector import GridBoxes, RegionProposalNetwork
 from vlbench.architectures.initialise import initialise_random
 from vlbench.architectures.resnet import ResNetTrunk
 from vlbench.architectures.roi_heads import C4RoIHead, FeaturePyramid, FpnRoIHead, RoIHead
 from vlbench.architectures.tokens import Images, Text
+from vlbench.specs.visual import VisualPart
 
 
 class VLModel(nn.Module):
@@ -19,11 +31,13 @@ class VLModel(nn.Module):
     Args:
         text: text embedder, or None for a model of images alone.
         visual: visual embedder; its own modules are the stages `visual.patch`, `visual.backbone` and so on.
-        interaction: takes both kinds of tokens, gives joint tokens.
-        head: takes joint tokens, gives logits or features.
+        interaction: takes both kinds of tokens, gives joint tokens, or a score of each pair of text and image.
+        head: takes joint tokens, gives logits or features; None behind an interaction that gives scores.
     """
 
-    def __init__(self, *, text: nn.Module | None, visual: nn.Module, interaction: nn.Module, head: nn.Module) -> None:
+    def __init__(
+        self, *, text: nn.Module | None, visual: nn.Module, interaction: nn.Module, head: nn.Module | None
+    ) -> None:
         super().__init__()
         self.text = text
         self.visual = visual
@@ -31,13 +45,14 @@ class VLModel(nn.Module):
         self.head = head
 
     def forward(self, text: Text | None, images: Images) -> Tensor:
-        """Head's output for a batch. Raises ValueError where the model reads text and `text` is None."""
+        """Logits, features or scores of a batch. Raises ValueError where the model reads text and `text` is None."""
         text_tokens = None
         if self.text is not None:
             if text is None:
                 raise ValueError("this model reads text; text is None")
             text_tokens = self.text(text)
-        return self.head(self.interaction(text_tokens, self.visual(images)))
+        met = self.interaction(text_tokens, self.visual(images))
+        return met if self.head is None else self.head(met)
 
     def stages(self) -> dict[str, nn.Module]:
         """Stages and, as `visual.NAME`, the steps within the visual embedder, in the order of the forward pass."""
@@ -57,25 +72,32 @@ class VLModel(nn.Module):
         return self.visual.declared_load(images) if isinstance(self.visual, region.RegionEmbedder) else {}
 
 
-VISUAL_STEPS = ("patch", "backbone", "fpn", "rpn", "roi_head", "nms", "projection")
+VISUAL_STEPS = ("patch", "backbone", "fpn", "rpn", "roi_head", "nms", "transformer", "projection")
 
 
 def build(spec: specs.ModelSpec) -> VLModel:
     """Builds a model with random weights under the spec's seed; within `torch.device("meta")` without any memory."""
     model = VLModel(
-        text=text.BertEmbeddings(**spec.text.arguments()) if spec.text else None,
+        text=_TEXTS[spec.text.kind](**spec.text.arguments()) if spec.text else None,
         visual=_visual(spec.visual),
         interaction=_INTERACTIONS[spec.interaction.kind](**spec.interaction.arguments()),
-        head=_HEADS[spec.head.kind](**spec.head.arguments()),
+        head=_HEADS[spec.head.kind](**spec.head.arguments()) if spec.head else None,
     )
     initialise_random(model, spec.seed)
     return model
 
 
+_TEXTS: dict[str, type[nn.Module]] = {
+    "bert_embeddings": text.BertEmbeddings,
+    "gru": text.Gru,
+    "text_transformer": clip.TextTransformer,
+}
 _INTERACTIONS: dict[str, type[nn.Module]] = {
     "single_stream": interaction.SingleStream,
     "co_attention": dual_stream.CoAttention,
     "cross_modality": dual_stream.CrossModality,
+    "dot_product": similarity.DotProduct,
+    "stacked_cross_attention": similarity.StackedCrossAttention,
 }
 _HEADS: dict[str, type[nn.Module]] = {
     "pooled_feature": heads.PooledFeature,
@@ -85,22 +107,33 @@ _HEADS: dict[str, type[nn.Module]] = {
 }
 
 
-def _visual(spec: specs.Patch | specs.Grid | specs.Region) -> nn.Module:
-    if isinstance(spec, specs.Patch):
-        return patch.PatchEmbedder(**spec.arguments())
-    if isinstance(spec, specs.Grid):
+_VISUALS: dict[str, type[nn.Module]] = {
+    "patch": patch.PatchEmbedder,
+    "vision_transformer": clip.VisionTransformer,
+    "clip_resnet": clip_resnet.ClipResNet,
+}
+
+
+def _visual(spec: VisualPart) -> nn.Module:
+    if isinstance(spec, specs.Grid | specs.MeanFeature):
         return _grid(spec)
-    return _region(spec)
+    if isinstance(spec, specs.Region):
+        return _region(spec)
+    return _VISUALS[spec.kind](**spec.arguments())
 
 
-def _grid(spec: specs.Grid) -> grid.GridEmbedder:
-    projection = grid.PixelProjection(
-        inputs=spec.projection_inputs or spec.backbone.channels,
-        pool_size=spec.pool_size,
-        width=spec.width,
-        sampled_pixels=spec.sampled_pixels,
-        sample=spec.sample,
-    )
+def _grid(spec: specs.Grid | specs.MeanFeature) -> grid.GridEmbedder:
+    projection: grid.PixelProjection | grid.MeanProjection
+    if isinstance(spec, specs.MeanFeature):
+        projection = grid.MeanProjection(inputs=spec.backbone.channels, width=spec.width)
+    else:
+        projection = grid.PixelProjection(
+            inputs=spec.projection_inputs or spec.backbone.channels,
+            pool_size=spec.pool_size,
+            width=spec.width,
+            sampled_pixels=spec.sampled_pixels,
+            sample=spec.sample,
+        )
     return grid.GridEmbedder(backbone=ResNetTrunk(**spec.backbone.arguments()), projection=projection)
 
 

@@ -20,15 +20,23 @@ class PatchEmbedder(nn.Module):
         position_grid: rows and columns of the learned positions.
         align_corners: how the interpolation maps corners; True in ViLT.
         dropout: while training.
+        bias: of the projection.
     """
 
     def __init__(
-        self, *, patch_size: int, width: int, position_grid: tuple[int, int], align_corners: bool, dropout: float
+        self,
+        *,
+        patch_size: int,
+        width: int,
+        position_grid: tuple[int, int],
+        align_corners: bool,
+        dropout: float,
+        bias: bool = True,
     ) -> None:
         super().__init__()
         self.position_grid = position_grid
         self.align_corners = align_corners
-        self.patch = nn.Conv2d(3, width, kernel_size=patch_size, stride=patch_size)
+        self.patch = nn.Conv2d(3, width, kernel_size=patch_size, stride=patch_size, bias=bias)
         self.patch.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.class_token = nn.Parameter(torch.zeros(1, 1, width))
         self.positions = nn.Parameter(torch.zeros(1, 1 + position_grid[0] * position_grid[1], width))
@@ -37,33 +45,50 @@ class PatchEmbedder(nn.Module):
     def forward(self, images: Images) -> Tokens:
         patches_BDHW = self.patch(images.pixels.contiguous(memory_format=torch.channels_last))
         batch, _, height, width = patches_BDHW.shape
-        tokens_BLD = patches_BDHW.flatten(2).transpose(1, 2) + self._positions(images, height, width)
+        positions = grid_positions(
+            self.positions[:, 1:], self.position_grid, images, (height, width), align_corners=self.align_corners
+        )
+        tokens_BLD = patches_BDHW.flatten(2).transpose(1, 2) + positions
         first_B1D = (self.class_token + self.positions[:, :1]).expand(batch, -1, -1)
         mask = grid_mask(images, height, width)
         if mask is not None:
             mask = F.pad(mask, (1, 0), value=True)
         return Tokens(values=self.dropout(torch.cat((first_B1D, tokens_BLD), dim=1)), mask=mask)
 
-    def _positions(self, images: Images, height: int, width: int) -> Tensor:
-        if not images.padded:
-            return self._interpolated(height, width).flatten(2).transpose(1, 2)
-        grids = [
-            F.pad(self._interpolated(rows, columns), (0, width - columns, 0, height - rows))
-            for rows, columns in grid_sizes(images, height, width)
-        ]
-        return torch.cat(grids).flatten(2).transpose(1, 2)
-
-    def _interpolated(self, height: int, width: int) -> Tensor:
-        """(1, D, height, width)"""
-        grid = self.positions[:, 1:].transpose(1, 2).unflatten(2, self.position_grid)
-        if (height, width) == self.position_grid:
-            return grid
-        return F.interpolate(grid, size=(height, width), mode="bilinear", align_corners=self.align_corners)
-
     def initialise_random(self, generator: torch.Generator) -> None:
         """ViT's 0.02 for what is added; a projection that keeps the scale of normalised pixels."""
         fan_in = self.patch.weight[0].numel()
         self.patch.weight.normal_(0, fan_in**-0.5, generator=generator)
-        self.patch.bias.zero_()  # type: ignore[union-attr]
+        if self.patch.bias is not None:
+            self.patch.bias.zero_()
         for table in (self.class_token, self.positions):
             table.normal_(0, 0.02, generator=generator)
+
+
+def grid_positions(
+    learned_1PD: Tensor,
+    learned_grid: tuple[int, int],
+    images: Images,
+    grid: tuple[int, int],
+    *,
+    align_corners: bool = False,
+) -> Tensor:
+    """Learned positions for a grid over the batch, (1, H * W, D); where images are padded each gets its own, (B, ...).
+
+    Raises RuntimeError where the learned ones are not of `learned_grid`.
+    """
+
+    def interpolated(height: int, width: int) -> Tensor:
+        table_1DHW = learned_1PD.transpose(1, 2).unflatten(2, learned_grid)
+        if (height, width) == learned_grid:
+            return table_1DHW
+        return F.interpolate(table_1DHW, size=(height, width), mode="bilinear", align_corners=align_corners)
+
+    height, width = grid
+    if not images.padded:
+        return interpolated(height, width).flatten(2).transpose(1, 2)
+    own = [
+        F.pad(interpolated(rows, columns), (0, width - columns, 0, height - rows))
+        for rows, columns in grid_sizes(images, height, width)
+    ]
+    return torch.cat(own).flatten(2).transpose(1, 2)

@@ -20,6 +20,7 @@ from vlbench.architectures.interaction import SingleStream
 from vlbench.architectures.model import VLModel
 from vlbench.architectures.patch import PatchEmbedder
 from vlbench.architectures.region import RegionEmbedder
+from vlbench.architectures.similarity import DotProduct, StackedCrossAttention
 
 VOCABULARY = 30522  # charged whatever the model's own is
 CLASSES = 2  # of the head that every token is charged for
@@ -74,8 +75,10 @@ def charge_table6(
 
 
 def _counted_parts(model: VLModel) -> tuple[list[nn.Module], nn.Conv2d | nn.Linear] | None:
-    """The modules charged as vision, and the projection."""
+    """The modules charged as vision, and the projection; None where no transformer follows."""
     visual = model.visual
+    if isinstance(model.interaction, DotProduct | StackedCrossAttention):
+        return None
     if isinstance(visual, PatchEmbedder):
         return [], visual.patch
     if isinstance(visual, GridEmbedder):

@@ -98,3 +98,11 @@ def mean_of_real(tokens: Tokens) -> Tensor:
         return tokens.values.mean(dim=1)
     weight = tokens.mask.to(tokens.values.dtype)[:, :, None]
     return (tokens.values * weight).sum(dim=1) / weight.sum(dim=1)
+
+
+def last_real(tokens: Tokens) -> Tokens:
+    """The last real token of each example, (B, 1, D); padding comes after it."""
+    if tokens.mask is None:
+        return Tokens(values=tokens.values[:, -1:], mask=None)
+    last_B11 = (tokens.mask.sum(dim=1) - 1)[:, None, None]
+    return Tokens(values=tokens.values.gather(1, last_B11.expand(-1, -1, tokens.values.shape[2])), mask=None)

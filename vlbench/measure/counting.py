@@ -137,12 +137,19 @@ def _attention(args: tuple, _: Any) -> int:
     return math.prod(query.shape[:-1]) * key.shape[-2] * (query.shape[-1] + value.shape[-1])
 
 
+def _recurrent(args: tuple, _: Any) -> int:
+    """Every matrix of every layer and direction once a step; `args` begin with the inputs and all weights."""
+    inputs, weights = args[:2]
+    return math.prod(inputs.shape[:-1]) * sum(weight.numel() for weight in weights if weight.dim() == 2)
+
+
 FORMULAS: dict[str, Callable[[tuple, Any], int]] = {
     "aten::mm": _product(0, 1),
     "aten::bmm": _product(0, 1),
     "aten::addmm": _product(1, 2),
     "aten::baddbmm": _product(1, 2),
     "aten::convolution": _convolution,
+    "aten::_cudnn_rnn": _recurrent,
     "aten::_scaled_dot_product_flash_attention_for_cpu": _attention,
     "aten::_scaled_dot_product_flash_attention": _attention,
     "aten::_scaled_dot_product_efficient_attention": _attention,
@@ -157,15 +164,16 @@ UNCOUNTED = frozenset({"torchvision::roi_align", "torchvision::roi_pool", "torch
 CHEAP = frozenset(
     """
     _adaptive_avg_pool2d _batch_norm_no_update _fused_rms_norm _local_scalar_dense _log_softmax
-    _native_batch_norm_legit_no_training _safe_softmax _softmax _to_copy _unique2 _unsafe_view adaptive_avg_pool2d
-    all amax amin any arange argsort as_strided_ avg_pool2d bucketize cat clone constant_pad_nd copy_
-    cudnn_batch_norm cummax cumsum detach_ embedding empty empty_like empty_strided equal fill fill_ full full_like
-    gather grid_sampler_2d index index_copy index_copy_ index_fill index_fill_ index_put_ index_select is_nonzero
-    item lift_fresh lift_fresh_copy linspace masked_fill masked_fill_ max max_pool2d_with_indices mean min
-    miopen_batch_norm native_batch_norm native_group_norm native_layer_norm new_empty new_full new_ones new_zeros
-    nonzero norm ones ones_like pow prod rand randn repeat resize_ roll rsub scalar_tensor scatter scatter_
-    searchsorted select_scatter set_ slice_scatter sort split_with_sizes_copy stack sum topk tril triu unbind_copy
-    upsample_bicubic2d upsample_bilinear2d upsample_nearest2d var var_mean zero_ zeros zeros_like
+    _native_batch_norm_legit_no_training _safe_softmax _softmax _thnn_fused_gru_cell _to_copy _unique2 _unsafe_view
+    adaptive_avg_pool2d all amax amin any arange argsort as_strided_ avg_pool2d bucketize cat clone constant_pad_nd
+    copy_ cudnn_batch_norm cummax cumsum detach_ embedding empty empty_like empty_strided equal fill fill_ flip
+    full full_like gather grid_sampler_2d index index_copy index_copy_ index_fill index_fill_ index_put_
+    index_select is_nonzero item lift_fresh lift_fresh_copy linalg_vector_norm linspace logsumexp masked_fill
+    masked_fill_ max max_pool2d_with_indices mean min miopen_batch_norm native_batch_norm native_group_norm
+    native_layer_norm new_empty new_full new_ones new_zeros nonzero norm ones ones_like pow prod rand randn repeat
+    resize_ roll rsub scalar_tensor scatter scatter_ searchsorted select_scatter set_ slice_scatter sort
+    split_with_sizes_copy stack sum topk tril triu unbind_copy upsample_bicubic2d upsample_bilinear2d
+    upsample_nearest2d var var_mean zero_ zeros zeros_like
     """.split()
 )
 

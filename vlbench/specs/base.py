@@ -26,7 +26,20 @@ class Part(BaseModel):
         return self
 
 
-def check_heads(width: int, heads: int, *, of: str = "") -> None:
+def check_heads(width: int, heads: int, *, of: str = "", width_name: str = "width") -> None:
     """Raises ValueError where the heads do not divide the width."""
     if width % heads:
-        raise ValueError(f"{of}width {width} is no multiple of {of}heads {heads}")
+        raise ValueError(f"{of}{width_name} {width} is no multiple of {of}heads {heads}")
+
+
+def check_patches(height: int, width: int, step: int) -> None:
+    """Raises ValueError where a side is no multiple of the patch."""
+    if height % step or width % step:
+        near = "x".join(str(max(step, round(side / step) * step)) for side in (height, width))
+        raise ValueError(f"image size {height}x{width} is no multiple of the {step}-pixel patch; {near} works")
+
+
+def check_side(height: int, width: int, *, least: int) -> None:
+    """Raises ValueError where an image is too small for a CNN and its pooling to leave a pixel."""
+    if min(height, width) < least:
+        raise ValueError(f"image size {height}x{width} leaves no pixel; each side needs {least} at least")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
@@ -12,6 +12,7 @@ from vlbench.specs.base import TINY_HEADS, TINY_WIDTH, Fraction, Part, check_hea
 class Transformer(Part):
     """What every interaction by transformer layers has; each says the width of its two streams."""
 
+    scores: ClassVar[bool] = False
     dropout: Fraction = 0.1
     layer_norm_eps: PositiveFloat = 1e-12
 
@@ -109,4 +110,43 @@ class CrossModality(Transformer):
         return self.model_copy(update=small)
 
 
-InteractionPart = Annotated[SingleStream | CoAttention | CrossModality, Field(discriminator="kind")]
+class DotProduct(Part):
+    """The cosine of one token of each modality (VSE++, section 3.1; CLIP, section 2.3).
+
+    `logit_scale` is the initial factor of the cosine, whose logarithm is learned; without it the cosine is the score.
+    """
+
+    scores: ClassVar[bool] = True
+    kind: Literal["dot_product"]
+    logit_scale: PositiveFloat | None = None
+
+
+class StackedCrossAttention(Part):
+    """Words attend to regions, or regions to words, and are compared with what they saw (SCAN, section 3.1).
+
+    Args:
+        directions: which modality asks the other, first in the name; the score is their mean.
+        text_image_temperature, image_text_temperature: inverse temperature of the attention.
+        pooling: of the relevance of all that ask: `lse`, LogSumExp, or `mean`.
+        text_image_lse, image_text_lse: how much LogSumExp favours the most relevant.
+    """
+
+    scores: ClassVar[bool] = True
+    kind: Literal["stacked_cross_attention"]
+    directions: tuple[Literal["text_image", "image_text"], ...] = Field(("text_image", "image_text"), min_length=1)
+    text_image_temperature: PositiveFloat = 9.0
+    image_text_temperature: PositiveFloat = 4.0
+    pooling: Literal["lse", "mean"] = "lse"
+    text_image_lse: PositiveFloat = 6.0
+    image_text_lse: PositiveFloat = 5.0
+
+    @model_validator(mode="after")
+    def _directions_differ(self) -> StackedCrossAttention:
+        if len(set(self.directions)) < len(self.directions):
+            raise ValueError("directions names one twice")
+        return self
+
+
+InteractionPart = Annotated[
+    SingleStream | CoAttention | CrossModality | DotProduct | StackedCrossAttention, Field(discriminator="kind")
+]

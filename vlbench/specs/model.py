@@ -10,7 +10,7 @@ from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from vlbench.specs.base import Part, Size
 from vlbench.specs.heads import HeadPart, ImageTextMatching, PooledProduct, VisualQuestionAnswering
-from vlbench.specs.interaction import InteractionPart
+from vlbench.specs.interaction import DotProduct, InteractionPart, StackedCrossAttention
 from vlbench.specs.text import TextPart
 from vlbench.specs.visual import VisualPart
 
@@ -42,7 +42,10 @@ class Table6(Part):
 
 
 class ModelSpec(Part):
-    """One file of `models/`: the parts of an architecture, its input, and what its paper says of it."""
+    """One file of `models/`: the parts of an architecture, its input, and what its paper says of it.
+
+    An interaction that gives scores has no head behind it; every other needs one.
+    """
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
     aliases: tuple[str, ...] = ()
@@ -56,19 +59,34 @@ class ModelSpec(Part):
     text: TextPart | None = None
     visual: VisualPart
     interaction: InteractionPart
-    head: HeadPart
+    head: HeadPart | None = None
 
     @model_validator(mode="after")
     def _parts_fit(self) -> ModelSpec:
         if self.family != self.visual.family:
             raise ValueError(f"family is {self.family!r} but visual.kind is {self.visual.kind!r}")
+        self._check_head()
         self._check_widths()
         if bool(self.text) != bool(self.input.text_tokens):
             raise ValueError("input.text_tokens needs a text part, and a text part needs input.text_tokens")
         self.check_input()
         return self
 
+    def _check_head(self) -> None:
+        kind = self.interaction.kind
+        if not self.interaction.scores:
+            if self.head is None:
+                raise ValueError(f"the key 'head' is missing; interaction {kind} gives tokens")
+            return
+        if self.head is not None:
+            raise ValueError(f"interaction {kind} gives scores; leave out the head")
+        if self.text is None:
+            raise ValueError(f"the key 'text' is missing; interaction {kind} compares text and image")
+
     def _check_widths(self) -> None:
+        if isinstance(self.interaction, DotProduct | StackedCrossAttention):
+            self._check_comparable(self.interaction)
+            return
         of_text, of_image = self.interaction.stream_widths
         wanted = {"visual": (self.visual.width, of_image)}
         if self.text:
@@ -83,14 +101,24 @@ class ModelSpec(Part):
             found = [f"interaction {interaction}", *(f"{name} {width}" for name, (width, _) in wanted.items())]
             raise ValueError(f"parts of different width: {', '.join(found)}")
 
+    def _check_comparable(self, interaction: DotProduct | StackedCrossAttention) -> None:
+        for name, part in (("text", self.text), ("visual", self.visual)):
+            if part and not part.one_token and isinstance(interaction, DotProduct):
+                raise ValueError(
+                    f"interaction dot_product needs one token of each modality; {name} {part.kind} gives more"
+                )
+        if self.text and self.text.width != self.visual.width:
+            raise ValueError(f"parts of different width: text {self.text.width}, visual {self.visual.width}")
+
     def check_input(self) -> None:
         """Raises ValueError where the input does not fit the parts."""
         height, width = self.input.image_size
         self.visual.check_image(height, width)
         if not 32 <= min(height, width) <= max(height, width) <= 4096:
             raise ValueError(f"image size {height}x{width}: each side must be from 32 to 4096 pixels")
-        if self.text and self.input.text_tokens > self.text.positions:
-            raise ValueError(f"{self.input.text_tokens} text tokens, but the model has {self.text.positions} positions")
+        positions = self.text and self.text.positions
+        if positions and self.input.text_tokens > positions:
+            raise ValueError(f"{self.input.text_tokens} text tokens, but the model has {positions} positions")
 
     def with_input(self, *, image_size: Size | None = None, text_tokens: int | None = None) -> ModelSpec:
         """A copy for another input. Raises ValueError where it does not fit the parts."""

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import PositiveFloat, PositiveInt
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
-from vlbench.specs.base import TINY_VOCABULARY, TINY_WIDTH, Fraction, Part
+from vlbench.specs.base import TINY_HEADS, TINY_VOCABULARY, TINY_WIDTH, Fraction, Part, check_heads
 
 
 class BertEmbeddings(Part):
     """Word, position and segment embeddings with a LayerNorm (BERT, section 3)."""
 
+    one_token: ClassVar[bool] = False
     kind: Literal["bert_embeddings"]
     vocabulary: PositiveInt = 30522
     positions: PositiveInt = 512
@@ -24,4 +25,61 @@ class BertEmbeddings(Part):
         return self.model_copy(update={"width": TINY_WIDTH, "vocabulary": TINY_VOCABULARY})
 
 
-TextPart = BertEmbeddings
+class Gru(Part):
+    """Word embeddings read by a GRU; tokens of length 1 (VSE++, section 3.1; SCAN, section 3.2).
+
+    `output` is `last`, the state after the last word, or `words`, the state at each, with `bidirectional` the mean of
+    both directions.
+    """
+
+    positions: ClassVar[int | None] = None  # it reads a text of any length
+    kind: Literal["gru"]
+    vocabulary: PositiveInt = 30522
+    word_width: PositiveInt = 300
+    width: PositiveInt = 1024
+    bidirectional: bool = False
+    output: Literal["last", "words"] = "last"
+
+    @property
+    def one_token(self) -> bool:
+        """Whether the text becomes a single token."""
+        return self.output == "last"
+
+    @model_validator(mode="after")
+    def _directions_end_at_the_same_word(self) -> Gru:
+        if self.bidirectional and self.output == "last":
+            raise ValueError("bidirectional needs output words; read backwards a text ends at its first word")
+        return self
+
+    def tiny(self) -> Gru:
+        return self.model_copy(update={"word_width": 16, "width": TINY_WIDTH, "vocabulary": TINY_VOCABULARY})
+
+
+class TextTransformer(Part):
+    """A causal transformer; the state at the last token, projected, stands for the text (CLIP, section 2.4).
+
+    `width` is of that token, `inner_width` of the layers.
+    """
+
+    one_token: ClassVar[bool] = True
+    kind: Literal["text_transformer"]
+    vocabulary: PositiveInt = 49408
+    positions: PositiveInt = 77
+    layers: PositiveInt = 12
+    inner_width: PositiveInt = 512
+    heads: PositiveInt = 8
+    mlp_width: PositiveInt = 2048
+    width: PositiveInt = 512
+    layer_norm_eps: PositiveFloat = 1e-5
+
+    @model_validator(mode="after")
+    def _heads_divide_width(self) -> TextTransformer:
+        check_heads(self.inner_width, self.heads, width_name="inner_width")
+        return self
+
+    def tiny(self) -> TextTransformer:
+        small = {"vocabulary": TINY_VOCABULARY, "layers": 2, "inner_width": TINY_WIDTH, "heads": TINY_HEADS}
+        return self.model_copy(update=small | {"mlp_width": 2 * TINY_WIDTH, "width": TINY_WIDTH})
+
+
+TextPart = Annotated[BertEmbeddings | Gru | TextTransformer, Field(discriminator="kind")]

@@ -6,14 +6,16 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
-from vlbench.specs.base import TINY_WIDTH, Fraction, Part, Size
+from vlbench.specs.base import TINY_WIDTH, Fraction, Part, Size, check_patches, check_side
 from vlbench.specs.detector import C4Head, FeaturePyramid, FpnHead, RegionProposal, RegionSelection, ResNet
+from vlbench.specs.towers import ClipResNet, MeanFeature, VisionTransformer
 
 
 class Patch(Part):
     """Linear projection of patches with learned positions (ViT, section 3.1; ViLT, section 3.1)."""
 
     family: ClassVar[str] = "patch"
+    one_token: ClassVar[bool] = False
     kind: Literal["patch"]
     patch_size: PositiveInt
     width: PositiveInt = 768
@@ -36,6 +38,7 @@ class Grid(Part):
     """
 
     family: ClassVar[str] = "grid"
+    one_token: ClassVar[bool] = False
     kind: Literal["grid"]
     backbone: ResNet
     pool_size: PositiveInt = 2
@@ -92,6 +95,7 @@ class Region(Part):
     """Regions of a Faster R-CNN (UNITER, section 3.1), or boxes on a fixed grid (X-LXMERT, section 4.1)."""
 
     family: ClassVar[str] = "region"
+    one_token: ClassVar[bool] = False
     kind: Literal["region"]
     backbone: ResNet
     fpn: FeaturePyramid | None = None
@@ -144,20 +148,9 @@ class Region(Part):
         return self.model_copy(update=parts)
 
 
-VisualPart = Annotated[Patch | Grid | Region, Field(discriminator="kind")]
-
-
-def check_patches(height: int, width: int, step: int) -> None:
-    """Raises ValueError where a side is no multiple of the patch."""
-    if height % step or width % step:
-        near = "x".join(str(max(step, round(side / step) * step)) for side in (height, width))
-        raise ValueError(f"image size {height}x{width} is no multiple of the {step}-pixel patch; {near} works")
-
-
-def check_side(height: int, width: int, *, least: int) -> None:
-    """Raises ValueError where an image is too small for a CNN and its pooling to leave a pixel."""
-    if min(height, width) < least:
-        raise ValueError(f"image size {height}x{width} leaves no pixel; each side needs {least} at least")
+VisualPart = Annotated[
+    Patch | Grid | Region | MeanFeature | VisionTransformer | ClipResNet, Field(discriminator="kind")
+]
 
 
 def check_inputs(name: str, inputs: int | None, source: str, channels: int) -> None:

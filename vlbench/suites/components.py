@@ -32,13 +32,15 @@ def nms(spec: ModelSpec) -> str:
 
 
 def layers(spec: ModelSpec) -> float:
-    """Transformer layers; one that only one modality goes through counts half."""
+    """Transformer layers in which text and image meet; one that only one modality goes through counts half."""
     part = spec.interaction
     if part.kind == "co_attention":
         return (part.text_layers + part.image_layers) / 2 + part.connections
     if part.kind == "cross_modality":
         return (part.text_layers + part.image_layers) / 2 + part.cross_layers
-    return part.layers
+    if part.kind == "single_stream":
+        return part.layers
+    return 0  # a score needs none
 
 
 DESCRIPTIONS: dict[str, Callable[[ModelSpec], str | float]] = {

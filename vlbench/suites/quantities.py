@@ -39,6 +39,7 @@ STAGES = (
     "visual.rpn",
     "visual.roi_head",
     "visual.nms",
+    "visual.transformer",
     "visual.projection",
     "interaction",
     "head",
