@@ -134,7 +134,7 @@ class RegionProposalNetwork(nn.Module):
 
 
 class GridBoxes(nn.Module):
-    """The cells of a fixed grid over each image, in place of proposals (X-LXMERT, section 4.1).
+    """The cells of a fixed grid over each image, in place of proposals (X-LXMERT, Cho et al. 2020).
 
     Args:
         rows, columns: of the grid.

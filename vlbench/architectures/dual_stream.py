@@ -80,7 +80,7 @@ class CoAttention(nn.Module):
 
 
 class Connection(nn.Module):
-    """A co-attentional transformer layer: each stream asks the other, then runs its own MLP (ViLBERT, section 2.1)."""
+    """A co-attentional transformer layer: each stream asks the other, then runs its own MLP (ViLBERT, section 2.2)."""
 
     def __init__(
         self,

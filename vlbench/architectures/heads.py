@@ -52,7 +52,7 @@ class ImageTextMatching(nn.Module):
 
 
 class PooledProduct(nn.Module):
-    """Logits of "does not match" and "matches" from two streams (ViLBERT, section 3.1). (B, 2)
+    """Logits of "does not match" and "matches" from two streams (ViLBERT, section 2.2). (B, 2)
 
     Each stream is pooled from its first token, a text's [CLS] and a token of the whole image.
     """

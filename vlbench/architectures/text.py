@@ -38,7 +38,7 @@ class BertEmbeddings(nn.Module):
 
 
 class Gru(nn.Module):
-    """Word embeddings read by a GRU, its states scaled to length 1 (VSE++, section 3.1; SCAN, section 3.2).
+    """Word embeddings read by a GRU, its states scaled to length 1 (VSE++, section 3.1; SCAN, section 3).
 
     The padding comes after the words, so it reaches no state of theirs; to be read backwards the words of each text are
     put in reverse and the padding stays where it is. So nothing waits for the device to know how long a text is.

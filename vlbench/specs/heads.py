@@ -27,7 +27,7 @@ class ImageTextMatching(Part):
 
 
 class PooledProduct(Part):
-    """The same question to two streams: both are pooled and their product is classified (ViLBERT, section 3.1)."""
+    """The same question to two streams: both are pooled and their product is classified (ViLBERT, section 2.2)."""
 
     kind: Literal["itm_product"]
     text_width: PositiveInt = 768

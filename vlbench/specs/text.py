@@ -26,7 +26,7 @@ class BertEmbeddings(Part):
 
 
 class Gru(Part):
-    """Word embeddings read by a GRU; tokens of length 1 (VSE++, section 3.1; SCAN, section 3.2).
+    """Word embeddings read by a GRU; tokens of length 1 (VSE++, section 3.1; SCAN, section 3).
 
     `output` is `last`, the state after the last word, or `words`, the state at each, with `bidirectional` the mean of
     both directions.

@@ -69,11 +69,11 @@ class RegionProjection(Part):
         geometry: how many numbers give the place: 0 none; 4 the corners; 5 the area too; 6 the corners, width and
             height; 7 all of these.
         combine: `sum_of_norms` (UNITER, section 3.1), `mean_of_norms` (LXMERT, section 2.1), `sum` (ViLBERT, section
-            2.1) or `concatenation` before the projection (Oscar, section 3).
+            2.2) or `concatenation` before the projection (Oscar, section 3).
         segment: adds what marks a token as the image's.
         norm: a LayerNorm over what was combined.
         whole_image: puts a token of the whole image first, the mean of the regions' features (ViLBERT, section 2.2).
-        unit_length: scales each token to length 1 (SCAN, section 3.2).
+        unit_length: scales each token to length 1 (SCAN, section 3).
     """
 
     width: PositiveInt = 768
@@ -92,7 +92,7 @@ class RegionProjection(Part):
 
 
 class Region(Part):
-    """Regions of a Faster R-CNN (UNITER, section 3.1), or boxes on a fixed grid (X-LXMERT, section 4.1)."""
+    """Regions of a Faster R-CNN (UNITER, section 3.1), or boxes on a fixed grid (X-LXMERT, Cho et al. 2020)."""
 
     family: ClassVar[str] = "region"
     one_token: ClassVar[bool] = False
