@@ -62,6 +62,7 @@ def test_a_cell_stands_beside_what_the_paper_prints() -> None:
     found = reproduction("vilt-table6", error=0.5, verdict="outside")
     first = cell_frame(found.suites[0]).iloc[0]
     assert first["model"] == "ViLBERT"
+    assert cell_frame(reproduction("token-scaling").suites[0]).columns[0] == "row", "its rows are one model, changed"
     assert (first["params M"], first["params paper"], first["params error"]) == ("1.5 !", "274.3", "+50.00%")
     assert first["time paper"] == "900 [1]"
     assert any(line.startswith("[1] Tables 3 and 6 print") for line in notes(found.suites[0]))

@@ -23,7 +23,8 @@ STYLES = {"holds": "green", "does not hold": "red", "cannot tell": "yellow"}
 def cell_frame(outcome: SuiteOutcome) -> pd.DataFrame:
     """One row a row of the suite: each wanted column as measured and, where a paper has it, as printed."""
     errata = footnotes(outcome)
-    rows: dict[str, dict[str, str | None]] = {row.label: {"model": row.label} for row in outcome.suite.rows}
+    first = "row" if any(row.set or not row.model for row in outcome.suite.rows) else "model"
+    rows: dict[str, dict[str, str | None]] = {row.label: {first: row.label} for row in outcome.suite.rows}
     for column in outcome.suite.columns:
         cells = [cell for cell in outcome.cells if cell.quantity == column.name]
         has_paper = any(cell.reported is not None for cell in cells)

@@ -13,15 +13,7 @@ from rich.text import Text
 from vlbench.measure.statistics import LatencySummary
 from vlbench.running.cells import Result
 
-WORDS = (
-    "model",
-    "family",
-    "image",
-    "tokens",
-    "verdict",
-    "claim",
-    "expression",
-)  # columns of words, the others of figures
+WORDS = ("model", "row", "family", "image", "tokens", "verdict", "claim", "expression")  # columns of words
 
 
 def summary_frame(results: Sequence[Result]) -> pd.DataFrame:
@@ -169,7 +161,7 @@ WRITERS = {"json": as_json, "csv": csv, "markdown": markdown, "latex": latex}
 def rich_table(frame: pd.DataFrame, width: int | None) -> Table:
     frame = _filled(frame)
     if width is not None and natural_width(frame) > width:
-        turned = frame.set_index("model").T.rename_axis(None, axis="columns").reset_index(names="")
+        turned = frame.set_index(frame.columns[0]).T.rename_axis(None, axis="columns").reset_index(names="")
         frame = turned if natural_width(turned) <= width else frame
     table = Table(header_style="bold", box=None, pad_edge=False)
     for column in frame.columns:
