@@ -9,11 +9,13 @@ import operator
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property, reduce
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-import numpy as np
+if TYPE_CHECKING:  # suites are listed and checked without numpy, which takes a while to import
+    import numpy as np
 
-Value = float | str | np.ndarray  # an array has the figure itself first, then its bootstrap draws
-Lookup = Callable[["Name"], Value]
+Value: TypeAlias = "float | str | np.ndarray"  # an array has the figure itself first, then its bootstrap draws
+Lookup: TypeAlias = "Callable[[Name], Value]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +34,12 @@ OPERATORS: dict[type[ast.operator], Callable] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
     ast.Mult: operator.mul,
-    ast.Div: np.divide,
+    ast.Div: operator.truediv,
 }
-FUNCTIONS: dict[str, Callable] = {"min": np.minimum, "max": np.maximum}
+FUNCTIONS: dict[str, Callable] = {
+    "min": lambda first, second: _of_both("minimum", first, second),
+    "max": lambda first, second: _of_both("maximum", first, second),
+}
 COMPARISONS: dict[type[ast.cmpop], Callable] = {
     ast.Lt: operator.lt,
     ast.LtE: operator.le,
@@ -175,7 +180,7 @@ def _value(node: ast.expr, lookup: Lookup) -> Value:
         return reduce(function, [_number(argument, lookup) for argument in node.args])
     assert isinstance(node, ast.BinOp)
     left, right = _number(node.left, lookup), _number(node.right, lookup)
-    if isinstance(node.op, ast.Div) and not np.all(right):
+    if isinstance(node.op, ast.Div) and _has_zero(right):
         raise NoValueError(f"{ast.unparse(node.right)} is 0")
     return OPERATORS[type(node.op)](left, right)
 
@@ -185,3 +190,14 @@ def _number(node: ast.expr, lookup: Lookup) -> float | np.ndarray:
     if isinstance(value, str):
         raise NoValueError(f"{ast.unparse(node)} is {value!r}, no number")
     return value
+
+
+def _of_both(name: str, first: Any, second: Any) -> float | np.ndarray:
+    """numpy's `minimum` or `maximum`, draw by draw."""
+    import numpy as np  # noqa: PLC0415
+
+    return getattr(np, name)(first, second)
+
+
+def _has_zero(value: float | np.ndarray) -> bool:
+    return not value if isinstance(value, float | int) else not value.all()
