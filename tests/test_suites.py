@@ -77,6 +77,16 @@ def test_globs_and_none_and_paths_mean_suites(tmp_path: Path) -> None:
     assert [one.suite.name for one in resolve_suites([str(write(tmp_path))])] == ["small"]
 
 
+def test_a_suite_without_a_figure_is_drawn_as_bars(tmp_path: Path) -> None:
+    path = write(tmp_path)
+    content = yaml.safe_load(path.read_text())
+    del content["figure"]
+    path.write_text(yaml.safe_dump(content))
+    figure = read_suite(path).suite.figure
+    assert figure.kind == "bars"
+    assert figure.columns == ("params", "time")
+
+
 def test_set_changes_the_spec_and_nothing_else(tmp_path: Path) -> None:
     specs = read_suite(write(tmp_path)).specs
     assert specs["short"].interaction.layers == 2

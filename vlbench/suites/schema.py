@@ -145,6 +145,18 @@ class Suite(_Frozen):
     claims: tuple[Claim, ...] = ()
     figure: Figure
 
+    @model_validator(mode="before")
+    @classmethod
+    def _draws_bars_by_default(cls, content: Any) -> Any:
+        """A suite without a figure is drawn as bars of its first three columns that are no parts."""
+        if not isinstance(content, dict) or "figure" in content or not isinstance(content.get("columns"), list):
+            return content
+        columns = [column for column in content["columns"] if isinstance(column, dict) and "name" in column]
+        drawn = [column["name"] for column in columns if column.get("cells") != "parts"]
+        if not drawn:
+            drawn = [column["name"] for column in columns]
+        return content | {"figure": {"kind": "bars", "columns": drawn[:3]}}
+
     @model_validator(mode="after")
     def _names_are_known(self) -> Suite:
         columns = _unique("column", [column.name for column in self.columns])
