@@ -184,6 +184,8 @@ MISFITS = [
     ("vilbert", {"visual.projection.width": 768}, "interaction text 768 and image 1024, visual 768"),
     ("vilbert", {"head.image_width": 768}, "head.image 768"),
     ("vilbert", {"head": {"kind": "itm", "width": 1024}}, "head 1024"),
+    ("lxmert", {"text": ABSENT}, "the key 'text' is missing; interaction cross_modality needs a text"),
+    ("vilbert", {"text": ABSENT}, "the key 'text' is missing; interaction co_attention needs a text"),
     ("lxmert", {"interaction.heads": 7}, "width 768 is no multiple of heads 7"),
     (
         "lxmert",

@@ -16,7 +16,7 @@ MISFITS = [
     (
         "scan",
         {"text": ABSENT},
-        "the key 'text' is missing; interaction stacked_cross_attention compares text and image",
+        "the key 'text' is missing; interaction stacked_cross_attention needs a text to meet the image",
     ),
     (
         "vsepp",

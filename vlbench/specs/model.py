@@ -74,14 +74,14 @@ class ModelSpec(Part):
 
     def _check_head(self) -> None:
         kind = self.interaction.kind
+        if self.text is None and kind != "single_stream":
+            raise ValueError(f"the key 'text' is missing; interaction {kind} needs a text to meet the image")
         if not self.interaction.scores:
             if self.head is None:
                 raise ValueError(f"the key 'head' is missing; interaction {kind} gives tokens")
             return
         if self.head is not None:
             raise ValueError(f"interaction {kind} gives scores; leave out the head")
-        if self.text is None:
-            raise ValueError(f"the key 'text' is missing; interaction {kind} compares text and image")
 
     def _check_widths(self) -> None:
         if isinstance(self.interaction, DotProduct | StackedCrossAttention):
