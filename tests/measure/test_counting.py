@@ -194,12 +194,13 @@ def test_the_fused_encoder_layer_is_counted_in_full() -> None:
     assert count_macs(lambda: layer(tokens), {}).total == 10 * (4 * 16**2 + 2 * 16 * 32 + 2 * 16 * 10)
 
 
-def test_region_operators_are_listed_as_uncounted() -> None:
-    spec = catalog()["uniter-base"].tiny()
-    model = build(spec).eval()
-    text, images = example_of(spec)
-    uncounted = count_macs(lambda: model(text, images), model.stages()).uncounted
-    assert uncounted == {"torchvision::roi_pool": 1, "torchvision::nms": 1 + 9}  # the RPN's, then one a class
+def test_every_operator_dispatched_is_counted_cheap_or_not() -> None:
+    first, second = torch.ones(3, 4), torch.ones(4, 5)
+    assert count_macs(lambda: (first @ second).relu() + 1, {}).operators == 3
+    boxes, scores = torch.tensor([[0.0, 0, 1, 1]]), torch.ones(1)
+    assert count_macs(lambda: torchvision.ops.nms(boxes, scores, 0.5), {}).operators == 1
+    layer = nn.Linear(4, 8)
+    assert count_macs(lambda: layer(first), {}).operators == 2  # the transposed weight, the product
 
 
 def test_an_operator_that_is_not_known_is_an_error() -> None:

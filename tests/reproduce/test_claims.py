@@ -30,6 +30,7 @@ COUNTS = Counts(
     macs=1000,
     macs_by_stage={"visual": 400, "visual.patch": 400, "interaction": 600},
     flops=2000,
+    operators=30,
 )
 COLUMNS = [
     {"name": "params", "title": "params", "quantity": "params_total", "cells": "params", "tolerance": 0.01},

@@ -36,6 +36,7 @@ def count(spec: ModelSpec, *, batch: int = 1) -> Counts:
         macs=macs.total,
         macs_by_stage=macs.by_stage,
         flops=2 * macs.total,
+        operators=macs.operators,
         params_table6=params_table6(model),
         macs_table6=charged.macs if charged else None,
         flops_table6=charged.flops if charged else None,

@@ -1,8 +1,8 @@
 """Counts parameters and multiply-accumulates (MACs) by stage.
 
 One MAC is one multiplication and one addition; `flops` = 2 x MACs everywhere in vlbench. Matrix products, convolutions
-and attention are counted; what is elementwise, moves data or reduces is not; regions pooled and boxes suppressed are
-listed as uncounted. Any other operator is an error, so that nothing heavy is ever missed.
+and attention are counted; what is elementwise, moves data or reduces is not, nor is what pools regions or suppresses
+boxes, which has no agreed MACs. Any other operator is an error, so that nothing heavy is ever missed.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ class ParameterCount:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MacCount:
-    """MACs of one forward pass of the whole batch; `uncounted` says how often each region operator ran."""
+    """MACs of one forward pass of the whole batch, and how many operators it dispatches, the cheap ones included."""
 
     total: int
     by_stage: dict[str, int]
-    uncounted: dict[str, int]
+    operators: int
 
 
 def count_parameters(model: nn.Module, stages: dict[str, nn.Module]) -> ParameterCount:
@@ -65,7 +65,7 @@ def count_macs(forward: Callable[[], object], stages: dict[str, nn.Module]) -> M
     finally:
         torch.backends.mha.set_fastpath_enabled(fast_path)
     by_stage = {name: mode.by_stage[name] for name in stages}
-    return MacCount(total=mode.total, by_stage=by_stage, uncounted=dict(mode.uncounted))
+    return MacCount(total=mode.total, by_stage=by_stage, operators=mode.operators)
 
 
 class _CountingMode(TorchDispatchMode):
@@ -74,15 +74,13 @@ class _CountingMode(TorchDispatchMode):
         self.total = 0
         self.active: list[str] = []
         self.by_stage: Counter[str] = Counter()
-        self.uncounted: Counter[str] = Counter()
+        self.operators = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
         kwargs = kwargs or {}
         name = func._schema.name
         if name not in FORMULAS:
-            if name in UNCOUNTED:
-                self.uncounted[name] += 1
-            elif not is_cheap(func):
+            if name not in UNCOUNTED and not is_cheap(func):
                 with self:
                     result = func.decompose(*args, **kwargs)
                 if result is NotImplemented:
@@ -90,7 +88,9 @@ class _CountingMode(TorchDispatchMode):
                         f"{name} is not known to the counter; give it a formula or list it as cheap in {__name__}"
                     )
                 return result
+            self.operators += 1
             return func(*args, **kwargs)
+        self.operators += 1
         result = func(*args, **kwargs)
         macs = FORMULAS[name](args, result)
         self.total += macs

@@ -10,7 +10,7 @@ class Counts(BaseModel):
 
     `flops` is 2 x `macs`. `params_table6`, `macs_table6` and `flops_table6` are of the parts and the tokens that ViLT's
     Table 6 counts for one example, the last in its own convention (docs/table6.md); None for architectures that it does
-    not know.
+    not know. `operators` is how many operators PyTorch dispatches, the cheap ones included.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -23,6 +23,7 @@ class Counts(BaseModel):
     macs: int
     macs_by_stage: dict[str, int]
     flops: int
+    operators: int
     params_table6: int | None = None
     macs_table6: int | None = None
     flops_table6: int | None = None

@@ -1,10 +1,11 @@
-"""Summaries of latency samples: medians with intervals, and no percentile that too few samples cannot carry."""
+"""Summaries of latency over restarts: medians with intervals, and no percentile that too few samples cannot carry."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from statistics import fmean, median
+from itertools import chain
+from statistics import median
 
 from pydantic import BaseModel, ConfigDict
 
@@ -13,32 +14,36 @@ SAMPLES_FOR_P99 = 662
 
 
 class LatencySummary(BaseModel):
-    """Latency of one thing in milliseconds. What too few samples cannot tell is None."""
+    """Latency of one thing in milliseconds, over restarts. What too few restarts or samples cannot tell is None.
+
+    A process keeps the speed that it draws when it starts, so restarts are the replicates: `median` is the median of
+    the restarts' own medians, which are `by_restart` in the order run, and `ci95` its interval. `n`, `p90` and `p99`
+    are of the samples of all restarts.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     median: float
-    mean: float
+    ci95: tuple[float, float] | None
     p90: float | None
     p99: float | None
-    ci95: tuple[float, float] | None
     n: int
-    samples: tuple[float, ...]
+    by_restart: tuple[float, ...]
 
 
-def summarise(samples: Sequence[float]) -> LatencySummary:
-    """Summary of samples in milliseconds, kept in the order taken. Raises ValueError where there is none."""
-    if not samples:
+def summarise(restarts: Sequence[Sequence[float]]) -> LatencySummary:
+    """Summary of each restart's samples in milliseconds. Raises ValueError where there is none."""
+    medians = [median(samples) for samples in restarts if samples]
+    if not medians:
         raise ValueError("no samples to summarise")
-    ordered = sorted(samples)
+    ordered = sorted(chain.from_iterable(restarts))
     return LatencySummary(
-        median=median(ordered),
-        mean=fmean(ordered),
+        median=median(medians),
+        ci95=median_interval(sorted(medians)),
         p90=percentile(ordered, 0.90) if len(ordered) >= SAMPLES_FOR_P90 else None,
         p99=percentile(ordered, 0.99) if len(ordered) >= SAMPLES_FOR_P99 else None,
-        ci95=median_interval(ordered),
         n=len(ordered),
-        samples=tuple(samples),
+        by_restart=tuple(medians),
     )
 
 

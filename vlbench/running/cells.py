@@ -10,10 +10,11 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from vlbench.measure.machine import Machine
+from vlbench.measure.noise import Evidence, Noise
 from vlbench.measure.statistics import LatencySummary
 from vlbench.specs import ModelSpec
 
-SCHEMA = 2
+SCHEMA = 3
 Device = Literal["auto", "cpu", "cuda"]
 Precision = Literal["fp32", "bf16", "fp16"]
 
@@ -33,14 +34,16 @@ class Cell(BaseModel):
     batch: int = Field(default=1, ge=1)
     threads: int = Field(default=1, ge=1)
     budget_seconds: float = Field(default=45, gt=0)
+    within: float = Field(default=0.02, gt=0)
+    restarts: int | None = Field(default=None, ge=1)
 
     @property
     def name(self) -> str:
         return self.spec.name
 
     def hash(self) -> str:
-        """Of everything that the result depends on, but for the budget and where the image lies."""
-        settings = self.model_dump(mode="json", exclude={"spec", "image", "budget_seconds"})
+        """Of everything that the result depends on, but for how long to measure and where the image lies."""
+        settings = self.model_dump(mode="json", exclude={"spec", "image", "budget_seconds", "within", "restarts"})
         text = json.dumps({"spec": self.spec.hash(), **settings}, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -52,6 +55,24 @@ class WarmUp(BaseModel):
 
     n: int
     steady: bool
+
+
+class Restart(BaseModel):
+    """What one fresh process measured: raw samples in milliseconds, in the order taken, and what disturbed them.
+
+    `latency_ms_by_stage` is from a pass of its own, whose whole is `total`.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    latency_ms: tuple[float, ...]
+    latency_ms_by_stage: dict[str, tuple[float, ...]] = {}
+    warm_up: WarmUp
+    peak_memory_bytes: int | None = None
+    load: dict[str, int] | None = None
+    evidence: Evidence | None = None
+    seconds_by_step: dict[str, float] = {}
+    measured_at: str
 
 
 class Result(BaseModel):
@@ -83,15 +104,18 @@ class Result(BaseModel):
     params_table6: int | None = None
     macs_table6: int | None = None
     flops_table6: int | None = None
+    operators: int | None = None
     latency_ms: LatencySummary | None = None
     latency_ms_by_stage: dict[str, LatencySummary] | None = None
-    warm_up: WarmUp | None = None
+    noise: Noise | None = None
     peak_memory_bytes: int | None = None
+    restarts: tuple[Restart, ...] = ()
     seconds_by_step: dict[str, float] = {}
     machine: Machine
     image_sha256: str
     text: str
     budget_seconds: float
+    within: float | None = None
     seed: int
     spec_hash: str
     cell_hash: str
@@ -120,6 +144,7 @@ def blank_result(cell: Cell, machine: Machine, **values: Any) -> Result:
         "image_sha256": cell.image_sha256,
         "text": cell.text,
         "budget_seconds": cell.budget_seconds,
+        "within": cell.within,
         "seed": cell.spec.seed,
         "spec_hash": cell.spec.hash(),
         "cell_hash": cell.hash(),
