@@ -11,7 +11,9 @@ from vlbench.errors import InputError, WorkerError
 from vlbench.inputs import read_example
 from vlbench.measure.machine import physical_cores
 from vlbench.running.cells import Device, Precision, Result
-from vlbench.running.runner import Settings, expand, probe_machine, run_cell
+from vlbench.running.expansion import Settings, expand
+from vlbench.running.rounds import measure_cell
+from vlbench.running.workers import Worker, probe_machine
 from vlbench.specs import ModelSpec, Size
 
 if TYPE_CHECKING:
@@ -40,8 +42,10 @@ class Model:
         text_tokens: int | None = None,
         threads: int | None = None,
         budget_seconds: float = 45,
+        within: float = 0.02,
+        restarts: int | None = None,
     ) -> Result:
-        """Measures the model in a fresh process, on the default photograph and sentence unless others are given.
+        """Measures the model in fresh processes, on the default photograph and sentence unless others are given.
 
         Returns:
             What a line of cells.jsonl holds; `status` says whether its figures mean anything.
@@ -60,9 +64,13 @@ class Model:
             text_tokens=text_tokens,
             threads=count,
             budget_seconds=budget_seconds,
+            within=within,
+            restarts=restarts,
         )
-        (cell,) = expand([self.spec], example, settings, probe_machine(count))
-        return run_cell(cell)
+        with Worker(count) as worker:
+            machine = probe_machine(count, worker)
+            (cell,) = expand([self.spec], example, settings, machine)
+            return measure_cell(cell, machine, worker)
 
 
 def load(name: str | Path) -> Model:

@@ -22,9 +22,12 @@ from vlbench.options import (
     OutOption,
     PrecisionName,
     PrecisionOption,
+    RestartsOption,
     SuiteFormat,
     ThreadsOption,
+    WithinOption,
     default_folder,
+    parse_share,
     parse_size,
 )
 
@@ -83,8 +86,10 @@ def run(
     ] = None,
     threads: ThreadsOption = None,
     budget: Annotated[
-        float, typer.Option(min=0.001, metavar="SECONDS", help="Time for warm-up and timing of each model.")
+        float, typer.Option(min=0.001, metavar="SECONDS", help="Time for each model, all its restarts together.")
     ] = 45,
+    within: WithinOption = "2%",
+    restarts: RestartsOption = None,
     output: FormatOption = Format.table,
     out: OutOption = None,
 ) -> None:
@@ -96,9 +101,10 @@ def run(
     from vlbench.inputs import read_example
     from vlbench.measure.machine import physical_cores
     from vlbench.running.cells import Result
+    from vlbench.running.expansion import Settings, expand, split_measured
     from vlbench.running.progress import measure_all
-    from vlbench.running.runner import Settings, expand, probe_machine, run_cells, split_measured
     from vlbench.running.store import Store
+    from vlbench.running.workers import Worker, probe_machine
 
     specs = resolve(models)
     example = read_example(image, text)
@@ -110,14 +116,17 @@ def run(
         text_tokens=text_tokens,
         threads=threads or physical_cores(),
         budget_seconds=budget,
+        within=parse_share("--within", within),
+        restarts=restarts,
     )
     folder = out or default_folder()
-    machine = probe_machine(settings.threads)
-    cells = expand(specs, example, settings, machine)
-    store = Store(folder, Result)
-    missing, kept = split_measured(cells, store, machine)
-    _tell_kept([result.model for result in kept], folder)
-    measured, interrupted = measure_all(missing, store, machine, run_cells) if missing else ([], False)
+    with Worker(settings.threads) as worker:
+        machine = probe_machine(settings.threads, worker)
+        cells = expand(specs, example, settings, machine)
+        store = Store(folder, Result)
+        missing, kept = split_measured(cells, store, machine)
+        _tell_kept([result.model for result in kept], folder)
+        measured, interrupted = measure_all(missing, store, machine, worker) if missing else ([], False)
     results = _in_order(cells, [*kept, *measured])
     _write_tables(store)
     _print(results, output)
@@ -158,7 +167,7 @@ def reproduce(
     from vlbench.measure.machine import physical_cores
     from vlbench.report.reproduction import WRITERS, render, save
     from vlbench.reproduce.run import Request, reproduce
-    from vlbench.running.runner import Settings
+    from vlbench.running.expansion import Settings
     from vlbench.suites.reader import parse_categories, resolve_suites
 
     request = Request(

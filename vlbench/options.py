@@ -49,6 +49,12 @@ class Listing(StrEnum):
 DeviceOption = Annotated[DeviceName, typer.Option(help="auto takes the GPU where there is one.")]
 PrecisionOption = Annotated[PrecisionName, typer.Option(help="Of weights and activations.")]
 ThreadsOption = Annotated[int | None, typer.Option(min=1, help="CPU threads; by default the physical cores.")]
+WithinOption = Annotated[
+    str, typer.Option(metavar="PERCENT", help="Stop a model once its 95% interval is within this of the median.")
+]
+RestartsOption = Annotated[
+    int | None, typer.Option(min=1, help="Exactly so many fresh processes a model, whatever --budget and --within say.")
+]
 OutOption = Annotated[Path | None, typer.Option(help="Results folder; by default results/local/TIME-HOST.")]
 FormatOption = Annotated[Format, typer.Option("--format", help="How the results are printed.")]
 
@@ -58,6 +64,15 @@ def parse_size(text: str) -> tuple[int, int]:
     if not match:
         raise InputError(f"--image-size {text}: not HEIGHTxWIDTH in pixels; 384x640 works")
     return int(match[1]), int(match[2])
+
+
+def parse_share(option: str, text: str) -> float:
+    """`2%` or `0.02` as 0.02. Raises InputError for anything else, or what lies outside 0 to 100%."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?|\.\d+)(%?)", text.strip())
+    share = float(match[1]) / (100 if match[2] else 1) if match else 0.0
+    if not 0 < share < 1:
+        raise InputError(f"{option} {text}: not a share between 0 and 100%; 2% or 0.02 works")
+    return share
 
 
 def default_folder() -> Path:

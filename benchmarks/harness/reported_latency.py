@@ -21,7 +21,7 @@ from vlbench.inputs import read_example
 from vlbench.measure.counting import count_macs
 from vlbench.measure.latency import measure_latency
 from vlbench.measure.machine import describe_machine
-from vlbench.running.runner import Settings, expand
+from vlbench.running.expansion import Settings, expand
 from vlbench.running.worker import prepare_batch
 
 from . import interleaved

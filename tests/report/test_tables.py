@@ -15,7 +15,7 @@ from vlbench.measure.machine import describe_machine
 from vlbench.measure.statistics import summarise
 from vlbench.report.tables import WRITERS, notes, render, stage_frame, summary_frame
 from vlbench.running.cells import Result, WarmUp, blank_result
-from vlbench.running.runner import Settings, expand
+from vlbench.running.expansion import Settings, expand
 
 MACHINE = describe_machine(threads=2, gpu=None)
 

@@ -12,7 +12,7 @@ from vlbench.measure.machine import describe_machine
 from vlbench.reproduce import collect as module
 from vlbench.reproduce.collect import Request, collect
 from vlbench.running.cells import blank_result
-from vlbench.running.runner import Settings
+from vlbench.running.expansion import Settings
 from vlbench.suites.reader import read_suite, resolve_suites
 from vlbench.suites.schema import CATEGORIES
 

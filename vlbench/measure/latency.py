@@ -6,7 +6,6 @@ import gc
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from statistics import median
 
 import torch
@@ -14,63 +13,90 @@ from torch import nn
 
 SLOW_MS = 1_000
 STEADY_WITHIN = 0.03
-WARM_UP_SHARE, END_TO_END_SHARE = 0.2, 0.7  # of the budget, both counted from its start
-LEAST_SAMPLES, LEAST_STAGE_SAMPLES, MOST_SAMPLES = 6, 2, 5_000  # six carry an interval of the median
+MOST_SAMPLES = 5_000
+WINDOW_MS = 200  # what a window of the warm-up's test lasts at least, so that one late pass does not decide it
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Latency:
-    """Raw samples in milliseconds, in the order taken. The total of the staged pass is `by_stage["total"]`."""
-
-    end_to_end: list[float]
-    by_stage: dict[str, list[float]]
-    warm_up: list[float]
-    steady: bool
-
-
-def measure_latency(
-    forward: Callable[[], object],
-    stages: dict[str, nn.Module],
-    *,
-    device: torch.device,
-    budget_seconds: float,
-    report: Callable[[str, int], None] = lambda phase, samples: None,
-) -> Latency:
-    """Warms `forward` up until it is steady, then times it, then times its stages, within a budget.
-
-    A model too slow for the budget is still timed six times end to end and twice by stage.
+class PassTimer:
+    """Times one module's forward pass, in milliseconds: warmed up, end to end with nothing hooked, and by stage.
 
     Args:
         forward: one inference; called in inference mode.
         stages: modules whose calls are timed, by name.
         device: where `forward` runs; CUDA is timed by events, all else by `time.perf_counter_ns`.
-        budget_seconds: for everything here, warm-up included.
-        report: told of the phase and the samples so far, between samples.
     """
-    timer = timer_for(device)
-    start = time.monotonic()
-    with torch.inference_mode(), _collector_paused():
-        warm_up, steady = _warm_up(lambda: timer(forward), start + WARM_UP_SHARE * budget_seconds, report)
-        end_to_end = _sample(
-            lambda: timer(forward),
-            start + END_TO_END_SHARE * budget_seconds,
-            LEAST_SAMPLES,
-            lambda count: report("latency", count),
-        )
-        by_stage: dict[str, list[float]] = {"total": [], **{name: [] for name in stages}}
-        with _stage_marks(stages, device) as read:
+
+    def __init__(self, forward: Callable[[], object], stages: dict[str, nn.Module], device: torch.device) -> None:
+        self.forward, self.stages, self.device = forward, stages, device
+        self.timer = timer_for(device)
+
+    def first(self) -> float:
+        """The first pass, which warm-up goes on from."""
+        with torch.inference_mode():
+            return self.timer(self.forward)
+
+    def warm_up(self, first_ms: float, seconds: float) -> tuple[list[float], bool]:
+        """Runs until the medians of two successive windows differ by less than 3%, or the time is over.
+
+        Where the first pass took more than a second, it is all the warm-up; whether that was enough, `settled` tells
+        from the samples.
+
+        Returns:
+            The milliseconds of each pass, the first included, and whether their time had settled.
+        """
+        deadline, samples = time.monotonic() + seconds, [first_ms]
+        if first_ms > SLOW_MS:
+            return samples, False
+        window = min(200, max(1, round(WINDOW_MS / max(first_ms, 1e-3))))
+        with torch.inference_mode(), collector_paused():
+            while True:
+                samples.append(self.timer(self.forward))
+                if len(samples) >= 2 * window and _agree(samples[-2 * window : -window], samples[-window:]):
+                    return samples, True
+                if time.monotonic() > deadline:
+                    return samples, False
+
+    def end_to_end(self, seconds: float, *, least: int = 1) -> list[float]:
+        """Samples until the time is over, at least so many."""
+        with torch.inference_mode(), collector_paused():
+            return self._sample(lambda: self.timer(self.forward), seconds, least)
+
+    def by_stage(self, seconds: float, *, least: int = 1) -> dict[str, list[float]]:
+        """Samples of each stage; of the pass that they were taken in as `total`, and of what lies between the outermost
+        stages as `rest`. Empty without stages."""
+        if not self.stages:
+            return {}
+        samples: dict[str, list[float]] = {"total": [], **{name: [] for name in self.stages}}
+        with torch.inference_mode(), collector_paused(), _stage_marks(self.stages, self.device) as read:
 
             def staged() -> float:
-                total = timer(forward)
-                by_stage["total"].append(total)
+                total = self.timer(self.forward)
+                samples["total"].append(total)
                 for name, value in read().items():
-                    by_stage[name].append(value)
+                    samples[name].append(value)
                 return total
 
-            _sample(
-                staged, start + budget_seconds, LEAST_STAGE_SAMPLES, lambda count: report("latency by stage", count)
-            )
-    return Latency(end_to_end=end_to_end, by_stage=by_stage, warm_up=warm_up, steady=steady)
+            self._sample(staged, seconds, least)
+        parts = [samples[name] for name in self.stages if "." not in name]
+        samples["rest"] = [total - sum(spent) for total, *spent in zip(samples["total"], *parts, strict=True)]
+        return samples
+
+    @staticmethod
+    def settled(warm_up: list[float], end_to_end: list[float], total: list[float]) -> bool:
+        """Whether a slow pass had settled: its samples agree with the pass before or after them."""
+        return _agree(warm_up[-1:], end_to_end) or (bool(total) and _agree(end_to_end, total))
+
+    @staticmethod
+    def _sample(sample: Callable[[], float], seconds: float, least: int) -> list[float]:
+        deadline = time.monotonic() + seconds
+        samples: list[float] = []
+        while len(samples) < least or (time.monotonic() < deadline and len(samples) < MOST_SAMPLES):
+            samples.append(sample())
+        return samples
+
+
+def _agree(before: list[float], after: list[float]) -> bool:
+    return abs(median(after) / median(before) - 1) < STEADY_WITHIN
 
 
 def timer_for(device: torch.device) -> Callable[[Callable[[], object]], float]:
@@ -92,34 +118,6 @@ def _time_cuda(forward: Callable[[], object]) -> float:
     end.record()
     torch.cuda.synchronize()
     return start.elapsed_time(end)
-
-
-def _warm_up(
-    sample: Callable[[], float], deadline: float, report: Callable[[str, int], None]
-) -> tuple[list[float], bool]:
-    """Runs until the medians of two successive windows differ by less than 3%, or the deadline passes."""
-    samples = [sample()]
-    window = 1 if samples[0] > SLOW_MS else max(3, min(200, round(200 / max(samples[0], 1e-3))))
-    while True:
-        samples.append(sample())
-        report("warm-up", len(samples))
-        if len(samples) >= 2 * window:
-            before, last = median(samples[-2 * window : -window]), median(samples[-window:])
-            if abs(last / before - 1) < STEADY_WITHIN:
-                return samples, True
-        if time.monotonic() > deadline:
-            return samples, False
-
-
-def _sample(sample: Callable[[], float], deadline: float, least: int, report: Callable[[int], None]) -> list[float]:
-    samples: list[float] = []
-    told = time.monotonic()
-    while len(samples) < least or (time.monotonic() < deadline and len(samples) < MOST_SAMPLES):
-        samples.append(sample())
-        if time.monotonic() - told > 1:
-            report(len(samples))
-            told = time.monotonic()
-    return samples
 
 
 @contextmanager
@@ -155,7 +153,7 @@ def _stage_marks(stages: dict[str, nn.Module], device: torch.device) -> Iterator
 
 
 @contextmanager
-def _collector_paused() -> Iterator[None]:
+def collector_paused() -> Iterator[None]:
     """Keeps Python's garbage collector out of the samples."""
     gc.collect()
     enabled = gc.isenabled()

@@ -13,7 +13,7 @@ from rich.text import Text
 from vlbench.measure.statistics import LatencySummary
 from vlbench.running.cells import Result
 
-WORDS = ("model", "row", "family", "image", "tokens", "verdict", "claim", "expression")  # columns of words
+WORDS = ("model", "row", "family", "image", "tokens", "verdict", "noise", "claim", "expression")  # columns of words
 
 
 def summary_frame(results: Sequence[Result]) -> pd.DataFrame:
@@ -37,7 +37,8 @@ def _summary_row(result: Result) -> dict[str, object]:
     return row | {
         "latency ms": _milliseconds(latency),
         "95% interval": _interval(latency),
-        "n": str(latency.n) if latency else None,
+        "restarts": str(len(latency.by_restart)) if latency else None,
+        "noise": result.noise.verdict if result.noise else None,
     }
 
 
@@ -75,7 +76,7 @@ def flat_frame(results: Sequence[Result]) -> pd.DataFrame:
 
 
 def _flat_row(result: Result) -> dict[str, object]:
-    content = result.model_dump(mode="json", by_alias=True)
+    content = result.model_dump(mode="json", by_alias=True, exclude={"restarts"})
     machine = content.pop("machine")
     row: dict[str, object] = {}
     for key, value in content.items():
@@ -92,7 +93,7 @@ def _flattened(prefix: str, content: dict) -> dict[str, object]:
     row: dict[str, object] = {}
     for key, value in content.items():
         name = f"{prefix}.{key}"
-        if key == "samples":
+        if key == "by_restart":
             continue
         if key == "ci95":
             row[f"{name}_low"], row[f"{name}_high"] = value or (None, None)
@@ -118,9 +119,18 @@ def notes(results: Sequence[Result]) -> list[str]:
             lines.append(f"Load of {result.model}, an image: {carried}")
         if result.status != "ok":
             lines.append(f"{result.model}: {result.status}: {result.error}")
-        elif result.warm_up and not result.warm_up.steady:
-            lines.append(f"{result.model}: warm-up had not settled; a larger --budget helps")
+        lines += [f"{result.model}: {reason}" for reason in _cautions(result)]
     return lines
+
+
+def _cautions(result: Result) -> list[str]:
+    """What keeps a latency from being trusted."""
+    noise = result.noise
+    reasons = [f"{noise.verdict}: {reason}" for reason in noise.reasons] if noise else []
+    unsettled = sum(not restart.warm_up.steady for restart in result.restarts)
+    if unsettled:
+        reasons.append(f"warm-up had not settled in {unsettled} of {len(result.restarts)} restarts")
+    return reasons
 
 
 def render(results: Sequence[Result], width: int | None = None) -> RenderableType:

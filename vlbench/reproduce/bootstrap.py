@@ -8,20 +8,20 @@ from collections.abc import Sequence
 import numpy as np
 
 DRAWS = 1_000
-LEAST_SAMPLES = 6  # fewer carry no 95% interval of a median
+LEAST_RESTARTS = 6  # fewer carry no 95% interval of a median
 AT_ONCE = 1_000_000  # samples drawn together, 8 MB
 
 
-def median_draws(samples: Sequence[float], key: str) -> np.ndarray:
-    """The median itself, then `DRAWS` medians of samples drawn with repetition; NaN where there are too few samples.
+def median_draws(by_restart: Sequence[float], key: str) -> np.ndarray:
+    """The median itself, then `DRAWS` medians of restarts drawn with repetition; NaN where there are too few of them.
 
-    Equal keys and lengths draw the same places, so that stages of one pass stay together. (1 + DRAWS,) float64
+    Equal keys and lengths draw the same places, so that what one process measured stays together. (1 + DRAWS,) float64
     """
-    values = np.asarray(samples, dtype=np.float64)
+    values = np.asarray(by_restart, dtype=np.float64)
     count = len(values)
     drawn = np.full(1 + DRAWS, np.nan)
     drawn[0] = np.median(values)
-    if count < LEAST_SAMPLES:
+    if count < LEAST_RESTARTS:
         return drawn
     generator = np.random.default_rng(zlib.crc32(key.encode()))
     step = max(1, AT_ONCE // count)

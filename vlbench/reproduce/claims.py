@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from vlbench.reproduce.bootstrap import LEAST_SAMPLES, interval
+from vlbench.reproduce.bootstrap import LEAST_RESTARTS, interval
 from vlbench.reproduce.outcomes import ClaimOutcome, ClaimVerdict, Interval
 from vlbench.suites.expressions import COMPARISONS, Comparison, Name, NoValueError, Value
 from vlbench.suites.quantities import origin
@@ -30,7 +30,7 @@ def judge(suite: Suite, claim: Claim, column_value: ColumnValue, *, quick: bool)
             reason = SMALL
         elif few:
             which = ", ".join(f'{name.path}["{name.row}"]' for name in few)
-            reason = f"fewer than {LEAST_SAMPLES} samples of {which}; a larger --budget helps"
+            reason = f"fewer than {LEAST_RESTARTS} restarts of {which}; a larger --budget helps"
         else:
             verdict = _truth(comparison, sides)
             reason = "the interval lies on both sides" if verdict == "cannot tell" else None

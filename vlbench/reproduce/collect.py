@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -13,11 +14,11 @@ from vlbench.measure.machine import Machine
 from vlbench.reproduce.evidence import Evidence
 from vlbench.reproduce.small import BUDGET_SECONDS, SHRINK, small_spec
 from vlbench.running.cells import Cell, Result
-from vlbench.running.progress import Runner, count_all, measure_all
-from vlbench.running.runner import Settings, expand, probe_machine, run_cells, split_measured
-from vlbench.running.shared import run_suppressions, run_together
+from vlbench.running.expansion import Settings, expand, split_measured
+from vlbench.running.progress import count_all, measure_all
 from vlbench.running.store import Line, Store
 from vlbench.running.suppressions import SuppressionCell, SuppressionResult
+from vlbench.running.workers import Worker, probe_machine
 from vlbench.suites.quantities import Origin, origin
 from vlbench.suites.reader import LoadedSuite
 from vlbench.suites.schema import Category, Row
@@ -51,8 +52,13 @@ class Collected:
 def collect(suites: Sequence[LoadedSuite], request: Request) -> Collected:
     """Counts, then measures. Raises InputError, before anything runs, where a setting fits no model or machine."""
     rows = {(loaded.suite.name, row.label): (loaded, row) for loaded in suites for row in loaded.suite.rows}
+    with Worker(request.settings.threads) as worker:
+        return _collect(rows, request, worker)
+
+
+def _collect(rows: dict[Key, tuple[LoadedSuite, Row]], request: Request, worker: Worker) -> Collected:
     timed = {key: pair for key, pair in rows.items() if "latency" in _origins(pair[0], request.categories)}
-    machine = probe_machine(request.settings.threads) if timed else None
+    machine = probe_machine(request.settings.threads, worker) if timed else None
     cells: dict[Key, Cell] = {}
     suppressions: dict[Key, SuppressionCell] = {}
     for key, (loaded, row) in timed.items():
@@ -61,11 +67,11 @@ def collect(suites: Sequence[LoadedSuite], request: Request) -> Collected:
             suppressions[key] = _suppression_cell(loaded, row, request, machine)
         else:
             cells[key] = _cell(loaded, row, request, machine)
-    counts = _count(rows, request)
-    results, interrupted, kept = _measure(cells, Result, run_together if request.quick else run_cells, request, machine)
+    counts = _count(rows, request, worker)
+    results, interrupted, kept = _measure(cells, Result, request, machine, worker)
     found: dict[Key, Any] = {}
     if not interrupted:
-        found, interrupted, more = _measure(suppressions, SuppressionResult, run_suppressions, request, machine)
+        found, interrupted, more = _measure(suppressions, SuppressionResult, request, machine, worker)
         kept += more
     missing = "interrupted before it was measured" if interrupted else LEFT_OUT
     evidence = {
@@ -95,7 +101,12 @@ def _budget(loaded: LoadedSuite, row: Row, request: Request) -> float:
 
 def _cell(loaded: LoadedSuite, row: Row, request: Request, machine: Machine) -> Cell:
     spec = loaded.specs[row.label]
-    settings = replace(request.settings, batch=row.batch, budget_seconds=_budget(loaded, row, request))
+    settings = replace(
+        request.settings,
+        batch=row.batch,
+        budget_seconds=_budget(loaded, row, request),
+        restarts=1 if request.quick else None,
+    )
     (cell,) = expand([small_spec(spec) if request.quick else spec], read_example(None, None), settings, machine)
     return cell
 
@@ -112,10 +123,11 @@ def _suppression_cell(loaded: LoadedSuite, row: Row, request: Request, machine: 
         device=_device(request, machine),
         threads=request.settings.threads,
         budget_seconds=_budget(loaded, row, request),
+        restarts=1 if request.quick else None,
     )
 
 
-def _count(rows: dict[Key, tuple[LoadedSuite, Row]], request: Request) -> dict[Key, Counts | str]:
+def _count(rows: dict[Key, tuple[LoadedSuite, Row]], request: Request, worker: Worker) -> dict[Key, Counts | str]:
     """Counts at full size, also for --quick: they take no time to speak of."""
     wanted = {
         key: (loaded.specs[row.label], row.batch)
@@ -123,12 +135,12 @@ def _count(rows: dict[Key, tuple[LoadedSuite, Row]], request: Request) -> dict[K
         if row.model and "count" in _origins(loaded, request.categories)
     }
     unique = {(spec.hash(), batch): (spec, batch) for spec, batch in wanted.values()}
-    counted = dict(zip(unique, count_all(list(unique.values())) if unique else [], strict=True))
+    counted = dict(zip(unique, count_all(list(unique.values()), worker) if unique else [], strict=True))
     return {key: counted[spec.hash(), batch] for key, (spec, batch) in wanted.items()}
 
 
 def _measure(
-    cells: dict[Key, Any], kind: type[Line], run: Runner, request: Request, machine: Machine | None
+    cells: dict[Key, Any], kind: type[Line], request: Request, machine: Machine | None, worker: Worker
 ) -> tuple[dict[Key, Line], bool, list[str]]:
     """The result of each cell, each measured once; whether Ctrl-C ended it; the names of those that were kept."""
     if not cells or machine is None:
@@ -136,13 +148,13 @@ def _measure(
     by_budget = sorted(cells.values(), key=lambda cell: cell.budget_seconds)
     longest = {cell.hash(): cell for cell in by_budget}  # what two suites want is measured once, for the longer of both
     unique = list({cell.hash(): longest[cell.hash()] for cell in cells.values()}.values())
-    store = Store(request.folder, kind)
     held: list[Line]
     measured: list[Line] = []
     interrupted = False
-    missing, held = split_measured(unique, store, machine)
-    if missing:
-        measured, interrupted = measure_all(missing, store, machine, run)
+    with closing(Store(request.folder, kind)) as store:
+        missing, held = split_measured(unique, store, machine)
+        if missing:
+            measured, interrupted = measure_all(missing, store, machine, worker)
     by_hash: dict[str, Any] = {result.cell_hash: result for result in [*held, *measured]}
     kept = [cell.name for cell in unique if cell not in missing]
     return {key: by_hash[cell.hash()] for key, cell in cells.items() if cell.hash() in by_hash}, interrupted, kept

@@ -46,8 +46,8 @@ class Evidence:
         if found is None:
             raise NoValueError(f"{name} does not exist for {self.spec.name}")
         if kind == "latency":
-            samples = (found.get(rest).samples if rest in found else None) if rest else found.samples
-            return self._draws(samples, "stages" if rest else "end to end") if samples else 0.0
+            latency = found.get(rest) if rest else found
+            return self._draws(latency.by_restart) if latency else 0.0
         return float(found.get(rest, 0) if rest else found)
 
     def applies(self, expression: Expression) -> bool:
@@ -86,7 +86,8 @@ class Evidence:
     def _suppression_ms(self, method: str) -> Value:
         if isinstance(self.suppression, str):
             raise NoValueError(self.suppression)
-        return self._draws(self.suppression.latency_ms[method].samples, method)
+        return self._draws(self.suppression.latency_ms[method].by_restart)
 
-    def _draws(self, samples: Sequence[float], within: str) -> Value:
-        return median_draws(samples, f"{self.row.label}/{within}")
+    def _draws(self, by_restart: Sequence[float]) -> Value:
+        """All of a row is drawn by the same restarts: end to end, stages, methods of one process stay together."""
+        return median_draws(by_restart, self.row.label)

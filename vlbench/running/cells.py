@@ -5,16 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from vlbench.measure.machine import Machine
 from vlbench.measure.noise import Evidence, Noise
 from vlbench.measure.statistics import LatencySummary
+from vlbench.running.schemas import SCHEMA
 from vlbench.specs import ModelSpec
 
-SCHEMA = 3
 Device = Literal["auto", "cpu", "cuda"]
 Precision = Literal["fp32", "bf16", "fp16"]
 
@@ -23,6 +23,7 @@ class Cell(BaseModel):
     """A model, its input and the settings it is measured with."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+    action: ClassVar = "restart"
 
     spec: ModelSpec
     image: Path

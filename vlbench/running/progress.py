@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
+from statistics import median
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from vlbench.measure.counts import Counts
 from vlbench.measure.machine import Machine
-from vlbench.running.shared import count_specs
+from vlbench.measure.statistics import median_interval
+from vlbench.running.conclusions import series
+from vlbench.running.rounds import Measuring, count_specs, measure_rounds
 from vlbench.running.store import Line, Store
+from vlbench.running.workers import Worker
 from vlbench.specs import ModelSpec
 
-Runner = Callable[[Sequence[Any], Machine, Callable[[Any, str, int], None]], Iterator[Any]]
 
-
-def count_all(wanted: Sequence[tuple[ModelSpec, int]]) -> list[Counts | str]:
+def count_all(wanted: Sequence[tuple[ModelSpec, int]], worker: Worker) -> list[Counts | str]:
     """What a batch of each spec costs, or why it cannot be counted."""
     with _bar(len(wanted)) as progress:
         task = progress.task_ids[0]
         counted = count_specs(
-            wanted, lambda name: progress.update(task, advance=1, description=f"count {name}", refresh=True)
+            wanted, worker, lambda name: progress.update(task, advance=1, description=f"count {name}", refresh=True)
         )
         progress.update(task, description="counted", refresh=True)
     return counted
@@ -30,27 +32,42 @@ def count_all(wanted: Sequence[tuple[ModelSpec, int]]) -> list[Counts | str]:
 
 def _bar(total: int) -> Progress:
     """On standard error, redrawn when told: no thread of the parent may take time from what it measures."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[done]}"), TimeElapsedColumn())
     progress = Progress(*columns, console=Console(stderr=True), auto_refresh=False)
-    progress.add_task("", total=total)
+    progress.add_task("", total=total, done="")
     return progress
 
 
-def measure_all(cells: Sequence[Any], store: Store[Line], machine: Machine, run: Runner) -> tuple[list[Line], bool]:
-    """The results of `run(cells, ...)`, and whether Ctrl-C ended it."""
+def measure_all(cells: Sequence[Any], store: Store[Line], machine: Machine, worker: Worker) -> tuple[list[Line], bool]:
+    """The results of the cells, as each is finished, and whether Ctrl-C ended it."""
     results: list[Line] = []
+    shares = dict.fromkeys((cell.hash() for cell in cells), 0.0)
     with _bar(len(cells)) as progress:
         task = progress.task_ids[0]
 
-        def listen(cell: Any, phase: str, samples: int) -> None:
-            counted = f" ({samples} samples)" if samples else ""
-            progress.update(task, description=f"{cell.name}: {phase}{counted}", refresh=True)
+        def listen(measuring: Measuring) -> None:
+            shares[measuring.cell.hash()] = measuring.share
+            done = f"{len(results)}/{len(cells)}"
+            progress.update(
+                task, completed=sum(shares.values()), description=_state(measuring), done=done, refresh=True
+            )
 
         try:
-            for cell, result in zip(cells, run(cells, machine, listen), strict=True):
-                store.add(result)
+            for result in measure_rounds(cells, store, machine, worker, listen):
                 results.append(result)
-                progress.update(task, advance=1, description=f"{cell.name}: {result.status}", refresh=True)
+            progress.update(task, description="measured", done=f"{len(results)}/{len(cells)}", refresh=True)
         except KeyboardInterrupt:
             return results, True
     return results, False
+
+
+def _state(measuring: Measuring) -> str:
+    """`vilt-b32: restart 7, 199 ms +-2.4%`"""
+    if measuring.failure:
+        return f"{measuring.name}: {measuring.failure}"
+    if not measuring.restarts:
+        return f"{measuring.name}: restart 1"
+    medians = [median(next(iter(series(restart).values()))) for restart in measuring.restarts]
+    middle, interval = median(medians), median_interval(sorted(medians))
+    width = f" +-{max(interval[1] - middle, middle - interval[0]) / middle:.1%}" if interval else ""
+    return f"{measuring.name}: restart {len(medians) + 1}, {middle:.4g} ms{width}"

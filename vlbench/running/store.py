@@ -1,72 +1,135 @@
-"""Results on disk: `cells.jsonl` and `suppressions.jsonl`, one line a cell, only ever added to."""
+"""Results on disk: `cells.jsonl` and `suppressions.jsonl`, one line a cell, only ever added to; and beside each, until
+its cells are finished, a journal of their restarts."""
 
 from __future__ import annotations
 
+import fcntl
 import json
-import os
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from pydantic import ValidationError
 
 from vlbench.errors import InputError
-from vlbench.running.cells import SCHEMA, Result
+from vlbench.measure.machine import Machine
+from vlbench.running.cells import Result
+from vlbench.running.lines import append_line, cut_off_fragment
+from vlbench.running.schemas import SCHEMA, upgraded
 from vlbench.running.suppressions import SUPPRESSIONS, SuppressionResult
 
 CELLS = "cells.jsonl"
 Line = TypeVar("Line", Result, SuppressionResult)
 
 
+def tell(message: str) -> None:
+    """On standard error, as the command line tells what a user should know."""
+    print(f"vlbench: {message}", file=sys.stderr)
+
+
 class Store(Generic[Line]):
-    """One file of a results folder. Raises InputError where it cannot be written or holds what is not vlbench's."""
+    """One file of a results folder, held against other writers until `close`.
+
+    Raises InputError where it cannot be written, another process writes it, or it holds what is not vlbench's.
+    """
 
     def __init__(self, folder: Path, kind: type[Line]) -> None:
         self.folder = folder
         self.path = folder / (CELLS if kind is Result else SUPPRESSIONS)
+        self.journal_path = self.path.with_suffix(".unfinished.jsonl")
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            with self.path.open("a", encoding="utf-8"):
-                pass
+            self.file = self.path.open("ab", buffering=0)
         except OSError as error:
             raise InputError(f"--out {folder}: cannot be written ({error.strerror}); name another folder") from error
+        try:
+            fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            self.file.close()
+            raise InputError(f"--out {folder}: another vlbench writes there; wait for it or name another") from error
+        for path in (self.path, self.journal_path):
+            kept = cut_off_fragment(path)
+            if kept:
+                tell(f"{path}: its last line was cut off in the middle; moved to {kept.name}, the others are kept")
         self.results: list[Line] = _read_lines(self.path, kind)
+        self.journal = [entry for line in _lines(self.journal_path) if (entry := _entry(line))]
 
     def add(self, result: Line) -> None:
-        """Appends one line and waits until it is on the disk."""
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(result.to_line() + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        """Appends one line and waits until it is on the disk. Raises OSError, without a trace of it, where it fails."""
+        append_line(self.file, result.to_line())
         self.results.append(result)
 
+    def keep_restart(self, cell_hash: str, machine: Machine, restart: Any) -> None:
+        """Appends a restart of a cell that is not finished, so that it need not be measured again."""
+        entry = {
+            "schema": SCHEMA,
+            "cell_hash": cell_hash,
+            "machine": machine.model_dump(mode="json"),
+            "restart": restart.model_dump(mode="json"),
+        }
+        with self.journal_path.open("ab", buffering=0) as file:
+            append_line(file, json.dumps(entry))
 
-def read_results(folder: Path) -> list[Result]:
-    """All results of a folder, in the order measured. Raises InputError, naming file and line, where one is damaged."""
+    def restarts(self, cell_hash: str, machine: Machine) -> list[dict[str, Any]]:
+        """What an earlier run on this machine measured of a cell before it ended."""
+        return [
+            entry["restart"]
+            for entry in self.journal
+            if entry["cell_hash"] == cell_hash
+            and Machine.model_validate(entry["machine"]).same_hardware_and_software(machine)
+        ]
+
+    def drop_journal(self) -> None:
+        """Every restart is part of a line by now."""
+        self.journal_path.unlink(missing_ok=True)
+        self.journal = []
+
+    def close(self) -> None:
+        """Lets others write."""
+        self.file.close()
+
+
+def _entry(line: str) -> dict[str, Any] | None:
+    """A line of the journal; None where another version or another program wrote it, for it can be measured again."""
+    try:
+        entry = json.loads(line)
+        return entry if entry["schema"] == SCHEMA and {"cell_hash", "machine", "restart"} <= set(entry) else None
+    except (json.JSONDecodeError, TypeError, KeyError):
+        return None
+
+
+def read_results(folder: Path, tell: Callable[[str], None] = tell) -> list[Result]:
+    """All results of a folder, in the order measured; a last line that was cut off is told and left out.
+
+    Raises InputError, naming file and line, where another line is damaged.
+    """
     path = folder / CELLS
     if not path.is_file():
         raise InputError(f"{folder}: no {CELLS} here; name a folder that vlbench run wrote")
-    return _read_lines(path, Result)
+    return _read_lines(path, Result, tell)
 
 
-def _read_lines(path: Path, kind: type[Line]) -> list[Line]:
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def _read_lines(path: Path, kind: type[Line], tell: Callable[[str], None] = tell) -> list[Line]:
     results: list[Line] = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    lines = _lines(path)
+    for number, line in enumerate(lines, start=1):
+        where = f"{path} line {number}"
         try:
-            content = json.loads(line)
-            results.append(kind.model_validate(_upgraded(content, f"{path} line {number}")))
+            results.append(kind.model_validate(upgraded(json.loads(line), where)))
         except json.JSONDecodeError as error:
-            raise InputError(f"{path} line {number}: not JSON; cut off or damaged, delete the line to go on") from error
+            if number == len(lines):
+                tell(f"{where}: cut off in the middle and left out; the others are kept")
+                return results
+            raise InputError(f"{where}: not JSON; cut off or damaged, delete the line to go on") from error
         except ValidationError as error:
             key = ".".join(str(step) for step in error.errors()[0]["loc"])
-            raise InputError(f"{path} line {number}: {key}: {error.errors()[0]['msg']}") from error
+            raise InputError(f"{where}: {key}: {error.errors()[0]['msg']}") from error
     return results
-
-
-def _upgraded(content: Any, where: str) -> dict[str, Any]:
-    """A line of this schema or of schema 1, which also told how often RoI pooling and NMS ran while counting."""
-    schema = content.get("schema") if isinstance(content, dict) else None
-    if schema == 1:
-        return {key: value for key, value in content.items() if key != "uncounted_operators"} | {"schema": SCHEMA}
-    if schema != SCHEMA:
-        raise InputError(f"{where}: schema {schema}; this vlbench reads schemas 1 and {SCHEMA}")
-    return content

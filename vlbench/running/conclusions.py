@@ -1,0 +1,132 @@
+"""From the restarts of a cell to its line: which of them count, and whether there are enough."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from statistics import median
+from typing import Any, Protocol
+
+from vlbench.measure.counts import Counts
+from vlbench.measure.machine import Machine
+from vlbench.measure.noise import Evidence, judge, why_contended
+from vlbench.measure.statistics import LatencySummary, summarise
+from vlbench.measure.stopping import enough
+from vlbench.running.cells import Cell, Restart, Result, blank_result
+from vlbench.running.suppressions import SuppressionCell, SuppressionRestart, SuppressionResult, suppression_result
+
+LEAST_RESTARTS = 6  # fewer carry no 95% interval of their median
+
+
+class Observed(Protocol):
+    """A restart of any kind."""
+
+    @property
+    def evidence(self) -> Evidence | None: ...
+
+
+def now() -> str:
+    """The time in UTC, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def counting(restarts: Sequence[Any]) -> list[Any]:
+    """The restarts that nothing else disturbed, if they are enough to conclude from; else all."""
+    undisturbed = [restart for restart in restarts if not (restart.evidence and why_contended(restart.evidence))]
+    return undisturbed if len(undisturbed) >= LEAST_RESTARTS else list(restarts)
+
+
+def series(restart: Restart | SuppressionRestart) -> Mapping[str, Sequence[float]]:
+    """Samples of everything whose interval must be narrow before measuring stops."""
+    return restart.latency_ms if isinstance(restart, SuppressionRestart) else {"end to end": restart.latency_ms}
+
+
+def finished(cell: Cell | SuppressionCell, restarts: Sequence[Any], spent_seconds: float) -> bool:
+    """Whether a cell needs no further restart: as many as were asked for; or a narrow interval; or no time left."""
+    if cell.restarts is not None:
+        return len(restarts) >= cell.restarts
+    if len(restarts) < LEAST_RESTARTS:
+        return False
+    if spent_seconds >= cell.budget_seconds:
+        return True
+    undisturbed = [restart for restart in restarts if not (restart.evidence and why_contended(restart.evidence))]
+    if len(undisturbed) < LEAST_RESTARTS:
+        return False
+    return all(
+        enough([median(series(restart)[name]) for restart in undisturbed], cell.within)
+        for name in series(undisturbed[0])
+    )
+
+
+def conclude(
+    cell: Cell, machine: Machine, restarts: Sequence[Restart], counts: Counts | str | None, failure: str | None = None
+) -> Result:
+    """The line of a cell. `failure` is why no more of it was measured, `counts` a reason where there are none."""
+    machine = machine.model_copy(update={"threads": cell.threads})
+    described: dict[str, Any] = {
+        "restarts": tuple(restarts),
+        "measured_at": restarts[-1].measured_at if restarts else now(),
+        "seconds_by_step": _total_seconds(restarts),
+    }
+    if restarts:
+        peaks = [restart.peak_memory_bytes for restart in restarts if restart.peak_memory_bytes is not None]
+        described |= {"load": restarts[0].load, "peak_memory_bytes": int(median(peaks)) if peaks else None}
+    if isinstance(counts, Counts):
+        described |= counts.model_dump(exclude={"text_tokens"})
+    else:
+        failure = failure or counts
+    if failure:
+        status = "invalid" if failure.startswith(INVALID) else "failed"
+        return blank_result(cell, machine, status=status, error=failure.removeprefix(INVALID), **described)
+    counted = counting(restarts)
+    latency_ms = summarise([restart.latency_ms for restart in counted])
+    names = counted[0].latency_ms_by_stage
+    return blank_result(
+        cell,
+        machine,
+        status="ok",
+        latency_ms=latency_ms,
+        latency_ms_by_stage={
+            name: summarise([restart.latency_ms_by_stage[name] for restart in counted]) for name in names
+        },
+        noise=_noise(cell, restarts, latency_ms),
+        **described,
+    )
+
+
+INVALID = "invalid: "  # what a worker's refusal begins with
+
+
+def conclude_suppression(
+    cell: SuppressionCell, machine: Machine, restarts: Sequence[SuppressionRestart], failure: str | None = None
+) -> SuppressionResult:
+    """The line of a suppression."""
+    measured_at = restarts[-1].measured_at if restarts else now()
+    if failure:
+        return suppression_result(cell, machine, measured_at, status="failed", error=failure, restarts=tuple(restarts))
+    counted = counting(restarts)
+    latency_ms = {name: summarise([restart.latency_ms[name] for restart in counted]) for name in counted[0].latency_ms}
+    widest = max(latency_ms.values(), key=lambda latency: _width(latency))
+    return suppression_result(
+        cell,
+        machine,
+        measured_at,
+        status="ok",
+        latency_ms=latency_ms,
+        noise=_noise(cell, restarts, widest),
+        restarts=tuple(restarts),
+    )
+
+
+def _width(latency: LatencySummary) -> float:
+    return (latency.ci95[1] - latency.ci95[0]) / latency.median if latency.ci95 else float("inf")
+
+
+def _noise(cell: Cell | SuppressionCell, restarts: Sequence[Observed], latency: LatencySummary) -> Any:
+    evidence = [restart.evidence for restart in restarts]
+    return judge(latency.by_restart, evidence, within=cell.within, ci95=latency.ci95)
+
+
+def _total_seconds(restarts: Sequence[Restart]) -> dict[str, float]:
+    names = dict.fromkeys(name for restart in restarts for name in restart.seconds_by_step)
+    return {name: round(sum(restart.seconds_by_step.get(name, 0.0) for restart in restarts), 3) for name in names}

@@ -1,0 +1,75 @@
+"""Turns what was asked for into cells, and leaves out those that the results already hold."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from vlbench.errors import InputError
+from vlbench.inputs import Example, check_text
+from vlbench.measure.machine import Machine
+from vlbench.running.cells import Cell, Device, Precision
+from vlbench.running.store import Line, Store
+from vlbench.running.suppressions import SuppressionCell
+from vlbench.specs import ModelSpec, Size
+
+SomeCell = TypeVar("SomeCell", Cell, SuppressionCell)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What every cell of a run has in common."""
+
+    device: Device = "auto"
+    precision: Precision = "fp32"
+    batch: int = 1
+    image_size: Size | None = None
+    text_tokens: int | None = None
+    threads: int
+    budget_seconds: float = 45
+    within: float = 0.02
+    restarts: int | None = None
+
+
+def expand(specs: Sequence[ModelSpec], example: Example, settings: Settings, machine: Machine) -> list[Cell]:
+    """One cell a model. Raises InputError where a setting does not fit a model or this machine."""
+    if settings.device == "cuda" and machine.gpu is None:
+        raise InputError("--device cuda: PyTorch sees no GPU here; --device cpu works")
+    device = "cpu" if settings.device == "cpu" or machine.gpu is None else "cuda"
+    cells = []
+    for spec in specs:
+        try:
+            fitted = spec.with_input(image_size=settings.image_size, text_tokens=settings.text_tokens)
+        except ValueError as error:
+            raise InputError(f"{spec.name}: {error}") from error
+        check_text(example, fitted)
+        cells.append(
+            Cell(
+                spec=fitted,
+                image=example.image,
+                image_sha256=example.image_sha256,
+                text=example.text,
+                device=device,
+                precision=settings.precision,
+                batch=settings.batch,
+                threads=settings.threads,
+                budget_seconds=settings.budget_seconds,
+                within=settings.within,
+                restarts=settings.restarts,
+            )
+        )
+    return cells
+
+
+def split_measured(
+    cells: Sequence[SomeCell], store: Store[Line], machine: Machine
+) -> tuple[list[SomeCell], list[Line]]:
+    """The cells still to be measured, and the results of the others that the folder holds for this machine."""
+    held = {
+        result.cell_hash: result
+        for result in store.results
+        if result.status == "ok" and result.machine.same_hardware_and_software(machine)
+    }
+    missing = [cell for cell in cells if cell.hash() not in held]
+    return missing, [held[cell.hash()] for cell in cells if cell.hash() in held]
