@@ -2,8 +2,8 @@
 
     python -m benchmarks.harness.reported_latency [--model NAME] [--rounds N] [--threads N] [--json FILE]
 
-Each round takes one measurement as a worker takes it, after it has counted, and one loop of as many passes that only
-reads the clock; their order alternates.
+Each round takes samples as a worker takes them, and one loop of as many passes that only reads the clock; their order
+alternates.
 """
 
 from __future__ import annotations
@@ -18,11 +18,10 @@ import torch
 from vlbench.architectures.model import build
 from vlbench.catalog import resolve
 from vlbench.inputs import read_example
-from vlbench.measure.counting import count_macs
-from vlbench.measure.latency import measure_latency
+from vlbench.measure.latency import PassTimer
 from vlbench.measure.machine import describe_machine
 from vlbench.running.expansion import Settings, expand
-from vlbench.running.worker import prepare_batch
+from vlbench.running.subject import prepare_batch
 
 from . import interleaved
 
@@ -55,8 +54,7 @@ def main() -> int:
     (cell,) = expand(resolve(options.model), read_example(None, None), Settings(threads=threads), machine)
     model = build(cell.spec).eval()
     inputs = prepare_batch(cell)
-    forward = partial(model, *inputs)
-    count_macs(forward, model.stages())
+    timer = PassTimer(partial(model, *inputs), model.stages(), torch.device("cpu"))
 
     samples: dict[str, list[float]] = {REPORTED: [], BARE: []}
     passes = 0
@@ -65,10 +63,8 @@ def main() -> int:
             if name == BARE:
                 value = bare_loop(model, inputs, passes)
             else:
-                latency = measure_latency(
-                    forward, model.stages(), device=torch.device("cpu"), budget_seconds=SECONDS_A_ROUND
-                )
-                passes, value = len(latency.end_to_end), median(latency.end_to_end)
+                reported = timer.end_to_end(SECONDS_A_ROUND)
+                passes, value = len(reported), median(reported)
             if number:
                 samples[name].append(value)
     interleaved.print_table(samples, BARE)

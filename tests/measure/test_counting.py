@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+import torchvision
 from fvcore.nn import FlopCountAnalysis
 from torch import nn
 from torch.nn import functional as F

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import gc
 import time
+from collections.abc import Callable
+from statistics import median
 
 import pytest
 import torch
 from torch import nn
 
-from vlbench.measure.latency import LEAST_SAMPLES, LEAST_STAGE_SAMPLES, measure_latency
+from vlbench.measure.latency import PassTimer
 
 CPU = torch.device("cpu")
 
@@ -38,59 +40,88 @@ class Pair(nn.Module):
         self.short()
 
 
-def test_stages_sum_to_the_total_and_a_stage_called_twice_counts_twice() -> None:
+def timer(forward: Callable[[], object], **stages: nn.Module) -> PassTimer:
+    return PassTimer(forward, stages, CPU)
+
+
+def test_stages_and_the_rest_sum_to_the_total_and_a_stage_called_twice_counts_twice() -> None:
     pair = Pair()
-    latency = measure_latency(pair, {"short": pair.short, "long": pair.long}, device=CPU, budget_seconds=1)
-    medians = {name: sorted(samples)[len(samples) // 2] for name, samples in latency.by_stage.items()}
+    by_stage = timer(pair, short=pair.short, long=pair.long).by_stage(1)
+    medians = {name: median(samples) for name, samples in by_stage.items()}
     assert medians["short"] == pytest.approx(4, rel=0.1)
     assert medians["long"] == pytest.approx(6, rel=0.1)
     assert medians["total"] == pytest.approx(10, rel=0.1)
-    assert len(set(map(len, latency.by_stage.values()))) == 1
+    assert len(set(map(len, by_stage.values()))) == 1
+    for total, *parts in zip(*(by_stage[name] for name in ("total", "short", "long", "rest")), strict=True):
+        assert sum(parts) == pytest.approx(total)
+    assert 0 < medians["rest"] < 0.2
+
+
+def test_a_step_within_a_stage_is_no_part_of_the_rest() -> None:
+    pair = Pair()
+    by_stage = PassTimer(pair, {"visual": pair, "visual.long": pair.long}, CPU).by_stage(0.1)
+    assert median(by_stage["rest"]) < 0.5
+    assert median(by_stage["visual.long"]) == pytest.approx(6, rel=0.1)
 
 
 def test_end_to_end_is_timed_with_nothing_hooked() -> None:
     pair = Pair()
-    latency = measure_latency(pair, {"short": pair.short}, device=CPU, budget_seconds=0.3)
-    before_stages = 2 * (len(latency.warm_up) + len(latency.end_to_end))
-    assert not any(pair.short.hooked[:before_stages])
-    assert all(pair.short.hooked[before_stages:])
+    passes = timer(pair, short=pair.short)
+    passes.end_to_end(0.1)
+    assert not any(pair.short.hooked)
+    pair.short.hooked.clear()
+    passes.by_stage(0.1)
+    assert all(pair.short.hooked)
     assert not pair.short._forward_hooks
     assert not pair.short._forward_pre_hooks
 
 
-def test_the_budget_is_kept_and_a_slow_model_still_gets_its_least_samples() -> None:
+def test_the_time_is_kept_and_a_slow_pass_still_gets_its_least_samples() -> None:
     start = time.monotonic()
-    many = measure_latency(Sleeper(1), {}, device=CPU, budget_seconds=0.5)
+    assert len(timer(Sleeper(1)).end_to_end(0.3)) > 30
     assert time.monotonic() - start < 1
-    assert len(many.end_to_end) > 50
-    few = measure_latency(Sleeper(30), {}, device=CPU, budget_seconds=0.01)
-    assert len(few.end_to_end) == LEAST_SAMPLES
-    assert len(few.by_stage["total"]) == LEAST_STAGE_SAMPLES
+    assert len(timer(Sleeper(30)).end_to_end(0.01)) == 1
+    assert len(timer(Sleeper(30)).end_to_end(0.01, least=4)) == 4
+    sleeper = Sleeper(30)
+    assert {name: len(samples) for name, samples in timer(sleeper, all=sleeper).by_stage(0.01).items()} == {
+        "total": 1,
+        "all": 1,
+        "rest": 1,
+    }
 
 
 def test_warm_up_goes_on_until_the_time_settles() -> None:
     durations = iter([60, 50, 40, 30, 25, 20, 15, 12] + [10] * 1000)
-
-    def settling() -> None:
-        time.sleep(next(durations) / 1000)
-
-    latency = measure_latency(settling, {}, device=CPU, budget_seconds=8)
-    assert latency.steady
-    assert len(latency.warm_up) > 8
-    assert sorted(latency.end_to_end)[len(latency.end_to_end) // 2] < 11
+    settling = timer(lambda: time.sleep(next(durations) / 1000))
+    samples, steady = settling.warm_up(settling.first(), 8)
+    assert steady
+    assert len(samples) > 8
+    assert median(settling.end_to_end(0.2)) < 11
 
 
 def test_warm_up_that_does_not_settle_is_said() -> None:
     count = iter(range(10**6))
-    latency = measure_latency(lambda: time.sleep(0.005 * 1.2 ** next(count)), {}, device=CPU, budget_seconds=0.5)
-    assert not latency.steady
+    passes = timer(lambda: time.sleep(0.005 * 1.2 ** next(count)))
+    samples, steady = passes.warm_up(passes.first(), 0.5)
+    assert not steady
+    assert len(samples) > 4
+
+
+def test_a_slow_pass_warms_up_once_and_its_samples_tell_whether_that_was_enough() -> None:
+    passes = timer(lambda: pytest.fail("a pass of more than a second is not repeated"))
+    assert passes.warm_up(1500.0, 8) == ([1500.0], False)
+    assert PassTimer.settled([1500.0], [1490.0], [])
+    assert PassTimer.settled([1700.0], [1490.0], [1500.0])
+    assert not PassTimer.settled([1700.0], [1490.0], [])
+    assert not PassTimer.settled([1700.0], [1490.0], [1300.0])
 
 
 def test_samples_are_taken_in_inference_mode_without_the_garbage_collector() -> None:
     seen: set[tuple[bool, bool]] = set()
-    measure_latency(
-        lambda: seen.add((torch.is_inference_mode_enabled(), gc.isenabled())), {}, device=CPU, budget_seconds=0.05
-    )
+    passes = timer(lambda: seen.add((torch.is_inference_mode_enabled(), gc.isenabled())))
+    passes.warm_up(1.0, 0.05)
+    passes.end_to_end(0.05)
+    passes.by_stage(0.05)
     assert seen == {(True, False)}
     assert gc.isenabled()
 
@@ -98,8 +129,9 @@ def test_samples_are_taken_in_inference_mode_without_the_garbage_collector() -> 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 def test_events_time_the_gpu_and_not_the_launch() -> None:
     matrix = torch.randn(8192, 8192, device="cuda")
-    latency = measure_latency(lambda: matrix @ matrix, {}, device=torch.device("cuda"), budget_seconds=1)
+    passes = PassTimer(lambda: matrix @ matrix, {}, torch.device("cuda"))
+    passes.warm_up(passes.first(), 1)
     start = time.perf_counter()
     matrix @ matrix
     torch.cuda.synchronize()
-    assert min(latency.end_to_end) > 0.2 * (time.perf_counter() - start) * 1e3
+    assert min(passes.end_to_end(1)) > 0.2 * (time.perf_counter() - start) * 1e3

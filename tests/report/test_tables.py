@@ -12,9 +12,10 @@ from rich.console import Console
 from vlbench.catalog import catalog
 from vlbench.inputs import read_example
 from vlbench.measure.machine import describe_machine
+from vlbench.measure.noise import Noise
 from vlbench.measure.statistics import summarise
 from vlbench.report.tables import WRITERS, notes, render, stage_frame, summary_frame
-from vlbench.running.cells import Result, WarmUp, blank_result
+from vlbench.running.cells import Restart, Result, WarmUp, blank_result
 from vlbench.running.expansion import Settings, expand
 
 MACHINE = describe_machine(threads=2, gpu=None)
@@ -34,11 +35,20 @@ def measured(name: str, **values: object) -> Result:
         "macs": 25_888_869_888,
         "flops": 51_777_739_776,
         "peak_memory_bytes": 500 * 2**20,
-        "latency_ms": summarise([400.0, 410.0, 390.0, 405.0, 395.0, 402.0]),
-        "latency_ms_by_stage": {"total": summarise([403.0]), "visual": summarise([9.5]), "head": summarise([0.1234])},
-        "warm_up": WarmUp(n=3, steady=True),
+        "latency_ms": summarise([[400.0], [410.0], [390.0], [405.0], [395.0], [402.0]]),
+        "latency_ms_by_stage": {
+            "total": summarise([[403.0]]),
+            "visual": summarise([[9.5]]),
+            "head": summarise([[0.1234]]),
+        },
+        "noise": Noise(verdict="stable"),
+        "restarts": (restart(steady=True), restart(steady=True)),
     }
     return result_of(name, **(found | values))
+
+
+def restart(*, steady: bool) -> Restart:
+    return Restart(latency_ms=(400.0,), warm_up=WarmUp(n=3, steady=steady), measured_at="2026-01-31T00:00:00+00:00")
 
 
 def failed(name: str) -> Result:
@@ -65,7 +75,8 @@ def test_figures_are_in_the_units_that_the_columns_name() -> None:
         "peak MiB": "500",
         "latency ms": "401",
         "95% interval": "390 to 410",
-        "n": "6",
+        "restarts": "6",
+        "noise": "stable",
     }
 
 
@@ -79,7 +90,7 @@ def test_stages_stand_beside_both_totals_and_a_stage_that_no_model_has_is_no_col
 def test_a_failed_cell_shows_gaps_and_its_reason() -> None:
     text = printed([measured("vilt-b32"), failed("uniter-base")])
     row = next(line for line in text.splitlines() if line.startswith("uniter-base "))
-    assert row.split()[3:] == ["60+?", "-", "-", "-", "-", "-", "-"]
+    assert row.split()[3:] == ["60+?", *["-"] * 7]
     assert "uniter-base: failed: out of memory: you tried to allocate 51 TB" in text
 
 
@@ -89,17 +100,22 @@ def test_only_failed_cells_still_print() -> None:
     assert "failed" in printed([failed("uniter-base")])
 
 
-def test_too_few_samples_show_no_interval() -> None:
-    (row,) = summary_frame([measured("vilt-b32", latency_ms=summarise([1.0, 2.0]))]).to_dict("records")
-    assert (row["95% interval"], row["n"]) == (None, "2")
+def test_too_few_restarts_show_no_interval() -> None:
+    (row,) = summary_frame([measured("vilt-b32", latency_ms=summarise([[1.0], [2.0]]))]).to_dict("records")
+    assert (row["95% interval"], row["restarts"]) == (None, "2")
 
 
 def test_notes_say_once_what_all_share_and_what_did_not_settle() -> None:
-    unsettled = measured("vit-b16", warm_up=WarmUp(n=9, steady=False))
+    unsettled = measured(
+        "vit-b16",
+        restarts=(restart(steady=True), restart(steady=False)),
+        noise=Noise(verdict="contended", reasons=("something else used 1.2 cores",)),
+    )
     lines = notes([measured("vilt-b32"), unsettled])
     assert sum(line.startswith("Machine: ") for line in lines) == 1
-    assert "vit-b16: warm-up had not settled; a larger --budget helps" in lines
-    assert not any(line.startswith("vilt-b32: warm-up") for line in lines)
+    assert "vit-b16: warm-up had not settled in 1 of 2 restarts" in lines
+    assert "vit-b16: contended: something else used 1.2 cores" in lines
+    assert not any(line.startswith("vilt-b32: ") for line in lines)
 
 
 def test_json_gives_back_the_results() -> None:
@@ -113,7 +129,8 @@ def test_csv_has_plain_units_and_no_samples() -> None:
     assert "25888869888," in WRITERS["csv"]([measured("vilt-b32"), failed("uniter-base")])
     assert frame["latency_ms.ci95_low"][0] == 390
     assert pd.isna(frame["latency_ms.median"][1])
-    assert not any("samples" in column for column in frame.columns)
+    assert not any("by_restart" in column or column.startswith("restarts") for column in frame.columns)
+    assert frame["noise.verdict"][0] == "stable"
 
 
 @pytest.mark.parametrize("form", ["markdown", "latex"])
@@ -139,7 +156,8 @@ def test_stages_of_different_families_stand_in_the_order_of_their_forward_passes
     grid = ["total", "visual", "visual.backbone", "visual.projection", "interaction"]
     region = ["total", "visual", "visual.backbone", "visual.new_step", "visual.projection", "interaction"]
     results = [
-        measured("vilt-b32", latency_ms_by_stage={name: summarise([1.0]) for name in names}) for names in (grid, region)
+        measured("vilt-b32", latency_ms_by_stage={name: summarise([[1.0]]) for name in names})
+        for names in (grid, region)
     ]
     expected = ["model", "visual", ".backbone", ".new_step", ".projection", "interaction", "staged total", "end to end"]
     assert list(stage_frame(results).columns) == expected

@@ -50,14 +50,22 @@ COLUMNS = [
 
 def result(samples: Sequence[float], patch: Sequence[float]) -> Result:
     cell = Cell(spec=SPEC, image="x.jpg", image_sha256="0", text="x")
-    stages = {"total": summarise([2 * value for value in patch]), "visual.patch": summarise(patch)}
+    stages = {
+        "total": summarise([[2 * value] for value in patch]),
+        "visual.patch": summarise([[value] for value in patch]),
+    }
     return blank_result(
-        cell, MACHINE, status="ok", latency_ms=summarise(samples), latency_ms_by_stage=stages, measured_at="now"
+        cell,
+        MACHINE,
+        status="ok",
+        latency_ms=summarise([[value] for value in samples]),
+        latency_ms_by_stage=stages,
+        measured_at="now",
     )
 
 
 def outcome_of(*claims: str, row: dict | None = None, quick: bool = False, **found: object) -> SuiteOutcome:
-    """A suite of the rows `slow` (about 100 ms), `fast` (about 10), `few` (three samples) and `none` (failed)."""
+    """A suite of the rows `slow` (about 100 ms), `fast` (about 10), `few` (three restarts) and `none` (failed)."""
     labels = ("slow", "fast", "few", "none")
     suite = Suite.model_validate(
         {
@@ -129,7 +137,7 @@ def test_an_interval_on_both_sides_tells_nothing() -> None:
 
 
 def test_the_reason_says_what_is_missing() -> None:
-    assert 'fewer than 6 samples of ms["few"]' in (claim_of('ms["few"] < 1000').reason or "")
+    assert 'fewer than 6 restarts of ms["few"]' in (claim_of('ms["few"] < 1000').reason or "")
     assert claim_of('ms["none"] < 1000').reason == "failed: out of memory"
     assert "params_table6" in (claim_of('table6["slow"] < 1').reason or "")
 

@@ -25,13 +25,13 @@ def budgets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         asked: list[tuple[str, float]] = []
         machine = describe_machine(threads=1, gpu=None)
 
-        def measure(cells: list, store: object, machine: object, run: object) -> tuple[list, bool]:
+        def measure(cells: list, store: object, machine: object, worker: object) -> tuple[list, bool]:
             asked.extend((cell.spec.name, cell.budget_seconds) for cell in cells)
             return [blank_result(cell, machine, status="failed", measured_at="now") for cell in cells], False
 
         monkeypatch.setattr(module, "measure_all", measure)
-        monkeypatch.setattr(module, "probe_machine", lambda threads: machine)
-        monkeypatch.setattr(module, "count_all", lambda wanted: ["not counted"] * len(wanted))
+        monkeypatch.setattr(module, "probe_machine", lambda threads, worker: machine)
+        monkeypatch.setattr(module, "count_all", lambda wanted, worker: ["not counted"] * len(wanted))
         request = Request(
             categories=CATEGORIES,
             quick=False,

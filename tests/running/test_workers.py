@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
+import json
+import os
+import signal
+import subprocess
 import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 
+from tests.running.conftest import ended
 from vlbench.architectures.model import VLModel, build
 from vlbench.architectures.tokens import Images, Text
 from vlbench.catalog import catalog
-from vlbench.errors import InputError
+from vlbench.errors import InputError, WorkerError
 from vlbench.inputs import read_example
 from vlbench.measure.machine import describe_machine
-from vlbench.running import runner
-from vlbench.running.cells import Cell
-from vlbench.running.runner import Settings, expand, run_cells
-from vlbench.running.worker import prepare_batch, why_invalid
+from vlbench.running import workers
+from vlbench.running.cells import Cell, Restart, Result
+from vlbench.running.expansion import Settings, expand
+from vlbench.running.rounds import measure_rounds
+from vlbench.running.store import Store
+from vlbench.running.subject import prepare_batch, why_invalid
+from vlbench.running.workers import Worker, probe_machine
 
 MACHINE = describe_machine(threads=1, gpu=None)
 
@@ -81,27 +93,113 @@ def test_the_batch_repeats_the_example_and_masks_the_padding() -> None:
         ("import sys; sys.stderr.write('boom\\n'); sys.exit(3)", "exit status 3 without a result: boom"),
         ("import os; os.kill(os.getpid(), 11)", "killed by signal 11"),
         ("print('hello')", "not JSON: 'hello'"),
+        ("print(3)", "not JSON: '3'"),
         ("import time; time.sleep(60)", "timeout: the worker said nothing for 2 s"),
         ("import os; os.close(0); import time; time.sleep(.3)", "without a result"),
-        ('print(\'{"failed": "out of memory: x"}\')', "out of memory: x"),
+        ('print(\'{"failed": "out of memory: x"}\\n{"ended": 0}\')', "out of memory: x"),
+        ("print('{\"ended\": -9}')", "killed by signal 9 without a result"),
+        ("print('{\"ended\": 0}')", "ended with exit status 0 without a result"),
     ],
-    ids=["silent", "exit 3", "segfault", "garbage", "hangs", "closes its input", "says so"],
+    ids=["silent", "exit 3", "segfault", "garbage", "a number", "hangs", "closed", "says so", "killed", "says nothing"],
 )
 def test_a_worker_that_misbehaves_is_a_failed_cell_and_the_next_one_runs(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, script: str, reason: str
 ) -> None:
-    monkeypatch.setattr(runner, "WORKER", [sys.executable, "-c", script])
-    monkeypatch.setattr(runner, "SILENCE_SECONDS", 1.5)
-    cell = tiny_cell(budget_seconds=0.5)
-    results = list(run_cells([cell, cell], MACHINE))
+    monkeypatch.setattr(workers, "WORKER", [sys.executable, "-c", script])
+    monkeypatch.setattr("vlbench.running.rounds.SILENCE_SECONDS", 1.5)
+    monkeypatch.setattr(workers, "SILENCE_SECONDS", 2)
+    cells = [tiny_cell(budget_seconds=0.5), tiny_cell("vilt-b32", budget_seconds=0.5)]
+    with Worker(1) as worker, closing(Store(tmp_path, Result)) as store:
+        results = list(measure_rounds(cells, store, MACHINE, worker))
     assert [result.status for result in results] == ["failed", "failed"]
-    assert all(reason in (result.error or "") for result in results)
-    assert all(result.cell_hash == cell.hash() for result in results)
+    assert all(reason in (result.error or "") for result in results), results[0].error
+    assert [result.cell_hash for result in results] == [cell.hash() for cell in cells]
+
+
+@pytest.fixture(scope="module")
+def worker() -> Iterator[Worker]:
+    with Worker(2) as running:
+        yield running
+
+
+def restarted(worker: Worker, cell: Cell) -> Restart:
+    (message,) = worker.ask({"action": "restart", "cell": cell.model_dump(mode="json")})
+    return Restart.model_validate(message["restart"])
+
+
+def test_every_job_has_a_process_of_its_own_which_leaves_nothing_behind(worker: Worker) -> None:
+    cell = tiny_cell("vilt-b32", budget_seconds=0.2)
+    first = restarted(worker, cell)
+    assert worker.process
+    template = psutil.Process(worker.process.pid)
+    before = template.memory_info().rss
+    second = restarted(worker, cell.model_copy(update={"threads": 2}))
+    assert template.children() == []
+    assert template.num_threads() == 1, "a process with threads cannot be forked safely"
+    assert abs(template.memory_info().rss - before) < 2**20
+    assert first.peak_memory_bytes
+    assert second.peak_memory_bytes == pytest.approx(first.peak_memory_bytes, rel=0.25)
+
+
+def test_a_process_that_dies_does_not_end_its_worker(worker: Worker) -> None:
+    cell = tiny_cell("vilt-b32", budget_seconds=0.2)
+    restarted(worker, cell)
+    assert worker.process
+    pid = worker.process.pid
+    worker.send({"action": "restart", "cell": tiny_cell("uniter-base", budget_seconds=600).model_dump(mode="json")})
+    child = wait_for_child(pid)
+    os.kill(child, signal.SIGSEGV)
+    assert worker.receive(30) == {"ended": -signal.SIGSEGV}
+    assert restarted(worker, cell).latency_ms
+    assert worker.process.pid == pid
+
+
+def test_an_action_that_there_is_not_ends_with_its_traceback_s_last_line(worker: Worker) -> None:
+    with pytest.raises(WorkerError, match=r"exit status 1 without a result: KeyError: 'dance'"):
+        list(worker.ask({"action": "dance"}))
+
+
+def test_a_worker_and_its_process_end_with_the_parent(tmp_path: Path) -> None:
+    """kill -9 of the parent, which has no chance to end them."""
+    job = {"action": "restart", "cell": tiny_cell(budget_seconds=600).model_dump(mode="json")}
+    script = f"""
+import json
+from vlbench.running.workers import Worker
+worker = Worker(1)
+worker.send(json.loads({json.dumps(json.dumps(job))}))
+print(worker.process.pid, flush=True)
+worker.receive(600)
+"""
+    parent = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout
+    template = int(parent.stdout.readline())
+    child = wait_for_child(template)
+    parent.kill()
+    parent.wait()
+    parent.stdout.close()
+    deadline = time.monotonic() + 10
+    while not (ended(template) and ended(child)):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def wait_for_child(pid: int) -> int:
+    deadline = time.monotonic() + 60
+    while not (children := psutil.Process(pid).children()):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    return children[0].pid
+
+
+def test_a_probe_names_the_machine_and_its_threads(worker: Worker) -> None:
+    machine = probe_machine(2, worker)
+    assert machine.threads == 2
+    assert machine.torch == torch.__version__.partition("+")[0] or machine.torch == torch.__version__
 
 
 def test_cells_are_told_apart_by_what_decides_their_result(tmp_path: Path) -> None:
     cell = tiny_cell()
-    assert cell.hash() == tiny_cell(budget_seconds=1).hash()
+    assert cell.hash() == tiny_cell(budget_seconds=1, within=0.5, restarts=3).hash()
     others = [
         tiny_cell(batch=2),
         tiny_cell(precision="bf16"),
