@@ -77,7 +77,7 @@ def measure_rounds(
     """The line of each cell, as each is finished; forth and back through the cells, one restart at a time.
 
     A cell that fails is a line that says so; the others go on. Every restart and every line is in `store` before the
-    next begins, so whatever ends this process, the next run goes on from there.
+    next begins, so whatever ends this process, or fails a cell, the next run goes on from there.
     """
     waiting = [Measuring(cell, store.restarts(cell.hash(), machine)) for cell in cells]
     count_into(waiting, worker, listen)
@@ -95,7 +95,8 @@ def measure_rounds(
                 listen(measuring)
                 yield result
         waiting.reverse()
-    store.drop_journal()
+    if all(result.status == "ok" for result in store.results[-len(cells) :]):
+        store.drop_journal()
 
 
 def measure_cell(cell: Cell, machine: Machine, worker: Worker) -> Result:
