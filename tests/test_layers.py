@@ -24,13 +24,14 @@ LAYERS = [
     {"running"},
     {"reproduce"},
     {"training", "report", "compare"},
+    {"ab"},
     {"api", "options"},
     {"cli", "__init__", "__main__"},
 ]
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
 
 IMPORTS_TORCH = ("architectures", "tasks", "training", "measure.counting", "measure.latency", "measure.memory")
-IMPORTS_TORCH += ("running.worker",)
+IMPORTS_TORCH += ("running.worker", "running.subject")
 TORCH = {"torch", "torchvision", "transformers", "timm", "detectron2", "fvcore"}
 
 

@@ -1,18 +1,26 @@
-"""What a worker measures: a model of a cell, built in this process and passed once."""
+"""What a worker measures: a model of a cell, or a function of a user's, prepared in this process and passed once."""
 
 from __future__ import annotations
 
+import importlib
 import time
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
 import torch
 
 from vlbench.architectures.model import VLModel, build
 from vlbench.architectures.tokens import Images, Text
-from vlbench.inputs import Example, pixels, token_ids
+from vlbench.catalog import resolve
+from vlbench.errors import InputError
+from vlbench.inputs import Example, pixels, read_example, token_ids
 from vlbench.measure.latency import PassTimer
+from vlbench.measure.machine import describe_machine
 from vlbench.measure.memory import PeakMemory
 from vlbench.running.cells import Cell
+from vlbench.running.expansion import Settings, expand
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -26,6 +34,54 @@ class Subject:
     peak_memory_bytes: int
     load: dict[str, int] | None
     invalid: str | None
+
+
+def subject_of(wanted: Mapping[str, Any]) -> Subject:
+    """`{"model": ..., "settings": ...}` by this process's own catalogue, or `{"callable": "module:function", ...}`."""
+    if "callable" in wanted:
+        return prepare_callable(wanted["callable"], wanted["settings"]["threads"])
+    return prepare(cell_of(wanted), StopWatch())
+
+
+def cell_of(wanted: Mapping[str, Any]) -> Cell:
+    """The cell that a model's name and settings mean to this revision of the code. Raises InputError as `run` does."""
+    settings = Settings(**wanted["settings"])
+    if settings.image_size:
+        settings = replace(settings, image_size=tuple(settings.image_size))  # JSON has no tuples
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    example = read_example(Path(wanted["image"]) if wanted.get("image") else None, wanted.get("text"))
+    (cell,) = expand(resolve(wanted["model"]), example, settings, describe_machine(threads=settings.threads, gpu=gpu))
+    return cell
+
+
+def prepare_callable(name: str, threads: int) -> Subject:
+    """A function without arguments of an importable module; it is called again and again, gradients as it likes."""
+    torch.set_num_threads(threads)
+    memory = PeakMemory(torch.device("cpu"))
+    function = find_callable(name)
+
+    def forward() -> object:
+        with torch.inference_mode(False):
+            return function()
+
+    timer = PassTimer(forward, {}, torch.device("cpu"))
+    return Subject(timer=timer, first_ms=timer.first(), peak_memory_bytes=memory.read_bytes(), load=None, invalid=None)
+
+
+def find_callable(name: str) -> Callable[[], object]:
+    """Imports `package.module:function`. Raises InputError where there is no such thing."""
+    module_name, _, path = name.partition(":")
+    if not module_name or not path:
+        raise InputError(f"--callable {name}: not MODULE:FUNCTION; package.module:function works")
+    try:
+        found: Any = importlib.import_module(module_name)
+        for part in path.split("."):
+            found = getattr(found, part)
+    except (ImportError, AttributeError) as error:
+        raise InputError(f"--callable {name}: {error}") from error
+    if not callable(found):
+        raise InputError(f"--callable {name}: is no function")
+    return found
 
 
 def prepare(cell: Cell, watch: StopWatch) -> Subject:

@@ -24,11 +24,12 @@ import torch
 from vlbench.architectures.counts import count
 from vlbench.architectures.detector import spread_boxes
 from vlbench.architectures.suppression import METHODS
+from vlbench.errors import InputError
 from vlbench.measure.counting import UnknownOperatorError
 from vlbench.measure.latency import PassTimer
 from vlbench.measure.machine import Machine, describe_machine
 from vlbench.running.cells import Cell, Restart, WarmUp
-from vlbench.running.subject import StopWatch, prepare
+from vlbench.running.subject import StopWatch, cell_of, prepare, subject_of
 from vlbench.running.suppressions import SuppressionCell, SuppressionRestart
 from vlbench.specs import ModelSpec
 
@@ -37,7 +38,12 @@ Reply = Callable[..., None]
 LONGEST_BLOCKS = 2.0  # seconds that one restart samples; more would tell only of the speed that this process drew
 SHARE_A_RESTART = 1 / 20  # of the budget, if that is less
 END_TO_END_SHARE = 0.6
-FAILURES = (RuntimeError, MemoryError, UnknownOperatorError)  # RuntimeError: also PyTorch's own out of memory
+FAILURES = (
+    RuntimeError,
+    MemoryError,
+    UnknownOperatorError,
+    InputError,
+)  # RuntimeError: also PyTorch's own out of memory
 
 
 def restart(cell: Cell) -> Restart | str:
@@ -118,11 +124,41 @@ def _answer_count(job: dict[str, Any], reply: Reply) -> None:
     reply(counts=counts)
 
 
+def _answer_attend(job: dict[str, Any], reply: Reply) -> None:
+    """Prepares a subject, then takes a block of passes whenever it is told to, until it is told to end."""
+    subject = subject_of(job["subject"])
+    if subject.invalid:
+        reply(invalid=subject.invalid)
+        return
+    warm_up, steady = subject.timer.warm_up(subject.first_ms, job["warm_up_seconds"])
+    reply(ready={"pass_ms": warm_up[-1], "steady": steady, "peak_memory_bytes": subject.peak_memory_bytes})
+    for line in lines_of(sys.stdin.fileno()):
+        block = json.loads(line)
+        if "end" in block:
+            reply(done=True)
+            return
+        timer = subject.timer
+        for _ in range(block["discarded"]):
+            timer.first()
+        reply(
+            latency_ms=timer.end_to_end(0, least=block["end_to_end"]),
+            latency_ms_by_stage=timer.by_stage(0, least=block["by_stage"]) if block["by_stage"] else {},
+        )
+
+
+def _answer_describe(job: dict[str, Any], reply: Reply) -> None:
+    """The cell that a subject is, and what it costs, by this revision of the code."""
+    cell = cell_of(job["subject"])
+    reply(cell=cell.model_dump(mode="json"), counts=count(cell.spec, batch=cell.batch).model_dump(mode="json"))
+
+
 ACTIONS: dict[str, Callable[[dict[str, Any], Reply], None]] = {
     "probe": _answer_probe,
     "restart": _answer_restart,
     "suppress": _answer_suppress,
     "count": _answer_count,
+    "attend": _answer_attend,
+    "describe": _answer_describe,
 }
 
 
@@ -148,6 +184,8 @@ def _run(job: dict[str, Any], reply: Reply) -> None:
         die_with_parent()
         try:
             ACTIONS[job["action"]](job, reply)
+        except InputError as error:
+            reply(refused=str(error))
         except FAILURES as error:
             reply(failed=_why(error))
         status = 0

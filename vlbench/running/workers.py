@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from vlbench.errors import WorkerError
+from vlbench.errors import InputError, WorkerError
 from vlbench.measure.machine import Machine
 
 SILENCE_SECONDS = 600  # the longest time that a worker may say nothing
@@ -60,7 +60,8 @@ class Worker:
     def ask(self, job: Mapping[str, Any], silence_seconds: float | None = None) -> Iterator[dict[str, Any]]:
         """The messages that a job gives, each as it comes.
 
-        Raises WorkerError where the job fails, or the worker dies, answers nonsense or says nothing for so long.
+        Raises WorkerError where the job fails, or the worker dies, answers nonsense or says nothing for so long;
+        InputError where it refuses what it was asked.
         """
         silence = SILENCE_SECONDS if silence_seconds is None else silence_seconds
         self.send(job)
@@ -69,8 +70,11 @@ class Worker:
             message = self.receive(silence)
             if "ended" in message:
                 if not answered:
-                    raise WorkerError(self._why_it_died(message["ended"]))
+                    raise WorkerError(self.why_it_died(message["ended"]))
                 return
+            if "refused" in message:
+                self.receive(silence)
+                raise InputError(message["refused"])
             if "failed" in message:
                 self.receive(silence)
                 raise WorkerError(message["failed"])
@@ -79,8 +83,7 @@ class Worker:
 
     def send(self, job: Mapping[str, Any]) -> None:
         """Sends a line; what becomes of it, the answer says."""
-        if self.process is None:
-            self._start()
+        self.start()
         assert self.process is not None
         assert self.process.stdin is not None
         self.said_before = os.fstat(self.said.fileno()).st_size
@@ -123,8 +126,10 @@ class Worker:
             pipe.close()
         self.process, self.pending, self.fragment = None, [], b""
 
-    def _start(self) -> None:
-        """In a session of its own, so that Ctrl-C reaches the parent alone."""
+    def start(self) -> None:
+        """Begins its imports, in a session of its own, so that Ctrl-C reaches the parent alone."""
+        if self.process is not None:
+            return
         self.process = subprocess.Popen(
             self.command or WORKER,
             stdin=subprocess.PIPE,
@@ -148,12 +153,12 @@ class Worker:
                     raise WorkerError(f"timeout: the worker said nothing for {silence_seconds:.0f} s")
                 chunk = os.read(descriptor, 1 << 16)
                 if not chunk:
-                    raise WorkerError(self._why_it_died(self.process.wait()))
+                    raise WorkerError(self.why_it_died(self.process.wait()))
                 *lines, self.fragment = (self.fragment + chunk).split(b"\n")
                 self.pending += [line.decode("utf-8", errors="replace") for line in lines]
         return self.pending.pop(0)
 
-    def _why_it_died(self, status: int) -> str:
+    def why_it_died(self, status: int) -> str:
         """Exit status or signal, and the last line that this job left on standard error."""
         size = os.fstat(self.said.fileno()).st_size - self.said_before
         said = os.pread(self.said.fileno(), size, self.said_before).decode(errors="replace")

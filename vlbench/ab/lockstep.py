@@ -1,0 +1,114 @@
+"""Lockstep: live processes of several sides measured in turn, block by block, so that what the machine does, it does to
+all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import permutations
+from typing import Any
+
+from vlbench.errors import InputError, WorkerError
+from vlbench.running.workers import SILENCE_SECONDS, Worker
+
+WARM_UP_SECONDS = 2.0
+CACHE_MS = 100  # a pass longer than this refills the caches that the others emptied at no cost to speak of
+BLOCK_MS, SECONDS_A_REPLICATE = 60, 0.4  # of one member, end to end
+MOST_CYCLES = 6  # each member then stood in each place equally often
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Member:
+    """One of those that are measured together."""
+
+    name: str
+    worker: Worker
+    subject: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Samples:
+    """What one fresh process of a member measured, in milliseconds."""
+
+    latency_ms: tuple[float, ...]
+    latency_ms_by_stage: Mapping[str, tuple[float, ...]]
+    peak_memory_bytes: int
+    steady: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """How a replicate is cut into blocks: passes of one member before the next has its turn."""
+
+    discarded: int
+    end_to_end: int
+    by_stage: int
+    cycles: int
+
+
+def pace_for(pass_ms: float) -> Pace:
+    """Short blocks, so that what disturbs one disturbs all; the first pass of each, untimed, refills the caches."""
+    passes = min(20, max(1, round(BLOCK_MS / max(pass_ms, 1e-3))))
+    cycles = min(MOST_CYCLES, max(1, round(SECONDS_A_REPLICATE * 1e3 / (passes * pass_ms))))
+    return Pace(
+        discarded=1 if pass_ms < CACHE_MS else 0, end_to_end=passes, by_stage=max(1, passes // 2), cycles=cycles
+    )
+
+
+def replicate(members: Sequence[Member], number: int) -> dict[str, Samples]:
+    """One fresh process of each member, measured in turn; `number` decides who begins.
+
+    Raises InputError where a member refuses its settings, WorkerError where one fails; both name the member.
+    """
+    order = list(permutations(members))
+    ready = {member.name: _attend(member) for member in order[number % len(order)]}
+    pace = pace_for(max(message["pass_ms"] for message in ready.values()))
+    latency_ms: dict[str, list[float]] = {member.name: [] for member in members}
+    by_stage: dict[str, dict[str, list[float]]] = {member.name: {} for member in members}
+    block = {"discarded": pace.discarded, "end_to_end": pace.end_to_end, "by_stage": pace.by_stage}
+    for cycle in range(pace.cycles):
+        for member in order[(number + cycle) % len(order)]:
+            answer = _answer(member, block)
+            latency_ms[member.name] += answer["latency_ms"]
+            for stage, samples in answer["latency_ms_by_stage"].items():
+                by_stage[member.name].setdefault(stage, []).extend(samples)
+    for member in members:
+        _answer(member, {"end": True})
+        member.worker.receive(SILENCE_SECONDS)
+    return {
+        member.name: Samples(
+            latency_ms=tuple(latency_ms[member.name]),
+            latency_ms_by_stage={stage: tuple(samples) for stage, samples in by_stage[member.name].items()},
+            peak_memory_bytes=ready[member.name]["peak_memory_bytes"],
+            steady=ready[member.name]["steady"],
+        )
+        for member in members
+    }
+
+
+def replicates(members: Sequence[Member], first: int = 0) -> Iterator[dict[str, Samples]]:
+    """One replicate after the other, for as long as somebody asks."""
+    number = first
+    while True:
+        yield replicate(members, number)
+        number += 1
+
+
+def _attend(member: Member) -> dict[str, Any]:
+    answer = _answer(member, {"action": "attend", "subject": dict(member.subject), "warm_up_seconds": WARM_UP_SECONDS})
+    if "invalid" in answer:
+        raise WorkerError(f"{member.name}: {answer['invalid']}")
+    return answer["ready"]
+
+
+def _answer(member: Member, message: Mapping[str, Any]) -> dict[str, Any]:
+    try:
+        member.worker.send(message)
+        answer = member.worker.receive(SILENCE_SECONDS)
+    except WorkerError as error:
+        raise WorkerError(f"{member.name}: {error}") from error
+    if "refused" in answer:
+        raise InputError(f"{member.name}: {answer['refused']}")
+    if "failed" in answer or "ended" in answer:
+        raise WorkerError(f"{member.name}: {answer.get('failed') or member.worker.why_it_died(answer['ended'])}")
+    return answer
