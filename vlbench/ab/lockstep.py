@@ -3,11 +3,12 @@ all of them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import permutations
 from typing import Any
 
+from vlbench.ab.record import Replicate, Samples
 from vlbench.errors import InputError, WorkerError
 from vlbench.running.workers import SILENCE_SECONDS, Worker
 
@@ -24,16 +25,6 @@ class Member:
     name: str
     worker: Worker
     subject: Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Samples:
-    """What one fresh process of a member measured, in milliseconds."""
-
-    latency_ms: tuple[float, ...]
-    latency_ms_by_stage: Mapping[str, tuple[float, ...]]
-    peak_memory_bytes: int
-    steady: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +46,7 @@ def pace_for(pass_ms: float) -> Pace:
     )
 
 
-def replicate(members: Sequence[Member], number: int) -> dict[str, Samples]:
+def replicate(members: Sequence[Member], number: int) -> Replicate:
     """One fresh process of each member, measured in turn; `number` decides who begins.
 
     Raises InputError where a member refuses its settings, WorkerError where one fails; both name the member.
@@ -84,14 +75,6 @@ def replicate(members: Sequence[Member], number: int) -> dict[str, Samples]:
         )
         for member in members
     }
-
-
-def replicates(members: Sequence[Member], first: int = 0) -> Iterator[dict[str, Samples]]:
-    """One replicate after the other, for as long as somebody asks."""
-    number = first
-    while True:
-        yield replicate(members, number)
-        number += 1
 
 
 def _attend(member: Member) -> dict[str, Any]:

@@ -47,7 +47,8 @@ def cell_of(wanted: Mapping[str, Any]) -> Cell:
     """The cell that a model's name and settings mean to this revision of the code. Raises InputError as `run` does."""
     settings = Settings(**wanted["settings"])
     if settings.image_size:
-        settings = replace(settings, image_size=tuple(settings.image_size))  # JSON has no tuples
+        height, width = settings.image_size
+        settings = replace(settings, image_size=(height, width))  # JSON has no tuples
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     example = read_example(Path(wanted["image"]) if wanted.get("image") else None, wanted.get("text"))
     (cell,) = expand(resolve(wanted["model"]), example, settings, describe_machine(threads=settings.threads, gpu=gpu))

@@ -38,12 +38,7 @@ Reply = Callable[..., None]
 LONGEST_BLOCKS = 2.0  # seconds that one restart samples; more would tell only of the speed that this process drew
 SHARE_A_RESTART = 1 / 20  # of the budget, if that is less
 END_TO_END_SHARE = 0.6
-FAILURES = (
-    RuntimeError,
-    MemoryError,
-    UnknownOperatorError,
-    InputError,
-)  # RuntimeError: also PyTorch's own out of memory
+FAILURES = (RuntimeError, MemoryError, UnknownOperatorError)  # RuntimeError: also PyTorch's own out of memory
 
 
 def restart(cell: Cell) -> Restart | str:
@@ -149,7 +144,11 @@ def _answer_attend(job: dict[str, Any], reply: Reply) -> None:
 def _answer_describe(job: dict[str, Any], reply: Reply) -> None:
     """The cell that a subject is, and what it costs, by this revision of the code."""
     cell = cell_of(job["subject"])
-    reply(cell=cell.model_dump(mode="json"), counts=count(cell.spec, batch=cell.batch).model_dump(mode="json"))
+    reply(
+        cell=cell.model_dump(mode="json"),
+        counts=count(cell.spec, batch=cell.batch).model_dump(mode="json"),
+        machine=probe(cell.threads).model_dump(mode="json"),
+    )
 
 
 ACTIONS: dict[str, Callable[[dict[str, Any], Reply], None]] = {

@@ -1,0 +1,228 @@
+"""Measures base against head live: in lockstep, beside a control, and once more before anything is called slower."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+from vlbench.ab.lockstep import Member, replicate
+from vlbench.ab.record import (
+    BASE,
+    CONTROL,
+    HEAD,
+    Confirmation,
+    LiveComparison,
+    Replicate,
+    Subject,
+    base_medians,
+    medians,
+    sides_of,
+)
+from vlbench.ab.sides import Side
+from vlbench.ab.verdicts import is_biased, with_controls
+from vlbench.compare.comparison import compare
+from vlbench.compare.effects import Effect, paired
+from vlbench.compare.outcomes import Comparison
+from vlbench.compare.ranks import least_pairs
+from vlbench.compare.thresholds import Thresholds
+from vlbench.compare.verdicts import confidence_for, decide
+from vlbench.errors import InputError, WorkerError
+from vlbench.measure.counts import Counts
+from vlbench.measure.machine import Machine
+from vlbench.running.cells import Cell, Result, blank_result
+from vlbench.running.conclusions import now
+from vlbench.running.workers import Worker, probe_machine
+
+FIRST_SHARE = 0.6  # of the budget; the rest is for the confirmation
+MOST_FIRST, MOST_CONFIRMING = 20, 12
+LEAST_CONFIRMING, CONFIRMING_CONFIDENCE = 6, 0.95  # the chance of both sets erring is the product of theirs
+LOOK_EVERY = 4  # replicates, where the first set could not tell
+Report = Callable[[str, int, Effect | None], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What is compared. `models` and `callables` name the subjects; `settings` are those of both sides.
+
+    Each side's own options come on top of `settings`; `budget_seconds` is for one subject, the confirmation included.
+    """
+
+    models: Sequence[str] = ()
+    callables: Sequence[str] = ()
+    settings: Mapping[str, Any]
+    image: str | None = None
+    text: str | None = None
+    thresholds: Thresholds
+    budget_seconds: float
+
+
+def run(request: Request, base: Side, head: Side, report: Report = lambda name, count, effect: None) -> LiveComparison:
+    """Measures every subject and compares.
+
+    Raises InputError where a side cannot have what is asked, WorkerError where one fails.
+    """
+    names = [*request.models, *request.callables]
+    with ExitStack() as stack:
+        workers = {
+            member: stack.enter_context(side.worker(_settings(request, side)["threads"]))
+            for member, side in ((BASE, base), (CONTROL, base), (HEAD, head))
+        }
+        for worker in workers.values():
+            worker.start()
+        machine = probe_machine(_settings(request, base)["threads"], workers[BASE])
+        subjects = [
+            _Lockstep(request, name, len(names), machine, workers, {BASE: base, CONTROL: base, HEAD: head}).run(report)
+            for name in names
+        ]
+    comparison = _compared([(one.base, one.head) for one in subjects], base, head, request)
+    return LiveComparison(
+        schema=1,
+        comparison=with_controls(comparison, subjects),
+        subjects=tuple(subjects),
+        machine=machine,
+        measured_at=now(),
+    )
+
+
+def _settings(request: Request, side: Side) -> dict[str, Any]:
+    return {**request.settings, **{key: value for key, value in side.options.items() if key not in ("image", "text")}}
+
+
+def _wanted(request: Request, name: str, side: Side) -> dict[str, Any]:
+    """A subject, as a worker understands it."""
+    if name in request.callables:
+        return {"callable": name, "settings": _settings(request, side)}
+    inputs = {"image": request.image, "text": request.text} | {
+        key: str(value) for key, value in side.options.items() if key in ("image", "text")
+    }
+    return {"model": name, "settings": _settings(request, side), **inputs}
+
+
+def _compared(pairs: Sequence[tuple[Result, Result]], base: Side, head: Side, request: Request) -> Comparison:
+    labels = (f"base: {base.label}", f"head: {head.label}")
+    first, second = zip(*pairs, strict=True)
+    return compare(first, second, names=labels, thresholds=request.thresholds, force=True, estimator=paired)
+
+
+class _Lockstep:
+    """One subject on its way to a verdict."""
+
+    def __init__(
+        self,
+        request: Request,
+        name: str,
+        subjects: int,
+        machine: Machine,
+        workers: Mapping[str, Worker],
+        sides: Mapping[str, Side],
+    ) -> None:
+        self.request, self.name, self.machine, self.sides = request, name, machine, sides
+        self.members = [
+            Member(name=member, worker=worker, subject=_wanted(request, name, sides[member]))
+            for member, worker in workers.items()
+        ]
+        self.described = {side: self._describe(workers[side]) for side in (BASE, HEAD)}
+        self.confidence = confidence_for(subjects)
+        self.threshold = request.thresholds.of(self.described[BASE].model)
+        self.taken: list[Replicate] = []
+        self.start = time.monotonic()
+
+    def run(self, report: Report) -> Subject:
+        least = max(8, least_pairs(1 - self.confidence))
+        self._take(least, MOST_FIRST, FIRST_SHARE, report)
+        while self._verdict() == "unknown" and self._spent() < 1:
+            self._take(len(self.taken) + LOOK_EVERY, len(self.taken) + LOOK_EVERY, 1.0, report)
+        first, confirmation = list(self.taken), None
+        if self._verdict() in ("slower", "faster"):
+            wanted = self._verdict()
+            self._take(len(first) + LEAST_CONFIRMING, len(first) + MOST_CONFIRMING, 1.0, report)
+            confirmation = self._confirmation(self.taken[len(first) :], wanted)
+        control = paired(medians(self.taken, BASE), medians(self.taken, CONTROL), self.confidence)
+        base, head = sides_of(self.taken, self.described[BASE], self.described[HEAD])
+        return Subject(
+            name=self.name,
+            base=base,
+            head=head,
+            replicates=tuple(first),
+            confirming=tuple(self.taken[len(first) :]),
+            control=control,
+            biased=is_biased(control, self.threshold),
+            confirmation=confirmation,
+        )
+
+    def _describe(self, worker: Worker) -> Result:
+        """The side's model and its counts, as its own code has them; no latency yet."""
+        side = self.sides[HEAD if worker is self.members[-1].worker else BASE]
+        wanted = _wanted(self.request, self.name, side)
+        if self.name in self.request.callables:
+            return callable_result(self.name, self.machine, wanted["settings"]["threads"])
+        try:
+            (message,) = worker.ask({"action": "describe", "subject": wanted})
+        except (InputError, WorkerError) as error:
+            raise type(error)(f"{side.name} ({side.label}): {error}") from error
+        cell, counts = Cell.model_validate(message["cell"]), Counts.model_validate(message["counts"])
+        machine = Machine.model_validate(message["machine"])
+        return blank_result(cell, machine, status="ok", measured_at=now(), **counts.model_dump(exclude={"text_tokens"}))
+
+    def _take(self, least: int, most: int, share: float, report: Report) -> None:
+        """Replicates until there are `most`, or at least `least` and that share of the budget is spent."""
+        while len(self.taken) < least or (len(self.taken) < most and self._spent() < share):
+            report(self.name, len(self.taken), self._effect() if self.taken else None)
+            self.taken.append(replicate(self.members, len(self.taken)))
+
+    def _spent(self) -> float:
+        return (time.monotonic() - self.start) / self.request.budget_seconds
+
+    def _effect(self) -> Effect:
+        return paired(base_medians(self.taken), medians(self.taken, HEAD), self.confidence)
+
+    def _verdict(self) -> str:
+        count = len(self.taken)
+        decision = decide(
+            self._effect(), self.threshold, restarts=(count, count), confidence=self.confidence, least=least_pairs
+        )
+        return decision.verdict
+
+    def _confirmation(self, taken: Sequence[Replicate], wanted: str) -> Confirmation:
+        effect = paired(base_medians(taken), medians(taken, HEAD), CONFIRMING_CONFIDENCE)
+        count = len(taken)
+        found = decide(
+            effect,
+            self.threshold,
+            restarts=(count, count),
+            confidence=CONFIRMING_CONFIDENCE,
+            least=least_pairs,
+        )
+        return Confirmation(effect=effect, confirmed=found.verdict == wanted)
+
+
+def callable_result(name: str, machine: Machine, threads: int) -> Result:
+    """A function has neither spec nor input: its result holds times alone."""
+    from vlbench import __version__  # noqa: PLC0415  the package imports this module
+
+    return Result(
+        schema=3,
+        model=name,
+        family="function",
+        archetype=None,
+        status="ok",
+        device="cpu",
+        precision="-",
+        backend="-",
+        batch=1,
+        image_size=(0, 0),
+        text_tokens=0,
+        weights="-",
+        machine=machine.model_copy(update={"threads": threads}),
+        image_sha256="",
+        text="",
+        budget_seconds=0,
+        seed=0,
+        spec_hash="",
+        cell_hash="",
+        measured_at=now(),
+        vlbench_version=__version__,
+    )

@@ -1,0 +1,67 @@
+"""What control and confirmation make of a verdict: a bias turns it into advice, a change not seen twice is none."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from vlbench.ab.record import Subject
+from vlbench.compare.effects import Effect
+from vlbench.compare.outcomes import EXIT_CODES, CellOutcome, Comparison, Overall
+from vlbench.compare.verdicts import change, line_of
+
+
+def is_biased(control: Effect, threshold: float) -> bool:
+    """Whether two processes of one side differ for sure, and by enough to sway a verdict: half the line or more."""
+    real = control.low is not None and control.high is not None and (control.low > 1 or control.high < 1)
+    size = max(control.ratio, 1 / control.ratio) - 1
+    return real and size >= line_of(threshold) / 2
+
+
+def with_controls(comparison: Comparison, subjects: Sequence[Subject]) -> Comparison:
+    """The comparison after control and confirmation have had their say."""
+    cells = tuple(_settled(cell, subject) for cell, subject in zip(comparison.cells, subjects, strict=True))
+    notes = [*comparison.notes, *(line for subject in subjects for line in _lines(subject))]
+    advisory = [subject for subject in subjects if subject.biased]
+    verdict: Overall
+    if any(cell.regressions for cell in cells):
+        verdict = "regression"
+    elif any(cell.verdict == "slower" and not one.biased for cell, one in zip(cells, subjects, strict=True)):
+        verdict = "regression"
+    elif advisory or any(cell.verdict == "unknown" for cell in cells):
+        verdict = "cannot tell"
+    else:
+        verdict = "no regression"
+    return comparison.model_copy(
+        update={"cells": cells, "notes": tuple(notes), "verdict": verdict, "exit_code": EXIT_CODES[verdict]}
+    )
+
+
+def _settled(cell: CellOutcome, subject: Subject) -> CellOutcome:
+    """A change that the second set of replicates does not show again is no verdict."""
+    if subject.confirmation is None:
+        return cell
+    if subject.confirmation.confirmed or cell.verdict not in ("slower", "faster"):
+        return cell
+    reason = f"{cell.verdict} at first, but not in {len(subject.confirming)} replicates more; a larger --budget helps"
+    return cell.model_copy(update={"verdict": "unknown", "reason": reason, "moved": None})
+
+
+def _lines(subject: Subject) -> list[str]:
+    control = f"{change(subject.control.ratio)}{_interval(subject.control)}"
+    lines = [
+        f"{subject.name}: control, base against base: {control}"
+        + ("; BIASED: the verdict is advice alone" if subject.biased else "")
+    ]
+    if subject.confirmation:
+        again = f"{change(subject.confirmation.effect.ratio)}{_interval(subject.confirmation.effect)}"
+        lines.append(
+            f"{subject.name}: {'' if subject.confirmation.confirmed else 'not '}confirmed by "
+            f"{len(subject.confirming)} replicates more: {again}"
+        )
+    return lines
+
+
+def _interval(effect: Effect) -> str:
+    if effect.low is None or effect.high is None:
+        return ", too few replicates for an interval"
+    return f" [{change(effect.low)}, {change(effect.high)}]"
