@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,12 +59,9 @@ class Request:
     budget_seconds: float
 
 
-def run(request: Request, base: Side, head: Side, report: Report = lambda name, count, effect: None) -> LiveComparison:
-    """Measures every subject and compares.
-
-    Raises InputError where a side cannot have what is asked, WorkerError where one fails.
-    """
-    names = [*request.models, *request.callables]
+@contextmanager
+def started(request: Request, base: Side, head: Side) -> Iterator[dict[str, Worker]]:
+    """A worker of each member, all at their imports."""
     with ExitStack() as stack:
         workers = {
             member: stack.enter_context(side.worker(_settings(request, side)["threads"]))
@@ -72,11 +69,24 @@ def run(request: Request, base: Side, head: Side, report: Report = lambda name, 
         }
         for worker in workers.values():
             worker.start()
-        machine = probe_machine(_settings(request, base)["threads"], workers[BASE])
-        subjects = [
-            _Lockstep(request, name, len(names), machine, workers, {BASE: base, CONTROL: base, HEAD: head}).run(report)
-            for name in names
-        ]
+        yield workers
+
+
+def run(
+    request: Request,
+    base: Side,
+    head: Side,
+    workers: Mapping[str, Worker],
+    report: Report = lambda name, count, effect: None,
+) -> LiveComparison:
+    """Measures every subject with workers that `started` gave, and compares.
+
+    Raises InputError where a side cannot have what is asked, WorkerError where one fails.
+    """
+    names = [*request.models, *request.callables]
+    machine = probe_machine(_settings(request, base)["threads"], workers[BASE])
+    sides = {BASE: base, CONTROL: base, HEAD: head}
+    subjects = [_Lockstep(request, name, len(names), machine, workers, sides).run(report) for name in names]
     comparison = _compared([(one.base, one.head) for one in subjects], base, head, request)
     return LiveComparison(
         schema=1,

@@ -64,7 +64,7 @@ def ab(
     Fresh processes of both run in lockstep, with a second process of the base as a control; what looks slower or
     faster is measured once more before it is said. Exit code 0: no regression; 1: regression; 3: cannot tell.
     """
-    from vlbench.ab.run import Request, run
+    from vlbench.ab.run import Request, run, started
     from vlbench.ab.sides import opened
     from vlbench.compare.thresholds import thresholds_from
     from vlbench.measure.machine import physical_cores
@@ -98,8 +98,8 @@ def ab(
         base_options=parse_options("--base-option", base_option or []),
         head_options=parse_options("--head-option", head_option or []),
     )
-    with sides as (first, second):
-        found = run(request, first, second, _report)
+    with sides as (first, second), started(request, first, second) as workers:
+        found = run(request, first, second, workers, _report)
     if sys.stderr.isatty():
         print("\r\x1b[K", end="", file=sys.stderr, flush=True)
     if record:

@@ -1,0 +1,230 @@
+"""How often `vlbench ab` is right: live comparisons of equal sides, and of a head with a slowdown put in.
+
+    python -m benchmarks.harness.live_trials [--model NAME|small] [--equal N] [--slower SHARE:N ...] [--stage STAGE]
+                                             [--budget SECONDS] [--threads N] [--json FILE]
+
+The slowdown is real work: matrix products at the end of one stage, as many as make a pass longer by the share asked,
+found by measuring in lockstep before the trials. The head is a copy of this checkout with that one change.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from vlbench.ab.lockstep import Member, replicate
+from vlbench.ab.record import BASE, HEAD, base_medians, medians
+from vlbench.ab.run import Request, run, started
+from vlbench.ab.sides import Side
+from vlbench.catalog import catalog
+from vlbench.compare.effects import paired
+from vlbench.compare.thresholds import Thresholds
+
+from . import interleaved
+
+ROOT = Path(__file__).parents[2]
+CALIBRATING = 8  # replicates
+FIRST_GUESS = 20  # products
+SLOWDOWN = '''
+
+
+_build = build
+
+
+def build(spec):  # noqa: F811
+    """As above, with matrix products at the end of one stage."""
+    model = _build(spec)
+    matrix = torch.eye(128)
+
+    def more(*_):
+        for _ in range(int(Path({count!r}).read_text())):
+            matrix @ matrix
+
+    model.stages()[{stage!r}].register_forward_hook(more)
+    return model
+
+
+from pathlib import Path  # noqa: E402
+
+import torch  # noqa: E402
+'''
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """What one comparison said, and how long it took."""
+
+    injected: float
+    verdict: str
+    biased: bool
+    ratio: float
+    moved: str | None
+    replicates: int
+    seconds: float
+
+
+def main() -> int:
+    options = _arguments()
+    facts = interleaved.machine_facts(options.threads, ("torch",))
+    print("; ".join(f"{name} {value}" for name, value in facts.items()))
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        model = small_model(folder) if options.model == "small" else options.model
+        head = slowed_copy(folder, options.stage)
+        base = Side(name=BASE, label="this checkout", source=ROOT)
+        request = Request(
+            models=[model],
+            settings={"threads": options.threads, "device": "cpu"},
+            thresholds=Thresholds(),
+            budget_seconds=options.budget,
+        )
+        plan = [(0.0, options.equal), *options.slower]
+        found = {share: trials(request, base, head, share, count) for share, count in plan if count}
+    verdicts = judge(found, options.stage)
+    if options.json:
+        content = {
+            "version": 1,
+            "script": "live_trials",
+            "machine": facts,
+            "model": options.model,
+            "stage": options.stage,
+            "budget_seconds": options.budget,
+            "trials": [
+                {name: getattr(one, name) for name in Trial.__slots__} for many in found.values() for one in many
+            ],
+            "verdicts": verdicts,
+        }
+        options.json.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    return 0
+
+
+def _arguments() -> Any:
+    parser = argparse.ArgumentParser(description="False alarms and power of vlbench ab.")
+    parser.add_argument("--model", default="small", help="of the catalogue, or a small ViLT (default)")
+    parser.add_argument("--equal", type=int, default=100, help="comparisons of equal sides (default %(default)s)")
+    parser.add_argument("--slower", type=_share, nargs="*", default=[(0.05, 40), (0.10, 40)], metavar="SHARE:N")
+    parser.add_argument("--stage", default="visual", help="where the slowdown is put (default %(default)s)")
+    parser.add_argument("--budget", type=float, default=30, help="seconds a comparison (default %(default)s)")
+    parser.add_argument("--threads", type=interleaved.positive, default=1)
+    parser.add_argument("--json", type=Path, default=None, metavar="FILE")
+    return parser.parse_args()
+
+
+def _share(text: str) -> tuple[float, int]:
+    share, _, count = text.partition(":")
+    return float(share), int(count)
+
+
+def small_model(folder: Path) -> str:
+    """ViLT with four narrow layers on a small image: a pass of some ten milliseconds."""
+    spec = catalog()["vilt-b32"]
+    content = spec.model_dump(mode="json", exclude_none=True)
+    content |= {"name": "small", "aliases": [], "input": {"image_size": [224, 320], "text_tokens": 40}}
+    content["text"]["width"] = content["visual"]["width"] = content["interaction"]["width"] = 384
+    content["interaction"] |= {"layers": 4, "heads": 6}
+    path = folder / "small.yaml"
+    path.write_text(yaml.safe_dump(content))
+    return str(path)
+
+
+def slowed_copy(folder: Path, stage: str) -> Side:
+    """This checkout with the slowdown; `products` beside it says how many products it makes."""
+    copy = folder / "head"
+    for name in ("vlbench", "models", "benchmarks"):
+        shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+    (copy / "pyproject.toml").write_bytes((ROOT / "pyproject.toml").read_bytes())
+    code = copy / "vlbench" / "architectures" / "model.py"
+    count = copy / "products"
+    count.write_text("0")
+    code.write_text(code.read_text(encoding="utf-8") + SLOWDOWN.format(count=str(count), stage=stage))
+    return Side(name=HEAD, label="with a slowdown", source=copy)
+
+
+def trials(request: Request, base: Side, head: Side, share: float, count: int) -> list[Trial]:
+    """So many comparisons in a row; of equal sides where the share is zero."""
+    assert head.source
+    products = calibrate(request, base, head, share) if share else 0
+    found = []
+    for number in range(count):
+        start = time.monotonic()
+        (head.source / "products").write_text(str(products))
+        other = head if share else Side(name=HEAD, label="this checkout again", source=base.source)
+        with started(request, base, other) as workers:
+            live = run(request, base, other, workers)
+        (cell,), (subject,) = live.comparison.cells, live.subjects
+        assert cell.effect
+        trial = Trial(
+            injected=share,
+            verdict=cell.verdict,
+            biased=subject.biased,
+            ratio=cell.effect.ratio,
+            moved=cell.moved.stage if cell.moved else None,
+            replicates=len(subject.replicates) + len(subject.confirming),
+            seconds=time.monotonic() - start,
+        )
+        found.append(trial)
+        print(f"{share:+.0%} {number + 1:3}/{count}: {trial}", flush=True)
+    return found
+
+
+def calibrate(request: Request, base: Side, head: Side, share: float) -> int:
+    """How many products make a pass longer by `share`, from a few replicates with a guess, twice."""
+    assert head.source
+    products = FIRST_GUESS
+    subject = {"model": request.models[0], "settings": dict(request.settings)}
+    for _ in range(3):
+        (head.source / "products").write_text(str(products))
+        with started(request, base, head) as workers:
+            members = [Member(name=name, worker=worker, subject=subject) for name, worker in workers.items()]
+            taken = [replicate(members, number) for number in range(CALIBRATING)]
+        effect = paired(base_medians(taken), medians(taken, HEAD), 0.95)
+        print(f"calibrating {share:.0%}: {products} products make {effect.ratio - 1:+.2%}", flush=True)
+        products = max(1, round(products * share / max(effect.ratio - 1, 0.002)))
+    return products
+
+
+def judge(found: dict[float, list[Trial]], stage: str) -> dict[str, str]:
+    """Each bar with what was found."""
+    verdicts: dict[str, str] = {}
+    for share, many in found.items():
+        slow = max(one.seconds for one in many)
+        print(f"{share:+.0%}: {len(many)} comparisons, up to {slow:.0f} s, {_median_replicates(many)} replicates")
+        if share == 0:
+            alarms = sum(one.verdict in ("slower", "faster") and not one.biased for one in many)
+            allowed = max(1, len(many) // 100)
+            verdicts["alarms without a change"] = _bar(f"{alarms} of {len(many)}, at most {allowed}", alarms <= allowed)
+            continue
+        seen = [one for one in many if one.verdict == "slower" and not one.biased]
+        wanted = 0.95 if share >= 0.10 else 0.80
+        verdicts[f"{share:+.0%} found"] = _bar(
+            f"{len(seen)} of {len(many)}, at least {wanted:.0%}", len(seen) >= wanted * len(many)
+        )
+        right = sum((one.moved or "").startswith(stage) for one in seen)
+        verdicts[f"{share:+.0%} in the right stage"] = _bar(
+            f"{right} of {len(seen)}, at least 90%", bool(seen) and right >= 0.9 * len(seen)
+        )
+    for bar, said in verdicts.items():
+        print(f"bar: {bar}: {said}")
+    return verdicts
+
+
+def _median_replicates(many: Sequence[Trial]) -> int:
+    return sorted(one.replicates for one in many)[len(many) // 2]
+
+
+def _bar(figures: str, met: bool) -> str:
+    return f"{figures}: {'met' if met else 'missed'}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
