@@ -25,6 +25,7 @@ LAYERS = [
     {"reproduce"},
     {"training", "report", "compare"},
     {"api", "options"},
+    {"commands"},
     {"cli", "__init__", "__main__"},
 ]
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
