@@ -26,6 +26,7 @@ LAYERS = [
     {"training", "report", "compare"},
     {"ab"},
     {"api", "options"},
+    {"commands"},
     {"cli", "__init__", "__main__"},
 ]
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}

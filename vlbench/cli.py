@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vlbench import __version__
+from vlbench.commands.ab import ab
+from vlbench.commands.compare import compare
 from vlbench.errors import InputError, WorkerError
 from vlbench.options import (
     DeviceName,
@@ -223,6 +225,10 @@ def show(
     if not results:
         raise InputError(f"{folder}: holds no results yet")
     _print(results, output)
+
+
+app.command()(ab)
+app.command()(compare)
 
 
 def _tell_kept(names: list[str], folder: Path) -> None:

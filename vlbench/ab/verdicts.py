@@ -23,9 +23,8 @@ def with_controls(comparison: Comparison, subjects: Sequence[Subject]) -> Compar
     notes = [*comparison.notes, *(line for subject in subjects for line in _lines(subject))]
     advisory = [subject for subject in subjects if subject.biased]
     verdict: Overall
-    if any(cell.regressions for cell in cells):
-        verdict = "regression"
-    elif any(cell.verdict == "slower" and not one.biased for cell, one in zip(cells, subjects, strict=True)):
+    slower = any(cell.verdict == "slower" and not one.biased for cell, one in zip(cells, subjects, strict=True))
+    if slower or any(cell.regressions for cell in cells):
         verdict = "regression"
     elif advisory or any(cell.verdict == "unknown" for cell in cells):
         verdict = "cannot tell"

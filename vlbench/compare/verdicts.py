@@ -1,0 +1,109 @@
+"""The rule: faster, slower, same or unknown, from an effect and its interval."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import ceil, log
+
+from vlbench.compare.effects import Effect
+from vlbench.compare.outcomes import Verdict
+from vlbench.compare.ranks import least_restarts
+
+FAMILY_ALPHA, CELL_ALPHA = 0.05, 0.01
+LINE_SHARE = 0.6
+USEFUL_RESTARTS, MOST_RESTARTS = 12, 100
+MARGIN = 1.2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """A verdict, and in a sentence why where it does not speak for itself."""
+
+    verdict: Verdict
+    reason: str | None = None
+
+
+def confidence_for(comparisons: int) -> float:
+    """Of each interval, such that with all of them 5% of suites, and 1% of cells, see a difference where none is."""
+    return 1 - min(CELL_ALPHA, FAMILY_ALPHA / max(comparisons, 1))
+
+
+def line_of(threshold: float) -> float:
+    """The change from which a cell is called slower: 3% for a threshold of 5%.
+
+    `threshold` is the slowdown that must not slip through. An estimate of a change that is exactly there falls below
+    it every second time, so the line lies below it, too.
+    """
+    return LINE_SHARE * threshold
+
+
+def decide(
+    effect: Effect,
+    threshold: float,
+    *,
+    restarts: tuple[int, int],
+    confidence: float,
+    least: Callable[[float], int] = least_restarts,
+) -> Decision:
+    """The verdict on one cell or stage.
+
+    `slower`: the interval lies wholly above 1 and the ratio at or above 1 + line; `faster`: the same for the ratio's
+    inverse; `same`: else, where the interval lies within (1 / (1 + threshold), 1 + threshold); `unknown`: else.
+
+    Args:
+        effect: the ratio and its interval of that confidence.
+        threshold: 0.05 for 5%.
+        restarts: of BASE and of HEAD, for the reason alone.
+        confidence: for the reason alone.
+        least: the fewest restarts that carry an interval at an alpha; `least_pairs` for paired restarts.
+    """
+    if effect.low is None or effect.high is None:
+        wanted = max(USEFUL_RESTARTS, least(1 - confidence))
+        return Decision(
+            verdict="unknown",
+            reason=f"{_counted(restarts)} cannot carry {in_percent(confidence)}; measure with --restarts {wanted}",
+        )
+    line, real = 1 + line_of(threshold), effect.low > 1 or effect.high < 1
+    if real and effect.ratio >= line:
+        return Decision(verdict="slower")
+    if real and effect.ratio <= 1 / line:
+        return Decision(verdict="faster")
+    if 1 / (1 + threshold) < effect.low and effect.high < 1 + threshold:
+        return Decision(verdict="same", reason=_small(effect, threshold) if real else None)
+    return Decision(verdict="unknown", reason=_too_wide(effect, threshold, restarts))
+
+
+def _small(effect: Effect, threshold: float) -> str:
+    return f"{'slower' if effect.ratio > 1 else 'faster'}, but by less than {in_percent(line_of(threshold))}"
+
+
+def _too_wide(effect: Effect, threshold: float, restarts: tuple[int, int]) -> str:
+    """Says what is possible, and how many restarts would narrow it enough if the estimate stays where it is."""
+    assert effect.low
+    assert effect.high
+    size = abs(log(effect.ratio))
+    wanted = size if size >= log(1 + line_of(threshold)) else log(1 + threshold) - size
+    factor = log(effect.high / effect.low) / 2 / wanted
+    needed = max(max(restarts) + 1, ceil(MARGIN * max(restarts) * factor**2))
+    said = f"anything from {change(effect.low)} to {change(effect.high)} is possible"
+    if needed > MOST_RESTARTS:
+        return f"{said}; the restarts differ too much for more of them to help, see vlbench doctor"
+    return f"{said}; measure with --restarts {needed}"
+
+
+def change(ratio: float) -> str:
+    """`+10.4%` for 1.104."""
+    return f"{100 * (ratio - 1):+.1f}%".replace("-0.0%", "+0.0%")
+
+
+def in_percent(share: float) -> str:
+    """`99.75%`, `5%`: as many digits as it takes, four at the most."""
+    return f"{float(f'{100 * share:.4g}'):g}%" if share < 0.9999 else "99.99%"
+
+
+def _counted(restarts: tuple[int, int]) -> str:
+    first, second = restarts
+    if first == second:
+        return "1 restart" if first == 1 else f"{first} restarts"
+    return f"{first} restarts against {second}"
