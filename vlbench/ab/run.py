@@ -112,7 +112,7 @@ def _wanted(request: Request, name: str, side: Side) -> dict[str, Any]:
 
 
 def _compared(pairs: Sequence[tuple[Result, Result]], base: Side, head: Side, request: Request) -> Comparison:
-    labels = (f"base: {base.label}", f"head: {head.label}")
+    labels = (base.label, head.label)
     first, second = zip(*pairs, strict=True)
     return compare(first, second, names=labels, thresholds=request.thresholds, force=True, estimator=paired)
 

@@ -20,7 +20,7 @@ def is_biased(control: Effect, threshold: float) -> bool:
 def with_controls(comparison: Comparison, subjects: Sequence[Subject]) -> Comparison:
     """The comparison after control and confirmation have had their say."""
     cells = tuple(_settled(cell, subject) for cell, subject in zip(comparison.cells, subjects, strict=True))
-    notes = [*comparison.notes, *(line for subject in subjects for line in _lines(subject))]
+    remarks = tuple(line for subject in subjects for line in _lines(subject))
     advisory = [subject for subject in subjects if subject.biased]
     verdict: Overall
     slower = any(cell.verdict == "slower" and not one.biased for cell, one in zip(cells, subjects, strict=True))
@@ -31,7 +31,7 @@ def with_controls(comparison: Comparison, subjects: Sequence[Subject]) -> Compar
     else:
         verdict = "no regression"
     return comparison.model_copy(
-        update={"cells": cells, "notes": tuple(notes), "verdict": verdict, "exit_code": EXIT_CODES[verdict]}
+        update={"cells": cells, "remarks": remarks, "verdict": verdict, "exit_code": EXIT_CODES[verdict]}
     )
 
 

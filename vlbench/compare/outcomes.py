@@ -86,6 +86,7 @@ class Comparison(Outcome):
         stage_confidence: of each stage's interval, such that all stage verdicts together are.
         differences: what was refused but for --force.
         notes: differences of software and of descriptions, which are what a comparison may be about.
+        remarks: what else there is to say, a line each.
     """
 
     schema_version: int = Field(default=SCHEMA, alias="schema")
@@ -100,6 +101,7 @@ class Comparison(Outcome):
     only_in_head: tuple[str, ...]
     differences: tuple[str, ...]
     notes: tuple[str, ...]
+    remarks: tuple[str, ...] = ()
 
     def to_json(self) -> str:
         return self.model_dump_json(by_alias=True, indent=1) + "\n"

@@ -1,0 +1,125 @@
+"""What a side can be, and that a checkout is gone afterwards."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from vlbench.ab.lockstep import pace_for
+from vlbench.ab.sides import opened
+from vlbench.commands.ab import parse_options
+from vlbench.errors import InputError
+from vlbench.running.workers import Worker
+
+NONE: dict = {}
+
+
+@pytest.fixture
+def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Two commits of a module that says which it is, and a change that is not committed."""
+    folder = tmp_path / "repository"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    for number, tag in ((1, "one"), (2, "two")):
+        (folder / "mine.py").write_text(f"def speed():\n    return {number}\n")
+        git("init", "-q") if number == 1 else None
+        git("add", "mine.py")
+        git("-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", tag)
+        git("tag", tag)
+    (folder / "mine.py").write_text("def speed():\n    return 3\n")
+    return folder
+
+
+def git(*arguments: str) -> str:
+    return subprocess.run(["git", *arguments], capture_output=True, text=True, check=True).stdout
+
+
+def told(worker: Worker) -> int:
+    """What `mine.speed()` says where a worker would import it."""
+    code = "import mine; print(mine.speed())"
+    assert worker.command
+    environment = {"PYTHONPATH": worker.environment["PYTHONPATH"]}
+    process = subprocess.run(
+        [worker.command[0], "-c", code], capture_output=True, text=True, env=environment, cwd=worker.folder, check=True
+    )
+    return int(process.stdout)
+
+
+def test_revisions_are_checked_out_side_by_side_and_removed(repository: Path) -> None:
+    with opened("one", "two", base_options=NONE, head_options={"threads": 2}) as (base, head):
+        with base.worker(1) as first, head.worker(1) as second:
+            assert (told(first), told(second)) == (1, 2)
+        assert base.label.startswith("one (")
+        assert head.options == {"threads": 2}
+        assert base.source
+        assert base.source.is_dir()
+    assert not base.source.exists()
+    assert len(git("worktree", "list").splitlines()) == 1
+    assert (repository / "mine.py").read_text().endswith("3\n"), "the working tree is left alone"
+
+
+def test_a_folder_is_taken_as_it_is(repository: Path) -> None:
+    with opened("one", ".", base_options=NONE, head_options=NONE) as (_, head), head.worker(1) as worker:
+        assert told(worker) == 3
+
+
+def test_a_virtual_environment_and_an_interpreter(repository: Path, tmp_path: Path) -> None:
+    (tmp_path / "venv" / "bin").mkdir(parents=True)
+    python = tmp_path / "venv" / "bin" / "python"
+    python.symlink_to(sys.executable)
+    with opened(str(tmp_path / "venv"), str(python), base_options=NONE, head_options=NONE) as (base, head):
+        assert base.python == head.python == str(python)
+        assert base.source is None
+
+
+def test_nothing_named_is_this_installation(repository: Path) -> None:
+    with opened(None, None, base_options=NONE, head_options=NONE) as (base, head):
+        assert (base.python, base.source, head.label) == (sys.executable, None, "this installation")
+
+
+def test_what_is_nothing_of_all_that(repository: Path) -> None:
+    message = "--head three: neither a git revision here, nor a virtual environment, nor a folder with code"
+    with pytest.raises(InputError, match=message), opened("one", "three", base_options=NONE, head_options=NONE):
+        pass
+    assert len(git("worktree", "list").splitlines()) == 1
+
+
+def test_options_have_the_types_of_settings() -> None:
+    texts = ["threads=2", "image-size=416x672", "device=cpu", "text=a = b"]
+    assert parse_options("--head-option", texts) == {
+        "threads": 2,
+        "image_size": (416, 672),
+        "device": "cpu",
+        "text": "a = b",
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("threads", "not NAME=VALUE; threads=1 works"),
+        ("threads=", "not NAME=VALUE"),
+        ("thread=1", "no option 'thread' here; did you mean threads?"),
+        ("threads=many", "'many' is no threads"),
+        ("threads=0", "'0' is no threads"),
+        ("device=tpu", "'tpu' is no device"),
+        ("image-size=3", "384x640 works"),
+    ],
+)
+def test_bad_options_are_one_line(text: str, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        parse_options("--base-option", [text])
+
+
+@pytest.mark.parametrize(
+    ("pass_ms", "discarded", "passes", "cycles"), [(0.01, 1, 20, 6), (10, 1, 6, 6), (60, 1, 1, 6), (500, 0, 1, 1)]
+)
+def test_blocks_are_short_and_a_replicate_has_so_many_that_each_stood_in_each_place(
+    pass_ms: float, discarded: int, passes: int, cycles: int
+) -> None:
+    pace = pace_for(pass_ms)
+    assert (pace.discarded, pace.end_to_end, pace.cycles) == (discarded, passes, cycles)
+    assert pace.by_stage >= 1

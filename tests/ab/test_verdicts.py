@@ -1,0 +1,165 @@
+"""The way to a verdict, with workers whose speeds are made up: control, confirmation, exact gates, exit codes."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+
+from vlbench.ab.record import BASE, CONTROL, HEAD, LiveComparison
+from vlbench.ab.run import Request, run
+from vlbench.ab.sides import Side
+from vlbench.compare.thresholds import Thresholds
+from vlbench.errors import InputError, WorkerError
+from vlbench.measure.machine import describe_machine
+from vlbench.running.workers import Worker
+
+# Answers as a worker does. Each process draws a speed of -17%, 0 or +17% and each pass a noise of 1%; `until` says how
+# many processes are slower by `factor` before the rest run at par.
+FAKE = """
+import json, random, sys
+plan = json.loads(sys.argv[1])
+source = random.Random(plan["seed"])
+machine = json.loads(plan["machine"])
+begun = 0
+def say(**message): print(json.dumps(message), flush=True)
+for line in sys.stdin:
+    job = json.loads(line)
+    if "end" in job:
+        say(done=True); say(ended=0)
+    elif "end_to_end" in job:
+        def passes(ms, count): return [ms * source.gauss(1, 0.01) for _ in range(count)]
+        stages = {name: passes(share * 10 * speed * (factor if name == plan["stage"] else 1), job["by_stage"])
+                  for name, share in (("visual", 0.3), ("interaction", 0.7))}
+        whole = sum(stages[name][0] for name in stages)
+        stages["total"] = [sum(parts) for parts in zip(*stages.values())]
+        say(latency_ms=passes(whole, job["end_to_end"]), latency_ms_by_stage=stages)
+    elif job["action"] == "attend":
+        speed = source.choice(plan["speeds"])
+        factor = plan["factor"] if begun < plan["until"] else 1
+        begun += 1
+        say(ready={"pass_ms": 10.0, "steady": True, "peak_memory_bytes": plan["peak"]})
+    elif job["action"] == "probe":
+        say(machine=machine); say(ended=0)
+    elif job["action"] == "describe":
+        say(**plan["described"] | {"machine": machine}) if "described" in plan else say(refused="no model 'vlit'")
+        say(ended=0)
+"""
+MACHINE = describe_machine(threads=1, gpu=None)
+
+
+def live(budget: float = 0.01, **heads: Any) -> LiveComparison:
+    """A comparison of made-up workers; `head`, `control` and `base` change the plan of each."""
+    request = Request(
+        callables=["made.up:function"],
+        settings={"threads": 1},
+        thresholds=Thresholds(),
+        budget_seconds=budget,
+    )
+    with ExitStack() as stack:
+        workers = {name: stack.enter_context(fake(name, heads.get(name, {}))) for name in (BASE, CONTROL, HEAD)}
+        return run(request, Side(name=BASE, label="one"), Side(name=HEAD, label="other"), workers)
+
+
+def fake(name: str, changes: Mapping[str, Any]) -> Worker:
+    plan = {
+        "seed": name,
+        "machine": MACHINE.model_dump_json(),
+        "speeds": [0.83, 1, 1.17],
+        "factor": 1,
+        "until": 1000,
+        "stage": "visual",
+        "peak": 100_000_000,
+    }
+    return Worker(1, command=[sys.executable, "-c", FAKE, json.dumps(plan | dict(changes))])
+
+
+QUIET = {"speeds": [1]}
+
+
+def test_equal_sides_are_the_same() -> None:
+    found = live(base=QUIET, control=QUIET, head=QUIET)
+    (cell,) = found.comparison.cells
+    assert (cell.verdict, found.comparison.exit_code) == ("same", 0)
+    (subject,) = found.subjects
+    assert not subject.biased
+    assert subject.confirmation is None
+    assert len(subject.replicates) == 8
+
+
+@pytest.mark.parametrize("factor", [1.3, 0.6])
+def test_a_change_is_confirmed_by_other_replicates_and_its_stage_named(factor: float) -> None:
+    found = live(base=QUIET, control=QUIET, head=QUIET | {"factor": factor})
+    (cell,), (subject,) = found.comparison.cells, found.subjects
+    assert cell.verdict == ("slower" if factor > 1 else "faster")
+    assert found.comparison.exit_code == (1 if factor > 1 else 0)
+    assert cell.moved
+    assert cell.moved.stage == "visual"
+    assert subject.confirmation
+    assert subject.confirmation.confirmed
+    assert len(subject.confirming) == 6
+    assert cell.effect
+    assert cell.effect.ratio == pytest.approx(0.7 + 0.3 * factor, rel=0.02)
+    assert any("confirmed by 6 replicates more: " in line for line in found.comparison.remarks)
+
+
+def test_a_change_that_is_not_seen_again_is_no_verdict() -> None:
+    """The head is slower for its first eight processes alone."""
+    found = live(base=QUIET, control=QUIET, head=QUIET | {"factor": 1.3, "until": 8})
+    (cell,), (subject,) = found.comparison.cells, found.subjects
+    assert (cell.verdict, found.comparison.exit_code) == ("unknown", 3)
+    assert subject.confirmation
+    assert not subject.confirmation.confirmed
+    assert any("not confirmed by 6 replicates more" in line for line in found.comparison.remarks)
+
+
+def test_a_biased_control_turns_the_verdict_into_advice() -> None:
+    found = live(base=QUIET, control=QUIET | {"factor": 1.2}, head=QUIET | {"factor": 1.6})
+    (cell,), (subject,) = found.comparison.cells, found.subjects
+    assert subject.biased
+    assert cell.verdict == "slower"
+    assert found.comparison.exit_code == 3
+    assert any("the verdict is advice alone" in line for line in found.comparison.remarks)
+
+
+def test_speeds_drawn_by_each_process_are_no_change() -> None:
+    found = live(budget=3)
+    assert found.comparison.exit_code != 1
+    (subject,) = found.subjects
+    assert len(subject.replicates) > 8, "where it cannot tell, it goes on while the budget lasts"
+
+
+def test_memory_that_grew_is_a_regression_whatever_the_times() -> None:
+    found = live(base=QUIET, control=QUIET, head=QUIET | {"peak": 103_000_000})
+    assert found.comparison.exit_code == 1
+    assert [gate.figure for gate in found.comparison.cells[0].regressions] == ["peak_memory_bytes"]
+
+
+def test_the_record_gives_all_back() -> None:
+    found = live(base=QUIET, control=QUIET, head=QUIET)
+    assert LiveComparison.model_validate_json(found.model_dump_json(by_alias=True)) == found
+    replicate = found.subjects[0].replicates[0]
+    assert set(replicate) == {BASE, CONTROL, HEAD}
+    assert len({len(samples.latency_ms) for samples in replicate.values()}) == 1
+
+
+def test_a_model_that_one_side_does_not_know_is_bad_input_of_that_side() -> None:
+    request = Request(models=["vlit"], settings={"threads": 1}, thresholds=Thresholds(), budget_seconds=1)
+    with ExitStack() as stack:
+        workers = {name: stack.enter_context(fake(name, {})) for name in (BASE, CONTROL, HEAD)}
+        with pytest.raises(InputError, match=r"base \(one\): no model 'vlit'"):
+            run(request, Side(name=BASE, label="one"), Side(name=HEAD, label="other"), workers)
+
+
+def test_a_side_that_dies_is_named() -> None:
+    request = Request(callables=["a:b"], settings={"threads": 1}, thresholds=Thresholds(), budget_seconds=1)
+    with ExitStack() as stack:
+        workers = {name: stack.enter_context(fake(name, {})) for name in (BASE, CONTROL)}
+        script = "import json, sys; sys.stdin.readline(); sys.stderr.write('no luck\\n'); sys.exit(5)"
+        workers[HEAD] = stack.enter_context(Worker(1, command=[sys.executable, "-c", script]))
+        with pytest.raises(WorkerError, match="head: the worker ended with exit status 5 without a result: no luck"):
+            run(request, Side(name=BASE, label="one"), Side(name=HEAD, label="other"), workers)
