@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import subprocess
 import sys
 import time
@@ -152,19 +153,20 @@ def suite_of_20(folder: Path, seed: int) -> Path:
     return write(folder, cells)
 
 
-def test_it_answers_in_half_a_second_without_torch(tmp_path: Path) -> None:
-    """The best of several, less what a busy machine takes to start an interpreter beyond the usual 30 ms."""
+def seconds_of(command: list[str]) -> tuple[float, float]:
+    """Wall and processor time of a command that ends well."""
+    before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
+    assert subprocess.run(command, capture_output=True, check=False, timeout=60).returncode == 0
+    wall, after = time.monotonic() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
+    return wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def test_it_answers_in_half_a_second(tmp_path: Path) -> None:
+    """The best of several; on a busy machine its processor time, which is what is left of waiting for a core."""
     both = suite_of_20(tmp_path / "base", 0), suite_of_20(tmp_path / "head", 100)
-
-    def seconds(command: list[str]) -> float:
-        start = time.monotonic()
-        assert subprocess.run(command, capture_output=True, check=False, timeout=60).returncode == 0
-        return time.monotonic() - start
-
     called = [sys.executable, "-m", "vlbench.cli", "compare", *map(str, both)]
-    best = min(seconds(called) for _ in range(7))
-    busy = max(0.0, min(seconds([sys.executable, "-c", "pass"]) for _ in range(3)) - 0.03)
-    assert best - busy < 0.5
+    wall, processor = zip(*(seconds_of(called) for _ in range(7)), strict=True)
+    assert min(wall) < 0.5 or min(processor) < 0.45
 
 
 @pytest.mark.parametrize("form", ["table", "markdown", "json", "junit"])
