@@ -20,7 +20,10 @@ def is_biased(control: Effect, threshold: float) -> bool:
 def with_controls(comparison: Comparison, subjects: Sequence[Subject]) -> Comparison:
     """The comparison after control and confirmation have had their say."""
     cells = tuple(_settled(cell, subject) for cell, subject in zip(comparison.cells, subjects, strict=True))
-    remarks = tuple(line for subject in subjects for line in _lines(subject))
+    remarks = (
+        *(f"Settings: {line}" for line in comparison.differences),
+        *(line for subject in subjects for line in _lines(subject)),
+    )
     advisory = [subject for subject in subjects if subject.biased]
     verdict: Overall
     slower = any(cell.verdict == "slower" and not one.biased for cell, one in zip(cells, subjects, strict=True))
@@ -31,12 +34,19 @@ def with_controls(comparison: Comparison, subjects: Sequence[Subject]) -> Compar
     else:
         verdict = "no regression"
     return comparison.model_copy(
-        update={"cells": cells, "remarks": remarks, "verdict": verdict, "exit_code": EXIT_CODES[verdict]}
+        update={
+            "cells": cells,
+            "remarks": remarks,
+            "differences": (),
+            "verdict": verdict,
+            "exit_code": EXIT_CODES[verdict],
+        }
     )
 
 
 def _settled(cell: CellOutcome, subject: Subject) -> CellOutcome:
     """A change that the second set of replicates does not show again is no verdict."""
+    cell = cell.model_copy(update={"cell": cell.model})
     if subject.confirmation is None:
         return cell
     if subject.confirmation.confirmed or cell.verdict not in ("slower", "faster"):

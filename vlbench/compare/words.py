@@ -126,7 +126,8 @@ def note_lines(comparison: Comparison) -> list[str]:
         f"Threshold {rule}; intervals of {confidence}, of stages {stages}, over restarts",
     ]
     lines += [f"Compared under --force: {line}" for line in comparison.differences]
-    return lines + [f"Differs: {line}" for line in comparison.notes]
+    lines += [f"Differs: {line}" for line in comparison.notes]
+    return [*lines, *comparison.remarks]
 
 
 def interval(effect: Effect | None) -> str:
