@@ -130,7 +130,8 @@ def small_model(folder: Path) -> str:
     spec = catalog()["vilt-b32"]
     content = spec.model_dump(mode="json", exclude_none=True)
     content |= {"name": "small", "aliases": [], "input": {"image_size": [224, 320], "text_tokens": 40}}
-    content["text"]["width"] = content["visual"]["width"] = content["interaction"]["width"] = 384
+    for part in ("text", "visual", "interaction", "head"):
+        content[part]["width"] = 384
     content["interaction"] |= {"layers": 4, "heads": 6}
     path = folder / "small.yaml"
     path.write_text(yaml.safe_dump(content))
