@@ -22,15 +22,16 @@ LAYERS = [
     {"tasks", "measure"},
     {"architectures"},
     {"running"},
-    {"reproduce"},
+    {"reproduce", "doctor"},
     {"training", "report", "compare"},
     {"api", "options"},
+    {"commands"},
     {"cli", "__init__", "__main__"},
 ]
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
 
 IMPORTS_TORCH = ("architectures", "tasks", "training", "measure.counting", "measure.latency", "measure.memory")
-IMPORTS_TORCH += ("running.worker",)
+IMPORTS_TORCH += ("measure.peaks", "running.worker")
 TORCH = {"torch", "torchvision", "transformers", "timm", "detectron2", "fvcore"}
 
 
