@@ -2,7 +2,7 @@
 
     python -m benchmarks.harness.burner [--cells N] [--threads 1 2] [--burners spin memory]
 
-A cell is some restarts (7), each a fresh process that times a small model's forward pass in blocks, observed as vlbench
+A cell is some restarts (9), each a fresh process that times a small model's forward pass in blocks, observed as vlbench
 does. Cells alternate: idle, beside a burner, idle... Bars: at least 95% of the cells beside a burner are `contended`,
 at most 5% of the idle ones. The second holds only where the machine is idle: see `load_at_start`.
 """
@@ -148,7 +148,7 @@ def write(path: Path | None, facts: dict[str, str], found: dict[str, list[dict[s
 def main() -> int:
     parser = argparse.ArgumentParser(description="How often a cell is called contended, idle and beside a burner.")
     parser.add_argument("--cells", type=interleaved.positive, default=20, help="cells an arm (default %(default)s)")
-    parser.add_argument("--restarts", type=interleaved.positive, default=7, help="of a cell (default %(default)s)")
+    parser.add_argument("--restarts", type=interleaved.positive, default=9, help="of a cell (default %(default)s)")
     parser.add_argument("--threads", type=interleaved.positive, nargs="+", default=[1, 2], help="PyTorch's threads")
     parser.add_argument("--burners", choices=BURNERS, nargs="*", default=list(BURNERS), help="by default all")
     parser.add_argument("--json", type=Path, default=None, metavar="FILE", help="also write every restart there")

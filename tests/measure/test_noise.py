@@ -52,6 +52,7 @@ def restarts(count: int, *, seed: int, noise: float = 0.008, states: Sequence[fl
         ({"others_cores": 0.2}, "0.20 of 2 cores"),
         ({"others_cores": 0.67, "waiting_cores": 0.6}, "0.60 of its threads waited for a core"),
         ({"others_cores": 0.1, "waiting_cores": None, "cpu_pressure": 0.4}, "0.10 of its threads waited"),
+        ({"others_cores": 0.09, "waiting_cores": 0.07}, "0.07 of its threads waited"),
         ({"steal_cores": 0.3}, "the hypervisor kept 0.30 cores for others"),
         ({"quota_stopped_share": 0.25}, "its processor quota held it back 25% of the time"),
         ({"gpu_others": 1}, "other processes on the GPU: 1"),
@@ -67,6 +68,8 @@ def test_a_disturbed_restart_is_told_with_its_figures(values: dict[str, object],
     [
         {},
         {"others_cores": 0.08},
+        {"others_cores": 0.08, "waiting_cores": 0.04},
+        {"steal_cores": 0.08},  # 40 ms, of which two ticks may be rounding
         {"others_cores": 1.0, "cores": 64},  # 1.6% of that machine
         {"wall_seconds": 0.02, "others_cores": 0.9},  # two ticks of the kernel's clock, rounded
         {"waiting_cores": 3.0},  # more threads than cores, and nobody else: the process holds itself up

@@ -21,7 +21,9 @@ def doctor(
         DoctorFormat, typer.Option("--format", help="How the findings are printed.")
     ] = DoctorFormat.table,
 ) -> None:
-    """Say in 20 seconds whether this machine is fit to measure on, and what to change.
+    """Say whether this machine is fit to measure on.
+
+    Takes about 15 seconds; each finding says what to change (docs/doctor.md).
 
     The exit code is 0 where it is fit, 1 where it is not.
     """
