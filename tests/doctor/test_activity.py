@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from vlbench.doctor.activity import Activity, Memory, activity_findings, gpu_findings, load_findings, watch
+from vlbench.doctor.activity import Activity, Memory, _busiest, activity_findings, gpu_findings, load_findings, watch
 from vlbench.doctor.findings import Finding
 from vlbench.measure.noise import Evidence
 from vlbench.measure.nvml import GpuState
@@ -48,6 +48,12 @@ def test_whoever_keeps_cores_busy_is_named() -> None:
     assert one.level == "unfit"
     assert "0.95 of 2 cores busy; up to 0.10 are tolerated" in one.finding
     assert one.change == "end or pause: backup (0.90), cron (0.05)"
+
+
+def test_processes_of_one_name_are_summed_and_the_busiest_named() -> None:
+    before = {(1, "make"): 5.0, (2, "make"): 0.0, (3, "idle"): 9.0}
+    after = {(1, "make"): 6.0, (2, "make"): 0.5, (3, "idle"): 9.0, (4, "new"): 0.2, (5, "a"): 0.3, (6, "b"): 0.1}
+    assert _busiest(before, after, 2.0) == (("make", 0.75), ("a", 0.15), ("new", 0.1))
 
 
 def test_a_load_that_no_process_here_explains() -> None:

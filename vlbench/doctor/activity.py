@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -176,9 +177,14 @@ def _seconds_by_process() -> dict[tuple[int, str], float]:
 def _busiest(
     before: dict[tuple[int, str], float], after: dict[tuple[int, str], float], seconds: float
 ) -> tuple[tuple[str, float], ...]:
-    spent = [(key[1], (total - before.get(key, 0.0)) / seconds) for key, total in after.items()]
-    busy = sorted((one for one in spent if one[1] >= LEAST_CORES), key=lambda one: -one[1])
-    return tuple((name, round(cores, 2)) for name, cores in busy[:BUSIEST])
+    """By name, all processes of a name together; one that started meanwhile counts from nothing."""
+    cores: dict[str, float] = defaultdict(float)
+    for key, total in after.items():
+        cores[key[1]] += (total - before.get(key, 0.0)) / seconds
+    busy = sorted(
+        ((name, round(used, 2)) for name, used in cores.items() if used >= LEAST_CORES), key=lambda one: -one[1]
+    )
+    return tuple(busy[:BUSIEST])
 
 
 def _swapped_bytes() -> int:
