@@ -22,7 +22,7 @@ LAYERS = [
     {"tasks", "measure"},
     {"architectures"},
     {"running"},
-    {"reproduce"},
+    {"reproduce", "doctor"},
     {"training", "report", "compare"},
     {"ab"},
     {"api", "options"},
@@ -32,7 +32,7 @@ LAYERS = [
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
 
 IMPORTS_TORCH = ("architectures", "tasks", "training", "measure.counting", "measure.latency", "measure.memory")
-IMPORTS_TORCH += ("running.worker", "running.subject")
+IMPORTS_TORCH += ("measure.peaks", "running.worker", "running.subject")
 TORCH = {"torch", "torchvision", "transformers", "timm", "detectron2", "fvcore"}
 
 

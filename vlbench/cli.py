@@ -14,6 +14,7 @@ import typer
 from vlbench import __version__
 from vlbench.commands.ab import ab
 from vlbench.commands.compare import compare
+from vlbench.commands.doctor import doctor
 from vlbench.errors import InputError, WorkerError
 from vlbench.options import (
     DeviceName,
@@ -227,8 +228,8 @@ def show(
     _print(results, output)
 
 
-app.command()(ab)
-app.command()(compare)
+for command in (ab, compare, doctor):
+    app.command()(command)
 
 
 def _tell_kept(names: list[str], folder: Path) -> None:

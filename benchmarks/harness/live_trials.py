@@ -66,7 +66,7 @@ class Trial:
 
     injected: float
     verdict: str
-    biased: bool
+    advisory: bool
     ratio: float
     moved: str | None
     replicates: int
@@ -167,7 +167,7 @@ def trials(request: Request, base: Side, head: Side, share: float, count: int) -
         trial = Trial(
             injected=share,
             verdict=cell.verdict,
-            biased=subject.biased,
+            advisory=subject.advisory,
             ratio=cell.effect.ratio,
             moved=cell.moved.stage if cell.moved else None,
             replicates=len(subject.replicates) + len(subject.confirming),
@@ -201,11 +201,11 @@ def judge(found: dict[float, list[Trial]], stage: str) -> dict[str, str]:
         slow = max(one.seconds for one in many)
         print(f"{share:+.0%}: {len(many)} comparisons, up to {slow:.0f} s, {_median_replicates(many)} replicates")
         if share == 0:
-            alarms = sum(one.verdict in ("slower", "faster") and not one.biased for one in many)
+            alarms = sum(one.verdict in ("slower", "faster") and not one.advisory for one in many)
             allowed = max(1, len(many) // 100)
             verdicts["alarms without a change"] = _bar(f"{alarms} of {len(many)}, at most {allowed}", alarms <= allowed)
             continue
-        seen = [one for one in many if one.verdict == "slower" and not one.biased]
+        seen = [one for one in many if one.verdict == "slower" and not one.advisory]
         wanted = 0.95 if share >= 0.10 else 0.80
         verdicts[f"{share:+.0%} found"] = _bar(
             f"{len(seen)} of {len(many)}, at least {wanted:.0%}", len(seen) >= wanted * len(many)

@@ -30,7 +30,7 @@ def say(**message): print(json.dumps(message), flush=True)
 for line in sys.stdin:
     job = json.loads(line)
     if "end" in job:
-        say(done=True); say(ended=0)
+        say(evidence=plan["evidence"]); say(ended=0)
     elif "end_to_end" in job:
         def passes(ms, count): return [ms * source.gauss(1, 0.01) for _ in range(count)]
         stages = {name: passes(share * 10 * speed * (factor if name == plan["stage"] else 1), job["by_stage"])
@@ -74,6 +74,7 @@ def fake(name: str, changes: Mapping[str, Any]) -> Worker:
         "until": 1000,
         "stage": "visual",
         "peak": 100_000_000,
+        "evidence": {"wall_seconds": 1.0, "cpu_seconds": 1.0, "cores": 2, "others_cores": 0.0},
     }
     return Worker(1, command=[sys.executable, "-c", FAKE, json.dumps(plan | dict(changes))])
 
@@ -124,6 +125,16 @@ def test_a_biased_control_turns_the_verdict_into_advice() -> None:
     assert cell.verdict == "slower"
     assert found.comparison.exit_code == 3
     assert any("the verdict is advice alone" in line for line in found.comparison.remarks)
+
+
+def test_a_contended_machine_turns_the_verdict_into_advice() -> None:
+    burner = {"evidence": {"wall_seconds": 1.0, "cpu_seconds": 1.0, "cores": 2, "others_cores": 1.0}}
+    found = live(budget=1, base=QUIET, control=QUIET, head=QUIET | burner | {"factor": 1.6})
+    (cell,), (subject,) = found.comparison.cells, found.subjects
+    assert cell.verdict == "slower"
+    assert subject.disturbed
+    assert "1.00 of 2 cores busy on average (14 of 14 replicates)" in subject.disturbed
+    assert found.comparison.exit_code == 3
 
 
 def test_speeds_drawn_by_each_process_are_no_change() -> None:

@@ -63,8 +63,9 @@ def replicate(members: Sequence[Member], number: int) -> Replicate:
             latency_ms[member.name] += answer["latency_ms"]
             for stage, samples in answer["latency_ms_by_stage"].items():
                 by_stage[member.name].setdefault(stage, []).extend(samples)
+    evidence = {}
     for member in members:
-        _answer(member, {"end": True})
+        evidence[member.name] = _answer(member, {"end": True})["evidence"]
         member.worker.receive(SILENCE_SECONDS)
     return {
         member.name: Samples(
@@ -72,6 +73,7 @@ def replicate(members: Sequence[Member], number: int) -> Replicate:
             latency_ms_by_stage={stage: tuple(samples) for stage, samples in by_stage[member.name].items()},
             peak_memory_bytes=ready[member.name]["peak_memory_bytes"],
             steady=ready[member.name]["steady"],
+            evidence=evidence[member.name],
         )
         for member in members
     }

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from vlbench.compare.effects import Effect
 from vlbench.compare.outcomes import Comparison
 from vlbench.measure.machine import Machine
+from vlbench.measure.noise import Evidence, why_contended
 from vlbench.measure.statistics import LatencySummary, summarise
 from vlbench.running.cells import Result
 from vlbench.running.conclusions import now
@@ -31,6 +32,7 @@ class Samples(Record):
     latency_ms_by_stage: dict[str, tuple[float, ...]]
     peak_memory_bytes: int
     steady: bool
+    evidence: Evidence | None = None
 
 
 Replicate = dict[str, Samples]
@@ -47,7 +49,8 @@ class Subject(Record):
     """One thing compared: its replicates, the null control, and the confirmation if there was need of one.
 
     `control` is the effect of a second process of the base against the first: it ought to be none. `biased` says that
-    it is not, and that the verdict is advice alone.
+    it is not, and that the verdict is advice alone, as it is where `disturbed` says what else kept the machine busy in
+    half of the replicates.
     """
 
     name: str
@@ -57,7 +60,13 @@ class Subject(Record):
     confirming: tuple[Replicate, ...] = ()
     control: Effect
     biased: bool
+    disturbed: str | None = None
     confirmation: Confirmation | None = None
+
+    @property
+    def advisory(self) -> bool:
+        """Whether the verdict may not block anything."""
+        return self.biased or self.disturbed is not None
 
 
 class LiveComparison(Record):
@@ -68,6 +77,11 @@ class LiveComparison(Record):
     subjects: tuple[Subject, ...]
     machine: Machine
     measured_at: str
+
+
+def why_disturbed(replicate: Mapping[str, Samples]) -> str | None:
+    """What something else did while any of the members had its turn; None where nothing did."""
+    return next((why for one in replicate.values() if one.evidence and (why := why_contended(one.evidence))), None)
 
 
 def medians(replicates: Sequence[Mapping[str, Samples]], member: str) -> list[float]:

@@ -20,9 +20,10 @@ from vlbench.ab.record import (
     base_medians,
     medians,
     sides_of,
+    why_disturbed,
 )
 from vlbench.ab.sides import Side
-from vlbench.ab.verdicts import is_biased, with_controls
+from vlbench.ab.verdicts import contention, is_biased, with_controls
 from vlbench.compare.comparison import compare
 from vlbench.compare.effects import Effect, paired
 from vlbench.compare.outcomes import Comparison
@@ -138,6 +139,7 @@ class _Lockstep:
         self.confidence = confidence_for(subjects)
         self.threshold = request.thresholds.of(self.described[BASE].model)
         self.taken: list[Replicate] = []
+        self.number = 0
         self.start = time.monotonic()
 
     def run(self, report: Report) -> Subject:
@@ -160,6 +162,7 @@ class _Lockstep:
             confirming=tuple(self.taken[len(first) :]),
             control=control,
             biased=is_biased(control, self.threshold),
+            disturbed=contention(self.taken),
             confirmation=confirmation,
         )
 
@@ -178,10 +181,16 @@ class _Lockstep:
         return blank_result(cell, machine, status="ok", measured_at=now(), **counts.model_dump(exclude={"text_tokens"}))
 
     def _take(self, least: int, most: int, share: float, report: Report) -> None:
-        """Replicates until there are `most`, or at least `least` and that share of the budget is spent."""
+        """Replicates until there are `most`, or at least `least` and that share of the budget is spent.
+
+        One that something else disturbed is measured again while that share lasts.
+        """
         while len(self.taken) < least or (len(self.taken) < most and self._spent() < share):
             report(self.name, len(self.taken), self._effect() if self.taken else None)
-            self.taken.append(replicate(self.members, len(self.taken)))
+            one = replicate(self.members, self.number)
+            self.number += 1
+            if why_disturbed(one) is None or self._spent() >= share:
+                self.taken.append(one)
 
     def _spent(self) -> float:
         return (time.monotonic() - self.start) / self.request.budget_seconds

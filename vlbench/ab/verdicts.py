@@ -4,10 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from vlbench.ab.record import Subject
+from vlbench.ab.record import Replicate, Subject, why_disturbed
 from vlbench.compare.effects import Effect
 from vlbench.compare.outcomes import EXIT_CODES, CellOutcome, Comparison, Overall
 from vlbench.compare.verdicts import change, line_of
+
+
+def contention(replicates: Sequence[Replicate]) -> str | None:
+    """What kept the machine busy, where that was so in half of the replicates or more."""
+    reasons = [why for one in replicates if (why := why_disturbed(one))]
+    return (
+        f"{reasons[0]} ({len(reasons)} of {len(replicates)} replicates)"
+        if 2 * len(reasons) >= len(replicates)
+        else None
+    )
 
 
 def is_biased(control: Effect, threshold: float) -> bool:
@@ -24,9 +34,9 @@ def with_controls(comparison: Comparison, subjects: Sequence[Subject]) -> Compar
         *(f"Settings: {line}" for line in comparison.differences),
         *(line for subject in subjects for line in _lines(subject)),
     )
-    advisory = [subject for subject in subjects if subject.biased]
+    advisory = any(subject.advisory for subject in subjects)
     verdict: Overall
-    slower = any(cell.verdict == "slower" and not one.biased for cell, one in zip(cells, subjects, strict=True))
+    slower = any(cell.verdict == "slower" and not one.advisory for cell, one in zip(cells, subjects, strict=True))
     if slower or any(cell.regressions for cell in cells):
         verdict = "regression"
     elif advisory or any(cell.verdict == "unknown" for cell in cells):
@@ -59,8 +69,10 @@ def _lines(subject: Subject) -> list[str]:
     control = f"{change(subject.control.ratio)}{_interval(subject.control)}"
     lines = [
         f"{subject.name}: control, base against base: {control}"
-        + ("; BIASED: the verdict is advice alone" if subject.biased else "")
+        + ("; biased: the verdict is advice alone" if subject.biased else "")
     ]
+    if subject.disturbed:
+        lines.append(f"{subject.name}: contended: {subject.disturbed}; the verdict is advice alone")
     if subject.confirmation:
         again = f"{change(subject.confirmation.effect.ratio)}{_interval(subject.confirmation.effect)}"
         lines.append(

@@ -1,1 +1,1 @@
-"""Commands of the command line that have a module of their own."""
+"""Commands that cli.py registers, one a file; what they need, they import when called."""

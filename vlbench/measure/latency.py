@@ -56,18 +56,23 @@ class PassTimer:
                 if time.monotonic() > deadline:
                     return samples, False
 
-    def end_to_end(self, seconds: float, *, least: int = 1) -> list[float]:
-        """Samples until the time is over, at least so many."""
+    def end_to_end(self, seconds: float, *, least: int = 1, discarded: int = 0) -> list[float]:
+        """Samples until the time is over, at least so many, after so many passes that are not timed."""
         with torch.inference_mode(), collector_paused():
+            for _ in range(discarded):
+                self.forward()
             return self._sample(lambda: self.timer(self.forward), seconds, least)
 
-    def by_stage(self, seconds: float, *, least: int = 1) -> dict[str, list[float]]:
+    def by_stage(self, seconds: float, *, least: int = 1, discarded: int = 0) -> dict[str, list[float]]:
         """Samples of each stage; of the pass that they were taken in as `total`, and of what lies between the outermost
         stages as `rest`. Empty without stages."""
         if not self.stages:
             return {}
         samples: dict[str, list[float]] = {"total": [], **{name: [] for name in self.stages}}
         with torch.inference_mode(), collector_paused(), _stage_marks(self.stages, self.device) as read:
+            for _ in range(discarded):
+                self.forward()
+                read()
 
             def staged() -> float:
                 total = self.timer(self.forward)

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from vlbench.measure.counts import Counts
 from vlbench.measure.machine import Machine
-from vlbench.measure.noise import Evidence, judge, why_contended
+from vlbench.measure.noise import Evidence, Noise, judge, undisturbed, why_contended
 from vlbench.measure.statistics import LatencySummary, summarise
 from vlbench.measure.stopping import enough
 from vlbench.running.cells import Cell, Restart, Result, blank_result
@@ -32,8 +32,7 @@ def now() -> str:
 
 def counting(restarts: Sequence[Any]) -> list[Any]:
     """The restarts that nothing else disturbed, if they are enough to conclude from; else all."""
-    undisturbed = [restart for restart in restarts if not (restart.evidence and why_contended(restart.evidence))]
-    return undisturbed if len(undisturbed) >= LEAST_RESTARTS else list(restarts)
+    return [restarts[number] for number in undisturbed([restart.evidence for restart in restarts])]
 
 
 def series(restart: Restart | SuppressionRestart) -> Mapping[str, Sequence[float]]:
@@ -49,13 +48,10 @@ def finished(cell: Cell | SuppressionCell, restarts: Sequence[Any], spent_second
         return False
     if spent_seconds >= cell.budget_seconds:
         return True
-    undisturbed = [restart for restart in restarts if not (restart.evidence and why_contended(restart.evidence))]
-    if len(undisturbed) < LEAST_RESTARTS:
+    calm = [restart for restart in restarts if not (restart.evidence and why_contended(restart.evidence))]
+    if len(calm) < LEAST_RESTARTS:
         return False
-    return all(
-        enough([median(series(restart)[name]) for restart in undisturbed], cell.within)
-        for name in series(undisturbed[0])
-    )
+    return all(enough([median(series(restart)[name]) for restart in calm], cell.within) for name in series(calm[0]))
 
 
 def conclude(
@@ -89,7 +85,7 @@ def conclude(
         latency_ms_by_stage={
             name: summarise([restart.latency_ms_by_stage[name] for restart in counted]) for name in names
         },
-        noise=_noise(cell, restarts, latency_ms),
+        noise=_noise(cell, restarts, [restart.latency_ms for restart in restarts], latency_ms),
         **described,
     )
 
@@ -106,14 +102,14 @@ def conclude_suppression(
         return suppression_result(cell, machine, measured_at, status="failed", error=failure, restarts=tuple(restarts))
     counted = counting(restarts)
     latency_ms = {name: summarise([restart.latency_ms[name] for restart in counted]) for name in counted[0].latency_ms}
-    widest = max(latency_ms.values(), key=lambda latency: _width(latency))
+    widest = max(latency_ms, key=lambda name: _width(latency_ms[name]))
     return suppression_result(
         cell,
         machine,
         measured_at,
         status="ok",
         latency_ms=latency_ms,
-        noise=_noise(cell, restarts, widest),
+        noise=_noise(cell, restarts, [restart.latency_ms[widest] for restart in restarts], latency_ms[widest]),
         restarts=tuple(restarts),
     )
 
@@ -122,9 +118,14 @@ def _width(latency: LatencySummary) -> float:
     return (latency.ci95[1] - latency.ci95[0]) / latency.median if latency.ci95 else float("inf")
 
 
-def _noise(cell: Cell | SuppressionCell, restarts: Sequence[Observed], latency: LatencySummary) -> Any:
+def _noise(
+    cell: Cell | SuppressionCell,
+    restarts: Sequence[Observed],
+    samples_ms: Sequence[Sequence[float]],
+    latency: LatencySummary,
+) -> Noise:
     evidence = [restart.evidence for restart in restarts]
-    return judge(latency.by_restart, evidence, within=cell.within, ci95=latency.ci95)
+    return judge(list(map(median, samples_ms)), evidence, within=cell.within, ci95=latency.ci95)
 
 
 def _total_seconds(restarts: Sequence[Restart]) -> dict[str, float]:

@@ -28,6 +28,8 @@ from vlbench.errors import InputError
 from vlbench.measure.counting import UnknownOperatorError
 from vlbench.measure.latency import PassTimer
 from vlbench.measure.machine import Machine, describe_machine
+from vlbench.measure.observe import Observer
+from vlbench.measure.reference import reference_kernel
 from vlbench.running.cells import Cell, Restart, WarmUp
 from vlbench.running.subject import StopWatch, cell_of, prepare, subject_of
 from vlbench.running.suppressions import SuppressionCell, SuppressionRestart
@@ -38,6 +40,7 @@ Reply = Callable[..., None]
 LONGEST_BLOCKS = 2.0  # seconds that one restart samples; more would tell only of the speed that this process drew
 SHARE_A_RESTART = 1 / 20  # of the budget, if that is less
 END_TO_END_SHARE = 0.6
+CACHE_MS = 100  # a shorter pass feels that something else had the caches before it
 FAILURES = (RuntimeError, MemoryError, UnknownOperatorError)  # RuntimeError: also PyTorch's own out of memory
 
 
@@ -51,8 +54,13 @@ def restart(cell: Cell) -> Restart | str:
     seconds = min(LONGEST_BLOCKS, cell.budget_seconds * SHARE_A_RESTART)
     warm_up, steady = subject.timer.warm_up(subject.first_ms, 2 * seconds)
     watch.step("latency")
-    end_to_end = subject.timer.end_to_end(END_TO_END_SHARE * seconds)
-    by_stage = subject.timer.by_stage((1 - END_TO_END_SHARE) * seconds)
+    observer = observer_for(cell.device)
+    observer.start()
+    quick = subject.first_ms < CACHE_MS
+    end_to_end = subject.timer.end_to_end(END_TO_END_SHARE * seconds, discarded=quick)
+    observer.between_blocks()
+    by_stage = subject.timer.by_stage((1 - END_TO_END_SHARE) * seconds, discarded=quick)
+    evidence = observer.finish()
     return Restart(
         latency_ms=tuple(end_to_end),
         latency_ms_by_stage={name: tuple(samples) for name, samples in by_stage.items()},
@@ -61,6 +69,7 @@ def restart(cell: Cell) -> Restart | str:
         ),
         peak_memory_bytes=subject.peak_memory_bytes,
         load=subject.load,
+        evidence=evidence,
         seconds_by_step=watch.spent(),
         measured_at=now(),
     )
@@ -75,11 +84,20 @@ def suppress(cell: SuppressionCell) -> SuppressionRestart:
     scores_NC, boxes_N4 = scores_NC.contiguous().to(device), spread_boxes(cell.boxes, 600, 1000).to(device)
     seconds = min(LONGEST_BLOCKS, cell.budget_seconds * SHARE_A_RESTART) / len(METHODS)
     latency_ms = {}
+    observer = observer_for(cell.device)
+    observer.start()
     for name, method in METHODS.items():
         timer = PassTimer(partial(method, boxes_N4, scores_NC, cell.iou), {}, device)
         timer.warm_up(timer.first(), seconds)
         latency_ms[name] = tuple(timer.end_to_end(seconds))
-    return SuppressionRestart(latency_ms=latency_ms, measured_at=now())
+        observer.between_blocks()
+    return SuppressionRestart(latency_ms=latency_ms, evidence=observer.finish(), measured_at=now())
+
+
+def observer_for(device: str) -> Observer:
+    """Of this process and what disturbs it; of the GPU, too, where it measures on one."""
+    uuid = str(torch.cuda.get_device_properties(device).uuid) if device == "cuda" else None
+    return Observer(reference_kernel(), device, gpu_uuid=uuid)
 
 
 def probe(threads: int) -> Machine:
@@ -127,18 +145,21 @@ def _answer_attend(job: dict[str, Any], reply: Reply) -> None:
         return
     warm_up, steady = subject.timer.warm_up(subject.first_ms, job["warm_up_seconds"])
     reply(ready={"pass_ms": warm_up[-1], "steady": steady, "peak_memory_bytes": subject.peak_memory_bytes})
+    observer = observer_for(job["subject"]["settings"].get("device", "cpu"))
+    observer.start()
+    observer.pause()
     for line in lines_of(sys.stdin.fileno()):
         block = json.loads(line)
         if "end" in block:
-            reply(done=True)
+            reply(evidence=observer.finish().model_dump(mode="json"))
             return
-        timer = subject.timer
-        for _ in range(block["discarded"]):
-            timer.first()
-        reply(
-            latency_ms=timer.end_to_end(0, least=block["end_to_end"]),
-            latency_ms_by_stage=timer.by_stage(0, least=block["by_stage"]) if block["by_stage"] else {},
-        )
+        observer.resume()
+        answer = {
+            "latency_ms": subject.timer.end_to_end(0, least=block["end_to_end"], discarded=block["discarded"]),
+            "latency_ms_by_stage": subject.timer.by_stage(0, least=block["by_stage"]),
+        }
+        observer.pause()
+        reply(**answer)
 
 
 def _answer_describe(job: dict[str, Any], reply: Reply) -> None:

@@ -1,0 +1,118 @@
+"""Findings on what else runs, from known figures; and a real burner, found by name."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from vlbench.doctor.activity import Activity, Memory, _busiest, activity_findings, gpu_findings, load_findings, watch
+from vlbench.doctor.findings import Finding
+from vlbench.measure.noise import Evidence
+from vlbench.measure.nvml import GpuState
+
+GIB = 2**30
+
+
+def evidence(**values: Any) -> Evidence:
+    return Evidence.model_validate({"wall_seconds": 2.0, "cpu_seconds": 0.0, "cores": 2, "others_cores": 0.01} | values)
+
+
+def memory(**values: Any) -> Memory:
+    plenty: dict[str, Any] = {
+        "total_bytes": 16 * GIB,
+        "available_bytes": 12 * GIB,
+        "swap_used_bytes": 0,
+        "swapped_bytes": 0,
+        "pressure_percent": 0.0,
+    }
+    return Memory(**plenty | values)
+
+
+def found(
+    *, seen: Evidence | None = None, busiest: tuple[tuple[str, float], ...] = (), held: Memory | None = None
+) -> dict[str, Finding]:
+    activity = Activity(evidence=seen or evidence(), busiest=busiest, memory=held or memory())
+    return {one.check: one for one in activity_findings(activity)}
+
+
+def test_a_quiet_machine() -> None:
+    levels = {check: one.level for check, one in found(seen=evidence(cpu_pressure=0.001)).items()}
+    assert levels == dict.fromkeys(("other processes", "pressure", "memory"), "good")
+
+
+def test_whoever_keeps_cores_busy_is_named() -> None:
+    one = found(seen=evidence(others_cores=0.95), busiest=(("backup", 0.9), ("cron", 0.05)))["other processes"]
+    assert one.level == "unfit"
+    assert "0.95 of 2 cores busy; up to 0.10 are tolerated" in one.finding
+    assert one.change == "end or pause: backup (0.90), cron (0.05)"
+
+
+def test_processes_of_one_name_are_summed_and_the_busiest_named() -> None:
+    before = {(1, "make"): 5.0, (2, "make"): 0.0, (3, "idle"): 9.0}
+    after = {(1, "make"): 6.0, (2, "make"): 0.5, (3, "idle"): 9.0, (4, "new"): 0.2, (5, "a"): 0.3, (6, "b"): 0.1}
+    assert _busiest(before, after, 2.0) == (("make", 0.75), ("a", 0.15), ("new", 0.1))
+
+
+def test_a_load_that_no_process_here_explains() -> None:
+    one = found(seen=evidence(others_cores=0.95))["other processes"]
+    assert "other containers" in (one.change or "")
+
+
+def test_a_system_that_does_not_tell() -> None:
+    checks = found(seen=evidence(others_cores=None))
+    assert checks["other processes"].level == "note"
+    assert "pressure" not in checks
+
+
+def test_pressure() -> None:
+    assert found(seen=evidence(cpu_pressure=0.2))["pressure"].level == "warning"
+
+
+@pytest.mark.parametrize(
+    ("values", "level"),
+    [
+        ({}, "good"),
+        ({"swap_used_bytes": GIB}, "note"),
+        ({"available_bytes": GIB}, "warning"),
+        ({"swapped_bytes": 4096}, "unfit"),
+        ({"pressure_percent": 12.0}, "unfit"),
+        ({"pressure_percent": None}, "good"),
+    ],
+)
+def test_memory(values: dict[str, Any], level: str) -> None:
+    assert found(held=memory(**values))["memory"].level == level
+
+
+def test_what_shows_only_under_load() -> None:
+    bad = load_findings(evidence(steal_cores=0.3, quota_stopped_share=0.2), 4)
+    assert {one.check: one.level for one in bad} == dict.fromkeys(("steal", "quota", "heat"), "unfit")
+    assert all(one.change for one in bad)
+    good = load_findings(evidence(steal_cores=0.0, quota_stopped_share=0.0), 0)
+    assert {one.check: one.level for one in good} == dict.fromkeys(("steal", "heat"), "good")
+    assert load_findings(evidence(), None) == []
+
+
+def test_the_gpu() -> None:
+    assert gpu_findings(None) == []
+    assert gpu_findings(GpuState(clock_mhz=345, throttled=(), others=2))[0].level == "unfit"
+    (alone,) = gpu_findings(GpuState(clock_mhz=345, throttled=("power cap",), others=0))
+    assert alone.level == "note"
+    assert "345 MHz" in alone.finding
+    assert "power cap" in alone.finding
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_burner_is_found_by_name() -> None:
+    process = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    try:
+        activity = watch(0.6)
+    finally:
+        process.kill()
+        process.wait()
+    assert activity.evidence.others_cores is not None
+    assert activity.evidence.others_cores >= 0.4
+    assert any(name.startswith("python") for name, _ in activity.busiest)
+    assert activity_findings(activity)[0].level == "unfit"

@@ -1,0 +1,85 @@
+"""`vlbench doctor` with the measuring replaced, and once for real."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+from typer.testing import CliRunner
+
+from vlbench.cli import app
+from vlbench.doctor import diagnose as diagnosis_of
+from vlbench.doctor.findings import Diagnosis, Finding
+from vlbench.measure.machine import describe_machine
+
+
+def diagnosis(*findings: Finding) -> Diagnosis:
+    return Diagnosis(
+        fit=all(found.level != "unfit" for found in findings),
+        threads=1,
+        machine=describe_machine(threads=1, gpu=None),
+        findings=findings,
+        speed=None,
+        seconds=3.0,
+    )
+
+
+GOOD = Finding(check="governor", level="good", finding="performance")
+SLOW = Finding(check="turbo", level="warning", finding="on", change="turn it off")
+UNFIT = Finding(check="power", level="unfit", finding="on battery", change="plug it in")
+
+
+@pytest.mark.parametrize(
+    ("findings", "code", "last"),
+    [
+        ([GOOD], 0, "fit to measure on (3 s)"),
+        ([GOOD, SLOW], 0, "fit to measure on, with 1 warning (3 s)"),
+        ([GOOD, SLOW, UNFIT], 1, "not fit to measure on: see 1 above (3 s)"),
+    ],
+)
+def test_the_exit_code_and_the_last_line_say_whether_it_is_fit(
+    monkeypatch: pytest.MonkeyPatch, findings: list[Finding], code: int, last: str
+) -> None:
+    monkeypatch.setattr(diagnosis_of, "diagnose", lambda threads: diagnosis(*findings))
+    result = CliRunner().invoke(app, ["doctor"])
+    assert result.exit_code == code
+    lines = result.stdout.rstrip().splitlines()
+    assert lines[-1].strip() == last
+    order = [line.split()[0] for line in lines[2:-1]]
+    assert order == [found.level for found in reversed(findings)]  # the worst first
+    assert all(found.change in result.stdout for found in findings if found.change)
+
+
+def test_json_is_the_diagnosis(monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = diagnosis(GOOD, UNFIT)
+    monkeypatch.setattr(diagnosis_of, "diagnose", lambda threads: expected)
+    result = CliRunner().invoke(app, ["doctor", "--format", "json"])
+    assert result.exit_code == 1
+    assert Diagnosis.model_validate_json(result.stdout) == expected
+
+
+@pytest.mark.parametrize("words", [["--threads", "0"], ["--threads", "two"], ["--format", "xml"], ["extra"]])
+def test_bad_input_is_refused(words: list[str]) -> None:
+    assert CliRunner().invoke(app, ["doctor", *words]).exit_code == 2
+
+
+@pytest.mark.timeout(180)
+def test_this_machine_is_diagnosed_without_importing_torch_here() -> None:
+    code = (
+        "import sys\nfrom vlbench.doctor.diagnose import diagnose\nprint(diagnose(1).model_dump_json())\n"
+        "sys.exit('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    speed = found["speed"]
+    assert speed["gemm_gflops_one_thread"] > 0.5
+    assert speed["copy_gigabytes_per_second"] > 0.1
+    assert len(speed["processes"]) == 6
+    assert all(len(process["layer_ms"]) >= 3 for process in speed["processes"])
+    assert {"other processes", "threads", "timer", "steady clock", "speed states", "peaks"} <= {
+        one["check"] for one in found["findings"]
+    }
+    assert found["seconds"] < 60  # 20 where nothing else runs

@@ -1,0 +1,67 @@
+"""Looks at this machine: settings, then what else runs, then its speed."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from vlbench.doctor.activity import activity_findings, gpu_findings, load_findings, watch
+from vlbench.doctor.findings import Diagnosis, Finding
+from vlbench.doctor.settings import settings_findings, threads_finding, throttle_count, timer_finding
+from vlbench.doctor.speeds import measure_speed, speed_findings
+from vlbench.errors import WorkerError
+from vlbench.measure.counters import ROOT, CpuGroups
+from vlbench.measure.machine import describe_machine, physical_cores, usable_cores
+from vlbench.measure.noise import Evidence
+from vlbench.measure.nvml import Gpu
+from vlbench.measure.observe import Observer
+from vlbench.measure.speed import MachineSpeed
+
+
+def diagnose(threads: int, root: Path = ROOT) -> Diagnosis:
+    """About 15 seconds on two cores: two of watching, the rest of measuring in a child.
+
+    Args:
+        threads: with which models would be measured; speed is measured with at most the usable cores.
+        root: where `proc` and `sys` lie; another folder in tests.
+    """
+    start = time.monotonic()
+    quota = CpuGroups(root).quota_cores()
+    findings = [
+        *activity_findings(watch(root=root)),
+        *gpu_findings(Gpu(holds_context=False).look()),
+        threads_finding(threads, physical=physical_cores(), usable=usable_cores(), quota=quota),
+        *settings_findings(root),
+        timer_finding(),
+    ]
+    heat = throttle_count(root)
+    speed, evidence, failure = _measure(min(threads, usable_cores()), root)
+    after = throttle_count(root)
+    findings += load_findings(evidence, None if heat is None or after is None else after - heat)
+    findings += speed_findings(speed) if speed else [failure]
+    return Diagnosis(
+        fit=all(finding.level != "unfit" for finding in findings),
+        threads=threads,
+        machine=describe_machine(threads=threads, gpu=None),
+        findings=tuple(findings),
+        speed=speed,
+        seconds=round(time.monotonic() - start, 1),
+    )
+
+
+def _measure(threads: int, root: Path) -> tuple[MachineSpeed | None, Evidence, Finding]:
+    """The speed, what was observed meanwhile, and the finding that stands where there is no speed."""
+    observer = Observer(None, root=root)
+    observer.start()
+    reason, speed = "", None
+    try:
+        speed = measure_speed(threads)
+    except WorkerError as error:
+        reason = str(error)
+    failure = Finding(
+        check="speed",
+        level="unfit",
+        finding=f"could not be measured: {reason}",
+        change="mend that; 2 GiB of memory and a working PyTorch are enough",
+    )
+    return speed, observer.finish(), failure

@@ -1,0 +1,165 @@
+"""Findings on settings of the machine: what Linux shows under /proc and /sys, where it shows it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from vlbench.doctor.findings import Finding
+from vlbench.measure.counters import ROOT, read_lines
+
+SLOW_CLOCKS = {"hpet", "acpi_pm", "jiffies", "refined-jiffies"}
+LEAST_TIMER_NS = 1_000  # a thousandth of the shortest forward pass that is worth timing
+
+
+def settings_findings(root: Path = ROOT) -> list[Finding]:
+    """Everything here but the threads; what is not visible is left out, but for the governor, which is then a note."""
+    checks = (_governor, _boost, _siblings, _huge_pages, _virtual, _power, _clock_source)
+    return [found for check in checks for found in check(root)]
+
+
+def threads_finding(threads: int, *, physical: int, usable: int, quota: float | None) -> Finding:
+    """Threads against cores.
+
+    Args:
+        threads: that a measurement would use.
+        physical, usable: physical and logical cores that this process may run on.
+        quota: of the control group, in cores.
+    """
+
+    def found(level: str, finding: str, change: str | None = None) -> Finding:
+        return Finding.model_validate({"check": "threads", "level": level, "finding": finding, "change": change})
+
+    if quota is not None and threads > quota:
+        fewer = f"--threads {int(quota)}, or " if quota >= 1 else ""
+        return found("unfit", f"{threads} threads under a quota of {quota:g} cores", f"{fewer}lift the quota")
+    if threads > usable:
+        return found("unfit", f"{threads} threads on {usable} usable cores", f"--threads {physical}")
+    if threads > physical:
+        return found("warning", f"{threads} threads share {physical} physical cores", f"--threads {physical}")
+    if threads == usable > 1:
+        return found(
+            "warning",
+            f"{threads} threads on {usable} cores: whatever else runs holds all of them up",
+            f"--threads {usable - 1}",
+        )
+    return found("good", f"{threads} of {usable} usable cores, {physical} of them physical")
+
+
+def timer_finding() -> Finding:
+    """The smallest step of the clock that times samples."""
+    steps = []
+    for _ in range(200):
+        start = now = time.perf_counter_ns()
+        while now == start:
+            now = time.perf_counter_ns()
+        steps.append(now - start)
+    step = min(steps)
+    if step > LEAST_TIMER_NS:
+        return Finding(
+            check="timer", level="warning", finding=f"steps of {step} ns", change="measure nothing shorter than 1 ms"
+        )
+    return Finding(check="timer", level="good", finding=f"steps of {step} ns")
+
+
+def throttle_count(root: Path = ROOT) -> int | None:
+    """How often heat has lowered the clock since the machine started, over all cores; None where it is not told."""
+    names = ("core_throttle_count", "package_throttle_count")
+    texts = [_text(path) for name in names for path in _cpus(root, f"thermal_throttle/{name}")]
+    counts = [int(text) for text in texts if text and text.isdigit()]
+    return sum(counts) if counts else None
+
+
+def _governor(root: Path) -> Iterator[Finding]:
+    governors = {text for path in _cpus(root, "cpufreq/scaling_governor") if (text := _text(path))}
+    if not governors:
+        yield Finding(check="governor", level="note", finding="not visible, as in most virtual machines")
+    elif governors == {"performance"}:
+        yield Finding(check="governor", level="good", finding="performance")
+    else:
+        yield Finding(
+            check="governor",
+            level="warning",
+            finding=f"{', '.join(sorted(governors))}: clocks follow the load",
+            change="sudo cpupower frequency-set --governor performance",
+        )
+
+
+def _boost(root: Path) -> Iterator[Finding]:
+    folder = root / "sys/devices/system/cpu"
+    for path, on, off in ((folder / "intel_pstate/no_turbo", "0", "1"), (folder / "cpufreq/boost", "1", "0")):
+        state = _text(path)
+        if state == on:
+            yield Finding(
+                check="turbo",
+                level="warning",
+                finding="on: clocks depend on heat and on how many cores are busy",
+                change=f"echo {off} | sudo tee /{path.relative_to(root)}",
+            )
+        elif state == off:
+            yield Finding(check="turbo", level="good", finding="off")
+        if state in (on, off):
+            return
+
+
+def _siblings(root: Path) -> Iterator[Finding]:
+    state = _text(root / "sys/devices/system/cpu/smt/active")
+    if state == "1":
+        yield Finding(
+            check="SMT",
+            level="note",
+            finding="on: two logical cores share one",
+            change="no more threads than physical cores, or: echo off | sudo tee /sys/devices/system/cpu/smt/control",
+        )
+    elif state == "0":
+        yield Finding(check="SMT", level="good", finding="off, or not shown to this system")
+
+
+def _huge_pages(root: Path) -> Iterator[Finding]:
+    text = _text(root / "sys/kernel/mm/transparent_hugepage/enabled") or ""
+    if "[" in text:
+        chosen = text.partition("[")[2].partition("]")[0]
+        yield Finding(check="huge pages", level="note", finding=f"{chosen}: keep it the same between machines")
+
+
+def _virtual(root: Path) -> Iterator[Finding]:
+    lines = read_lines(root / "proc/cpuinfo") or []
+    if any(line.startswith("flags") and "hypervisor" in line.split() for line in lines):
+        yield Finding(
+            check="virtual machine",
+            level="note",
+            finding="the host decides on clocks and neighbours, and shows neither",
+            change="more restarts, never fewer; bare metal where figures are published",
+        )
+
+
+def _power(root: Path) -> Iterator[Finding]:
+    supplies = sorted((root / "sys/class/power_supply").glob("*"))
+    states = [_text(supply / "status") for supply in supplies if _text(supply / "type") == "Battery"]
+    if "Discharging" in states:
+        yield Finding(check="power", level="unfit", finding="on battery: clocks are held down", change="plug it in")
+    elif states:
+        yield Finding(check="power", level="good", finding="plugged in")
+
+
+def _clock_source(root: Path) -> Iterator[Finding]:
+    source = _text(root / "sys/devices/system/clocksource/clocksource0/current_clocksource")
+    if source in SLOW_CLOCKS:
+        yield Finding(
+            check="clock source",
+            level="warning",
+            finding=f"{source}: each reading takes microseconds",
+            change="start Linux with clocksource=tsc tsc=reliable if the processor has a constant TSC",
+        )
+    elif source:
+        yield Finding(check="clock source", level="good", finding=source)
+
+
+def _cpus(root: Path, name: str) -> list[Path]:
+    return sorted((root / "sys/devices/system/cpu").glob(f"cpu[0-9]*/{name}"))
+
+
+def _text(path: Path) -> str | None:
+    lines = read_lines(path)
+    return lines[0].strip() if lines else None
