@@ -23,8 +23,9 @@ LAYERS = [
     {"architectures"},
     {"running"},
     {"reproduce"},
-    {"training", "report", "compare"},
+    {"training", "report", "compare", "history"},
     {"api", "options"},
+    {"commands"},
     {"cli", "__init__", "__main__"},
 ]
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}

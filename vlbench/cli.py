@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vlbench import __version__
+from vlbench.commands.history import history
 from vlbench.errors import InputError, WorkerError
 from vlbench.options import (
     DeviceName,
@@ -214,6 +215,9 @@ def show(
     if not results:
         raise InputError(f"{folder}: holds no results yet")
     _print(results, output)
+
+
+app.command()(history)
 
 
 def _tell_kept(names: list[str], folder: Path) -> None:
