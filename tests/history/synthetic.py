@@ -31,7 +31,7 @@ def line(
     latency_ms: float | None = 50.0,
     day: float = 0,
     spread: float = 0.01,
-    machine: Mapping[str, Any] = {},  # noqa: B006  only read
+    machine: Mapping[str, Any] | None = None,
     **changes: Any,
 ) -> dict[str, Any]:
     """A line of schema 3 whose 15 restarts have exactly this median; None: a cell that failed."""
@@ -49,7 +49,7 @@ def line(
         "text_tokens": 40,
         "latency_ms": None,
         "noise": None if latency_ms is None else {"verdict": "stable", "reasons": [], "contended_restarts": 0},
-        "machine": MACHINE | dict(machine),
+        "machine": MACHINE | dict(machine or {}),
         "image_sha256": "a8ca6d73" * 8,
         "text": "A woman in a dark uniform.",
         "spec_hash": "503d9f9b8393fff2",

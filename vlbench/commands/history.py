@@ -72,7 +72,9 @@ def history(
 
         print(WRITERS[output.value](found, least), end="")
     if figure:
-        draw(found, figure)
+        left_out = draw(found, figure)
+        if left_out:
+            print(f"{figure}: without {left_out} series that have fewer than two latencies", file=sys.stderr)
 
 
 def _nothing(runs: Sequence[Run], model: str | None, device: HistoryDevice | None) -> str:

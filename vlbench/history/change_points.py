@@ -51,6 +51,8 @@ def find_changes(values: Sequence[float], *, threshold: float, significance: flo
     Exchangeable values show a change in at most a share `significance` of series. Series under `fewest_values` long
     show none. Where a straight line fits better than levels do, it is a drift.
     """
+    if len(values) < SHORTEST:
+        return Changes()
     logs = np.log(np.asarray(values, dtype=float))
     least = math.log1p(threshold)
     cuts = _settled(logs, _split(logs, 0, len(logs), significance))

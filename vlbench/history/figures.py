@@ -26,6 +26,7 @@ STYLE: Any = {
 }
 KINDS = (".png", ".svg")
 PANEL = (4.6, 2.1)  # inches
+TITLE = 56  # letters in a line of it
 DATES = 5  # at the most, below a panel
 
 
@@ -37,9 +38,10 @@ def check_figure(path: Path) -> None:
         raise InputError(f"--figure {path}: there is no folder {path.parent}; make it first")
 
 
-def draw(history: Sequence[Series], path: Path) -> None:
+def draw(history: Sequence[Series], path: Path) -> int:
     """Writes the picture: medians with their intervals in the order measured, change points, drifts, software changes.
 
+    Gives how many series are not in it: those of a single latency, where any has more.
     Raises InputError where there is no latency to draw, OSError where the file cannot be written.
     """
     import matplotlib as mpl  # noqa: PLC0415  slow to import, and only drawing needs it
@@ -56,6 +58,7 @@ def draw(history: Sequence[Series], path: Path) -> None:
         picture = _panels(groups, names, plt)
         picture.savefig(path, dpi=150, bbox_inches="tight", metadata={"Date": None} if path.suffix == ".svg" else None)
         plt.close(picture)
+    return len(history) - len(shown)
 
 
 def _by_machine(series: Series) -> Any:
@@ -92,7 +95,8 @@ def _panel(series: Series, names: Names, axes: Any) -> None:
     _software(axes, series)
     label = names.settings(series)
     verdict = f"   drift {percent(series.drift)}" if series.drift is not None else ""
-    axes.set_title(series.model + (f", {label}" if label else "") + verdict, pad=14 if series.shifts else 6)
+    title = series.model + (f", {label}" if label else "") + verdict
+    axes.set_title("\n".join(textwrap.wrap(title, TITLE)), pad=14 if series.shifts else 6)
     axes.set_ylabel("latency, ms")
     axes.grid(axis="y", alpha=0.25)
     places = _dated(len(series.runs))
@@ -189,6 +193,7 @@ def _dated(count: int) -> list[int]:
 def _legend(groups: Sequence[Sequence[Series]], plt: Any) -> tuple[list[Any], list[str]]:
     every = [series for group in groups for series in group]
     runs = [run for series in every for run in series.runs]
+    measured = "median over restarts, 95% interval" if any(run.interval_ms for run in runs) else "median"
 
     def mark(sign: str, colour: str, **style: Any) -> Any:
         return plt.Line2D([], [], marker=sign, color=colour, linestyle="", markersize=4, **style)
@@ -197,7 +202,7 @@ def _legend(groups: Sequence[Sequence[Series]], plt: Any) -> tuple[list[Any], li
         return plt.Line2D([], [], color=colour, linestyle=style, linewidth=1.2)
 
     entries = [
-        (mark("o", POINT), "median over restarts, 95% interval", True),
+        (mark("o", POINT), measured, True),
         (mark("o", POINT, markerfacecolor="white"), "contended", any(r.latency_ms and not r.judged for r in runs)),
         (mark("x", GAP), "no latency", any(run.latency_ms is None for run in runs)),
         (line(SLOWER), "slower", any(shift.change > 0 for series in every for shift in series.shifts)),

@@ -15,6 +15,12 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 REQUIRED = [name for name in COLUMNS if name not in OPTIONAL]
+# `measured_at` in UTC, which it is where it names no zone
+MOMENT = r"""
+    make_timestamp(epoch_us(TRY_CAST(measured_at || CASE
+        WHEN regexp_matches(measured_at, ':\d\d(\.\d+)?(Z|[+-]\d\d(:?\d\d)?)$') THEN '' ELSE '+00:00'
+    END AS TIMESTAMPTZ)))
+"""
 NUMBERS = ("cores", "ram_bytes", "threads")  # of the machine
 
 
@@ -23,8 +29,8 @@ def make_found(connection: DuckDBPyConnection, folders: Mapping[str, str]) -> li
     connection.execute(f"""
         CREATE TABLE checked AS
         SELECT *, rowid AS place, row_number() OVER (PARTITION BY filename ORDER BY rowid) AS position,
-               TRY_CAST(measured_at AS TIMESTAMP) AS moment, {_fault()} AS fault
-        FROM raw
+               {_fault()} AS fault
+        FROM (SELECT *, rowid, {MOMENT} AS moment FROM raw)
     """)
     connection.execute(
         "CREATE TABLE folders AS SELECT unnest(?) AS filename, unnest(?) AS folder",
@@ -61,7 +67,7 @@ def _fault() -> str:
                   THEN 'no whole result; cut off, damaged or not of vlbench'
              WHEN schema NOT BETWEEN 1 AND {SCHEMA} THEN concat('schema ', schema, '; {known}')
              {absent}
-             WHEN TRY_CAST(measured_at AS TIMESTAMP) IS NULL THEN concat('measured_at ', measured_at, ' is no time')
+             WHEN moment IS NULL THEN concat('measured_at ', measured_at, ' is no time')
              WHEN machine->>'cpu' IS NULL THEN 'no machine.cpu'
              {unknown}
              WHEN status = 'ok' AND NOT (latency_ms.median > 0 AND isfinite(latency_ms.median))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from vlbench.errors import InputError
 from vlbench.history.database import add_to_store, read_store, reason
-from vlbench.history.found import make_found
+from vlbench.history.found import MOMENT, make_found
 from vlbench.history.lines import LINES, read_files
 from vlbench.history.runs import Run, to_run
 
@@ -76,9 +76,6 @@ def _folder(file: Path, root: Path) -> str:
 
 
 def _fetch(connection: DuckDBPyConnection) -> tuple[Run, ...]:
-    rows = connection.execute("""
-        SELECT *, TRY_CAST(measured_at AS TIMESTAMP) AS measured_time
-        FROM found ORDER BY ordered_at, folder, source, position
-    """)
+    rows = connection.execute(f"SELECT *, {MOMENT} AS moment FROM found ORDER BY ordered_at, folder, source, position")
     names = [column[0] for column in rows.description or []]
     return tuple(to_run(dict(zip(names, row, strict=True))) for row in rows.fetchall())

@@ -137,7 +137,7 @@ def to_run(row: Mapping[str, Any]) -> Run:
         interval_ms=_interval(latency["ci95"]) if latency and restarts else None,
         restarts=len(restarts) if restarts else None,
         verdict=(row["noise"] or {}).get("verdict"),
-        measured_at=row["measured_time"].replace(tzinfo=UTC),
+        measured_at=row["moment"].replace(tzinfo=UTC),
     )
 
 

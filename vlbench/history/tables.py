@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
@@ -161,13 +162,18 @@ def _notes(history: Sequence[Series], names: Names, threshold: float) -> list[st
 
 def _gaps(history: Sequence[Series]) -> list[str]:
     lines = [
-        f"{series.model} {run.measured_at:%Y-%m-%d} ({run.folder}): {run.status}: {run.error or 'no latency'}"
+        f"{series.model} {run.measured_at:%Y-%m-%d} ({run.folder}): {run.status}: {_short(run.error or 'no latency')}"
         for series in history
         for run in series.runs
         if run.latency_ms is None
     ]
     more = len(lines) - MOST_GAPS
     return lines[:MOST_GAPS] + ([f"and {more} more runs without a latency; --format json has them"] if more > 0 else [])
+
+
+def _short(text: str) -> str:
+    """One line of it, cut where it is long."""
+    return textwrap.shorten(text, 120, placeholder="...")
 
 
 def _filled(rows: Sequence[dict[str, str]]) -> list[dict[str, str]]:
