@@ -15,7 +15,7 @@ import vlbench
 PACKAGE = Path(vlbench.__file__).parent
 
 LAYERS = [
-    {"errors"},
+    {"errors", "shares"},
     {"specs"},
     {"catalog", "inputs"},
     {"suites"},
@@ -23,7 +23,7 @@ LAYERS = [
     {"architectures"},
     {"running"},
     {"reproduce", "doctor"},
-    {"training", "report", "compare"},
+    {"training", "report", "compare", "history"},
     {"ab"},
     {"api", "options"},
     {"commands"},

@@ -6,8 +6,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -15,32 +14,11 @@ from vlbench import __version__
 from vlbench.commands.ab import ab
 from vlbench.commands.compare import compare
 from vlbench.commands.doctor import doctor
+from vlbench.commands.history import history
+from vlbench.commands.reproduce import reproduce
+from vlbench.commands.run import run, show
 from vlbench.errors import InputError, WorkerError
-from vlbench.options import (
-    DeviceName,
-    DeviceOption,
-    Format,
-    FormatOption,
-    Listing,
-    OutOption,
-    PrecisionName,
-    PrecisionOption,
-    RestartsOption,
-    SuiteFormat,
-    ThreadsOption,
-    WithinOption,
-    default_folder,
-    parse_share,
-    parse_size,
-)
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from rich.console import RenderableType
-
-    from vlbench.running.cells import Cell, Result
-    from vlbench.running.store import Store
+from vlbench.options import Listing
 
 app = typer.Typer(
     name="vlbench",
@@ -71,141 +49,6 @@ def _options(
     pass
 
 
-@app.command()
-def run(
-    models: Annotated[
-        str, typer.Option(help="Names, aliases, globs or paths of YAML files, separated by commas; see: vlbench list.")
-    ],
-    device: DeviceOption = DeviceName.auto,
-    precision: PrecisionOption = PrecisionName.fp32,
-    batch: Annotated[int, typer.Option(min=1, help="Examples in one forward pass.")] = 1,
-    image: Annotated[Path | None, typer.Option(help="A photograph; by default matplotlib's of Grace Hopper.")] = None,
-    text: Annotated[str | None, typer.Option(help="A sentence about it.")] = None,
-    image_size: Annotated[
-        str | None, typer.Option(metavar="HxW", help="Resize to this instead of each model's own size.")
-    ] = None,
-    text_tokens: Annotated[
-        int | None, typer.Option(min=2, help="Pad the text to this instead of each model's own length.")
-    ] = None,
-    threads: ThreadsOption = None,
-    budget: Annotated[
-        float, typer.Option(min=0.001, metavar="SECONDS", help="Time for each model, all its restarts together.")
-    ] = 45,
-    within: WithinOption = "2%",
-    restarts: RestartsOption = None,
-    output: FormatOption = Format.table,
-    out: OutOption = None,
-) -> None:
-    """Measure models on this machine, stage by stage.
-
-    Cells that the results folder already holds for this machine are kept, not measured again.
-    """
-    from vlbench.catalog import resolve
-    from vlbench.inputs import read_example
-    from vlbench.measure.machine import physical_cores
-    from vlbench.running.cells import Result
-    from vlbench.running.expansion import Settings, expand, split_measured
-    from vlbench.running.progress import measure_all
-    from vlbench.running.store import Store
-    from vlbench.running.workers import Worker, probe_machine
-
-    specs = resolve(models)
-    example = read_example(image, text)
-    settings = Settings(
-        device=device.value,
-        precision=precision.value,
-        batch=batch,
-        image_size=parse_size(image_size) if image_size else None,
-        text_tokens=text_tokens,
-        threads=threads or physical_cores(),
-        budget_seconds=budget,
-        within=parse_share("--within", within),
-        restarts=restarts,
-    )
-    folder = out or default_folder()
-    with Worker(settings.threads) as worker:
-        machine = probe_machine(settings.threads, worker)
-        cells = expand(specs, example, settings, machine)
-        store = Store(folder, Result)
-        missing, kept = split_measured(cells, store, machine)
-        _tell_kept([result.model for result in kept], folder)
-        measured, interrupted = measure_all(missing, store, machine, worker) if missing else ([], False)
-    results = _in_order(cells, [*kept, *measured])
-    _write_tables(store)
-    _print(results, output)
-    print(f"results: {folder}", file=sys.stderr)
-    if interrupted:
-        print(f"interrupted: {len(results)} of {len(cells)} models are kept", file=sys.stderr)
-        raise typer.Exit(130)
-    if any(result.status != "ok" for result in results):
-        raise typer.Exit(1)
-
-
-@app.command()
-def reproduce(
-    suites: Annotated[
-        list[str] | None, typer.Argument(metavar="[SUITE]...", help="Names, globs or YAML files; none: all suites.")
-    ] = None,
-    output: Annotated[SuiteFormat, typer.Option("--format", help="How it is printed.")] = SuiteFormat.table,
-    cells: Annotated[
-        str, typer.Option(metavar="KINDS", help="Which columns: any of params,flops,latency,parts.")
-    ] = "params,flops,latency,parts",
-    quick: Annotated[bool, typer.Option("--quick", help="Small settings for what is timed: seconds a suite.")] = False,
-    figures: Annotated[Path | None, typer.Option(metavar="DIR", help="Draw each suite there, PNG and SVG.")] = None,
-    device: DeviceOption = DeviceName.auto,
-    precision: PrecisionOption = PrecisionName.fp32,
-    threads: ThreadsOption = None,
-    budget: Annotated[
-        float | None,
-        typer.Option(
-            min=0.001, metavar="SECONDS", help="Time for warm-up and timing of each row; by default the suite's."
-        ),
-    ] = None,
-    out: OutOption = None,
-) -> None:
-    """Reproduce the papers' tables: measured beside reported, and whether each claim holds here.
-
-    The exit code is 0 where every counted figure is within its tolerance of the paper's, 1 otherwise.
-    """
-    from vlbench.measure.machine import physical_cores
-    from vlbench.report.reproduction import WRITERS, render, save
-    from vlbench.reproduce.run import Request, reproduce
-    from vlbench.running.expansion import Settings
-    from vlbench.suites.reader import parse_categories, resolve_suites
-
-    request = Request(
-        categories=parse_categories(cells),
-        quick=quick,
-        settings=Settings(
-            device=device.value,
-            precision=precision.value,
-            threads=threads or (1 if quick else physical_cores()),  # small work is lost on two threads
-        ),
-        budget_seconds=budget,
-        folder=out or default_folder(),
-    )
-    wanted = resolve_suites(suites or [])
-    for folder in filter(None, (figures, out)):
-        folder.mkdir(parents=True, exist_ok=True)  # a folder that cannot be written ends it before anything is measured
-    found, kept, interrupted = reproduce(wanted, request)
-    _tell_kept(kept, request.folder)
-    if output is SuiteFormat.table:
-        _print_wide(lambda width: render(found, width))
-    else:
-        print(WRITERS[output.value](found), end="")
-    if found.machine or out:
-        save(found, request.folder)
-        print(f"results: {request.folder}", file=sys.stderr)
-    if figures:
-        from vlbench.report.figures import draw
-
-        draw(found, figures)
-    if interrupted:
-        print(f"interrupted: what was measured is kept in {request.folder}", file=sys.stderr)
-    if interrupted or not found.passed:
-        raise typer.Exit(130 if interrupted else 1)
-
-
 @app.command("list")
 def list_(what: Annotated[Listing, typer.Argument(help="What to list.")] = Listing.models) -> None:
     """List the models or the suites that can be measured."""
@@ -214,64 +57,8 @@ def list_(what: Annotated[Listing, typer.Argument(help="What to list.")] = Listi
     print(models() if what is Listing.models else suites())
 
 
-@app.command()
-def show(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that vlbench run wrote.")],
-    output: FormatOption = Format.table,
-) -> None:
-    """Print the results of an earlier run."""
-    from vlbench.running.store import read_results
-
-    results = read_results(folder)
-    if not results:
-        raise InputError(f"{folder}: holds no results yet")
-    _print(results, output)
-
-
-for command in (ab, compare, doctor):
+for command in (run, reproduce, show, ab, compare, doctor, history):
     app.command()(command)
-
-
-def _tell_kept(names: list[str], folder: Path) -> None:
-    if names:
-        print(
-            f"kept from {folder}: {', '.join(dict.fromkeys(names))}; name another --out to measure again",
-            file=sys.stderr,
-        )
-
-
-def _in_order(cells: list[Cell], results: list[Result]) -> list[Result]:
-    by_hash = {result.cell_hash: result for result in results}
-    return [by_hash[cell.hash()] for cell in cells if cell.hash() in by_hash]
-
-
-def _write_tables(store: Store[Result]) -> None:
-    from vlbench.report.tables import csv, markdown
-
-    if store.results:
-        (store.folder / "table.md").write_text(markdown(store.results), encoding="utf-8")
-        (store.folder / "table.csv").write_text(csv(store.results), encoding="utf-8")
-
-
-def _print(results: list[Result], output: Format) -> None:
-    from vlbench.report.tables import WRITERS, render
-
-    if not results:
-        return
-    if output is Format.table:
-        _print_wide(lambda width: render(results, width))
-    else:
-        print(WRITERS[output.value](results), end="")
-
-
-def _print_wide(draw: Callable[[int | None], RenderableType]) -> None:
-    """Prints what `draw` makes for the terminal's width, or for any where the output is none."""
-    from rich.console import Console
-
-    console = Console()
-    width = console.width if console.is_terminal else None
-    console.width = max(console.width, 200)  # a line longer than the terminal wraps there, rather than lose its end
-    console.print(draw(width), soft_wrap=False, crop=False)
 
 
 def main() -> None:

@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from vlbench.errors import InputError
+from vlbench.shares import share_of
 
 
 class DeviceName(StrEnum):
@@ -68,9 +69,8 @@ def parse_size(text: str) -> tuple[int, int]:
 
 def parse_share(option: str, text: str) -> float:
     """`2%` or `0.02` as 0.02. Raises InputError for anything else, or what lies outside 0 to 100%."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?|\.\d+)(%?)", text.strip())
-    share = float(match[1]) / (100 if match[2] else 1) if match else 0.0
-    if not 0 < share < 1:
+    share = share_of(text)
+    if share is None or not 0 < share < 1:
         raise InputError(f"{option} {text}: not a share between 0 and 100%; 2% or 0.02 works")
     return share
 
@@ -78,3 +78,16 @@ def parse_share(option: str, text: str) -> float:
 def default_folder() -> Path:
     """`results/local/20260131-235959-host`, in local time."""
     return Path("results", "local", f"{time.strftime('%Y%m%d-%H%M%S')}-{platform.node() or 'host'}")
+
+
+def unfinished_folder(out: Path | None) -> Path:
+    """What `--resume` goes on with. Raises InputError where there is nothing to go on with."""
+    if out is not None:
+        if not out.is_dir():
+            raise InputError(f"--resume --out {out}: no such folder; leave --resume out to begin it")
+        return out
+    unfinished = Path("results", "local").glob("*/*.unfinished.jsonl")
+    newest = max(unfinished, key=lambda path: path.stat().st_mtime, default=None)
+    if newest is None:
+        raise InputError("--resume: every run of results/local is finished; name a folder with --out, or begin anew")
+    return newest.parent

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fnmatch
-import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
@@ -12,6 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict
 
 from vlbench.catalog import catalog, nearest, read_yaml
 from vlbench.errors import InputError
+from vlbench.shares import share_of
 
 DEFAULT = 0.05
 WORKS = "5% or 0.05 works"
@@ -19,9 +19,8 @@ WORKS = "5% or 0.05 works"
 
 def parse_threshold(value: object) -> float:
     """`5%` and `0.05` are 0.05. Raises ValueError for what lies outside of 0% to 100% or is no number."""
-    match = re.fullmatch(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*(%?)\s*", str(value)) if not isinstance(value, bool) else None
-    share = float(match[1]) / (100 if match[2] else 1) if match else 0.0
-    if not match or not 0 < share <= 1:
+    share = None if isinstance(value, bool) else share_of(value)
+    if share is None or not 0 < share <= 1:
         raise ValueError(f"a slowdown above 0% and up to 100% is needed ({WORKS})")
     return share
 

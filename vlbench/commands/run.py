@@ -1,0 +1,130 @@
+"""`vlbench run` and `show`. Exit codes: 0 all measured, 1 some cells could not be, 2 bad input, 130 interrupted."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vlbench.commands.printing import print_results, tell_kept
+from vlbench.errors import InputError
+from vlbench.options import (
+    DeviceName,
+    DeviceOption,
+    Format,
+    FormatOption,
+    OutOption,
+    PrecisionName,
+    PrecisionOption,
+    RestartsOption,
+    ThreadsOption,
+    WithinOption,
+    default_folder,
+    parse_share,
+    parse_size,
+    unfinished_folder,
+)
+
+if TYPE_CHECKING:
+    from vlbench.running.cells import Cell, Result
+    from vlbench.running.store import Store
+
+
+def run(
+    models: Annotated[
+        str, typer.Option(help="Names, aliases, globs or paths of YAML files, separated by commas; see: vlbench list.")
+    ],
+    device: DeviceOption = DeviceName.auto,
+    precision: PrecisionOption = PrecisionName.fp32,
+    batch: Annotated[int, typer.Option(min=1, help="Examples in one forward pass.")] = 1,
+    image: Annotated[Path | None, typer.Option(help="A photograph; by default matplotlib's of Grace Hopper.")] = None,
+    text: Annotated[str | None, typer.Option(help="A sentence about it.")] = None,
+    image_size: Annotated[
+        str | None, typer.Option(metavar="HxW", help="Resize to this instead of each model's own size.")
+    ] = None,
+    text_tokens: Annotated[
+        int | None, typer.Option(min=2, help="Pad the text to this instead of each model's own length.")
+    ] = None,
+    threads: ThreadsOption = None,
+    budget: Annotated[
+        float, typer.Option(min=0.001, metavar="SECONDS", help="Time for each model, all its restarts together.")
+    ] = 45,
+    within: WithinOption = "2%",
+    restarts: RestartsOption = None,
+    output: FormatOption = Format.table,
+    out: OutOption = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the newest folder of results/local that was not finished.")
+    ] = False,
+) -> None:
+    """Measure models on this machine, stage by stage.
+
+    Cells that the results folder already holds for this machine are kept, not measured again.
+    """
+    from vlbench.catalog import resolve
+    from vlbench.inputs import read_example
+    from vlbench.measure.machine import physical_cores
+    from vlbench.running.cells import Result
+    from vlbench.running.expansion import Settings, expand, split_measured
+    from vlbench.running.progress import measure_all
+    from vlbench.running.store import Store
+    from vlbench.running.workers import Worker, probe_machine
+
+    specs = resolve(models)
+    example = read_example(image, text)
+    settings = Settings(
+        device=device.value,
+        precision=precision.value,
+        batch=batch,
+        image_size=parse_size(image_size) if image_size else None,
+        text_tokens=text_tokens,
+        threads=threads or physical_cores(),
+        budget_seconds=budget,
+        within=parse_share("--within", within),
+        restarts=restarts,
+    )
+    folder = (unfinished_folder(out) if resume else out) or default_folder()
+    with Worker(settings.threads) as worker:
+        machine = probe_machine(settings.threads, worker)
+        cells = expand(specs, example, settings, machine)
+        store = Store(folder, Result)
+        missing, kept = split_measured(cells, store, machine)
+        tell_kept([result.model for result in kept], folder)
+        measured, interrupted = measure_all(missing, store, machine, worker) if missing else ([], False)
+    results = _in_order(cells, [*kept, *measured])
+    _write_tables(store)
+    print_results(results, output)
+    print(f"results: {folder}", file=sys.stderr)
+    if interrupted:
+        print(f"interrupted: {len(results)} of {len(cells)} models are kept", file=sys.stderr)
+        raise typer.Exit(130)
+    if any(result.status != "ok" for result in results):
+        raise typer.Exit(1)
+
+
+def show(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that vlbench run wrote.")],
+    output: FormatOption = Format.table,
+) -> None:
+    """Print the results of an earlier run."""
+    from vlbench.running.store import read_results
+
+    results = read_results(folder)
+    if not results:
+        raise InputError(f"{folder}: holds no results yet")
+    print_results(results, output)
+
+
+def _in_order(cells: list[Cell], results: list[Result]) -> list[Result]:
+    by_hash = {result.cell_hash: result for result in results}
+    return [by_hash[cell.hash()] for cell in cells if cell.hash() in by_hash]
+
+
+def _write_tables(store: Store[Result]) -> None:
+    from vlbench.report.tables import csv, markdown
+
+    if store.results:
+        (store.folder / "table.md").write_text(markdown(store.results), encoding="utf-8")
+        (store.folder / "table.csv").write_text(csv(store.results), encoding="utf-8")

@@ -1,0 +1,1 @@
+"""Latency over many runs: reads results folders or a DuckDB file, and finds where a series changed."""

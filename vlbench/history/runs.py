@@ -1,0 +1,160 @@
+"""One measurement of one cell, as history keeps it, and the columns of the table that it is read from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any
+
+# What is read of a line of cells.jsonl, of schema 1 to 3, with DuckDB's types. Raw samples are not among it.
+COLUMNS = {
+    "schema": "INTEGER",
+    "model": "VARCHAR",
+    "status": "VARCHAR",
+    "error": "VARCHAR",
+    "device": "VARCHAR",
+    "precision": "VARCHAR",
+    "backend": "VARCHAR",
+    "batch": "INTEGER",
+    "image_size": "INTEGER[]",
+    "text_tokens": "INTEGER",
+    "latency_ms": "STRUCT(median DOUBLE, ci95 DOUBLE[], by_restart DOUBLE[])",
+    "noise": "STRUCT(verdict VARCHAR)",
+    "machine": "JSON",
+    "image_sha256": "VARCHAR",
+    "text": "VARCHAR",
+    "spec_hash": "VARCHAR",
+    "cell_hash": "VARCHAR",
+    "measured_at": "VARCHAR",
+    "vlbench_version": "VARCHAR",
+}
+OPTIONAL = ("error", "latency_ms", "noise")
+
+# What history adds: the folder that the line lay in; the file, by its first line, and the place in it; when it was
+# measured, at no time before the line above it, as a clock may be set back; and what tells the line from all others.
+ADDED = {
+    "folder": "VARCHAR",
+    "source": "VARCHAR",
+    "position": "BIGINT",
+    "ordered_at": "TIMESTAMP",
+    "key": "VARCHAR",
+}
+HARDWARE = ("cpu", "cores", "logical_cores", "ram_bytes", "gpu")
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Hardware:
+    """What a series does not cross; memory in whole GiB, as kernels keep different shares of it to themselves."""
+
+    gpu: str
+    cpu: str
+    cores: int
+    logical_cores: int
+    ram_gib: int
+
+    def in_words(self) -> str:
+        gpu = f"{self.gpu}, " if self.gpu else ""
+        return f"{gpu}{self.cpu}, {self.cores} cores ({self.logical_cores} logical), {self.ram_gib} GiB"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Settings:
+    """What a latency depends on besides model and machine.
+
+    `variant` is the hash of the model's definition where one name stands for several, else empty.
+    """
+
+    device: str
+    precision: str
+    backend: str
+    batch: int
+    threads: int
+    image_size: tuple[int, ...]
+    text_tokens: int
+    image_sha256: str
+    text: str
+    variant: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One line. `latency_ms` is the median over restarts, None where there is none; `interval_ms` its 95% interval,
+    None where it would be of one process, which tells nothing of the next. `verdict` is None before schema 3.
+
+    `software` has a version or the like for each name, `definition` the hash of the model's file.
+    """
+
+    folder: str
+    source: str
+    model: str
+    settings: Settings
+    hardware: Hardware
+    definition: str
+    software: Mapping[str, str] = field(hash=False)
+    status: str
+    error: str | None
+    latency_ms: float | None
+    interval_ms: tuple[float, float] | None
+    restarts: int | None
+    verdict: str | None
+    measured_at: datetime
+
+    @property
+    def judged(self) -> bool:
+        """Whether it counts for change points."""
+        return self.latency_ms is not None and self.verdict != "contended"
+
+
+def to_run(row: Mapping[str, Any]) -> Run:
+    """A row of the table with `COLUMNS` and `ADDED`, which holds nothing but whole results."""
+    hardware, threads, software = _machine(row["machine"])
+    latency = row["latency_ms"] if row["status"] == "ok" else None
+    restarts = latency["by_restart"] if latency else None
+    return Run(
+        folder=row["folder"],
+        source=row["source"],
+        model=row["model"],
+        settings=Settings(
+            device=row["device"],
+            precision=row["precision"],
+            backend=row["backend"],
+            batch=row["batch"],
+            threads=threads,
+            image_size=tuple(row["image_size"]),
+            text_tokens=row["text_tokens"],
+            image_sha256=row["image_sha256"],
+            text=row["text"],
+        ),
+        hardware=hardware,
+        definition=row["spec_hash"],
+        software={"vlbench": row["vlbench_version"], **software},
+        status=row["status"],
+        error=row["error"],
+        latency_ms=latency["median"] if latency else None,
+        interval_ms=_interval(latency["ci95"]) if latency and restarts else None,
+        restarts=len(restarts) if restarts else None,
+        verdict=(row["noise"] or {}).get("verdict"),
+        measured_at=row["moment"].replace(tzinfo=UTC),
+    )
+
+
+@lru_cache(maxsize=1024)  # a folder's lines have one machine
+def _machine(text: str) -> tuple[Hardware, int, Mapping[str, str]]:
+    machine = json.loads(text)
+    hardware = Hardware(
+        gpu=machine.get("gpu") or "",
+        cpu=machine["cpu"],
+        cores=machine["cores"],
+        logical_cores=machine.get("logical_cores") or machine["cores"],
+        ram_gib=round(machine["ram_bytes"] / 2**30),
+    )
+    rest = {name: value for name, value in machine.items() if name not in (*HARDWARE, "threads") and value is not None}
+    return hardware, machine["threads"], {name: str(value) for name, value in rest.items()}
+
+
+def _interval(bounds: Sequence[float | None] | None) -> tuple[float, float] | None:
+    low, high = bounds if bounds and len(bounds) == 2 else (None, None)
+    return None if low is None or high is None else (low, high)
