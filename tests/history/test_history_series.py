@@ -192,7 +192,9 @@ def test_select(tmp_path: Path) -> None:
     assert len(names()) == 3
 
 
-@pytest.mark.parametrize(("text", "share"), [("5%", 0.05), ("0.05", 0.05), (".5%", 0.005), ("0", 0), ("12.5 %", None)])
+@pytest.mark.parametrize(
+    ("text", "share"), [("5%", 0.05), ("0.05", 0.05), (".5%", 0.005), ("0", 0), ("12.5 percent", None)]
+)
 def test_threshold(text: str, share: float | None) -> None:
     if share is not None:
         assert parse_threshold(text) == pytest.approx(share)
