@@ -129,10 +129,10 @@ def small_model(folder: Path) -> str:
     """ViLT with four narrow layers on a small image: a pass of some ten milliseconds."""
     spec = catalog()["vilt-b32"]
     content = spec.model_dump(mode="json", exclude_none=True)
-    content |= {"name": "small", "aliases": [], "input": {"image_size": [224, 320], "text_tokens": 40}}
+    content |= {"name": "small", "aliases": [], "input": {"image_size": [192, 256], "text_tokens": 40}}
     for part in ("text", "visual", "interaction", "head"):
-        content[part]["width"] = 384
-    content["interaction"] |= {"layers": 4, "heads": 6}
+        content[part]["width"] = 256
+    content["interaction"] |= {"layers": 4, "heads": 4}
     path = folder / "small.yaml"
     path.write_text(yaml.safe_dump(content))
     return str(path)

@@ -115,7 +115,7 @@ def test_bad_options_are_one_line(text: str, said: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("pass_ms", "discarded", "passes", "cycles"), [(0.01, 1, 20, 6), (10, 1, 6, 6), (60, 1, 1, 6), (500, 0, 1, 1)]
+    ("pass_ms", "discarded", "passes", "cycles"), [(0.01, 1, 20, 3), (10, 1, 6, 3), (60, 1, 1, 3), (500, 0, 1, 1)]
 )
 def test_blocks_are_short_and_a_replicate_has_so_many_that_each_stood_in_each_place(
     pass_ms: float, discarded: int, passes: int, cycles: int

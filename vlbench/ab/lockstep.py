@@ -10,12 +10,13 @@ from typing import Any
 
 from vlbench.ab.record import Replicate, Samples
 from vlbench.errors import InputError, WorkerError
+from vlbench.measure.machine import usable_cores
 from vlbench.running.workers import SILENCE_SECONDS, Worker
 
 WARM_UP_SECONDS = 2.0
 CACHE_MS = 100  # a pass longer than this refills the caches that the others emptied at no cost to speak of
-BLOCK_MS, SECONDS_A_REPLICATE = 60, 0.4  # of one member, end to end
-MOST_CYCLES = 6  # each member then stood in each place equally often
+BLOCK_MS, SECONDS_A_REPLICATE = 60, 0.2  # of one member, end to end: processes differ by more than their passes do
+MOST_CYCLES = 3  # each member then stood in each place once
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,7 +25,7 @@ class Member:
 
     name: str
     worker: Worker
-    subject: Mapping[str, Any]
+    subject: Mapping[str, Any]  # with its settings, of which `threads` is one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +53,7 @@ def replicate(members: Sequence[Member], number: int) -> Replicate:
     Raises InputError where a member refuses its settings, WorkerError where one fails; both name the member.
     """
     order = list(permutations(members))
-    ready = {member.name: _attend(member) for member in order[number % len(order)]}
+    ready = _attend(order[number % len(order)])
     pace = pace_for(max(message["pass_ms"] for message in ready.values()))
     latency_ms: dict[str, list[float]] = {member.name: [] for member in members}
     by_stage: dict[str, dict[str, list[float]]] = {member.name: {} for member in members}
@@ -79,16 +80,30 @@ def replicate(members: Sequence[Member], number: int) -> Replicate:
     }
 
 
-def _attend(member: Member) -> dict[str, Any]:
-    answer = _answer(member, {"action": "attend", "subject": dict(member.subject), "warm_up_seconds": WARM_UP_SECONDS})
+def _attend(members: Sequence[Member]) -> dict[str, dict[str, Any]]:
+    """Has every member build and warm up: side by side where there are cores for that, since nothing is timed yet."""
+    at_once = 2 * max(member.subject["settings"]["threads"] for member in members) <= usable_cores()
+    for member in members if at_once else ():
+        member.worker.send(_invitation(member))
+    return {member.name: _ready(member, None if at_once else _invitation(member)) for member in members}
+
+
+def _invitation(member: Member) -> dict[str, Any]:
+    return {"action": "attend", "subject": dict(member.subject), "warm_up_seconds": WARM_UP_SECONDS}
+
+
+def _ready(member: Member, invitation: dict[str, Any] | None) -> dict[str, Any]:
+    answer = _answer(member, invitation)
     if "invalid" in answer:
         raise WorkerError(f"{member.name}: {answer['invalid']}")
     return answer["ready"]
 
 
-def _answer(member: Member, message: Mapping[str, Any]) -> dict[str, Any]:
+def _answer(member: Member, message: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The next answer; to `message`, unless that has been sent before."""
     try:
-        member.worker.send(message)
+        if message is not None:
+            member.worker.send(message)
         answer = member.worker.receive(SILENCE_SECONDS)
     except WorkerError as error:
         raise WorkerError(f"{member.name}: {error}") from error

@@ -14,7 +14,7 @@ from torch import nn
 SLOW_MS = 1_000
 STEADY_WITHIN = 0.03
 MOST_SAMPLES = 5_000
-WINDOW_MS = 200  # what a window of the warm-up's test lasts at least, so that one late pass does not decide it
+WINDOW_MS = 100  # what a window of the warm-up's test lasts at least, so that one late pass does not decide it
 
 
 class PassTimer:
