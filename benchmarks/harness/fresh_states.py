@@ -11,13 +11,15 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Sequence
 from math import log
-from statistics import median, pstdev
+from statistics import median
 
 import numpy as np
 
 from vlbench.catalog import resolve
 from vlbench.inputs import read_example
+from vlbench.measure.noise import why_contended
 from vlbench.running.cells import Cell, Restart
 from vlbench.running.expansion import Settings, expand
 from vlbench.running.workers import Worker, probe_machine
@@ -38,6 +40,7 @@ def main() -> int:
     interleaved.print_facts(facts, options.rounds, 0)
     medians: dict[str, list[float]] = {FORKED: [], STARTED: []}
     halves: list[float] = []
+    disturbed = 0
     seconds: dict[str, list[float]] = {FORKED: [], STARTED: []}
     with Worker(threads) as lasting:
         settings = Settings(device="cpu", threads=threads, budget_seconds=BUDGET_SECONDS)
@@ -51,10 +54,14 @@ def main() -> int:
                     with Worker(threads) as own:
                         restart = measure(own, cell)
                 seconds[kind].append(time.monotonic() - start)
+                if restart.evidence and why_contended(restart.evidence):
+                    disturbed += 1
+                    continue
                 medians[kind].append(median(restart.latency_ms))
                 halves.append(log(median(restart.latency_ms[::2]) / median(restart.latency_ms[1::2])))
     spreads = {kind: spread(values) for kind, values in medians.items()}
-    within = pstdev(halves) / 2  # the difference of two halves has twice the spread of the median of the whole
+    print(f"{disturbed} restarts were disturbed and do not count")
+    within = robust_spread(halves) / 2  # the difference of two halves has twice the spread of the median of the whole
     for kind, values in medians.items():
         print(f"{kind:8} {median(values):8.2f} ms, spread {spreads[kind]:.2%}, {median(seconds[kind]):.2f} s a restart")
     print(f"within a process the median is known to {within:.2%}")
@@ -84,17 +91,23 @@ def measure(worker: Worker, cell: Cell) -> Restart:
 
 
 def spread(values: list[float]) -> float:
-    """Standard deviation of the logarithms."""
-    return pstdev([log(value) for value in values])
+    """Of the logarithms, robustly."""
+    return robust_spread([log(value) for value in values])
+
+
+def robust_spread(values: Sequence[float]) -> float:
+    """The median distance from the median, scaled so that it is the standard deviation of a normal sample."""
+    middle = median(values)
+    return 1.4826 * median(abs(value - middle) for value in values)
 
 
 def resampled_ratios(medians: dict[str, list[float]], draws: int = 2_000) -> np.ndarray:
     generator = np.random.default_rng(0)
     logs = {kind: np.log(values) for kind, values in medians.items()}
-    spreads = {
-        kind: values[generator.integers(len(values), size=(draws, len(values)))].std(axis=1)
-        for kind, values in logs.items()
-    }
+    spreads = {}
+    for kind, values in logs.items():
+        drawn = values[generator.integers(len(values), size=(draws, len(values)))]
+        spreads[kind] = np.median(np.abs(drawn - np.median(drawn, axis=1, keepdims=True)), axis=1)
     return spreads[FORKED] / spreads[STARTED]
 
 
