@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+import subprocess
+import sys
 from pathlib import Path
 from statistics import median
 
@@ -122,6 +124,19 @@ def test_a_cell_that_cannot_be_measured_is_a_line_and_the_others_run(tmp_path: P
     assert [line["status"] for line in lines] == ["failed", "ok"]
     assert "out of memory" in lines[0]["error"]
     assert "huge: failed: out of memory" in process.stdout
+
+
+def test_a_worker_that_may_not_have_the_memory_is_a_line_and_the_others_run(tmp_path: Path) -> None:
+    """A limit on the address space, which every process of the run inherits; 400,000 examples do not fit into it."""
+    models = [write_tiny(tmp_path, name) for name in ("vit-b16", "vilt-b32")]
+    out = tmp_path / "out"
+    many = f"exec {sys.executable} -m vlbench.cli run --models {models[0]} --batch 400000 --device cpu --out {out}"
+    process = subprocess.run(["bash", "-c", f"ulimit -v 8000000; {many}"], capture_output=True, text=True, check=False)
+    assert process.returncode == 1, process.stderr
+    assert "out of memory" in process.stdout
+    good = vlbench("run", "--models", models[1], "--budget", 0.2, "--device", "cpu", "--out", out)
+    assert good.returncode == 0
+    assert [line["status"] for line in map(json.loads, (out / "cells.jsonl").open())] == ["failed", "ok"]
 
 
 def test_options_reach_the_result(tmp_path: Path) -> None:
