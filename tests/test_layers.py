@@ -25,6 +25,7 @@ LAYERS = [
     {"reproduce", "doctor"},
     {"training", "report", "compare", "history"},
     {"ab"},
+    {"bisect"},
     {"api", "options"},
     {"commands"},
     {"cli", "__init__", "__main__"},
