@@ -27,9 +27,9 @@ class Side:
         name: `base` or `head`.
         label: as the user named it.
         python: the interpreter.
-        source: a checkout, which goes before what is installed; None for what is installed.
+        source: a checkout, where its workers start, and which goes before what is installed; None for what is.
         options: of `vlbench run`, for this side alone.
-        paths: all of its PYTHONPATH; None for the checkout, its `src`, and this process's own.
+        paths: all that goes before what is installed; None for the checkout, its `src`, and this process's PYTHONPATH.
         function: what stands for the request's callable on this side; None for that itself.
     """
 
@@ -66,11 +66,10 @@ class Side:
             raise InputError(f"{self.name} ({self.label}): {wrong}")
 
     def _environment(self) -> dict[str, str]:
-        if self.paths is None:
-            ahead = [] if self.source is None else [str(self.source), str(self.source / "src")]
-            path = os.pathsep.join([*ahead, *filter(None, [os.environ.get("PYTHONPATH")])])
-        else:
-            path = os.pathsep.join(self.paths)
+        if self.paths is not None:
+            return {"PYTHONPATH": os.pathsep.join(self.paths), "PYTHONSAFEPATH": "1"}
+        ahead = [] if self.source is None else [str(self.source), str(self.source / "src")]
+        path = os.pathsep.join([*ahead, *filter(None, [os.environ.get("PYTHONPATH")])])
         return {"PYTHONPATH": path} if path else {}
 
 

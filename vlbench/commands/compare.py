@@ -137,7 +137,7 @@ def print_wide(draw: Callable[[int | None], RenderableType], output: Path | None
 
     if output:
         with output.open("w", encoding="utf-8") as file:
-            Console(file=file, width=WIDE).print(draw(None))
+            Console(file=file, width=WIDE, color_system=None).print(draw(None))  # whatever FORCE_COLOR says
         return
     console = Console()
     width = console.width if console.is_terminal else None
