@@ -76,7 +76,7 @@ class Speed:
         """By the time alone: a gate of memory is a matter of `vlbench ab`."""
         __tracebackhide__ = True
         (cell,), (subject,) = found.comparison.cells, found.subjects
-        verdict = "unknown" if subject.biased else cell.verdict
+        verdict = "unknown" if subject.advisory else cell.verdict
         self.record_property("vlbench_verdict", verdict)
         self.record_property("vlbench_base_ms", cell.base_ms)
         self.record_property("vlbench_head_ms", cell.head_ms)
@@ -87,7 +87,7 @@ class Speed:
         if verdict == "slower" or (verdict == "unknown" and self.config.getoption("--vlbench-strict")):
             _fail(_table(found))
         if verdict == "unknown":
-            why = "two processes of the baseline differ" if subject.biased else cell.reason
+            why = subject.disturbed or ("two processes of the baseline differ" if subject.biased else cell.reason)
             pytest.skip(f"vlbench cannot tell whether {cell.cell} is slower: {why}")
 
 
