@@ -112,6 +112,7 @@ def test_speeds_drawn_by_each_process_are_no_change() -> None:
     assert found.comparison.exit_code != 1
     (subject,) = found.subjects
     assert len(subject.replicates) > 8, "where it cannot tell, it goes on while the budget lasts"
+    assert "--restarts" not in str(found.comparison.cells[0].reason), "which is no option of ab"
 
 
 def test_memory_that_grew_is_a_regression_whatever_the_times() -> None:

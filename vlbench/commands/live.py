@@ -62,7 +62,7 @@ def request_of(
         "threads": threads or physical_cores(),
     }
     return Request(
-        models=[name.strip() for name in (models or "").split(",") if name.strip()],
+        models=named(models or ""),
         callables=callables or [],
         settings={name: value for name, value in settings.items() if value is not None},
         image=str(image.absolute()) if image else None,
@@ -70,6 +70,19 @@ def request_of(
         thresholds=thresholds_from(threshold, thresholds),
         budget_seconds=budget,
     )
+
+
+def named(models: str) -> list[str]:
+    """Each model once, globs by this installation's catalogue; what a name means, each side's own says."""
+    found: list[str] = []
+    for word in filter(None, (word.strip() for word in models.split(","))):
+        if any(sign in word for sign in "*?["):
+            from vlbench.catalog import resolve
+
+            found += [spec.name for spec in resolve(word)]
+        else:
+            found.append(word)
+    return list(dict.fromkeys(found))
 
 
 def report(name: str, count: int, effect: Effect | None) -> None:
