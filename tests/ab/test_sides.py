@@ -13,6 +13,7 @@ from vlbench.ab.revisions import checked_out
 from vlbench.ab.run import Request, started
 from vlbench.ab.sides import Side, opened
 from vlbench.commands.ab import parse_options
+from vlbench.commands.live import named
 from vlbench.compare.thresholds import Thresholds
 from vlbench.errors import InputError
 from vlbench.running.workers import Worker
@@ -152,6 +153,13 @@ def test_options_have_the_types_of_settings() -> None:
         "device": "cpu",
         "text": "a = b",
     }
+
+
+def test_models_are_named_each_once() -> None:
+    assert named("vilt, ./mine.yaml,vilt,,unheard-of") == ["vilt", "./mine.yaml", "unheard-of"]
+    assert named("vit-b*,vit-b16") == ["vit-b16", "vit-b32"], "a worker knows no globs"
+    with pytest.raises(InputError, match="no model matches 'nothing"):
+        named("nothing*")
 
 
 @pytest.mark.parametrize(
