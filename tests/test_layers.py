@@ -25,8 +25,9 @@ LAYERS = [
     {"reproduce", "doctor"},
     {"training", "report", "compare", "history"},
     {"ab"},
+    {"bisect"},
     {"api", "options"},
-    {"commands"},
+    {"commands", "pytest_plugin"},
     {"cli", "__init__", "__main__"},
 ]
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}

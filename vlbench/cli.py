@@ -12,6 +12,7 @@ import typer
 
 from vlbench import __version__
 from vlbench.commands.ab import ab
+from vlbench.commands.bisect import bisect
 from vlbench.commands.compare import compare
 from vlbench.commands.doctor import doctor
 from vlbench.commands.history import history
@@ -57,7 +58,7 @@ def list_(what: Annotated[Listing, typer.Argument(help="What to list.")] = Listi
     print(models() if what is Listing.models else suites())
 
 
-for command in (run, reproduce, show, ab, compare, doctor, history):
+for command in (run, reproduce, show, ab, bisect, compare, doctor, history):
     app.command()(command)
 
 

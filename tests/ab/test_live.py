@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.ab.made_up import FAKE
 from vlbench.ab.record import BASE, CONTROL, HEAD, LiveComparison
 from vlbench.ab.run import Request, run
 from vlbench.ab.sides import Side
@@ -18,37 +19,6 @@ from vlbench.errors import InputError, WorkerError
 from vlbench.measure.machine import describe_machine
 from vlbench.running.workers import Worker
 
-# Answers as a worker does. Each process draws a speed of -17%, 0 or +17% and each pass a noise of 1%; `until` says how
-# many processes are slower by `factor` before the rest run at par.
-FAKE = """
-import json, random, sys
-plan = json.loads(sys.argv[1])
-source = random.Random(plan["seed"])
-machine = json.loads(plan["machine"])
-begun = 0
-def say(**message): print(json.dumps(message), flush=True)
-for line in sys.stdin:
-    job = json.loads(line)
-    if "end" in job:
-        say(evidence=plan["evidence"]); say(ended=0)
-    elif "end_to_end" in job:
-        def passes(ms, count): return [ms * source.gauss(1, 0.01) for _ in range(count)]
-        stages = {name: passes(share * 10 * speed * (factor if name == plan["stage"] else 1), job["by_stage"])
-                  for name, share in (("visual", 0.3), ("interaction", 0.7))}
-        whole = sum(stages[name][0] for name in stages)
-        stages["total"] = [sum(parts) for parts in zip(*stages.values())]
-        say(latency_ms=passes(whole, job["end_to_end"]), latency_ms_by_stage=stages)
-    elif job["action"] == "attend":
-        speed = source.choice(plan["speeds"])
-        factor = plan["factor"] if begun < plan["until"] else 1
-        begun += 1
-        say(ready={"pass_ms": 10.0, "steady": True, "peak_memory_bytes": plan["peak"]})
-    elif job["action"] == "probe":
-        say(machine=machine); say(ended=0)
-    elif job["action"] == "describe":
-        say(**plan["described"] | {"machine": machine}) if "described" in plan else say(refused="no model 'vlit'")
-        say(ended=0)
-"""
 MACHINE = describe_machine(threads=1, gpu=None)
 
 
@@ -142,6 +112,7 @@ def test_speeds_drawn_by_each_process_are_no_change() -> None:
     assert found.comparison.exit_code != 1
     (subject,) = found.subjects
     assert len(subject.replicates) > 8, "where it cannot tell, it goes on while the budget lasts"
+    assert "--restarts" not in str(found.comparison.cells[0].reason), "which is no option of ab"
 
 
 def test_memory_that_grew_is_a_regression_whatever_the_times() -> None:

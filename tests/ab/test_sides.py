@@ -9,8 +9,12 @@ from pathlib import Path
 import pytest
 
 from vlbench.ab.lockstep import pace_for
-from vlbench.ab.sides import opened
+from vlbench.ab.revisions import checked_out
+from vlbench.ab.run import Request, started
+from vlbench.ab.sides import Side, opened
 from vlbench.commands.ab import parse_options
+from vlbench.commands.live import named
+from vlbench.compare.thresholds import Thresholds
 from vlbench.errors import InputError
 from vlbench.running.workers import Worker
 
@@ -87,6 +91,60 @@ def test_what_is_nothing_of_all_that(repository: Path) -> None:
     assert len(git("worktree", "list").splitlines()) == 1
 
 
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        ("echo 0", "its vlbench is too old for a live comparison; a later revision works"),
+        ("echo 1000", "its vlbench is newer than this one; run the newer one's vlbench ab"),
+        ("echo \"No module named 'vlbench.running.protocol'\" >&2; exit 1", "its vlbench is too old"),
+        ("echo \"ModuleNotFoundError: No module named 'vlbench'\" >&2; exit 1", "vlbench cannot be imported there"),
+        ("echo A reason >&2; exit 1", "its vlbench cannot be asked: A reason"),
+        ("exit 5", "its vlbench cannot be asked: no message"),
+    ],
+)
+def test_a_side_that_does_not_speak_alike_is_said_before_anything_is_measured(
+    tmp_path: Path, answer: str, said: str
+) -> None:
+    python = tmp_path / "python"
+    python.write_text(f"#!/bin/sh\n{answer}\n")
+    python.chmod(0o755)
+    this = Side(name="head", label="this installation")
+    other = Side(name="base", label="another", python=str(python))
+    request = Request(callables=["a:b"], settings={"threads": 1}, thresholds=Thresholds(), budget_seconds=1)
+    with pytest.raises(InputError, match=rf"^base \(another\): {said}"), started(request, other, this):
+        pass
+
+
+def test_this_checkout_speaks_to_itself() -> None:
+    Side(name="base", label="a checkout", source=Path(__file__).parents[2]).check()
+    Side(name="base", label="paths of its own", paths=[str(Path(__file__).parents[2])]).check()
+
+
+def test_an_interpreter_that_does_not_start(tmp_path: Path) -> None:
+    python = tmp_path / "python"
+    python.write_text("no program")
+    python.chmod(0o755)
+    with pytest.raises(InputError, match=r"base \(another\): .*: Exec format error"):
+        Side(name="base", label="another", python=str(python)).check()
+
+
+def test_a_checkout_that_was_interrupted_is_gone(repository: Path) -> None:
+    checkout = checked_out("one")
+    folder = checkout.__enter__()
+    (folder / ".git").unlink()
+    assert not checkout.__exit__(KeyboardInterrupt, KeyboardInterrupt(), None), "it goes on"
+    assert not folder.exists()
+    assert len(git("worktree", "list").splitlines()) == 1
+
+
+def test_hooks_do_not_run_for_a_checkout(repository: Path) -> None:
+    hook = repository / ".git" / "hooks" / "post-checkout"
+    hook.write_text("#!/bin/sh\nexit 1\n")
+    hook.chmod(0o755)
+    with checked_out("one") as folder:
+        assert (folder / "mine.py").exists()
+
+
 def test_options_have_the_types_of_settings() -> None:
     texts = ["threads=2", "image-size=416x672", "device=cpu", "text=a = b"]
     assert parse_options("--head-option", texts) == {
@@ -95,6 +153,13 @@ def test_options_have_the_types_of_settings() -> None:
         "device": "cpu",
         "text": "a = b",
     }
+
+
+def test_models_are_named_each_once() -> None:
+    assert named("vilt, ./mine.yaml,vilt,,unheard-of") == ["vilt", "./mine.yaml", "unheard-of"]
+    assert named("vit-b*,vit-b16") == ["vit-b16", "vit-b32"], "a worker knows no globs"
+    with pytest.raises(InputError, match="no model matches 'nothing"):
+        named("nothing*")
 
 
 @pytest.mark.parametrize(

@@ -86,6 +86,25 @@ def test_a_picture_beside_the_comment(folders: Folders, tmp_path: Path) -> None:
     assert ElementTree.parse(picture).getroot().tag.endswith("svg")
 
 
+def test_files_beside_what_is_printed(folders: Folders, tmp_path: Path) -> None:
+    both = folders(UNCHANGED, UNCHANGED)
+    files = {form: tmp_path / f"{form}.out" for form in ("markdown", "junit")}
+    process = compare(
+        *both, "--markdown", files["markdown"], "--junit", files["junit"], "--picture", tmp_path / "a.png"
+    )
+    assert (process.returncode, process.stderr) == (0, "")
+    assert process.stdout == compare(*both).stdout
+    assert files["markdown"].read_text().startswith("<!-- vlbench compare -->")
+    assert f"]({tmp_path / 'a.png'})" in files["markdown"].read_text()
+    assert files["junit"].read_text() == compare(*both, "--format", "junit").stdout
+
+
+def test_no_colours_in_a_file(folders: Folders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    compare(*folders(UNCHANGED, UNCHANGED), "--output", tmp_path / "table")
+    assert "\x1b" not in (tmp_path / "table").read_text()
+
+
 def test_thresholds(folders: Folders, tmp_path: Path) -> None:
     both = folders(UNCHANGED, [made_up("one", total_ms=110), made_up("two", total_ms=104)])
     path = tmp_path / "thresholds.yaml"
@@ -119,7 +138,9 @@ def test_bad_input_is_one_line(folders: Folders, tmp_path: Path) -> None:
     assert "a.png works" in refused(base, base, "--picture", "a.gif")
     assert "no folder" in refused(base, base, "--picture", tmp_path / "nowhere" / "a.png")
     assert "'markdown'" in refused(base, base, "--format", "html")
-    assert "nowhere" in refused(base, base, "--output", tmp_path / "nowhere" / "out.md")
+    for option in ("--output", "--markdown", "--junit"):
+        said = refused(base, base, option, tmp_path / "nowhere" / "out.md")
+        assert f"{option} {tmp_path / 'nowhere' / 'out.md'}: no folder {tmp_path / 'nowhere'}; make it first" in said
     assert "BASE" in refused()
 
 

@@ -62,7 +62,9 @@ class Request:
 
 @contextmanager
 def started(request: Request, base: Side, head: Side) -> Iterator[dict[str, Worker]]:
-    """A worker of each member, all at their imports."""
+    """A worker of each member, all at their imports. Raises InputError where a side's vlbench is another generation."""
+    for side in (base, head):
+        side.check()
     with ExitStack() as stack:
         workers = {
             member: stack.enter_context(side.worker(_settings(request, side)["threads"]))
@@ -105,7 +107,7 @@ def _settings(request: Request, side: Side) -> dict[str, Any]:
 def _wanted(request: Request, name: str, side: Side) -> dict[str, Any]:
     """A subject, as a worker understands it."""
     if name in request.callables:
-        return {"callable": name, "settings": _settings(request, side)}
+        return {"callable": side.function or name, "settings": _settings(request, side)}
     inputs = {"image": request.image, "text": request.text} | {
         key: str(value) for key, value in side.options.items() if key in ("image", "text")
     }

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from vlbench.ab.record import Replicate, Subject, why_disturbed
 from vlbench.compare.effects import Effect
 from vlbench.compare.outcomes import EXIT_CODES, CellOutcome, Comparison, Overall
 from vlbench.compare.verdicts import change, line_of
+
+RESTARTS = re.compile(r"measure with --restarts (\d+)")  # advice for folders of results, where replicates are restarts
 
 
 def contention(replicates: Sequence[Replicate]) -> str | None:
@@ -56,7 +59,8 @@ def with_controls(comparison: Comparison, subjects: Sequence[Subject]) -> Compar
 
 def _settled(cell: CellOutcome, subject: Subject) -> CellOutcome:
     """A change that the second set of replicates does not show again is no verdict."""
-    cell = cell.model_copy(update={"cell": cell.model})
+    reason = RESTARTS.sub(r"a larger --budget helps, for \1 replicates", cell.reason) if cell.reason else None
+    cell = cell.model_copy(update={"cell": cell.model, "reason": reason})
     if subject.confirmation is None:
         return cell
     if subject.confirmation.confirmed or cell.verdict not in ("slower", "faster"):

@@ -12,6 +12,10 @@ import typer
 from vlbench.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rich.console import RenderableType
+
     from vlbench.compare.outcomes import Comparison
     from vlbench.running.cells import Result
 
@@ -26,21 +30,30 @@ class ComparisonFormat(StrEnum):
     junit = "junit"
 
 
+ThresholdOption = Annotated[
+    str | None,
+    typer.Option(metavar="SHARE", help="The slowdown that must not slip through, 5% or 0.05; by default 5%."),
+]
+ThresholdsOption = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="YAML: default: 5%, and models: {GLOB: 10%}.")
+]
+ComparisonFormatOption = Annotated[ComparisonFormat, typer.Option("--format", help="How the comparison is printed.")]
+OutputOption = Annotated[Path | None, typer.Option(metavar="FILE", help="Write it there instead.")]
+MarkdownOption = Annotated[Path | None, typer.Option(metavar="FILE", help="Write it there as Markdown, too.")]
+JunitOption = Annotated[Path | None, typer.Option(metavar="FILE", help="Write it there as JUnit XML, too.")]
+PictureOption = Annotated[Path | None, typer.Option(metavar="FILE", help="Draw it there, .png or .svg.")]
+
+
 def compare(
     base: Annotated[Path, typer.Argument(metavar="BASE", help="The results folder to compare with.")],
     head: Annotated[Path, typer.Argument(metavar="HEAD", help="The results folder that may be slower.")],
-    threshold: Annotated[
-        str | None,
-        typer.Option(metavar="SHARE", help="The slowdown that must not slip through, 5% or 0.05; by default 5%."),
-    ] = None,
-    thresholds: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="YAML: default: 5%, and models: {GLOB: 10%}.")
-    ] = None,
-    output_format: Annotated[
-        ComparisonFormat, typer.Option("--format", help="How the comparison is printed.")
-    ] = ComparisonFormat.table,
-    output: Annotated[Path | None, typer.Option(metavar="FILE", help="Write it there instead.")] = None,
-    picture: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw it there, .png or .svg.")] = None,
+    threshold: ThresholdOption = None,
+    thresholds: ThresholdsOption = None,
+    output_format: ComparisonFormatOption = ComparisonFormat.table,
+    output: OutputOption = None,
+    markdown: MarkdownOption = None,
+    junit: JunitOption = None,
+    picture: PictureOption = None,
     force: Annotated[bool, typer.Option("--force", help="Compare other machines and settings all the same.")] = False,
 ) -> None:
     """Say of each cell whether it became faster or slower, stayed the same, or cannot be told.
@@ -51,18 +64,12 @@ def compare(
     from vlbench.compare.thresholds import check_globs, thresholds_from
 
     allowed = thresholds_from(threshold, thresholds)
-    if picture:
-        from vlbench.compare.picture import check_picture
-
-        check_picture(picture)
+    check_files(output=output, markdown=markdown, junit=junit, picture=picture)
     before, after = _read(base), _read(head)
     check_globs(allowed, {result.model for result in [*before, *after]}, str(thresholds))
     found = comparing.compare(before, after, names=(str(base), str(head)), thresholds=allowed, force=force)
     write_comparison(found, output_format, output, picture)
-    if picture:
-        from vlbench.compare.picture import draw
-
-        draw(found, picture)
+    write_files(found, markdown=markdown, junit=junit, picture=picture)
     if found.exit_code:
         raise typer.Exit(found.exit_code)
 
@@ -76,39 +83,63 @@ def _read(folder: Path) -> list[Result]:
     return results
 
 
+def check_files(*, picture: Path | None, **others: Path | None) -> None:
+    """Raises InputError, before anything is measured, where a file could not be written for want of its folder."""
+    if picture:
+        from vlbench.compare.picture import check_picture
+
+        check_picture(picture)
+    for option, path in others.items():
+        if path and not path.absolute().parent.is_dir():
+            raise InputError(f"--{option} {path}: no folder {path.parent}; make it first")
+
+
 def write_comparison(
     comparison: Comparison, output_format: ComparisonFormat, output: Path | None, picture: Path | None
 ) -> None:
+    """Prints it, or writes it to `output`."""
     if output_format is ComparisonFormat.table:
-        _write_table(comparison, output)
-        return
-    if output_format is ComparisonFormat.json:
-        text = comparison.to_json()
-    elif output_format is ComparisonFormat.junit:
+        from vlbench.compare.tables import render
+
+        print_wide(lambda width: render(comparison, width), output)
+    elif output:
+        output.write_text(_written(comparison, output_format, picture), encoding="utf-8")
+    else:
+        sys.stdout.write(_written(comparison, output_format, picture))
+
+
+def write_files(comparison: Comparison, *, markdown: Path | None, junit: Path | None, picture: Path | None) -> None:
+    """Writes it in the other forms that were asked for."""
+    for path, form in ((markdown, ComparisonFormat.markdown), (junit, ComparisonFormat.junit)):
+        if path:
+            path.write_text(_written(comparison, form, picture), encoding="utf-8")
+    if picture:
+        from vlbench.compare.picture import draw
+
+        draw(comparison, picture)
+
+
+def _written(comparison: Comparison, form: ComparisonFormat, picture: Path | None) -> str:
+    if form is ComparisonFormat.json:
+        return comparison.to_json()
+    if form is ComparisonFormat.junit:
         from vlbench.compare.junit import junit
 
-        text = junit(comparison)
-    else:
-        from vlbench.compare.tables import markdown
+        return junit(comparison)
+    from vlbench.compare.tables import markdown
 
-        text = markdown(comparison, str(picture) if picture else None)
-    if output:
-        output.write_text(text, encoding="utf-8")
-    else:
-        sys.stdout.write(text)
+    return markdown(comparison, str(picture) if picture else None)
 
 
-def _write_table(comparison: Comparison, output: Path | None) -> None:
-    """For the terminal's width, or for any where the output is none."""
+def print_wide(draw: Callable[[int | None], RenderableType], output: Path | None) -> None:
+    """Prints what `draw` makes for the terminal's width, or for any where the output is none, or is a file."""
     from rich.console import Console
-
-    from vlbench.compare.tables import render
 
     if output:
         with output.open("w", encoding="utf-8") as file:
-            Console(file=file, width=WIDE).print(render(comparison))
+            Console(file=file, width=WIDE, color_system=None).print(draw(None))  # whatever FORCE_COLOR says
         return
     console = Console()
     width = console.width if console.is_terminal else None
     console.width = max(console.width, WIDE) if width is None else width
-    console.print(render(comparison, width))
+    console.print(draw(width))

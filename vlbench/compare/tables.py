@@ -23,7 +23,7 @@ from vlbench.compare.words import (
 
 COLOURS = {"slower": "bold red", "faster": "bold blue", "same": "green", "unknown": "yellow"}
 OVERALL = {"regression": "bold red", "cannot tell": "bold yellow", "no regression": "bold green"}
-WORDS = ("cell", "stage", "verdict", "what moved")  # columns of words
+WORDS = ("cell", "stage", "verdict", "what moved", "since", "commit", "subject")  # columns of words
 SPARED = ("restarts", "what moved")  # columns that a narrow terminal goes without: the lines below say the same
 MARK = "<!-- vlbench compare -->"  # by which a workflow finds its earlier comment
 
@@ -33,10 +33,10 @@ def render(comparison: Comparison, width: int | None = None) -> RenderableType:
     parts: list[RenderableType] = [
         Text(headline(comparison), style=OVERALL[comparison.verdict]),
         Text(""),
-        _table(HEADER, rows(comparison), width),
+        table(HEADER, rows(comparison), width),
     ]
     for cell, stages in stage_rows(comparison).items():
-        parts += [Text(""), Text(f"Stages of {cell}", style="italic"), _table(STAGE_HEADER, stages, width)]
+        parts += [Text(""), Text(f"Stages of {cell}", style="italic"), table(STAGE_HEADER, stages, width)]
     parts += _lines("Why", reason_lines(comparison))
     parts += _lines("Exact gates", gate_lines(comparison))
     return Group(*parts, Text(""), Text("\n".join(note_lines(comparison)), style="dim", overflow="fold"))
@@ -48,32 +48,33 @@ def _lines(title: str, lines: Sequence[str]) -> list[RenderableType]:
     return [Text(""), Text(title, style="italic"), Text("\n".join(lines), overflow="fold")]
 
 
-def _table(header: Row, content: Sequence[Row], width: int | None) -> RenderableType:
-    header, content = _without_empty(header, content)
+def table(header: Row, content: Sequence[Row], width: int | None) -> RenderableType:
+    """Without columns that are empty; one of them is `verdict`. Where it is too wide, a few lines a row."""
+    header, content = without_empty(header, content)
     for name in SPARED:
         if width is not None and name in header and _natural_width([header, *content]) > width:
             header, content = _without(name, header, content)
     if width is not None and _natural_width([header, *content]) > width:
         return Text("\n").join(_block(header, row) for row in content)
-    table = Table(header_style="bold", box=None, pad_edge=False)
+    grid = Table(header_style="bold", box=None, pad_edge=False)
     for name in header:
-        table.add_column(name, justify="left" if name in WORDS else "right", no_wrap=True)
+        grid.add_column(name, justify="left" if name in WORDS else "right", no_wrap=True)
     for row in content:
-        table.add_row(*(Text(value, style=COLOURS.get(value, "")) for value in row))
-    return table
+        grid.add_row(*(Text(value, style=COLOURS.get(value, "")) for value in row))
+    return grid
 
 
 def _block(header: Row, row: Row) -> Text:
     """`slower  vilt-b32`, and beneath it every other column by its name."""
     named = dict(zip(header[1:], row[1:], strict=True))
     verdict = named.pop("verdict")
-    text = Text(f"{verdict:<8}", style=COLOURS[verdict])
+    text = Text(f"{verdict:<8}", style=COLOURS.get(verdict, ""))
     text.append(row[0], style="not bold default")
     detail = ", ".join(f"{name} {value}" for name, value in named.items() if value)
     return text.append(f"\n    {detail}", style="not bold default")
 
 
-def _without_empty(header: Row, content: Sequence[Row]) -> tuple[Row, Sequence[Row]]:
+def without_empty(header: Row, content: Sequence[Row]) -> tuple[Row, Sequence[Row]]:
     for place, name in reversed(list(enumerate(header))):
         if not any(row[place] for row in content):
             header, content = _without(name, header, content)
@@ -94,37 +95,35 @@ def markdown(comparison: Comparison, picture: str | None = None) -> str:
     """A comment: one line of verdict, the cells, the picture where there is one, and details to open."""
     parts = [
         MARK,
-        f"**vlbench: {_escaped(headline(comparison))}**",
-        _markdown_table(*_without_empty(HEADER, rows(comparison))),
+        f"**vlbench: {escaped(headline(comparison))}**",
+        markdown_table(*without_empty(HEADER, rows(comparison))),
     ]
     if picture:
         parts.append(f"![Latency of HEAD as a change from BASE]({picture.replace(' ', '%20')})")
     if reason_lines(comparison):
-        parts.append(_bullets(reason_lines(comparison)))
+        parts.append(bullets(reason_lines(comparison)))
     for cell, stages in stage_rows(comparison).items():
-        parts.append(_details(f"Stages of {_escaped(cell)}", _markdown_table(STAGE_HEADER, stages)))
-    parts.append(_details("Exact gates", _bullets(gate_lines(comparison))))
-    parts.append(_details("What was compared", _bullets(note_lines(comparison))))
+        parts.append(details(f"Stages of {escaped(cell)}", markdown_table(STAGE_HEADER, stages)))
+    parts.append(details("Exact gates", bullets(gate_lines(comparison))))
+    parts.append(details("What was compared", bullets(note_lines(comparison))))
     return "\n\n".join(parts) + "\n"
 
 
-def _markdown_table(header: Row, content: Sequence[Row]) -> str:
+def markdown_table(header: Row, content: Sequence[Row]) -> str:
     sides = [":--" if name in WORDS else "--:" for name in header]
-    marked = [
-        [f"**{value}**" if value in ("slower", "faster") else _escaped(value) for value in row] for row in content
-    ]
+    marked = [[f"**{value}**" if value in ("slower", "faster") else escaped(value) for value in row] for row in content]
     return "\n".join(f"| {' | '.join(line)} |" for line in [header, sides, *marked])
 
 
-def _bullets(lines: Iterable[str]) -> str:
-    return "\n".join(f"- {_escaped(line)}" for line in lines)
+def bullets(lines: Iterable[str]) -> str:
+    return "\n".join(f"- {escaped(line)}" for line in lines)
 
 
-def _details(title: str, content: str) -> str:
+def details(title: str, content: str) -> str:
     return f"<details><summary>{title}</summary>\n\n{content}\n\n</details>"
 
 
-def _escaped(text: str) -> str:
+def escaped(text: str) -> str:
     """One line, in which no sign means anything to Markdown or HTML."""
     line = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;")
     return "".join(f"\\{sign}" if sign in "\\|*_`[]" else sign for sign in line)

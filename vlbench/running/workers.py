@@ -45,6 +45,7 @@ class Worker:
         self.folder = folder
         self.said = tempfile.TemporaryFile()  # noqa: SIM115  closed by close
         self.said_before = 0  # bytes that earlier jobs left on standard error
+        self.asked = False  # since it started
         self.process: subprocess.Popen | None = None
         self.pending: list[str] = []
         self.fragment = b""
@@ -86,7 +87,9 @@ class Worker:
         self.start()
         assert self.process is not None
         assert self.process.stdin is not None
-        self.said_before = os.fstat(self.said.fileno()).st_size
+        if self.asked:  # what it said at its imports belongs to the first job
+            self.said_before = os.fstat(self.said.fileno()).st_size
+        self.asked = True
         try:
             self.process.stdin.write(json.dumps(job).encode() + b"\n")
             self.process.stdin.flush()
@@ -130,6 +133,7 @@ class Worker:
         """Begins its imports, in a session of its own, so that Ctrl-C reaches the parent alone."""
         if self.process is not None:
             return
+        self.said_before, self.asked = os.fstat(self.said.fileno()).st_size, False
         self.process = subprocess.Popen(
             self.command or WORKER,
             stdin=subprocess.PIPE,

@@ -1,0 +1,108 @@
+"""The pytest plugin: a fixture `vlbench`, whose `assert_not_slower` fails a test where a function became slower."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NoReturn
+
+import pytest
+
+if TYPE_CHECKING:
+    from vlbench.ab.record import LiveComparison
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("vlbench", "tests of speed (vlbench)")
+    group.addoption(
+        "--vlbench-budget", type=float, metavar="SECONDS", help="Time of each comparison, whatever it says."
+    )
+    group.addoption("--vlbench-skip", action="store_true", help="Skip all tests that use the fixture vlbench.")
+    group.addoption("--vlbench-strict", action="store_true", help="What cannot be told is a failure, not a skip.")
+
+
+@pytest.fixture
+def vlbench(request: pytest.FixtureRequest, record_property: Callable[[str, object], None]) -> Speed:
+    """Compares speeds: `vlbench.assert_not_slower(function, baseline)`."""
+    if request.config.getoption("--vlbench-skip"):
+        pytest.skip("--vlbench-skip")
+    return Speed(request.config, record_property)
+
+
+class Speed:
+    """What the fixture `vlbench` gives."""
+
+    def __init__(self, config: pytest.Config, record_property: Callable[[str, object], None]) -> None:
+        self.config, self.record_property = config, record_property
+
+    def assert_not_slower(
+        self,
+        function: Callable[[], object],
+        baseline: Callable[[], object] | str,
+        *,
+        threshold: str | float = "5%",
+        budget_seconds: float = 30,
+        threads: int = 1,
+    ) -> None:
+        """Fails the test where `function` is slower than `baseline`; skips the rest of it where that cannot be told.
+
+        Both are called in fresh processes, in lockstep, as `vlbench ab` does; this one only waits.
+
+        Args:
+            function: at the top of a module, without arguments.
+            baseline: another one, or a git revision at which the same one is taken.
+            threshold: the slowdown that must not slip through, `5%` or 0.05.
+            budget_seconds: for measuring; `--vlbench-budget` goes before it.
+            threads: of PyTorch and OpenMP in the processes that measure.
+        """
+        __tracebackhide__ = True
+        from vlbench.ab.functions import compare_functions
+        from vlbench.errors import InputError, WorkerError
+
+        budget = self.config.getoption("--vlbench-budget")
+        try:
+            found = compare_functions(
+                function,
+                baseline,
+                threshold=threshold,
+                budget_seconds=budget if budget is not None else budget_seconds,
+                threads=threads,
+                root=self.config.rootpath,
+            )
+        except (InputError, WorkerError) as error:
+            _fail(f"vlbench: {error}")
+        self._judge(found)
+
+    def _judge(self, found: LiveComparison) -> None:
+        """By the time alone: a gate of memory is a matter of `vlbench ab`."""
+        __tracebackhide__ = True
+        (cell,), (subject,) = found.comparison.cells, found.subjects
+        verdict = "unknown" if subject.advisory else cell.verdict
+        self.record_property("vlbench_verdict", verdict)
+        self.record_property("vlbench_base_ms", cell.base_ms)
+        self.record_property("vlbench_head_ms", cell.head_ms)
+        self.record_property("vlbench_replicates", cell.restarts[0])
+        if cell.effect:
+            for name in ("ratio", "low", "high"):
+                self.record_property(f"vlbench_{name}", getattr(cell.effect, name))
+        if verdict == "slower" or (verdict == "unknown" and self.config.getoption("--vlbench-strict")):
+            _fail(_table(found))
+        if verdict == "unknown":
+            why = subject.disturbed or ("two processes of the baseline differ" if subject.biased else cell.reason)
+            pytest.skip(f"vlbench cannot tell whether {cell.cell} is slower: {why}")
+
+
+def _fail(message: str) -> NoReturn:
+    __tracebackhide__ = True
+    pytest.fail(message, pytrace=False)
+
+
+def _table(found: LiveComparison) -> str:
+    from io import StringIO
+
+    from rich.console import Console
+
+    from vlbench.compare.tables import render
+
+    text = StringIO()
+    Console(file=text, width=200, color_system=None).print(render(found.comparison))
+    return "\n".join(line.rstrip() for line in text.getvalue().splitlines())
