@@ -27,7 +27,8 @@ def test_a_short_allocation_is_not_missed() -> None:
 
 def test_a_forked_process_counts_its_own_alone() -> None:
     """As a worker's processes are: its parent has used and freed more before."""
-    body = "import os\ntorch.set_num_threads(1)\nx = torch.ones(300 * 2**18)\ndel x\nif os.fork():\n    os.wait(); os._exit(0)\n"
+    body = "import os\ntorch.set_num_threads(1)\nx = torch.ones(300 * 2**18)\ndel x\n"
+    body += "if os.fork():\n    os.wait(); os._exit(0)\n"
     body += "peak = PeakMemory(torch.device('cpu'))\ny = torch.ones(200 * 2**18)\ndel y"
     assert in_fresh_process(body) == pytest.approx(200 * MIB, rel=0.02)
 
