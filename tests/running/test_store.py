@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
@@ -127,10 +128,12 @@ def killed_run(folder: Path, victim: str, after_seconds: float) -> bool:
     struck = False
     if victim != "nobody":
         time.sleep(after_seconds)
-        targets = [process.pid] if victim == "parent" else [c.pid for c in psutil.Process(process.pid).children()]
-        struck = process.poll() is None and bool(targets)
-        for target in targets if struck else []:
-            os.kill(target, signal.SIGKILL)
+        with contextlib.suppress(psutil.NoSuchProcess, ProcessLookupError):  # it had ended
+            parent = psutil.Process(process.pid)
+            target = parent if victim == "parent" else parent.children()[0] if parent.children() else None
+            if target and process.poll() is None:
+                os.kill(target.pid, signal.SIGKILL)
+                struck = True
     _, said = process.communicate(timeout=60)
     if not struck:
         assert process.returncode == 0, said

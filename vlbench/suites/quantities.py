@@ -28,6 +28,7 @@ COUNTED = (
     "macs_table6",
     "macs",
     "flops",
+    "operators",
     "flops_table6",
 )
 STAGES = (
@@ -51,7 +52,7 @@ ORIGINS: dict[str, Origin] = {
     **dict.fromkeys(COUNTED, "count"),
     **{f"{total}_by_stage.{stage}": "count" for total in ("params", "macs") for stage in STAGES},
     "latency_ms": "latency",
-    **{f"latency_ms_by_stage.{stage}": "latency" for stage in (*STAGES, "total")},
+    **{f"latency_ms_by_stage.{stage}": "latency" for stage in (*STAGES, "total", "rest")},
     **{f"suppression_ms.{method}": "latency" for method in SUPPRESSIONS},
 }
 
