@@ -11,7 +11,6 @@ from statistics import median
 import torch
 from torch import nn
 
-SLOW_MS = 1_000
 STEADY_WITHIN = 0.03
 MOST_SAMPLES = 5_000
 WINDOW_MS = 100  # what a window of the warm-up's test lasts at least, so that one late pass does not decide it
@@ -38,14 +37,14 @@ class PassTimer:
     def warm_up(self, first_ms: float, seconds: float) -> tuple[list[float], bool]:
         """Runs until the medians of two successive windows differ by less than 3%, or the time is over.
 
-        Where the first pass took more than a second, it is all the warm-up; whether that was enough, `settled` tells
-        from the samples.
+        The first pass counts towards the time; where it took all of it, it is all the warm-up, and whether that was
+        enough, `settled` tells from the samples.
 
         Returns:
             The milliseconds of each pass, the first included, and whether their time had settled.
         """
-        deadline, samples = time.monotonic() + seconds, [first_ms]
-        if first_ms > SLOW_MS:
+        deadline, samples = time.monotonic() + seconds - first_ms / 1e3, [first_ms]
+        if time.monotonic() > deadline:
             return samples, False
         window = min(200, max(1, round(WINDOW_MS / max(first_ms, 1e-3))))
         with torch.inference_mode(), collector_paused():
