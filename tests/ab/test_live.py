@@ -72,10 +72,10 @@ def test_a_change_is_confirmed_by_other_replicates_and_its_stage_named(factor: f
     assert cell.moved.stage == "visual"
     assert subject.confirmation
     assert subject.confirmation.confirmed
-    assert len(subject.confirming) == 6
+    assert len(subject.confirming) == 8
     assert cell.effect
     assert cell.effect.ratio == pytest.approx(0.7 + 0.3 * factor, rel=0.02)
-    assert any("confirmed by 6 replicates more: " in line for line in found.comparison.remarks)
+    assert any("confirmed by 8 replicates more: " in line for line in found.comparison.remarks)
 
 
 def test_a_change_that_is_not_seen_again_is_no_verdict() -> None:
@@ -85,7 +85,7 @@ def test_a_change_that_is_not_seen_again_is_no_verdict() -> None:
     assert (cell.verdict, found.comparison.exit_code) == ("unknown", 3)
     assert subject.confirmation
     assert not subject.confirmation.confirmed
-    assert any("not confirmed by 6 replicates more" in line for line in found.comparison.remarks)
+    assert any("not confirmed by 8 replicates more" in line for line in found.comparison.remarks)
 
 
 def test_a_biased_control_turns_the_verdict_into_advice() -> None:
@@ -103,7 +103,7 @@ def test_a_contended_machine_turns_the_verdict_into_advice() -> None:
     (cell,), (subject,) = found.comparison.cells, found.subjects
     assert cell.verdict == "slower"
     assert subject.disturbed
-    assert "1.00 of 2 cores busy on average (14 of 14 replicates)" in subject.disturbed
+    assert "1.00 of 2 cores busy on average (16 of 16 replicates)" in subject.disturbed
     assert found.comparison.exit_code == 3
 
 

@@ -39,7 +39,7 @@ from vlbench.running.workers import Worker, probe_machine
 
 FIRST_SHARE = 0.6  # of the budget; the rest is for the confirmation
 MOST_FIRST, MOST_CONFIRMING = 20, 12
-LEAST_CONFIRMING, CONFIRMING_CONFIDENCE = 6, 0.95  # the chance of both sets erring is the product of theirs
+LEAST_CONFIRMING, CONFIRMING_CONFIDENCE = 8, 0.95  # the chance of both sets erring is the product of theirs
 LOOK_EVERY = 4  # replicates, where the first set could not tell
 Report = Callable[[str, int, Effect | None], None]
 
