@@ -221,7 +221,7 @@ def _imprecision(by_restart_ms: Sequence[float], within: float, ci95: tuple[floa
         yield f"latency drifted by {trend.total:+.1%} from the first restart to the last (p = {trend.p:.2g})"
     groups = modes(by_restart_ms)
     if len(groups) > 1 and max(map(len, groups)) < MODE_MAJORITY * count:
-        sizes = ", ".join(f"{len(group)} at {median(group):.3g} ms" for group in groups)
+        sizes = ", ".join(f"{len(group)} at {float(f'{median(group):.3g}'):,g} ms" for group in groups)
         yield f"restarts fall into {len(groups)} modes: {sizes}"
 
 
