@@ -130,9 +130,9 @@ def killed_run(folder: Path, victim: str, after_seconds: float) -> bool:
         time.sleep(after_seconds)
         with contextlib.suppress(psutil.NoSuchProcess, ProcessLookupError):  # it had ended
             parent = psutil.Process(process.pid)
-            target = parent if victim == "parent" else parent.children()[0] if parent.children() else None
-            if target and process.poll() is None:
-                os.kill(target.pid, signal.SIGKILL)
+            targets = [parent] if victim == "parent" else parent.children()
+            if targets and process.poll() is None:
+                os.kill(targets[0].pid, signal.SIGKILL)
                 struck = True
     _, said = process.communicate(timeout=60)
     if not struck:
