@@ -21,11 +21,12 @@ import psutil
 from vlbench.catalog import resolve
 from vlbench.compare.effects import Effect, paired
 from vlbench.inputs import read_example
-from vlbench.running.cells import Cell, Restart
+from vlbench.running.cells import Cell
 from vlbench.running.expansion import Settings, expand
 from vlbench.running.workers import Worker, probe_machine
 
 from . import interleaved
+from .fresh_states import measure
 
 BUDGET_SECONDS = 40.0  # of which a restart samples a twentieth
 RATIO_BAR, HOOK_BAR, HOOK_BAR_MS, PARENT_BAR = 0.03, 0.01, 0.020, 0.005
@@ -69,7 +70,7 @@ def main() -> int:
                 if kind == "bare":
                     samples["bare"].append(bare(cell))
                     continue
-                restart = restarted(worker, cell)
+                restart = measure(worker, cell)
                 samples["worker"].append(median(restart.latency_ms))
                 samples["staged"].append(median(restart.latency_ms_by_stage["total"]))
     verdicts = {}
@@ -100,11 +101,6 @@ def main() -> int:
 def bare(cell: Cell) -> float:
     command = [sys.executable, "-c", BARE, cell.model_dump_json()]
     return median(json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout))
-
-
-def restarted(worker: Worker, cell: Cell) -> Restart:
-    (message,) = worker.ask({"action": "restart", "cell": cell.model_dump(mode="json")})
-    return Restart.model_validate(message["restart"])
 
 
 def judged(effect: Effect, low: float, high: float) -> str:

@@ -13,6 +13,7 @@ from vlbench.ab.record import (
     BASE,
     CONTROL,
     HEAD,
+    SCHEMA,
     Confirmation,
     LiveComparison,
     Replicate,
@@ -33,6 +34,7 @@ from vlbench.compare.verdicts import confidence_for, decide
 from vlbench.errors import InputError, WorkerError
 from vlbench.measure.counts import Counts
 from vlbench.measure.machine import Machine
+from vlbench.running import schemas
 from vlbench.running.cells import Cell, Result, blank_result
 from vlbench.running.conclusions import now
 from vlbench.running.workers import Worker, probe_machine
@@ -92,7 +94,7 @@ def run(
     subjects = [_Lockstep(request, name, len(names), machine, workers, sides).run(report) for name in names]
     comparison = _compared([(one.base, one.head) for one in subjects], base, head, request)
     return LiveComparison(
-        schema=1,
+        schema=SCHEMA,
         comparison=with_controls(comparison, subjects),
         subjects=tuple(subjects),
         machine=machine,
@@ -132,12 +134,12 @@ class _Lockstep:
         workers: Mapping[str, Worker],
         sides: Mapping[str, Side],
     ) -> None:
-        self.request, self.name, self.machine, self.sides = request, name, machine, sides
+        self.request, self.name, self.machine = request, name, machine
         self.members = [
             Member(name=member, worker=worker, subject=_wanted(request, name, sides[member]))
             for member, worker in workers.items()
         ]
-        self.described = {side: self._describe(workers[side]) for side in (BASE, HEAD)}
+        self.described = {member: self._describe(sides[member], workers[member]) for member in (BASE, HEAD)}
         self.confidence = confidence_for(subjects)
         self.threshold = request.thresholds.of(self.described[BASE].model)
         self.taken: list[Replicate] = []
@@ -168,9 +170,8 @@ class _Lockstep:
             confirmation=confirmation,
         )
 
-    def _describe(self, worker: Worker) -> Result:
+    def _describe(self, side: Side, worker: Worker) -> Result:
         """The side's model and its counts, as its own code has them; no latency yet."""
-        side = self.sides[HEAD if worker is self.members[-1].worker else BASE]
         wanted = _wanted(self.request, self.name, side)
         if self.name in self.request.callables:
             return callable_result(self.name, self.machine, wanted["settings"]["threads"])
@@ -201,23 +202,15 @@ class _Lockstep:
         return paired(base_medians(self.taken), medians(self.taken, HEAD), self.confidence)
 
     def _verdict(self) -> str:
-        count = len(self.taken)
-        decision = decide(
-            self._effect(), self.threshold, restarts=(count, count), confidence=self.confidence, least=least_pairs
-        )
-        return decision.verdict
+        return self._decided(self._effect(), len(self.taken), self.confidence)
 
     def _confirmation(self, taken: Sequence[Replicate], wanted: str) -> Confirmation:
         effect = paired(base_medians(taken), medians(taken, HEAD), CONFIRMING_CONFIDENCE)
-        count = len(taken)
-        found = decide(
-            effect,
-            self.threshold,
-            restarts=(count, count),
-            confidence=CONFIRMING_CONFIDENCE,
-            least=least_pairs,
-        )
-        return Confirmation(effect=effect, confirmed=found.verdict == wanted)
+        found = self._decided(effect, len(taken), CONFIRMING_CONFIDENCE)
+        return Confirmation(effect=effect, confirmed=found == wanted)
+
+    def _decided(self, effect: Effect, count: int, confidence: float) -> str:
+        return decide(effect, self.threshold, restarts=(count, count), confidence=confidence, least=least_pairs).verdict
 
 
 def callable_result(name: str, machine: Machine, threads: int) -> Result:
@@ -225,7 +218,7 @@ def callable_result(name: str, machine: Machine, threads: int) -> Result:
     from vlbench import __version__  # noqa: PLC0415  the package imports this module
 
     return Result(
-        schema=3,
+        schema=schemas.SCHEMA,
         model=name,
         family="function",
         archetype=None,

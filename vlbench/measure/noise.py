@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict
 
 from vlbench.measure.nvml import SLOWDOWNS
 from vlbench.measure.patterns import drift, modes
+from vlbench.measure.statistics import LEAST_RESTARTS
 
 Verdict = Literal["stable", "noisy", "contended"]
 
@@ -27,8 +28,6 @@ WAITING_SHARE = STEAL_SHARE = 0.05
 QUOTA_SHARE = 0.01
 # The kernel counts busy and stolen time in ticks of 10 ms: two of them can be rounding.
 TICKS_SECONDS = 0.02
-# Six restarts are the fewest that carry a 95% interval of their median.
-LEAST_RESTARTS = 6
 # One cell in a hundred would show such a trend by chance; it counts only where it is larger than the asked precision.
 DRIFT_P = 0.01
 # With this share of restarts in the largest mode, the median of 15 falls into it 98 times in 100.

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict
 
 SAMPLES_FOR_P90 = 64
 SAMPLES_FOR_P99 = 662
+LEAST_RESTARTS = 6  # fewer carry no 95% interval of their median
 
 
 class LatencySummary(BaseModel):

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from vlbench.measure.statistics import LEAST_RESTARTS
+
 DRAWS = 1_000
-LEAST_RESTARTS = 6  # fewer carry no 95% interval of a median
 AT_ONCE = 1_000_000  # samples drawn together, 8 MB
 
 

@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from vlbench.reproduce.bootstrap import LEAST_RESTARTS, interval
+from vlbench.measure.statistics import LEAST_RESTARTS
+from vlbench.reproduce.bootstrap import interval
 from vlbench.reproduce.outcomes import ClaimOutcome, ClaimVerdict, Interval
 from vlbench.suites.expressions import COMPARISONS, Comparison, Name, NoValueError, Value
 from vlbench.suites.quantities import origin

@@ -10,12 +10,10 @@ from typing import Any, Protocol
 from vlbench.measure.counts import Counts
 from vlbench.measure.machine import Machine
 from vlbench.measure.noise import Evidence, Noise, judge, undisturbed, why_contended
-from vlbench.measure.statistics import LatencySummary, summarise
+from vlbench.measure.statistics import LEAST_RESTARTS, LatencySummary, summarise
 from vlbench.measure.stopping import enough
 from vlbench.running.cells import Cell, Restart, Result, blank_result
 from vlbench.running.suppressions import SuppressionCell, SuppressionRestart, SuppressionResult, suppression_result
-
-LEAST_RESTARTS = 6  # fewer carry no 95% interval of their median
 
 
 class Observed(Protocol):

@@ -15,7 +15,6 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
 from functools import partial
 from typing import Any, TextIO
 
@@ -31,6 +30,7 @@ from vlbench.measure.machine import Machine, describe_machine
 from vlbench.measure.observe import Observer
 from vlbench.measure.reference import reference_kernel
 from vlbench.running.cells import Cell, Restart, WarmUp
+from vlbench.running.conclusions import now
 from vlbench.running.subject import StopWatch, cell_of, prepare, subject_of
 from vlbench.running.suppressions import SuppressionCell, SuppressionRestart
 from vlbench.specs import ModelSpec
@@ -104,11 +104,6 @@ def probe(threads: int) -> Machine:
     """What this machine is, with its GPU if PyTorch sees one."""
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     return describe_machine(threads=threads, gpu=gpu)
-
-
-def now() -> str:
-    """The time in UTC, to the second."""
-    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def _answer_probe(job: dict[str, Any], reply: Reply) -> None:
