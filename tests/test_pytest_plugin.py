@@ -114,7 +114,7 @@ def test_before(vlbench):
     assert found["vlbench_verdict"] == "slower"
     assert 2 < float(found["vlbench_ratio"] or 0) < 4
     assert float(found["vlbench_low"] or 0) > 1
-    assert found["vlbench_replicates"] == "14"
+    assert int(found["vlbench_replicates"] or 0) >= 14
 
 
 @pytest.mark.parametrize(

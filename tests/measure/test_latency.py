@@ -1,4 +1,4 @@
-"""What is timed, how often, and that nothing is left behind on the model."""
+"""What is timed, how often, and that nothing is left behind on the model; on a clock that only the tests move."""
 
 from __future__ import annotations
 
@@ -11,9 +11,35 @@ import pytest
 import torch
 from torch import nn
 
+from vlbench.measure import latency
 from vlbench.measure.latency import PassTimer
 
 CPU = torch.device("cpu")
+
+
+class Clock:
+    """Stands in for the module `time`: as late as it was told; a reading costs a microsecond."""
+
+    def __init__(self) -> None:
+        self.ns = 10**12
+
+    def sleep(self, seconds: float) -> None:
+        self.ns += round(seconds * 1e9)
+
+    def perf_counter_ns(self) -> int:
+        self.ns += 1_000
+        return self.ns
+
+    def monotonic(self) -> float:
+        return self.perf_counter_ns() / 1e9
+
+
+clock = Clock()
+
+
+@pytest.fixture(autouse=True)
+def _clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(latency, "time", clock)
 
 
 class Sleeper(nn.Module):
@@ -23,9 +49,7 @@ class Sleeper(nn.Module):
         self.hooked: list[bool] = []
 
     def forward(self) -> None:
-        end = time.perf_counter_ns() + self.milliseconds * 1e6
-        while time.perf_counter_ns() < end:
-            pass
+        clock.sleep(self.milliseconds / 1e3)
         self.hooked.append(bool(self._forward_hooks))
 
 
@@ -77,9 +101,9 @@ def test_end_to_end_is_timed_with_nothing_hooked() -> None:
 
 
 def test_the_time_is_kept_and_a_slow_pass_still_gets_its_least_samples() -> None:
-    start = time.monotonic()
+    start = clock.monotonic()
     assert len(timer(Sleeper(1)).end_to_end(0.3)) > 30
-    assert time.monotonic() - start < 1
+    assert clock.monotonic() - start < 1
     assert len(timer(Sleeper(30)).end_to_end(0.01)) == 1
     assert len(timer(Sleeper(30)).end_to_end(0.01, least=4)) == 4
     sleeper = Sleeper(30)
@@ -92,7 +116,7 @@ def test_the_time_is_kept_and_a_slow_pass_still_gets_its_least_samples() -> None
 
 def test_warm_up_goes_on_until_the_time_settles() -> None:
     durations = iter([60, 50, 40, 30, 25, 20, 15, 12] + [10] * 1000)
-    settling = timer(lambda: time.sleep(next(durations) / 1000))
+    settling = timer(lambda: clock.sleep(next(durations) / 1000))
     samples, steady = settling.warm_up(settling.first(), 8)
     assert steady
     assert len(samples) > 8
@@ -101,10 +125,12 @@ def test_warm_up_goes_on_until_the_time_settles() -> None:
 
 def test_warm_up_that_does_not_settle_is_said() -> None:
     count = iter(range(10**6))
-    passes = timer(lambda: time.sleep(0.005 * 1.2 ** next(count)))
-    samples, steady = passes.warm_up(passes.first(), 0.5)
+    passes = timer(lambda: clock.sleep(0.005 * 1.02 ** next(count)))
+    samples, steady = passes.warm_up(passes.first(), 1)
     assert not steady
-    assert len(samples) > 4
+    assert samples == pytest.approx([5 * 1.02**pass_ for pass_ in range(len(samples))], rel=0.01)
+    assert sum(samples[:-1]) < 1000 < sum(samples)
+    assert len(samples) > 40, "two windows of a tenth of a second"
 
 
 def test_a_slow_pass_warms_up_once_and_its_samples_tell_whether_that_was_enough() -> None:
@@ -126,8 +152,15 @@ def test_samples_are_taken_in_inference_mode_without_the_garbage_collector() -> 
     assert gc.isenabled()
 
 
+def test_samples_are_milliseconds_of_the_wall(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(latency, "time", time)
+    samples = timer(lambda: time.sleep(0.005)).end_to_end(0.1, least=5)
+    assert 5 <= min(samples) < 10
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
-def test_events_time_the_gpu_and_not_the_launch() -> None:
+def test_events_time_the_gpu_and_not_the_launch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(latency, "time", time)
     matrix = torch.randn(8192, 8192, device="cuda")
     passes = PassTimer(lambda: matrix @ matrix, {}, torch.device("cuda"))
     passes.warm_up(passes.first(), 1)

@@ -43,11 +43,12 @@ class PassTimer:
         Returns:
             The milliseconds of each pass, the first included, and whether their time had settled.
         """
-        deadline, samples = time.monotonic() + seconds - first_ms / 1e3, [first_ms]
-        if time.monotonic() > deadline:
+        samples, left = [first_ms], seconds - first_ms / 1e3
+        if left < 0:
             return samples, False
         window = min(200, max(1, round(WINDOW_MS / max(first_ms, 1e-3))))
         with torch.inference_mode(), collector_paused():
+            deadline = time.monotonic() + left
             while True:
                 samples.append(self.timer(self.forward))
                 if len(samples) >= 2 * window and _agree(samples[-2 * window : -window], samples[-window:]):
