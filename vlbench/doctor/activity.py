@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -161,26 +162,27 @@ def _heat(throttled: int | None) -> Iterator[Finding]:
         yield Finding(check="heat", level="good", finding="no clock lowered under load")
 
 
-def _seconds_by_process() -> dict[tuple[int, str], float]:
-    """Processor time of every process that may be read, but this one."""
+def _seconds_by_process() -> dict[psutil.Process, tuple[str, float]]:
+    """Name and processor time of every process that may be read, but this one. The name is no part of the key: a
+    kernel's worker bears that of its present work."""
     found = {}
     for process in psutil.process_iter():
         try:
             if process.pid != os.getpid():
                 times = process.cpu_times()
-                found[process.pid, process.name()] = times.user + times.system
+                found[process] = process.name(), times.user + times.system
         except psutil.Error:
             continue
     return found
 
 
 def _busiest(
-    before: dict[tuple[int, str], float], after: dict[tuple[int, str], float], seconds: float
+    before: Mapping[Any, tuple[str, float]], after: Mapping[Any, tuple[str, float]], seconds: float
 ) -> tuple[tuple[str, float], ...]:
     """By name, all processes of a name together; one that started meanwhile counts from nothing."""
     cores: dict[str, float] = defaultdict(float)
-    for key, total in after.items():
-        cores[key[1]] += (total - before.get(key, 0.0)) / seconds
+    for process, (name, total) in after.items():
+        cores[name] += (total - before.get(process, (name, 0.0))[1]) / seconds
     busy = sorted(
         ((name, round(used, 2)) for name, used in cores.items() if used >= LEAST_CORES), key=lambda one: -one[1]
     )
