@@ -7,6 +7,7 @@ import re
 import warnings
 import zlib
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -31,9 +32,10 @@ class Example:
 
 def default_image() -> Path:
     """The photograph of Grace Hopper (public domain) that matplotlib installs."""
-    import matplotlib  # noqa: PLC0415  its import is slow, its data folder is all that is needed
-
-    return Path(matplotlib.get_data_path()) / "sample_data" / "grace_hopper.jpg"
+    package = find_spec("matplotlib")  # not imported: that is slow, and every restart would do it again
+    if package is None or package.origin is None:
+        raise InputError("no --image, and matplotlib, which brings the default one, is not installed; name an image")
+    return Path(package.origin).parent / "mpl-data" / "sample_data" / "grace_hopper.jpg"
 
 
 def read_example(image: Path | None, text: str | None) -> Example:

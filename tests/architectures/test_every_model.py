@@ -53,6 +53,20 @@ def built(name: str) -> VLModel:
     return build(tiny(name)).eval()
 
 
+@every_model
+def test_no_weight_keeps_what_the_memory_held(name: str) -> None:
+    """PyTorch can fill memory with NaN before it gives it out."""
+    reset = torch.nn.Linear.reset_parameters
+    torch.use_deterministic_algorithms(True)
+    try:
+        assert torch.empty(1).isnan()
+        weights = build(tiny(name)).state_dict()
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert [key for key, values in weights.items() if not values.isfinite().all()] == []
+    assert torch.nn.Linear.reset_parameters is reset
+
+
 @cache
 @torch.no_grad()
 def output_of(name: str) -> Tensor:

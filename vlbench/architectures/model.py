@@ -18,7 +18,7 @@ from vlbench.architectures import (
     text,
 )
 from vlbench.architectures.detector import GridBoxes, RegionProposalNetwork
-from vlbench.architectures.initialise import initialise_random
+from vlbench.architectures.initialise import initialise_random, without_default_weights
 from vlbench.architectures.resnet import ResNetTrunk
 from vlbench.architectures.roi_heads import C4RoIHead, FeaturePyramid, FpnRoIHead, RoIHead
 from vlbench.architectures.tokens import Images, Text
@@ -77,12 +77,13 @@ VISUAL_STEPS = ("patch", "backbone", "fpn", "rpn", "roi_head", "nms", "transform
 
 def build(spec: specs.ModelSpec) -> VLModel:
     """Builds a model with random weights under the spec's seed; within `torch.device("meta")` without any memory."""
-    model = VLModel(
-        text=_TEXTS[spec.text.kind](**spec.text.arguments()) if spec.text else None,
-        visual=_visual(spec.visual),
-        interaction=_INTERACTIONS[spec.interaction.kind](**spec.interaction.arguments()),
-        head=_HEADS[spec.head.kind](**spec.head.arguments()) if spec.head else None,
-    )
+    with without_default_weights():
+        model = VLModel(
+            text=_TEXTS[spec.text.kind](**spec.text.arguments()) if spec.text else None,
+            visual=_visual(spec.visual),
+            interaction=_INTERACTIONS[spec.interaction.kind](**spec.interaction.arguments()),
+            head=_HEADS[spec.head.kind](**spec.head.arguments()) if spec.head else None,
+        )
     initialise_random(model, spec.seed)
     return model
 
