@@ -100,7 +100,7 @@ def test_before(vlbench):
     )
     result = run(inner, "-rs", "--vlbench-budget", "1", "--junit-xml", "junit.xml")
     said = result.stdout.str()
-    if re.search(r"\d replicates\)", said):
+    if re.search(r"\d replicates\)|processes of the baseline differ", said):
         pytest.skip("something else runs on this machine, so that no verdict counts")
     result.assert_outcomes(failed=2)
     assert "Regression in 1 of 1 cell: test_speed:thrice +" in said

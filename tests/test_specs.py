@@ -211,6 +211,8 @@ NOT_MODELS = {
     "plain text": (b"hello", "must be a mapping"),
     "open bracket": (b"name: x\ninput: [1\n", "not valid YAML"),
     "tab": (b"input:\n\timage_size: 3\n", "line 2 not valid YAML"),
+    "a key twice": (b"name: x\nseed: 1\nname: y\n", "line 3 not valid YAML: the key 'name' a second time"),
+    "a key twice, deeper": (b"name: x\ninput:\n  text_tokens: 4\n  text_tokens: 4\n", "line 4 not valid YAML: the key"),
     "unknown anchor": (b"name: *x\n", "line 1 not valid YAML"),
     "a Python object": (b"name: !!python/object:os.system x\n", "not valid YAML"),
     "no such date": (b"note: 2024-13-45\n", "not valid YAML"),

@@ -7,7 +7,7 @@ import fnmatch
 from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
-from typing import TypeVar, get_args
+from typing import Any, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -17,7 +17,21 @@ from vlbench.specs import ModelSpec
 
 Schema = TypeVar("Schema", bound=BaseModel)
 
-_loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class _UniqueKeys(_Loader):
+    """YAML forbids a key twice in one mapping; PyYAML takes the last one in silence."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        seen = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and (key.tag, key.value) in seen:
+                raise yaml.constructor.ConstructorError(
+                    problem=f"the key {key.value!r} a second time in one mapping; keep one", problem_mark=key.start_mark
+                )
+            seen.add((key.tag, key.value) if isinstance(key, yaml.ScalarNode) else id(key))
+        return super().construct_mapping(node, deep)
 
 
 @cache
@@ -91,7 +105,7 @@ def read_spec(path: Path) -> ModelSpec:
 def read_yaml(path: Path, schema: type[Schema], what: str) -> Schema:
     """Reads one YAML file against a schema; `what` says what it ought to be. Raises SpecError as `read_spec` does."""
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_loader)
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeys)
     except OSError as error:
         raise SpecError(f"{path}: cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from vlbench.ab.lockstep import pace_for
+from vlbench.ab.lockstep import Member, orders_of, pace_for
 from vlbench.ab.revisions import checked_out
 from vlbench.ab.run import Request, started
 from vlbench.ab.sides import Side, opened
@@ -180,7 +180,8 @@ def test_bad_options_are_one_line(text: str, said: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("pass_ms", "discarded", "passes", "cycles"), [(0.01, 1, 20, 3), (10, 1, 6, 3), (60, 1, 1, 3), (500, 0, 1, 1)]
+    ("pass_ms", "discarded", "passes", "cycles"),
+    [(0.01, 1, 100, 6), (0.5, 1, 40, 6), (10, 1, 2, 6), (60, 1, 1, 3), (500, 0, 1, 1)],
 )
 def test_blocks_are_short_and_a_replicate_has_so_many_that_each_stood_in_each_place(
     pass_ms: float, discarded: int, passes: int, cycles: int
@@ -188,3 +189,11 @@ def test_blocks_are_short_and_a_replicate_has_so_many_that_each_stood_in_each_pl
     pace = pace_for(pass_ms)
     assert (pace.discarded, pace.end_to_end, pace.cycles) == (discarded, passes, cycles)
     assert pace.by_stage >= 1
+
+
+def test_every_member_stands_in_every_place_equally_often() -> None:
+    members = [Member(name=name, worker=Worker(1), subject={}) for name in ("base", "control", "head")]
+    orders = [[member.name for member in order] for order in orders_of(members)]
+    for half in (orders[:3], orders[3:]):
+        assert [sorted(place) for place in zip(*half, strict=True)] == [["base", "control", "head"]] * 3
+    assert len({tuple(order) for order in orders}) == 6

@@ -174,8 +174,8 @@ def test_a_function_that_computes(repository: Repository) -> None:
         repository.commit(message)
     called = ["--good", "HEAD~2", "--callable", "mine:speed", "--budget", "8", "--threads", "1", "--format", "json"]
     code, output, told = bisect(repository.folder, *called)
-    if code in (1, 3) and re.search(r"\d replicates\)", told):
-        pytest.skip("something else runs on this machine, so that no verdict counts")
+    if code == 3 or re.search(r"\d replicates\)", told):
+        pytest.skip(f"this machine is too busy for a verdict: {told}")
     assert code == 1, told
     (found,) = json.loads(output)["found"]
     assert [commit["subject"] for commit in found["commits"]] == ["Slow"]

@@ -5,18 +5,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import permutations
 from typing import Any
 
 from vlbench.ab.record import Replicate, Samples
 from vlbench.errors import InputError, WorkerError
+from vlbench.measure.affinity import core_sets
 from vlbench.measure.machine import usable_cores
+from vlbench.running.protocol import CACHE_MS
 from vlbench.running.workers import SILENCE_SECONDS, Worker
 
 WARM_UP_SECONDS = 2.0
-CACHE_MS = 100  # a pass longer than this refills the caches that the others emptied at no cost to speak of
-BLOCK_MS, SECONDS_A_REPLICATE = 60, 0.2  # of one member, end to end: processes differ by more than their passes do
-MOST_CYCLES = 3  # each member then stood in each place once
+TURN_MS, MOST_PASSES, SECONDS_A_REPLICATE = 20, 100, 0.2  # of one member, end to end
+MOST_CYCLES = 6  # every order of three members once
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +30,7 @@ class Member:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pace:
-    """How a replicate is cut into blocks: passes of one member before the next has its turn."""
+    """How a replicate is cut into turns: passes of one member before the next has its own."""
 
     discarded: int
     end_to_end: int
@@ -39,8 +39,8 @@ class Pace:
 
 
 def pace_for(pass_ms: float) -> Pace:
-    """Short blocks, so that what disturbs one disturbs all; the first pass of each, untimed, refills the caches."""
-    passes = min(20, max(1, round(BLOCK_MS / max(pass_ms, 1e-3))))
+    """Short turns, so that what disturbs one disturbs all; the first pass of each, untimed, refills the caches."""
+    passes = min(MOST_PASSES, max(1, round(TURN_MS / max(pass_ms, 1e-3))))
     cycles = min(MOST_CYCLES, max(1, round(SECONDS_A_REPLICATE * 1e3 / (passes * pass_ms))))
     return Pace(
         discarded=1 if pass_ms < CACHE_MS else 0, end_to_end=passes, by_stage=max(1, passes // 2), cycles=cycles
@@ -48,18 +48,19 @@ def pace_for(pass_ms: float) -> Pace:
 
 
 def replicate(members: Sequence[Member], number: int) -> Replicate:
-    """One fresh process of each member, measured in turn; `number` decides who begins.
+    """One fresh process of each member, measured in turn on the same cores; `number` decides which, and who begins.
 
     Raises InputError where a member refuses its settings, WorkerError where one fails; both name the member.
     """
-    order = list(permutations(members))
-    ready = _attend(order[number % len(order)])
+    orders = orders_of(members)
+    ready = _attend(orders[number % len(orders)])
+    _confine(members, number)
     pace = pace_for(max(message["pass_ms"] for message in ready.values()))
     latency_ms: dict[str, list[float]] = {member.name: [] for member in members}
     by_stage: dict[str, dict[str, list[float]]] = {member.name: {} for member in members}
     block = {"discarded": pace.discarded, "end_to_end": pace.end_to_end, "by_stage": pace.by_stage}
     for cycle in range(pace.cycles):
-        for member in order[(number + cycle) % len(order)]:
+        for member in orders[(number * pace.cycles + cycle) % len(orders)]:
             answer = _answer(member, block)
             latency_ms[member.name] += answer["latency_ms"]
             for stage, samples in answer["latency_ms_by_stage"].items():
@@ -78,6 +79,21 @@ def replicate(members: Sequence[Member], number: int) -> Replicate:
         )
         for member in members
     }
+
+
+def orders_of(members: Sequence[Member]) -> list[Sequence[Member]]:
+    """As many as there are members put each in each place once; as many again do so the other way round."""
+    rotated = [(*members[start:], *members[:start]) for start in range(len(members))]
+    return [*rotated, *(order[::-1] for order in rotated)]
+
+
+def _confine(members: Sequence[Member], number: int) -> None:
+    """Gives the processes of all members the same cores; the next replicate gets the next ones."""
+    if any(member.subject["settings"].get("device", "cpu") != "cpu" for member in members):
+        return
+    sets = core_sets(max(member.subject["settings"]["threads"] for member in members))
+    for member in members if sets else ():
+        member.worker.confine(sets[number % len(sets)])
 
 
 def _attend(members: Sequence[Member]) -> dict[str, dict[str, Any]]:

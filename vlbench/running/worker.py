@@ -31,6 +31,7 @@ from vlbench.measure.observe import Observer
 from vlbench.measure.reference import reference_kernel
 from vlbench.running.cells import Cell, Restart, WarmUp
 from vlbench.running.conclusions import now
+from vlbench.running.protocol import CACHE_MS
 from vlbench.running.subject import StopWatch, cell_of, prepare, subject_of
 from vlbench.running.suppressions import SuppressionCell, SuppressionRestart
 from vlbench.specs import ModelSpec
@@ -40,7 +41,6 @@ Reply = Callable[..., None]
 LONGEST_BLOCKS = 2.0  # seconds that one restart samples; more would tell only of the speed that this process drew
 SHARE_A_RESTART = 1 / 20  # of the budget, if that is less
 END_TO_END_SHARE = 0.6
-CACHE_MS = 100  # a shorter pass feels that something else had the caches before it
 FAILURES = (RuntimeError, MemoryError, UnknownOperatorError)  # RuntimeError: also PyTorch's own out of memory
 
 

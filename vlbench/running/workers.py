@@ -15,7 +15,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import psutil
+
 from vlbench.errors import InputError, WorkerError
+from vlbench.measure.affinity import confine
 from vlbench.measure.machine import Machine
 
 SILENCE_SECONDS = 600  # the longest time that a worker may say nothing
@@ -110,6 +113,11 @@ class Worker:
             self.end()
             raise
         return message
+
+    def confine(self, cores: tuple[int, ...]) -> None:
+        """Has what does the present job run on these cores alone, until that job ends."""
+        for child in psutil.Process(self.process.pid).children() if self.process else ():
+            confine(child.pid, cores)
 
     def close(self) -> None:
         self.end()
