@@ -32,7 +32,7 @@ from vlbench.compare.thresholds import Thresholds
 from . import interleaved
 
 ROOT = Path(__file__).parents[2]
-CALIBRATING = 8  # replicates
+CALIBRATING, CALIBRATING_ROUNDS = 12, 4  # replicates a round
 FIRST_GUESS = 20  # products
 SLOWDOWN = '''
 
@@ -182,18 +182,19 @@ def trials(request: Request, base: Side, head: Side, share: float, count: int) -
 
 
 def calibrate(request: Request, base: Side, head: Side, share: float) -> int:
-    """How many products make a pass longer by `share`, from a few replicates with a guess, twice."""
+    """How many products make a pass longer by `share`: the mean of several rounds, each with what those before say."""
     assert head.source
-    products = FIRST_GUESS
+    products, made, tried = FIRST_GUESS, 0.0, 0
     subject = {"model": request.models[0], "settings": dict(request.settings)}
-    for _ in range(3):
+    for _ in range(CALIBRATING_ROUNDS):
         (head.source / "products").write_text(str(products))
         with started(request, base, head) as workers:
             members = [Member(name=name, worker=worker, subject=subject) for name, worker in workers.items()]
             taken = [replicate(members, number) for number in range(CALIBRATING)]
         effect = paired(base_medians(taken), medians(taken, HEAD), 0.95)
+        made, tried = made + effect.ratio - 1, tried + products
         print(f"calibrating {share:.0%}: {products} products make {effect.ratio - 1:+.2%}", flush=True)
-        products = max(1, round(products * share / max(effect.ratio - 1, 0.002)))
+        products = max(1, round(share * tried / max(made, 0.002)))
     return products
 
 
