@@ -25,12 +25,12 @@ class _UniqueKeys(_Loader):
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
         seen = set()
-        for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode) and (key.tag, key.value) in seen:
+        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+            if (key.tag, key.value) in seen:
                 raise yaml.constructor.ConstructorError(
                     problem=f"the key {key.value!r} a second time in one mapping; keep one", problem_mark=key.start_mark
                 )
-            seen.add((key.tag, key.value) if isinstance(key, yaml.ScalarNode) else id(key))
+            seen.add((key.tag, key.value))
         return super().construct_mapping(node, deep)
 
 

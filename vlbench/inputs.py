@@ -32,10 +32,13 @@ class Example:
 
 def default_image() -> Path:
     """The photograph of Grace Hopper (public domain) that matplotlib installs."""
-    package = find_spec("matplotlib")  # not imported: that is slow, and every restart would do it again
-    if package is None or package.origin is None:
-        raise InputError("no --image, and matplotlib, which brings the default one, is not installed; name an image")
-    return Path(package.origin).parent / "mpl-data" / "sample_data" / "grace_hopper.jpg"
+    package = find_spec("matplotlib")  # its import is slow, its data folder is all that is needed
+    name = Path("sample_data", "grace_hopper.jpg")
+    if package and package.origin and (path := Path(package.origin).parent / "mpl-data" / name).is_file():
+        return path
+    import matplotlib  # noqa: PLC0415  some distributions keep its data elsewhere, and only it knows where
+
+    return Path(matplotlib.get_data_path()) / name
 
 
 def read_example(image: Path | None, text: str | None) -> Example:

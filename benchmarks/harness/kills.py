@@ -47,12 +47,12 @@ def main() -> int:
         while len(struck) < options.kills:
             folders.append(one_folder(models, Path(name, f"out-{len(folders)}"), struck, options.kills, source))
             print(f"{len(struck)} kills: {folders[-1]}", flush=True)
+            if options.json:
+                content = {"version": 1, "script": "kills", "machine": facts, "kills": struck, "folders": folders}
+                options.json.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     faults = sum(kill["restarts_after"] < kill["restarts_before"] for kill in struck)
     faults += sum(not one["whole"] for one in folders)
     print(f"bar: {len(struck)} kills, {len(folders)} folders, {faults} faults: {'missed' if faults else 'met'}")
-    if options.json:
-        content = {"version": 1, "script": "kills", "machine": facts, "kills": struck, "folders": folders}
-        options.json.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     return 1 if faults else 0
 
 
@@ -104,27 +104,28 @@ def kill(pid: int, victim: str) -> str | None:
 
 
 def restarts_on_disk(out: Path) -> set[str]:
-    """The moments of all restarts that whole lines hold, in the results and in the journal of unfinished cells."""
-    return {one["measured_at"] + str(one["latency_ms"]) for one in _restarts(out)}
-
-
-def _restarts(out: Path) -> list[dict]:
-    found: list[dict] = []
+    """What tells restarts apart, of all that whole lines hold, in the results and the journal of unfinished cells."""
+    found: set[str] = set()
     for path in (out / "cells.jsonl", out / "cells.unfinished.jsonl"):
         for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
             try:
                 content = json.loads(line)
             except json.JSONDecodeError:
                 continue  # cut off in the middle
-            found += content.get("restarts", []) or ([content["restart"]] if "restart" in content else [])
+            found.update(map(identity, content.get("restarts") or filter(None, [content.get("restart")])))
     return found
+
+
+def identity(restart: dict) -> str:
+    """No two restarts end at the same moment with the same samples."""
+    return restart["measured_at"] + str(restart["latency_ms"])
 
 
 def contents(out: Path) -> dict:
     """Whether each cell stands there once, with all its restarts and no restart twice."""
     lines = [json.loads(line) for line in (out / "cells.jsonl").read_text(encoding="utf-8").splitlines()]
     done = [line for line in lines if line["status"] == "ok"]
-    told = [one["measured_at"] + str(one["latency_ms"]) for line in done for one in line["restarts"]]
+    told = [identity(one) for line in done for one in line["restarts"]]
     whole = (
         len(done) == len({line["cell_hash"] for line in done}) == len(MODELS)
         and all(len(line["restarts"]) == RESTARTS for line in done)
