@@ -11,3 +11,7 @@ class SpecError(InputError):
 
 class WorkerError(Exception):
     """A measuring process ended without a result; the message is the reason."""
+
+
+class HeadError(WorkerError):
+    """Of two sides, the one that may be worse cannot be measured, while the other can."""

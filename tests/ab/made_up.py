@@ -37,6 +37,8 @@ for line in sys.stdin:
         if name in plan.get("refused", []):
             say(refused=f"--callable {name}: no such function"); say(ended=0)
             continue
+        if name in plan.get("deadly", []):
+            sys.exit("no luck")
         factor = plan["factor"] if begun < plan["until"] else 1
         factor *= plan.get("factors", {}).get(name, 1)
         begun += 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
 
@@ -15,17 +15,17 @@ from vlbench.ab.record import BASE, CONTROL, HEAD, LiveComparison
 from vlbench.ab.run import Request, run
 from vlbench.ab.sides import Side
 from vlbench.compare.thresholds import Thresholds
-from vlbench.errors import InputError, WorkerError
+from vlbench.errors import HeadError, InputError, WorkerError
 from vlbench.measure.machine import describe_machine
 from vlbench.running.workers import Worker
 
 MACHINE = describe_machine(threads=1, gpu=None)
 
 
-def live(budget: float = 0.01, **heads: Any) -> LiveComparison:
+def live(budget: float = 0.01, callables: Sequence[str] = ("made.up:function",), **heads: Any) -> LiveComparison:
     """A comparison of made-up workers; `head`, `control` and `base` change the plan of each."""
     request = Request(
-        callables=["made.up:function"],
+        callables=callables,
         settings={"threads": 1},
         thresholds=Thresholds(),
         budget_seconds=budget,
@@ -121,6 +121,39 @@ def test_memory_that_grew_is_a_regression_whatever_the_times() -> None:
     assert [gate.figure for gate in found.comparison.cells[0].regressions] == ["peak_memory_bytes"]
 
 
+@pytest.mark.parametrize(
+    ("how", "said"), [("deadly", "exit status 1 without a result: no luck"), ("refused", "no such function")]
+)
+def test_what_the_head_alone_cannot_do_is_a_regression_and_the_others_have_their_verdict(how: str, said: str) -> None:
+    names = ["a:first", "a:second", "a:third"]
+    found = live(callables=names, base=QUIET, control=QUIET, head=QUIET | {how: ["a:second"]})
+    verdicts = {cell.model: cell.verdict for cell in found.comparison.cells}
+    assert verdicts == {"a:first": "same", "a:third": "same", "a:second": "unknown"}
+    broken = found.comparison.cells[-1]
+    assert said in (broken.reason or "")
+    assert [gate.figure for gate in broken.regressions] == ["status"]
+    assert [(one.name, one.reason, one.head_alone) for one in found.failed] == [("a:second", broken.reason, True)]
+    assert found.comparison.exit_code == 1
+    assert LiveComparison.model_validate_json(found.model_dump_json(by_alias=True)) == found
+
+
+@pytest.mark.parametrize("side", [BASE, CONTROL])
+def test_what_the_base_cannot_do_either_is_unknown(side: str) -> None:
+    plans = {BASE: QUIET, CONTROL: QUIET, HEAD: QUIET}
+    found = live(callables=["a:first", "a:second"], **plans | {side: QUIET | {"deadly": ["a:second"]}})
+    assert [cell.verdict for cell in found.comparison.cells] == ["same", "unknown"]
+    assert found.comparison.exit_code == 3
+
+
+def test_a_slowdown_is_a_regression_though_another_subject_failed() -> None:
+    deadly = QUIET | {"deadly": ["a:second"]}
+    found = live(
+        callables=["a:first", "a:second"], base=deadly, control=deadly, head=deadly | {"factors": {"a:first": 1.5}}
+    )
+    assert [cell.verdict for cell in found.comparison.cells] == ["slower", "unknown"]
+    assert found.comparison.exit_code == 1
+
+
 def test_the_record_gives_all_back() -> None:
     found = live(base=QUIET, control=QUIET, head=QUIET)
     assert LiveComparison.model_validate_json(found.model_dump_json(by_alias=True)) == found
@@ -137,11 +170,10 @@ def test_a_model_that_one_side_does_not_know_is_bad_input_of_that_side() -> None
             run(request, Side(name=BASE, label="one"), Side(name=HEAD, label="other"), workers)
 
 
-def test_a_side_that_dies_is_named() -> None:
-    request = Request(callables=["a:b"], settings={"threads": 1}, thresholds=Thresholds(), budget_seconds=1)
-    with ExitStack() as stack:
-        workers = {name: stack.enter_context(fake(name, {})) for name in (BASE, CONTROL)}
-        script = "import json, sys; sys.stdin.readline(); sys.stderr.write('no luck\\n'); sys.exit(5)"
-        workers[HEAD] = stack.enter_context(Worker(1, command=[sys.executable, "-c", script]))
-        with pytest.raises(WorkerError, match="head: the worker ended with exit status 5 without a result: no luck"):
-            run(request, Side(name=BASE, label="one"), Side(name=HEAD, label="other"), workers)
+@pytest.mark.parametrize(("dying", "kind"), [((HEAD,), HeadError), ((BASE, CONTROL, HEAD), WorkerError)])
+def test_a_side_that_dies_is_named(dying: Sequence[str], kind: type[Exception]) -> None:
+    plans = {name: QUIET | ({"deadly": ["a:b"]} if name in dying else {}) for name in (BASE, CONTROL, HEAD)}
+    with pytest.raises(WorkerError, match="the worker ended with exit status 1 without a result: no luck") as raised:
+        live(callables=["a:b"], **plans)
+    assert type(raised.value) is kind
+    assert str(raised.value).startswith(f"{dying[0]}: ")

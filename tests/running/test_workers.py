@@ -29,9 +29,11 @@ from vlbench.running.expansion import Settings, expand
 from vlbench.running.rounds import measure_rounds
 from vlbench.running.store import Store
 from vlbench.running.subject import prepare_batch, why_invalid
+from vlbench.running.worker import visual_kinds
 from vlbench.running.workers import Worker, probe_machine
 
 MACHINE = describe_machine(threads=1, gpu=None)
+KINDS = ("vilt-b32", "uniter-base")
 
 
 def tiny_cell(name: str = "uniter-base", **settings: object) -> Cell:
@@ -139,6 +141,38 @@ def test_every_job_has_a_process_of_its_own_which_leaves_nothing_behind(worker: 
     assert abs(template.memory_info().rss - before) < 2**20
     assert first.peak_memory_bytes
     assert second.peak_memory_bytes == pytest.approx(first.peak_memory_bytes, rel=0.25)
+
+
+def test_torchvision_is_imported_once_and_only_for_models_that_see_with_a_resnet() -> None:
+    with Worker(1) as running:
+        restarted(running, tiny_cell("vilt-b32", budget_seconds=0.2))
+        assert running.process
+        template = psutil.Process(running.process.pid)
+        assert not has_torchvision(template)
+        restarted(running, tiny_cell("pixelbert-r50", budget_seconds=0.2))
+        assert has_torchvision(template), "every process forked from it would import torchvision again"
+        assert template.num_threads() == 1
+
+
+def has_torchvision(process: psutil.Process) -> bool:
+    return any("torchvision" in mapped.path for mapped in process.memory_maps())
+
+
+@pytest.mark.parametrize(
+    ("job", "kinds"),
+    [
+        ({"action": "probe", "threads": 1}, set()),
+        ({"action": "suppress"}, {"region"}),
+        ({"action": "restart", "cell": {"spec": {"visual": {"kind": "grid"}}}}, {"grid"}),
+        ({"action": "count", "jobs": [{"spec": catalog()[name].model_dump()} for name in KINDS]}, {"patch", "region"}),
+        ({"action": "describe", "subject": {"model": "uniter"}}, {"region"}),
+        ({"action": "attend", "subject": {"model": "clip-rn50"}}, {"clip_resnet"}),
+        ({"action": "attend", "subject": {"callable": "package:function"}}, set()),
+        ({"action": "attend", "subject": {"model": "no-such-model"}}, set()),
+    ],
+)
+def test_what_a_job_builds_is_known_before_its_process_is_forked(job: dict, kinds: set[str]) -> None:
+    assert visual_kinds(job) == kinds
 
 
 def test_a_process_that_dies_does_not_end_its_worker(worker: Worker) -> None:

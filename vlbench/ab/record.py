@@ -69,12 +69,22 @@ class Subject(Record):
         return self.biased or self.disturbed is not None
 
 
+class Failure(Record):
+    """Something that could not be measured. `head_alone`: the base could, when each was tried by itself."""
+
+    name: str
+    threshold: float
+    reason: str
+    head_alone: bool
+
+
 class LiveComparison(Record):
     """The whole: `comparison` is what is printed, and its exit code the command's."""
 
     schema_version: int = Field(default=SCHEMA, alias="schema")
     comparison: Comparison
     subjects: tuple[Subject, ...]
+    failed: tuple[Failure, ...] = ()
     machine: Machine
     measured_at: str
 

@@ -15,6 +15,7 @@ from vlbench.ab.record import (
     HEAD,
     SCHEMA,
     Confirmation,
+    Failure,
     LiveComparison,
     Replicate,
     Subject,
@@ -24,14 +25,14 @@ from vlbench.ab.record import (
     why_disturbed,
 )
 from vlbench.ab.sides import Side
-from vlbench.ab.verdicts import contention, is_biased, with_controls
+from vlbench.ab.verdicts import contention, is_biased, with_controls, with_failures
 from vlbench.compare.comparison import compare
 from vlbench.compare.effects import Effect, paired
 from vlbench.compare.outcomes import Comparison
 from vlbench.compare.ranks import least_pairs
 from vlbench.compare.thresholds import Thresholds
 from vlbench.compare.verdicts import confidence_for, decide
-from vlbench.errors import InputError, WorkerError
+from vlbench.errors import HeadError, InputError, WorkerError
 from vlbench.measure.counts import Counts
 from vlbench.measure.machine import Machine
 from vlbench.running import schemas
@@ -86,17 +87,31 @@ def run(
 ) -> LiveComparison:
     """Measures every subject with workers that `started` gave, and compares.
 
-    Raises InputError where a side cannot have what is asked, WorkerError where one fails.
+    Where a side fails at one subject, the others are measured all the same. Where none can be measured, raises
+    InputError if a side cannot have what is asked, HeadError if the base can be measured alone, WorkerError otherwise.
     """
     names = [*request.models, *request.callables]
     machine = probe_machine(_settings(request, base)["threads"], workers[BASE])
     sides = {BASE: base, CONTROL: base, HEAD: head}
-    subjects = [_Lockstep(request, name, len(names), machine, workers, sides).run(report) for name in names]
-    comparison = _compared([(one.base, one.head) for one in subjects], base, head, request)
+    asked = [_Lockstep(request, name, len(names), machine, workers, sides) for name in names]
+    subjects: list[Subject] = []
+    failed: list[Failure] = []
+    for one in asked:
+        try:
+            subjects.append(one.run(report))
+        except (InputError, WorkerError) as error:
+            failed.append(one.failure(error))
+            if len(failed) < len(asked):
+                continue
+            if isinstance(error, WorkerError) and any(failure.head_alone for failure in failed):
+                raise HeadError(str(error)) from error
+            raise
+    comparison = with_controls(_compared([(one.base, one.head) for one in subjects], base, head, request), subjects)
     return LiveComparison(
         schema=SCHEMA,
-        comparison=with_controls(comparison, subjects),
+        comparison=with_failures(comparison, failed),
         subjects=tuple(subjects),
+        failed=tuple(failed),
         machine=machine,
         measured_at=now(),
     )
@@ -144,9 +159,10 @@ class _Lockstep:
         self.threshold = request.thresholds.of(self.described[BASE].model)
         self.taken: list[Replicate] = []
         self.number = 0
-        self.start = time.monotonic()
+        self.start = 0.0
 
     def run(self, report: Report) -> Subject:
+        self.start = time.monotonic()
         least = max(8, least_pairs(1 - self.confidence))
         self._take(least, MOST_FIRST, FIRST_SHARE, report)
         while self._verdict() == "unknown" and self._spent() < 1:
@@ -169,6 +185,19 @@ class _Lockstep:
             disturbed=contention(self.taken),
             confirmation=confirmation,
         )
+
+    def failure(self, error: Exception) -> Failure:
+        """After `run` raised: tries each side by itself, to see whether the head alone is at fault."""
+        failing = set()
+        for member in self.members:
+            member.worker.end()  # it may still wait for its next block
+        for member in self.members:
+            try:
+                replicate([member], 0)
+            except (InputError, WorkerError):
+                failing.add(member.name)
+            member.worker.end()
+        return Failure(name=self.name, threshold=self.threshold, reason=str(error), head_alone=failing == {HEAD})
 
     def _describe(self, side: Side, worker: Worker) -> Result:
         """The side's model and its counts, as its own code has them; no latency yet."""

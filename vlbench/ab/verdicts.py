@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from vlbench.ab.record import Replicate, Subject, why_disturbed
+from vlbench.ab.record import Failure, Replicate, Subject, why_disturbed
 from vlbench.compare.effects import Effect
-from vlbench.compare.outcomes import EXIT_CODES, CellOutcome, Comparison, Overall
+from vlbench.compare.outcomes import EXIT_CODES, CellOutcome, Comparison, Gate, Overall
 from vlbench.compare.verdicts import change, line_of
 
 RESTARTS = re.compile(r"measure with --restarts (\d+)")  # advice for folders of results, where replicates are restarts
@@ -54,6 +54,39 @@ def with_controls(comparison: Comparison, subjects: Sequence[Subject]) -> Compar
             "verdict": verdict,
             "exit_code": EXIT_CODES[verdict],
         }
+    )
+
+
+def with_failures(comparison: Comparison, failed: Sequence[Failure]) -> Comparison:
+    """The comparison with what could not be measured: a regression where the head alone cannot, else unknown."""
+    if not failed:
+        return comparison
+    verdict: Overall = "cannot tell"
+    if comparison.verdict == "regression" or any(one.head_alone for one in failed):
+        verdict = "regression"
+    update = {
+        "cells": (*comparison.cells, *map(_not_measured, failed)),
+        "verdict": verdict,
+        "exit_code": EXIT_CODES[verdict],
+    }
+    return comparison.model_copy(update=update)
+
+
+def _not_measured(failure: Failure) -> CellOutcome:
+    broken = Gate(figure="status", base="ok", head="failed", verdict="regression", message=f"was ok, {failure.reason}")
+    return CellOutcome(
+        cell=failure.name,
+        model=failure.name,
+        threshold=failure.threshold,
+        restarts=(0, 0),
+        base_ms=None,
+        head_ms=None,
+        effect=None,
+        verdict="unknown",
+        reason=failure.reason,
+        moved=None,
+        stages=(),
+        gates=(broken,) if failure.head_alone else (),
     )
 
 

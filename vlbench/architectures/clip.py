@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from vlbench.architectures.blocks import Block, attention_bias, causal_bias, quick_gelu
 from vlbench.architectures.patch import PatchEmbedder
 from vlbench.architectures.tokens import Images, Text, Tokens, last_real
+from vlbench.architectures.visual import VisualEmbedder
 
 
 class Encoder(nn.Module):
@@ -93,7 +94,7 @@ class TextTransformer(nn.Module):
         return Tokens(values=self.projection(end.values), mask=None)
 
 
-class VisionTransformer(nn.Module):
+class VisionTransformer(VisualEmbedder):
     """A transformer over patches; its class token, projected, is the image (CLIP, section 2.4).
 
     Args:

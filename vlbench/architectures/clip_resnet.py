@@ -13,6 +13,7 @@ from vlbench.architectures.blocks import CrossAttention, attention_bias
 from vlbench.architectures.patch import grid_positions
 from vlbench.architectures.resnet import initialise_convolutions
 from vlbench.architectures.tokens import Images, Tokens, grid_mask, mean_of_real
+from vlbench.architectures.visual import VisualEmbedder
 
 WIDTH = 64  # of the stem, and of res2's inner convolutions
 
@@ -130,7 +131,7 @@ class AttentionPool(nn.Module):
             layer.weight.normal_(0, deviation, generator=generator)
 
 
-class ClipResNet(nn.Module):
+class ClipResNet(VisualEmbedder):
     """The trunk and its attention pooling (CLIP, section 2.4).
 
     Args:

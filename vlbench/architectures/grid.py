@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from vlbench.architectures.resnet import ResNetTrunk
 from vlbench.architectures.tokens import Images, Tokens, grid_mask, mean_of_real
+from vlbench.architectures.visual import VisualEmbedder
 
 
 class PixelProjection(nn.Module):
@@ -75,7 +76,7 @@ class MeanProjection(nn.Module):
         self.linear.weight.normal_(0, self.linear.in_features**-0.5, generator=generator)
 
 
-class GridEmbedder(nn.Module):
+class GridEmbedder(VisualEmbedder):
     """A CNN trained end to end, its feature map taken pixel by pixel (Pixel-BERT, section 3.2) or as its mean."""
 
     def __init__(self, *, backbone: ResNetTrunk, projection: PixelProjection | MeanProjection) -> None:
@@ -85,3 +86,6 @@ class GridEmbedder(nn.Module):
 
     def forward(self, images: Images) -> Tokens:
         return self.projection(self.backbone(images.pixels)[-1], images)
+
+    def charged_by_table6(self) -> tuple[list[nn.Module], nn.Linear]:
+        return [self.backbone], self.projection.linear

@@ -2,26 +2,15 @@
 
 from __future__ import annotations
 
+from types import ModuleType
+
 from torch import Tensor, nn
 
 from vlbench import specs
-from vlbench.architectures import (
-    clip,
-    clip_resnet,
-    dual_stream,
-    grid,
-    heads,
-    interaction,
-    patch,
-    region,
-    similarity,
-    text,
-)
-from vlbench.architectures.detector import GridBoxes, RegionProposalNetwork
+from vlbench.architectures import clip, dual_stream, heads, interaction, patch, similarity, text
 from vlbench.architectures.initialise import initialise_random, without_default_weights
-from vlbench.architectures.resnet import ResNetTrunk
-from vlbench.architectures.roi_heads import C4RoIHead, FeaturePyramid, FpnRoIHead, RoIHead
 from vlbench.architectures.tokens import Images, Text
+from vlbench.architectures.visual import VisualEmbedder
 from vlbench.specs.visual import VisualPart
 
 
@@ -36,7 +25,7 @@ class VLModel(nn.Module):
     """
 
     def __init__(
-        self, *, text: nn.Module | None, visual: nn.Module, interaction: nn.Module, head: nn.Module | None
+        self, *, text: nn.Module | None, visual: VisualEmbedder, interaction: nn.Module, head: nn.Module | None
     ) -> None:
         super().__init__()
         self.text = text
@@ -65,11 +54,11 @@ class VLModel(nn.Module):
     @property
     def load(self) -> dict[str, int]:
         """What the last forward pass carried through a detector; empty for other models."""
-        return self.visual.load if isinstance(self.visual, region.RegionEmbedder) else {}
+        return dict(self.visual.load)
 
     def declared_load(self, images: Images) -> dict[str, int]:
         """What it must carry; empty for models without a detector."""
-        return self.visual.declared_load(images) if isinstance(self.visual, region.RegionEmbedder) else {}
+        return self.visual.declared_load(images)
 
 
 VISUAL_STEPS = ("patch", "backbone", "fpn", "rpn", "roi_head", "nms", "transformer", "projection")
@@ -108,52 +97,22 @@ _HEADS: dict[str, type[nn.Module]] = {
 }
 
 
-_VISUALS: dict[str, type[nn.Module]] = {
-    "patch": patch.PatchEmbedder,
-    "vision_transformer": clip.VisionTransformer,
-    "clip_resnet": clip_resnet.ClipResNet,
-}
+_VISUALS: dict[str, type[VisualEmbedder]] = {"patch": patch.PatchEmbedder, "vision_transformer": clip.VisionTransformer}
 
 
-def _visual(spec: VisualPart) -> nn.Module:
-    if isinstance(spec, specs.Grid | specs.MeanFeature):
-        return _grid(spec)
-    if isinstance(spec, specs.Region):
-        return _region(spec)
-    return _VISUALS[spec.kind](**spec.arguments())
+def _visual(spec: VisualPart) -> VisualEmbedder:
+    if spec.kind in _VISUALS:
+        return _VISUALS[spec.kind](**spec.arguments())
+    return _convolutional().build_convolutional(spec)
 
 
-def _grid(spec: specs.Grid | specs.MeanFeature) -> grid.GridEmbedder:
-    projection: grid.PixelProjection | grid.MeanProjection
-    if isinstance(spec, specs.MeanFeature):
-        projection = grid.MeanProjection(inputs=spec.backbone.channels, width=spec.width)
-    else:
-        projection = grid.PixelProjection(
-            inputs=spec.projection_inputs or spec.backbone.channels,
-            pool_size=spec.pool_size,
-            width=spec.width,
-            sampled_pixels=spec.sampled_pixels,
-            sample=spec.sample,
-        )
-    return grid.GridEmbedder(backbone=ResNetTrunk(**spec.backbone.arguments()), projection=projection)
+def import_for(visual_kind: str) -> None:
+    """Imports all that `build` needs for such an embedder, so that processes forked from this one need not."""
+    if visual_kind not in _VISUALS:
+        _convolutional()
 
 
-def _region(spec: specs.Region) -> region.RegionEmbedder:
-    backbone, fpn = spec.backbone, spec.fpn
-    channels, strides = (fpn.channels, (4, 8, 16, 32, 64)) if fpn else (backbone.channels, (backbone.stride,))
-    arguments = spec.projection.arguments() | {"inputs": spec.projection.inputs or spec.roi_head.channels}
-    return region.RegionEmbedder(
-        backbone=ResNetTrunk(**backbone.arguments(), every_stage=fpn is not None),
-        fpn=FeaturePyramid(inputs=(256, 512, 1024, 2048), **fpn.arguments()) if fpn else None,
-        rpn=RegionProposalNetwork(inputs=channels, strides=strides, **spec.rpn.arguments()) if spec.rpn else None,
-        grid_boxes=GridBoxes(rows=spec.grid_boxes[0], columns=spec.grid_boxes[1]) if spec.grid_boxes else None,
-        roi_head=_roi_head(spec, channels, strides),
-        nms=region.RegionSelection(**spec.nms.arguments()) if spec.nms else None,
-        projection=region.RegionProjection(**arguments),
-    )
+def _convolutional() -> ModuleType:
+    from vlbench.architectures import convolutional  # noqa: PLC0415  it imports torchvision, as slow as PyTorch
 
-
-def _roi_head(spec: specs.Region, channels: int, strides: tuple[int, ...]) -> RoIHead:
-    if isinstance(spec.roi_head, specs.FpnHead):
-        return FpnRoIHead(inputs=channels, strides=strides, **spec.roi_head.arguments())
-    return C4RoIHead(stride_of_features=strides[0], stride_in=spec.backbone.stride_in, **spec.roi_head.arguments())
+    return convolutional

@@ -7,9 +7,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vlbench.architectures.tokens import Images, Tokens, grid_mask, grid_sizes
+from vlbench.architectures.visual import VisualEmbedder
 
 
-class PatchEmbedder(nn.Module):
+class PatchEmbedder(VisualEmbedder):
     """Cuts an image into patches, projects each, and adds learned positions (ViT, section 3.1).
 
     A grid other than the learned one gets its positions by bilinear interpolation; [CLS] is the first token.
@@ -54,6 +55,9 @@ class PatchEmbedder(nn.Module):
         if mask is not None:
             mask = F.pad(mask, (1, 0), value=True)
         return Tokens(values=self.dropout(torch.cat((first_B1D, tokens_BLD), dim=1)), mask=mask)
+
+    def charged_by_table6(self) -> tuple[list[nn.Module], nn.Conv2d]:
+        return [], self.patch
 
     def initialise_random(self, generator: torch.Generator) -> None:
         """ViT's 0.02 for what is added; a projection that keeps the scale of normalised pixels."""

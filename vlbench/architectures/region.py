@@ -14,6 +14,7 @@ from vlbench.architectures.resnet import ResNetTrunk
 from vlbench.architectures.roi_heads import Classified, FeaturePyramid, RoIHead
 from vlbench.architectures.suppression import METHODS
 from vlbench.architectures.tokens import Images, Tokens, mean_of_real
+from vlbench.architectures.visual import VisualEmbedder
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,10 +137,8 @@ class RegionProjection(nn.Module):
         return (values + places) / 2 if self.combine == "mean_of_norms" else values + places
 
 
-class RegionEmbedder(nn.Module):
+class RegionEmbedder(VisualEmbedder):
     """A detector, the choice of its regions and their projection.
-
-    `load` says what the last forward pass carried, for the least loaded image of the batch.
 
     Args:
         backbone: gives one feature map, or with an `fpn` one a stage.
@@ -196,10 +195,7 @@ class RegionEmbedder(nn.Module):
         }
 
     def declared_load(self, images: Images) -> dict[str, int]:
-        """What a forward pass must carry at the least for its latency to mean anything.
-
-        Clipped at the border, a few candidates can be smaller than `min_box_size`; so 95% of them will do.
-        """
+        """Clipped at the border, a few candidates can be smaller than `min_box_size`; so 95% of them will do."""
         if self.rpn is None or self.nms is None:
             assert self.grid_boxes is not None
             return {"regions": self.grid_boxes.rows * self.grid_boxes.columns}
@@ -210,6 +206,10 @@ class RegionEmbedder(nn.Module):
             "nms_pairs": self.rpn.proposals * self.roi_head.classes,
             "regions": self.nms.regions,
         }
+
+    def charged_by_table6(self) -> tuple[list[nn.Module], nn.Linear]:
+        steps = (self.backbone, self.fpn, self.rpn, self.roi_head)
+        return [step for step in steps if step is not None], self.projection.feature
 
 
 def every_region(classified: Classified) -> Regions:

@@ -7,7 +7,7 @@ geometry, LayerNorms of the embedders, pooler and head count nowhere.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -15,11 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from vlbench import specs
-from vlbench.architectures.grid import GridEmbedder
 from vlbench.architectures.interaction import SingleStream
 from vlbench.architectures.model import VLModel
-from vlbench.architectures.patch import PatchEmbedder
-from vlbench.architectures.region import RegionEmbedder
 from vlbench.architectures.similarity import DotProduct, StackedCrossAttention
 
 VOCABULARY = 30522  # charged whatever the model's own is
@@ -74,19 +71,11 @@ def charge_table6(
     return sum(charged, start=Charge(macs=macs, flops=2 * macs)) + transformer_charge(interaction, tokens)
 
 
-def _counted_parts(model: VLModel) -> tuple[list[nn.Module], nn.Conv2d | nn.Linear] | None:
+def _counted_parts(model: VLModel) -> tuple[Sequence[nn.Module], nn.Conv2d | nn.Linear] | None:
     """The modules charged as vision, and the projection; None where no transformer follows."""
-    visual = model.visual
     if isinstance(model.interaction, DotProduct | StackedCrossAttention):
         return None
-    if isinstance(visual, PatchEmbedder):
-        return [], visual.patch
-    if isinstance(visual, GridEmbedder):
-        return [visual.backbone], visual.projection.linear
-    if isinstance(visual, RegionEmbedder):
-        steps = (visual.backbone, visual.fpn, visual.rpn, visual.roi_head)
-        return [step for step in steps if step is not None], visual.projection.feature
-    return None
+    return model.visual.charged_by_table6()
 
 
 @contextmanager

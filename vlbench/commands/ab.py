@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -33,11 +34,13 @@ from vlbench.commands.live import (
     report,
     request_of,
 )
-from vlbench.errors import InputError
+from vlbench.errors import HeadError, InputError, WorkerError
 from vlbench.options import DeviceName, DeviceOption, PrecisionName, PrecisionOption, ThreadsOption, parse_size
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    from vlbench.compare.outcomes import Overall
 
 SideHelp = "A git revision, a virtual environment, or a folder with code; by default what is installed here."
 
@@ -78,6 +81,7 @@ def ab(
     """
     from vlbench.ab.run import run, started
     from vlbench.ab.sides import opened
+    from vlbench.compare.outcomes import EXIT_CODES
 
     request = request_of(
         models=models,
@@ -101,8 +105,14 @@ def ab(
         base_options=parse_options("--base-option", base_option or []),
         head_options=parse_options("--head-option", head_option or []),
     )
-    with sides as (first, second), started(request, first, second) as workers:
-        found = run(request, first, second, workers, report)
+    try:
+        with sides as (first, second), started(request, first, second) as workers:
+            found = run(request, first, second, workers, report)
+    except WorkerError as error:
+        clear()
+        print(f"vlbench: {error}", file=sys.stderr)
+        verdict: Overall = "regression" if isinstance(error, HeadError) else "cannot tell"
+        raise typer.Exit(EXIT_CODES[verdict]) from error
     clear()
     if record:
         record.write_text(found.model_dump_json(by_alias=True), encoding="utf-8")

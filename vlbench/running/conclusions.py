@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from statistics import median
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from vlbench.measure.counts import Counts
 from vlbench.measure.machine import Machine
@@ -14,6 +15,14 @@ from vlbench.measure.statistics import LEAST_RESTARTS, LatencySummary, summarise
 from vlbench.measure.stopping import enough
 from vlbench.running.cells import Cell, Restart, Result, blank_result
 from vlbench.running.suppressions import SuppressionCell, SuppressionRestart, SuppressionResult, suppression_result
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a cell cannot be measured; `invalid` where it ran, but its time would mean nothing."""
+
+    reason: str
+    status: Literal["failed", "invalid"] = "failed"
 
 
 class Observed(Protocol):
@@ -53,7 +62,11 @@ def finished(cell: Cell | SuppressionCell, restarts: Sequence[Any], spent_second
 
 
 def conclude(
-    cell: Cell, machine: Machine, restarts: Sequence[Restart], counts: Counts | str | None, failure: str | None = None
+    cell: Cell,
+    machine: Machine,
+    restarts: Sequence[Restart],
+    counts: Counts | str | None,
+    failure: Failure | None = None,
 ) -> Result:
     """The line of a cell. `failure` is why no more of it was measured, `counts` a reason where there are none."""
     machine = machine.model_copy(update={"threads": cell.threads})
@@ -68,10 +81,9 @@ def conclude(
     if isinstance(counts, Counts):
         described |= counts.model_dump(exclude={"text_tokens"})
     else:
-        failure = failure or counts
+        failure = failure or (Failure(counts) if counts else None)
     if failure:
-        status = "invalid" if failure.startswith(INVALID) else "failed"
-        return blank_result(cell, machine, status=status, error=failure.removeprefix(INVALID), **described)
+        return blank_result(cell, machine, status=failure.status, error=failure.reason, **described)
     counted = counting(restarts)
     latency_ms = summarise([restart.latency_ms for restart in counted])
     names = counted[0].latency_ms_by_stage
@@ -88,16 +100,14 @@ def conclude(
     )
 
 
-INVALID = "invalid: "  # what a worker's refusal begins with
-
-
 def conclude_suppression(
-    cell: SuppressionCell, machine: Machine, restarts: Sequence[SuppressionRestart], failure: str | None = None
+    cell: SuppressionCell, machine: Machine, restarts: Sequence[SuppressionRestart], failure: Failure | None = None
 ) -> SuppressionResult:
     """The line of a suppression."""
     measured_at = restarts[-1].measured_at if restarts else now()
     if failure:
-        return suppression_result(cell, machine, measured_at, status="failed", error=failure, restarts=tuple(restarts))
+        reason = failure.reason
+        return suppression_result(cell, machine, measured_at, status="failed", error=reason, restarts=tuple(restarts))
     counted = counting(restarts)
     latency_ms = {name: summarise([restart.latency_ms[name] for restart in counted]) for name in counted[0].latency_ms}
     widest = max(latency_ms, key=lambda name: _width(latency_ms[name]))

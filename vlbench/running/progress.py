@@ -64,7 +64,7 @@ def measure_all(cells: Sequence[Any], store: Store[Line], machine: Machine, work
 def _state(measuring: Measuring) -> str:
     """`vilt-b32: restart 7, 199 ms +-2.4%`"""
     if measuring.failure:
-        return f"{measuring.name}: {measuring.failure}"
+        return f"{measuring.name}: {measuring.failure.status}: {measuring.failure.reason}"
     if not measuring.restarts:
         return f"{measuring.name}: restart 1"
     medians = [median(next(iter(series(restart).values()))) for restart in measuring.restarts]

@@ -10,7 +10,7 @@ from vlbench.errors import WorkerError
 from vlbench.measure.counts import Counts
 from vlbench.measure.machine import Machine
 from vlbench.running.cells import Cell, Restart, Result
-from vlbench.running.conclusions import INVALID, conclude, conclude_suppression, finished
+from vlbench.running.conclusions import Failure, conclude, conclude_suppression, finished
 from vlbench.running.store import Line, Store
 from vlbench.running.suppressions import SuppressionCell, SuppressionRestart
 from vlbench.running.workers import SILENCE_SECONDS, Worker
@@ -28,7 +28,7 @@ class Measuring:
         self.kind: Any = kind
         self.restarts: list[Any] = [kind.model_validate(restart) for restart in restarts]
         self.spent_seconds = sum(sum(getattr(one, "seconds_by_step", {}).values()) for one in self.restarts)
-        self.failure: str | None = None
+        self.failure: Failure | None = None
         self.counts: Counts | str | None = None
 
     @property
@@ -51,12 +51,12 @@ class Measuring:
         try:
             (message,) = worker.ask(job, self.cell.budget_seconds + SILENCE_SECONDS)
             if "invalid" in message:
-                self.failure = INVALID + message["invalid"]
+                self.failure = Failure(message["invalid"], "invalid")
                 return None
             self.restarts.append(self.kind.model_validate(message["restart"]))
             return self.restarts[-1]
         except WorkerError as error:
-            self.failure = str(error)
+            self.failure = Failure(str(error))
             return None
         finally:
             self.spent_seconds += time.monotonic() - start
@@ -118,7 +118,7 @@ def count_into(measured: Sequence[Measuring], worker: Worker, listen: Listener =
     for (measuring, _), found in zip(models, counts, strict=True):
         measuring.counts = found
         if isinstance(found, str):
-            measuring.failure = found
+            measuring.failure = Failure(found)
         listen(measuring)
 
 

@@ -1,8 +1,8 @@
 """The process that measures: reads jobs on standard input, answers in lines of JSON on standard output.
 
 `python -m vlbench.running.worker` imports PyTorch once and forks a fresh process for each job, so that a restart costs
-no import. It never computes itself: a process forked from one with threads could hang. Whatever else a library prints
-goes to standard error.
+no import; torchvision, too, before the first model that sees with a ResNet. It never computes itself: a process forked
+from one with threads could hang. Whatever else a library prints goes to standard error.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any, TextIO
 
 import torch
 
 from vlbench.architectures.counts import count
-from vlbench.architectures.detector import spread_boxes
-from vlbench.architectures.suppression import METHODS
+from vlbench.architectures.model import import_for
+from vlbench.catalog import resolve
 from vlbench.errors import InputError
 from vlbench.measure.counting import UnknownOperatorError
 from vlbench.measure.latency import PassTimer
@@ -77,6 +77,9 @@ def restart(cell: Cell) -> Restart | str:
 
 def suppress(cell: SuppressionCell) -> SuppressionRestart:
     """Times each method on the same boxes and scores, which leave out the background, the last of a softmax."""
+    from vlbench.architectures.detector import spread_boxes  # noqa: PLC0415  torchvision is slow to import,
+    from vlbench.architectures.suppression import METHODS  # noqa: PLC0415  and patches need none of it
+
     torch.set_num_threads(cell.threads)
     device = torch.device(cell.device)
     generator = torch.Generator().manual_seed(0)
@@ -183,13 +186,32 @@ def main() -> None:
     reply = partial(_reply, replies)
     die_with_parent()
     gc.collect()
-    gc.freeze()  # the collector of a forked process would copy every page that it looks at
     for line in lines_of(sys.stdin.fileno()):
+        job = json.loads(line)
+        for kind in visual_kinds(job):
+            import_for(kind)
+        gc.freeze()  # the collector of a forked process would copy every page that it looks at
         child = os.fork()
         if child == 0:
-            _run(json.loads(line), reply)
+            _run(job, reply)
         _, status = os.waitpid(child, 0)
         reply(ended=os.waitstatus_to_exitcode(status))
+
+
+def visual_kinds(job: Mapping[str, Any]) -> set[str]:
+    """Of the models that a job builds; none for one that is to be refused."""
+    if job["action"] == "suppress":
+        return {"region"}
+    if job["action"] == "restart":
+        return {job["cell"]["spec"]["visual"]["kind"]}
+    if job["action"] == "count":
+        return {wanted["spec"]["visual"]["kind"] for wanted in job["jobs"]}
+    if "model" not in job.get("subject", {}):
+        return set()
+    try:
+        return {spec.visual.kind for spec in resolve(job["subject"]["model"])}
+    except InputError:
+        return set()
 
 
 def _run(job: dict[str, Any], reply: Reply) -> None:

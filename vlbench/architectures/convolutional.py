@@ -1,0 +1,59 @@
+"""Builds the visual embedders that see with a ResNet: grids, regions, and CLIP's own.
+
+They alone need torchvision, which takes as long to import as PyTorch itself, so nothing else imports this module at its
+top.
+"""
+
+from __future__ import annotations
+
+from vlbench import specs
+from vlbench.architectures import clip_resnet, grid, region
+from vlbench.architectures.detector import GridBoxes, RegionProposalNetwork
+from vlbench.architectures.resnet import ResNetTrunk
+from vlbench.architectures.roi_heads import C4RoIHead, FeaturePyramid, FpnRoIHead, RoIHead
+from vlbench.architectures.visual import VisualEmbedder
+
+
+def build_convolutional(spec: specs.Grid | specs.MeanFeature | specs.Region | specs.ClipResNet) -> VisualEmbedder:
+    """The embedder of a spec whose kind is `grid`, `mean_feature`, `region` or `clip_resnet`."""
+    if isinstance(spec, specs.Region):
+        return _region(spec)
+    if isinstance(spec, specs.ClipResNet):
+        return clip_resnet.ClipResNet(**spec.arguments())
+    return _grid(spec)
+
+
+def _grid(spec: specs.Grid | specs.MeanFeature) -> grid.GridEmbedder:
+    projection: grid.PixelProjection | grid.MeanProjection
+    if isinstance(spec, specs.MeanFeature):
+        projection = grid.MeanProjection(inputs=spec.backbone.channels, width=spec.width)
+    else:
+        projection = grid.PixelProjection(
+            inputs=spec.projection_inputs or spec.backbone.channels,
+            pool_size=spec.pool_size,
+            width=spec.width,
+            sampled_pixels=spec.sampled_pixels,
+            sample=spec.sample,
+        )
+    return grid.GridEmbedder(backbone=ResNetTrunk(**spec.backbone.arguments()), projection=projection)
+
+
+def _region(spec: specs.Region) -> region.RegionEmbedder:
+    backbone, fpn = spec.backbone, spec.fpn
+    channels, strides = (fpn.channels, (4, 8, 16, 32, 64)) if fpn else (backbone.channels, (backbone.stride,))
+    arguments = spec.projection.arguments() | {"inputs": spec.projection.inputs or spec.roi_head.channels}
+    return region.RegionEmbedder(
+        backbone=ResNetTrunk(**backbone.arguments(), every_stage=fpn is not None),
+        fpn=FeaturePyramid(inputs=(256, 512, 1024, 2048), **fpn.arguments()) if fpn else None,
+        rpn=RegionProposalNetwork(inputs=channels, strides=strides, **spec.rpn.arguments()) if spec.rpn else None,
+        grid_boxes=GridBoxes(rows=spec.grid_boxes[0], columns=spec.grid_boxes[1]) if spec.grid_boxes else None,
+        roi_head=_roi_head(spec, channels, strides),
+        nms=region.RegionSelection(**spec.nms.arguments()) if spec.nms else None,
+        projection=region.RegionProjection(**arguments),
+    )
+
+
+def _roi_head(spec: specs.Region, channels: int, strides: tuple[int, ...]) -> RoIHead:
+    if isinstance(spec.roi_head, specs.FpnHead):
+        return FpnRoIHead(inputs=channels, strides=strides, **spec.roi_head.arguments())
+    return C4RoIHead(stride_of_features=strides[0], stride_in=spec.backbone.stride_in, **spec.roi_head.arguments())
