@@ -2,10 +2,11 @@
 
     python -m benchmarks.harness.replays CORPUS [--replays N] [--threshold 5%] [--seed N] [--json FILE]
 
-CORPUS is JSON, {"cells": {NAME: [median ms of each restart, in the order run]}}, from one machine on which nothing
-changed. Each replay is a suite of 20 comparisons of a cell with itself. Random: BASE and HEAD are drawn from all
-restarts, none twice. Windows: HEAD's restarts follow on BASE's as they were recorded, so that drift counts; they
-overlap from replay to replay, so that intervals of their shares are too narrow. A slowdown is a factor on HEAD.
+CORPUS is a folder of `vlbench run --restarts N`, or JSON, {"cells": {NAME: [median ms of each restart, in the order
+run]}}, from one machine on which nothing changed. Each replay is a suite of 20 comparisons of a cell with itself.
+Random: BASE and HEAD are drawn from all restarts, none twice. Windows: HEAD's restarts follow on BASE's as they were
+recorded, so that drift counts; they overlap from replay to replay, so that intervals of their shares are too narrow. A
+slowdown is a factor on HEAD.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from vlbench.compare.verdicts import confidence_for, decide
 from vlbench.errors import InputError
 from vlbench.measure.statistics import median_interval
 from vlbench.measure.stopping import enough
+from vlbench.running.store import read_results
 
 from . import interleaved
 
@@ -185,7 +187,7 @@ def _covers(restarts: Sequence[float], truth: float) -> bool:
 def read_corpus(path: Path) -> Corpus:
     """Raises InputError where it is no corpus, or too small a one to draw two samples from."""
     try:
-        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+        cells = _of_folder(path) if path.is_dir() else json.loads(path.read_text(encoding="utf-8"))["cells"]
         corpus = {name: tuple(map(float, values)) for name, values in cells.items()}
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from error
@@ -197,6 +199,11 @@ def read_corpus(path: Path) -> Corpus:
     if not corpus:
         raise InputError(f"{path}: holds no cell")
     return corpus
+
+
+def _of_folder(folder: Path) -> dict[str, Sequence[float]]:
+    """The restarts that `compare` would take: those that nothing disturbed, if they are enough."""
+    return {result.model: result.latency_ms.by_restart for result in read_results(folder) if result.latency_ms}
 
 
 def figures_of(tally: Tally) -> dict[str, Share]:
@@ -241,7 +248,7 @@ def report(name: str, tally: Tally) -> tuple[dict[str, object], dict[str, str]]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Replays comparisons of unchanged code from a corpus of restarts.")
-    parser.add_argument("corpus", type=Path, help="JSON: cells, and the median ms of each restart")
+    parser.add_argument("corpus", type=Path, help="results folder, or JSON: cells, and the median ms of each restart")
     parser.add_argument("--replays", type=interleaved.positive, default=1000, help="suites (default %(default)s)")
     parser.add_argument("--threshold", type=parse_threshold, default=0.05, help="of compare (default 5%%)")
     parser.add_argument("--seed", type=int, default=0, help="of the draws (default %(default)s)")

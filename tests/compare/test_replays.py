@@ -20,9 +20,10 @@ from benchmarks.harness.replays import (
     figures_of,
     in_windows,
     main,
+    read_corpus,
     replay,
 )
-from tests.compare.conftest import speeds
+from tests.compare.conftest import made_up, speeds, write
 
 QUIET = {"quiet": tuple(speeds(1, 200)), "louder": tuple(speeds(2, 200, noise=0.02))}
 
@@ -93,6 +94,13 @@ def test_the_script_prints_bars_and_writes_what_it_found(tmp_path: Path, capsys:
     assert [row["plan"] for row in written["rows"]][:2] == ["random, 15 restarts", "random, 6 restarts"]
     assert written["rows"][0]["figures"]["alarms, alone"]["of"] == 400
     assert set(written["rows"][5]["by_cell"][HELD]) == set(QUIET)
+
+
+def test_a_results_folder_is_a_corpus(tmp_path: Path) -> None:
+    results = [made_up("one", drawn=speeds(1, 40)), made_up("two", drawn=speeds(2, 40))]
+    assert read_corpus(write(tmp_path, results)) == {
+        one.model: one.latency_ms.by_restart for one in results if one.latency_ms
+    }
 
 
 @pytest.mark.parametrize(
