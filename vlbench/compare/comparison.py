@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from vlbench.compare.effects import Effect, Estimator, independent, paired
 from vlbench.compare.gates import gates_of, one_line
+from vlbench.compare.machine import why_the_machine
 from vlbench.compare.matching import Names, Pair, match
 from vlbench.compare.outcomes import EXIT_CODES, SCHEMA, CellOutcome, Comparison, Overall, StageOutcome
 from vlbench.compare.ranks import least_pairs, least_restarts
@@ -45,6 +46,7 @@ def compare(
         stage_confidence=confidence_for(sum(len(_stages_of(pair)) for pair in timed)),
         thresholds=thresholds or Thresholds(),
         estimator=estimator,
+        one_machine=estimator is not paired and not matched.differences,
     )
     cells = tuple(map(judge.cell, matched.pairs))
     verdict = _overall(cells, complete=not (matched.only_in_base or matched.only_in_head))
@@ -72,6 +74,7 @@ class _Judge:
     stage_confidence: float
     thresholds: Thresholds
     estimator: Estimator
+    one_machine: bool  # at two times, and not in lockstep
 
     def cell(self, pair: Pair) -> CellOutcome:
         base, head = pair.base.latency_ms, pair.head.latency_ms
@@ -81,6 +84,9 @@ class _Judge:
             assert base
             assert head
             effect, decision = self._judged(base, head, threshold, self.confidence)
+            if self.one_machine and decision.verdict in ("slower", "faster"):
+                machine = why_the_machine(pair.base, pair.head, effect)
+                decision = Decision(verdict="unknown", reason=machine) if machine else decision
         moved = None
         if effect and decision.verdict in ("faster", "slower"):
             moved = moved_stage(pair.base.latency_ms_by_stage or {}, pair.head.latency_ms_by_stage or {}, effect.ratio)
