@@ -80,7 +80,7 @@ def one_folder(models: str, out: Path, struck: list[dict], most: int, source: ra
                     "victim": victim,
                     "restarts_before": before,
                     "restarts_after": len(restarts_on_disk(out)),
-                    "said": said,
+                    "said": said.replace(str(out), "OUT"),
                 }
             )
         elif process.returncode == 0:
