@@ -25,9 +25,8 @@ def contention(replicates: Sequence[Replicate]) -> str | None:
 
 def is_biased(control: Effect, threshold: float) -> bool:
     """Whether two processes of one side differ for sure, and by enough to sway a verdict: half the line or more."""
-    real = control.low is not None and control.high is not None and (control.low > 1 or control.high < 1)
     size = max(control.ratio, 1 / control.ratio) - 1
-    return real and size >= line_of(threshold) / 2
+    return control.real and size >= line_of(threshold) / 2
 
 
 def with_controls(comparison: Comparison, subjects: Sequence[Subject]) -> Comparison:

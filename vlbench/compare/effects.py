@@ -25,6 +25,11 @@ class Effect:
     low: float | None
     high: float | None
 
+    @property
+    def real(self) -> bool:
+        """Whether there is an interval, and it excludes that nothing changed."""
+        return self.low is not None and self.high is not None and (self.low > 1 or self.high < 1)
+
 
 Estimator = Callable[[Sequence[float], Sequence[float], float], Effect]
 

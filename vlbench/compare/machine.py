@@ -20,9 +20,8 @@ def why_the_machine(base: Result, head: Result, effect: Effect) -> str | None:
     if head.device != "cpu" or _numpy(base) != _numpy(head) or not of_base or not of_head:
         return None
     own = independent(of_base, of_head, CONFIDENCE)
-    certain = own.low is not None and own.high is not None and (own.low > 1 or own.high < 1)
     alike = (own.ratio > 1) == (effect.ratio > 1)
-    if not (certain and alike and abs(log(own.ratio)) >= LEAST_SHARE * abs(log(effect.ratio))):
+    if not (own.real and alike and abs(log(own.ratio)) >= LEAST_SHARE * abs(log(effect.ratio))):
         return None
     moved = f"{abs(own.ratio - 1):.1%} {'slower' if own.ratio > 1 else 'faster'}"
     return (

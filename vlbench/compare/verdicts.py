@@ -64,13 +64,13 @@ def decide(
             verdict="unknown",
             reason=f"{_counted(restarts)} cannot carry {in_percent(confidence)}; measure with --restarts {wanted}",
         )
-    line, real = 1 + line_of(threshold), effect.low > 1 or effect.high < 1
-    if real and effect.ratio >= line:
+    line = 1 + line_of(threshold)
+    if effect.real and effect.ratio >= line:
         return Decision(verdict="slower")
-    if real and effect.ratio <= 1 / line:
+    if effect.real and effect.ratio <= 1 / line:
         return Decision(verdict="faster")
     if 1 / (1 + threshold) < effect.low and effect.high < 1 + threshold:
-        return Decision(verdict="same", reason=_small(effect, threshold) if real else None)
+        return Decision(verdict="same", reason=_small(effect, threshold) if effect.real else None)
     return Decision(verdict="unknown", reason=_too_wide(effect, threshold, restarts))
 
 

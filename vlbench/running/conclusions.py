@@ -65,10 +65,10 @@ def conclude(
     cell: Cell,
     machine: Machine,
     restarts: Sequence[Restart],
-    counts: Counts | str | None,
+    counts: Counts | None,
     failure: Failure | None = None,
 ) -> Result:
-    """The line of a cell. `failure` is why no more of it was measured, `counts` a reason where there are none."""
+    """The line of a cell. `failure` is why no more of it was measured, or why there are no counts."""
     machine = machine.model_copy(update={"threads": cell.threads})
     described: dict[str, Any] = {
         "restarts": tuple(restarts),
@@ -78,10 +78,8 @@ def conclude(
     if restarts:
         peaks = [restart.peak_memory_bytes for restart in restarts if restart.peak_memory_bytes is not None]
         described |= {"load": restarts[0].load, "peak_memory_bytes": int(median(peaks)) if peaks else None}
-    if isinstance(counts, Counts):
+    if counts:
         described |= counts.model_dump(exclude={"text_tokens"})
-    else:
-        failure = failure or (Failure(counts) if counts else None)
     if failure:
         return blank_result(cell, machine, status=failure.status, error=failure.reason, **described)
     counted = counting(restarts)

@@ -29,7 +29,7 @@ class Measuring:
         self.restarts: list[Any] = [kind.model_validate(restart) for restart in restarts]
         self.spent_seconds = sum(sum(getattr(one, "seconds_by_step", {}).values()) for one in self.restarts)
         self.failure: Failure | None = None
-        self.counts: Counts | str | None = None
+        self.counts: Counts | None = None
 
     @property
     def name(self) -> str:
@@ -116,9 +116,10 @@ def count_into(measured: Sequence[Measuring], worker: Worker, listen: Listener =
     except WorkerError as error:
         counts = [str(error)] * len(models)
     for (measuring, _), found in zip(models, counts, strict=True):
-        measuring.counts = found
         if isinstance(found, str):
             measuring.failure = Failure(found)
+        else:
+            measuring.counts = found
         listen(measuring)
 
 
