@@ -72,7 +72,8 @@ def with_failures(comparison: Comparison, failed: Sequence[Failure]) -> Comparis
 
 
 def _not_measured(failure: Failure) -> CellOutcome:
-    broken = Gate(figure="status", base="ok", head="failed", verdict="regression", message=f"was ok, {failure.reason}")
+    message = f"was ok, now failed: {failure.reason}"
+    broken = Gate(figure="status", base="ok", head="failed", verdict="regression", message=message)
     return CellOutcome(
         cell=failure.name,
         model=failure.name,
