@@ -18,6 +18,7 @@ from vlbench.commands.doctor import doctor
 from vlbench.commands.history import history
 from vlbench.commands.reproduce import reproduce
 from vlbench.commands.run import run, show
+from vlbench.commands.score import score
 from vlbench.errors import InputError, WorkerError
 from vlbench.options import Listing
 
@@ -58,7 +59,7 @@ def list_(what: Annotated[Listing, typer.Argument(help="What to list.")] = Listi
     print(models() if what is Listing.models else suites())
 
 
-for command in (run, reproduce, show, ab, bisect, compare, doctor, history):
+for command in (run, reproduce, show, ab, bisect, compare, doctor, history, score):
     app.command()(command)
 
 
