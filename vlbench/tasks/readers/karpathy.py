@@ -16,7 +16,9 @@ def read_karpathy(folder: Path, split: str, *, data: str) -> Gallery:
     """The images and captions of a split of `dataset_DATA.json`, in its order; `data` is flickr30k or coco."""
     path = found(folder, (f"dataset_{data}.json",))
     wanted = {"train", "restval"} if split == "train" and data == "coco" else {split}
-    images, texts, owners = [], [], []
+    images: list[Path] = []
+    texts: list[str] = []
+    owners: list[int] = []
     pictures = folder_of(
         folder, ("images", "flickr30k-images", "flickr30k_images") if data == "flickr30k" else ("images", ".")
     )
