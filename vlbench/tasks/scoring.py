@@ -43,7 +43,8 @@ def score_items(
 
     Args:
         of: items of the split.
-        training: where the baseline that reads the text alone learns; without any there is none.
+        training: where the baseline that reads the text alone learns; without any, from the items themselves, leaving
+            out those that share an image or a statement with the one in question.
     """
     if not all(item.answers for item in items):
         raise InputError(
@@ -88,8 +89,8 @@ def _metrics(kind: Kind, items: Sequence[Item], predictions: Mapping[str, str]) 
 def _baselines(kind: Kind, items: Sequence[Item], training: Sequence[Item]) -> list[Metric]:
     majority = majority_answer(items)
     found = [_accuracy(f"majority ({majority})", kind, items, {item.identifier: majority for item in items})]
-    if training:
-        found.append(_accuracy("text alone", kind, items, text_only_answers(items, training)))
+    learnt = "training split" if training else "other items"
+    found.append(_accuracy(f"text alone ({learnt})", kind, items, text_only_answers(items, training)))
     return found
 
 
