@@ -136,7 +136,8 @@ def test_published_values_of_the_shipped_models() -> None:
     vilt = catalog()["vilt-b32"]
     height, width = vilt.input.image_size
     assert (height // 32) * (width // 32) == 240
-    sizes = {name: spec.interaction for name, spec in catalog().items() if spec.interaction.kind == "single_stream"}
+    parts = {name: spec.interaction for name, spec in catalog().items() if spec.interaction}
+    sizes = {name: part for name, part in parts.items() if part.kind == "single_stream"}
     shape = {name: (part.layers, part.width, part.heads, part.mlp_width) for name, part in sizes.items()}
     base, large, huge = (12, 768, 12, 3072), (24, 1024, 16, 4096), (32, 1280, 16, 5120)
     assert {name for name, one in shape.items() if one == large} == {"uniter-large", "vit-l16", "vit-l32"}

@@ -13,7 +13,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from vlbench.errors import InputError, SpecError
-from vlbench.specs import ModelSpec
+from vlbench.specs import AnySpec, schema_of
 
 Schema = TypeVar("Schema", bound=BaseModel)
 
@@ -57,7 +57,7 @@ def nearest(word: str, known: Iterable[str], *, amount: int = 1) -> str:
 
 
 @cache
-def catalog() -> dict[str, ModelSpec]:
+def catalog() -> dict[str, AnySpec]:
     """Every model of `models/`, by its name, sorted."""
     specs = sorted(map(read_spec, models_folder().glob("*.yaml")), key=lambda spec: spec.name)
     words = [word for spec in specs for word in (spec.name, *spec.aliases)]
@@ -67,12 +67,12 @@ def catalog() -> dict[str, ModelSpec]:
     return {spec.name: spec for spec in specs}
 
 
-def resolve(names: str) -> list[ModelSpec]:
+def resolve(names: str) -> list[AnySpec]:
     """The models that a comma-separated list of names, aliases, globs and YAML paths means, each once, in its order.
 
     Raises InputError for a word that means none.
     """
-    found: dict[str, ModelSpec] = {}
+    found: dict[str, AnySpec] = {}
     for word in filter(None, (part.strip() for part in names.split(","))):
         for spec in _resolve_word(word):
             if spec.name in found and found[spec.name].hash() != spec.hash():
@@ -83,7 +83,7 @@ def resolve(names: str) -> list[ModelSpec]:
     return list(found.values())
 
 
-def _resolve_word(word: str) -> list[ModelSpec]:
+def _resolve_word(word: str) -> list[AnySpec]:
     if word.endswith((".yaml", ".yml")) or "/" in word:
         return [read_spec(Path(word))]
     if any(sign in word for sign in "*?["):
@@ -97,13 +97,18 @@ def _resolve_word(word: str) -> list[ModelSpec]:
     return [by_word[word]]
 
 
-def read_spec(path: Path) -> ModelSpec:
+def read_spec(path: Path) -> AnySpec:
     """Reads one model file. Raises SpecError, in one line, that names the file, the key and what would work."""
-    return read_yaml(path, ModelSpec, "a model: the file must be a mapping with name, family, input, visual, ...")
+    content = _read_mapping(path, "a model: the file must be a mapping with name, family, input, visual, ...")
+    return _validated(path, content, schema_of(content))
 
 
 def read_yaml(path: Path, schema: type[Schema], what: str) -> Schema:
     """Reads one YAML file against a schema; `what` says what it ought to be. Raises SpecError as `read_spec` does."""
+    return _validated(path, _read_mapping(path, what), schema)
+
+
+def _read_mapping(path: Path, what: str) -> dict[str, Any]:
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeys)
     except OSError as error:
@@ -117,6 +122,10 @@ def read_yaml(path: Path, schema: type[Schema], what: str) -> Schema:
         raise SpecError(f"{path}:{where} not valid YAML: {problem}") from error
     if not isinstance(content, dict):
         raise SpecError(f"{path}: not {what}")
+    return content
+
+
+def _validated(path: Path, content: dict[str, Any], schema: type[Schema]) -> Schema:
     try:
         return schema.model_validate(content)
     except ValidationError as error:

@@ -9,6 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Size = tuple[PositiveInt, PositiveInt]  # height, width
 
+NO_ARGUMENTS = {"kind", "weights", "engine"}  # which class, what fills it once it is made, and whose layers run it
+RANDOM = "random"  # the `weights` of a part that no checkpoint fills
+
 TINY_WIDTH, TINY_HEADS, TINY_VOCABULARY = 32, 4, 128
 
 
@@ -18,8 +21,8 @@ class Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     def arguments(self) -> dict:
-        """The constructor arguments: every field but `kind`."""
-        return {name: getattr(self, name) for name in type(self).model_fields if name != "kind"}
+        """The constructor arguments: every field but `NO_ARGUMENTS`."""
+        return {name: getattr(self, name) for name in type(self).model_fields if name not in NO_ARGUMENTS}
 
     def tiny(self) -> Part:
         """The same part with few and narrow layers, for tests and for a first look."""

@@ -1,12 +1,15 @@
-"""What is asked of the joint tokens."""
+"""What is asked of the joint tokens: by the head that is measured, and by those that tasks ask for in its place."""
 
 from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
-from vlbench.specs.base import TINY_WIDTH, Part
+from vlbench.specs.base import TINY_HEADS, TINY_WIDTH, Fraction, Part, check_heads
+
+TaskKind = Literal["answers", "pairs", "statement", "ranking"]
+TINY_ANSWERS = 11
 
 
 class PooledFeature(Part):
@@ -16,40 +19,164 @@ class PooledFeature(Part):
     pooling: Literal["cls", "mean"] = "cls"
 
 
-class ImageTextMatching(Part):
-    """Does the text describe the image: pooler, then two classes (UNITER, section 3.2; ViLT, section 3.2)."""
+class TextHead(Part):
+    """What every head has that reads the text's tokens."""
 
-    kind: Literal["itm"]
     width: PositiveInt = 768
 
-    def tiny(self) -> ImageTextMatching:
-        return self.model_copy(update={"width": TINY_WIDTH})
+    def tiny(self) -> TextHead:
+        small = {"width": TINY_WIDTH} | ({"answers": TINY_ANSWERS} if "answers" in type(self).model_fields else {})
+        return self.model_copy(update=small)
 
 
-class PooledProduct(Part):
-    """The same question to two streams: both are pooled and their product is classified (ViLBERT, section 2.2)."""
+class ProductHead(Part):
+    """What every head has that multiplies the first tokens of two streams (ViLBERT, section 2.2)."""
 
-    kind: Literal["itm_product"]
     text_width: PositiveInt = 768
     image_width: PositiveInt = 1024
     width: PositiveInt = 1024
 
-    def tiny(self) -> PooledProduct:
-        return self.model_copy(update=dict.fromkeys(("text_width", "image_width", "width"), TINY_WIDTH))
+    def tiny(self) -> ProductHead:
+        small = dict.fromkeys(("text_width", "image_width", "width"), TINY_WIDTH)
+        return self.model_copy(
+            update=small | ({"answers": TINY_ANSWERS} if "answers" in type(self).model_fields else {})
+        )
 
 
-class VisualQuestionAnswering(Part):
-    """Answer classifier: pooler, then a two-layer MLP (ViLT, section 4.2)."""
+class ImageTextMatching(TextHead):
+    """Does the text describe the image: pooler, then two classes (UNITER, section 3.2; ViLT, section 3.2)."""
+
+    kind: Literal["itm"]
+
+
+class PooledProduct(ProductHead):
+    """The same question to two streams: both are pooled and their product is classified (ViLBERT, section 2.2)."""
+
+    kind: Literal["itm_product"]
+
+
+class Ranking(TextHead):
+    """How well the text fits the image, as one number: pooler, then a linear layer (UNITER, section 4; ViLT, 4.2)."""
+
+    kind: Literal["rank"]
+
+
+class VisualQuestionAnswering(TextHead):
+    """Answer classifier: pooler, then a two-layer MLP.
+
+    Its LayerNorm comes `before_gelu` (ViLT, section 4.2), or `after_gelu` as in the released UNITER and LXMERT.
+    """
 
     kind: Literal["vqa"]
-    width: PositiveInt = 768
     answers: PositiveInt = 3129
+    norm: Literal["before_gelu", "after_gelu"] = "before_gelu"
     layer_norm_eps: PositiveFloat = 1e-5
 
-    def tiny(self) -> VisualQuestionAnswering:
-        return self.model_copy(update={"width": TINY_WIDTH, "answers": 11})
+
+class LinearAnswers(TextHead):
+    """Answer classifier of one linear layer.
+
+    It `reads` the pooled first token (Oscar, section 4), or the word before the last [SEP], for which the released
+    VisualBERT puts [MASK] there (VisualBERT, section 4.1).
+    """
+
+    kind: Literal["vqa_linear"]
+    answers: PositiveInt = 3129
+    reads: Literal["pooled", "last_word"] = "pooled"
 
 
+class ProductAnswers(ProductHead):
+    """Answer classifier of two streams: a two-layer MLP over their product (ViLBERT, section 3.2)."""
+
+    kind: Literal["vqa_product"]
+    answers: PositiveInt = 3129
+    layer_norm_eps: PositiveFloat = 1e-12
+
+
+class PairClassifier(TextHead):
+    """Is the text true of two images: each meets the text on its own, both pooled tokens go through an MLP.
+
+    The order of LayerNorm and GELU is as for `vqa` (ViLT, section 4.2; LXMERT, section 4.2).
+    """
+
+    kind: Literal["pair"]
+    norm: Literal["before_gelu", "after_gelu"] = "before_gelu"
+    layer_norm_eps: PositiveFloat = 1e-5
+
+
+class LinearPair(TextHead):
+    """The same through one linear layer (UNITER, section 4, "Pair")."""
+
+    kind: Literal["pair_linear"]
+
+
+class AttentivePair(TextHead):
+    """The same after each image's sequence attended to the other's (UNITER, section 4, "Pair-biattn")."""
+
+    kind: Literal["pair_attention"]
+    heads: PositiveInt = 12
+    dropout: Fraction = 0.1
+
+    @model_validator(mode="after")
+    def _heads_divide_width(self) -> AttentivePair:
+        check_heads(self.width, self.heads)
+        return self
+
+    def tiny(self) -> AttentivePair:
+        return self.model_copy(update={"width": TINY_WIDTH, "heads": TINY_HEADS})
+
+
+class TogetherPair(TextHead):
+    """Both images side by side in one sequence; its pooled token is classified (UNITER, section 4, "Triplet")."""
+
+    kind: Literal["pair_together"]
+
+
+AnswersHead = Annotated[VisualQuestionAnswering | LinearAnswers | ProductAnswers, Field(discriminator="kind")]
+PairsHead = Annotated[PairClassifier | LinearPair | AttentivePair | TogetherPair, Field(discriminator="kind")]
+StatementHead = Annotated[ImageTextMatching | PooledProduct, Field(discriminator="kind")]
+RankingHead = Annotated[Ranking | ImageTextMatching | PooledProduct, Field(discriminator="kind")]
 HeadPart = Annotated[
-    PooledFeature | ImageTextMatching | PooledProduct | VisualQuestionAnswering, Field(discriminator="kind")
+    PooledFeature
+    | ImageTextMatching
+    | PooledProduct
+    | Ranking
+    | VisualQuestionAnswering
+    | LinearAnswers
+    | ProductAnswers
+    | PairClassifier
+    | LinearPair
+    | AttentivePair
+    | TogetherPair,
+    Field(discriminator="kind"),
 ]
+PAIRS = (PairClassifier, LinearPair, AttentivePair, TogetherPair)
+SUITED: dict[str, tuple[type[Part], ...]] = {
+    "answers": (VisualQuestionAnswering, LinearAnswers, ProductAnswers),
+    "pairs": PAIRS,
+    "statement": (ImageTextMatching, PooledProduct),
+    "ranking": (Ranking, ImageTextMatching, PooledProduct),
+}  # the heads that answer a kind of task
+
+
+class TaskHeads(Part):
+    """The heads that a model has for tasks, beside the one that is measured.
+
+    Args:
+        answers: a question's answer among a fixed set (VQAv2, easy-VQA).
+        pairs: whether a statement is true of two images (NLVR2).
+        statement: whether it is true of one (NLVR).
+        ranking: how well a text fits an image (retrieval).
+    """
+
+    answers: AnswersHead | None = None
+    pairs: PairsHead | None = None
+    statement: StatementHead | None = None
+    ranking: RankingHead | None = None
+
+    def declared(self) -> dict[str, Part]:
+        """Those that there are, by the kind of task."""
+        return {kind: head for kind in type(self).model_fields if (head := getattr(self, kind))}
+
+    def tiny(self) -> TaskHeads:
+        return self.model_copy(update={kind: head.tiny() for kind, head in self.declared().items()})

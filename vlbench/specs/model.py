@@ -4,26 +4,46 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
-from vlbench.specs.base import Part, Size
-from vlbench.specs.heads import HeadPart, ImageTextMatching, PooledProduct, VisualQuestionAnswering
+from vlbench.specs.base import RANDOM, Part, Size
+from vlbench.specs.engines import Engine
+from vlbench.specs.heads import PAIRS, SUITED, HeadPart, ProductHead, TaskHeads, TaskKind, TextHead, TogetherPair
 from vlbench.specs.interaction import DotProduct, InteractionPart, StackedCrossAttention
+from vlbench.specs.resizing import CentreCrop, ExactResize, Resizing, ShorterSide
 from vlbench.specs.text import TextPart
-from vlbench.specs.visual import VisualPart
+from vlbench.specs.visual import Region, VisualPart
 
-DESCRIBED = {"aliases", "source", "note", "archetype", "table6"}  # fields that change nothing that is measured
+# Fields that change nothing that is measured; every image is measured at exactly `image_size`.
+DESCRIBED: dict[str, Any] = dict.fromkeys(("aliases", "source", "note", "archetype", "table6", "heads"), True)
+DESCRIBED |= {"input": {"evaluation": True}}
 
 
 class Input(Part):
-    """What one example looks like: the image is resized to exactly `image_size`, the text padded to `text_tokens`."""
+    """What one example looks like: the image is resized to exactly `image_size`, the text padded to `text_tokens`.
+
+    Where answers count and not time, `evaluation` says how an image is resized, and text is as long as it is.
+    """
 
     image_size: Size
     text_tokens: Annotated[int, Field(ge=0)] = 0
     mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
     std: tuple[PositiveFloat, PositiveFloat, PositiveFloat] = (0.5, 0.5, 0.5)
+    evaluation: Resizing = ExactResize()
+
+    @model_validator(mode="after")
+    def _crop_lies_within(self) -> Input:
+        if isinstance(self.evaluation, CentreCrop) and (self.evaluation.shorter or 4096) < max(self.image_size):
+            size = "x".join(map(str, self.image_size))
+            raise ValueError(f"evaluation.shorter is {self.evaluation.shorter}, less than a side of image_size {size}")
+        return self
+
+    def of_size(self, image_size: Size) -> Input:
+        """A copy for images of another size."""
+        return self.model_copy(update={"image_size": image_size, "evaluation": self.evaluation.for_any_size()})
 
 
 class Table6(Part):
@@ -45,7 +65,20 @@ class ModelSpec(Part):
     """One file of `models/`: the parts of an architecture, its input, and what its paper says of it.
 
     An interaction that gives scores has no head behind it; every other needs one.
+
+    Args:
+        weights: of the whole model: `random`, a path, or `hub:OWNER/NAME`; `visual.weights` fills the visual part
+            alone, and before.
+        heads: what tasks ask for in the place of `head`.
     """
+
+    # Fields that are left out of the hash while they have this value: those younger than the first published hashes.
+    UNHASHED_DEFAULTS: ClassVar[Mapping[str, Any]] = {
+        "weights": RANDOM,
+        "visual.weights": RANDOM,
+        "head.norm": "before_gelu",
+        "visual.engine": "torchvision",
+    }
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
     aliases: tuple[str, ...] = ()
@@ -60,12 +93,15 @@ class ModelSpec(Part):
     visual: VisualPart
     interaction: InteractionPart
     head: HeadPart | None = None
+    heads: TaskHeads = TaskHeads()
+    weights: str = Field(RANDOM, min_length=1)
 
     @model_validator(mode="after")
     def _parts_fit(self) -> ModelSpec:
         if self.family != self.visual.family:
             raise ValueError(f"family is {self.family!r} but visual.kind is {self.visual.kind!r}")
         self._check_head()
+        self._check_pairs()
         self._check_widths()
         if bool(self.text) != bool(self.input.text_tokens):
             raise ValueError("input.text_tokens needs a text part, and a text part needs input.text_tokens")
@@ -80,8 +116,15 @@ class ModelSpec(Part):
             if self.head is None:
                 raise ValueError(f"the key 'head' is missing; interaction {kind} gives tokens")
             return
-        if self.head is not None:
+        if self.head is not None or self.heads.declared():
             raise ValueError(f"interaction {kind} gives scores; leave out the head")
+
+    def _check_pairs(self) -> None:
+        together = isinstance(self.head, TogetherPair) or isinstance(self.heads.pairs, TogetherPair)
+        if together and getattr(self.interaction, "modal_types", False):
+            raise ValueError(
+                "modal_types tell images apart by their rows; a head of kind pair_together puts both in one"
+            )
 
     def _check_widths(self) -> None:
         if isinstance(self.interaction, DotProduct | StackedCrossAttention):
@@ -91,11 +134,13 @@ class ModelSpec(Part):
         wanted = {"visual": (self.visual.width, of_image)}
         if self.text:
             wanted["text"] = (self.text.width, of_text)
-        if isinstance(self.head, PooledProduct):
-            wanted["head.text"] = (self.head.text_width, of_text)
-            wanted["head.image"] = (self.head.image_width, of_image)
-        elif isinstance(self.head, ImageTextMatching | VisualQuestionAnswering):
-            wanted["head"] = (self.head.width, of_text)
+        heads = {f"heads.{kind}": head for kind, head in self.heads.declared().items()}
+        for name, head in {"head": self.head, **heads}.items():
+            if isinstance(head, ProductHead):
+                wanted[f"{name}.text"] = (head.text_width, of_text)
+                wanted[f"{name}.image"] = (head.image_width, of_image)
+            elif isinstance(head, TextHead):
+                wanted[name] = (head.width, of_text)
         if any(width != stream for width, stream in wanted.values()):
             interaction = str(of_text) if of_text == of_image else f"text {of_text} and image {of_image}"
             found = [f"interaction {interaction}", *(f"{name} {width}" for name, (width, _) in wanted.items())]
@@ -114,6 +159,9 @@ class ModelSpec(Part):
         """Raises ValueError where the input does not fit the parts."""
         height, width = self.input.image_size
         self.visual.check_image(height, width)
+        step, resizing = getattr(self.visual, "patch_size", 1), self.input.evaluation
+        if isinstance(resizing, ShorterSide) and resizing.multiple % step:
+            raise ValueError(f"input.evaluation.multiple is {resizing.multiple}, no multiple of the {step}-pixel patch")
         if not 32 <= min(height, width) <= max(height, width) <= 4096:
             raise ValueError(f"image size {height}x{width}: each side must be from 32 to 4096 pixels")
         positions = self.text and self.text.positions
@@ -122,26 +170,79 @@ class ModelSpec(Part):
 
     def with_input(self, *, image_size: Size | None = None, text_tokens: int | None = None) -> ModelSpec:
         """A copy for another input. Raises ValueError where it does not fit the parts."""
-        size = {"image_size": image_size} if image_size else {}
         length = {"text_tokens": text_tokens} if text_tokens is not None and self.text else {}
-        changed = self.input.model_copy(update=size | length)
+        changed = self.input.model_copy(update=length)
+        if image_size and image_size != self.input.image_size:
+            changed = changed.of_size(image_size)
         if changed == self.input:
             return self
         copy = self.model_copy(update={"input": changed, "table6": None})  # that table knows one input
         copy.check_input()
         return copy
 
+    def for_task(self, kind: TaskKind, answers: int | None = None) -> ModelSpec:
+        """A copy whose head is the one for a kind of task.
+
+        Where none is declared, the measured head will do if it answers such a task, as image-text matching does for
+        `statement` and `ranking`; a model without a head ranks by its own scores. Raises ValueError, in one line, where
+        there is none.
+
+        Args:
+            kind: `answers`, `pairs`, `statement` or `ranking`; see `TaskHeads`.
+            answers: how many there are to choose from, where that is not as declared.
+        """
+        head: Any = self.heads.declared().get(kind)
+        if head is None and isinstance(self.head, SUITED[kind]):
+            head = self.head
+        if head is None and kind == "ranking" and self.interaction.scores:
+            return self
+        if head is None:
+            raise ValueError(f"{self.name} has no head for {kind}; give its model file one as heads.{kind}")
+        if kind == "answers" and answers is not None:
+            head = head.model_copy(update={"answers": answers})
+        return self.model_copy(update={"head": head})
+
+    @property
+    def weights_told(self) -> str:
+        """What fills the model, as a table says it."""
+        seen = self.visual.weights
+        return self.weights if seen == RANDOM else f"{self.weights}, visual: {seen}"
+
+    @property
+    def images(self) -> int:
+        """How many images an example has: two for a head of pairs, else one."""
+        return 2 if isinstance(self.head, PAIRS) else 1
+
+    @property
+    def engine(self) -> Engine:
+        """Whose layers run its detector; torchvision where it has none."""
+        return self.visual.engine if isinstance(self.visual, Region) else "torchvision"
+
+    def with_engine(self, engine: Engine) -> ModelSpec:
+        """A copy whose detector runs through this engine; the same spec where it has none."""
+        if not isinstance(self.visual, Region) or self.engine == engine:
+            return self
+        return self.model_copy(update={"visual": self.visual.model_copy(update={"engine": engine})})
+
     def tiny(self) -> ModelSpec:
-        """The same architecture, small enough to build and run in a fraction of a second."""
+        """The same architecture with random weights, small enough to build and run in a fraction of a second."""
         step = getattr(self.visual, "patch_size", 32)
-        parts = {
-            name: part.tiny() for name in ("text", "visual", "interaction", "head") if (part := getattr(self, name))
-        }
+        names = ("text", "visual", "interaction", "head", "heads")
+        parts = {name: part.tiny() for name in names if (part := getattr(self, name))}
+        parts["visual"] = parts["visual"].model_copy(update={"weights": RANDOM})
         tokens = min(self.input.text_tokens, 20)  # room for the default sentence
-        size = Input(image_size=(4 * step, 6 * step), text_tokens=tokens, mean=self.input.mean, std=self.input.std)
-        return self.model_copy(update=parts | {"name": f"{self.name}-tiny", "input": size, "table6": None})
+        size = self.input.of_size((4 * step, 6 * step)).model_copy(update={"text_tokens": tokens})
+        named = {"name": f"{self.name}-tiny", "input": size, "table6": None, "weights": RANDOM}
+        return self.model_copy(update=parts | named)
 
     def hash(self) -> str:
-        """Of what is measured: every field but those that only describe."""
-        described = self.model_dump(mode="json", exclude=DESCRIBED)
-        return hashlib.sha256(json.dumps(described, sort_keys=True, separators=(",", ":")).encode()).hexdigest()[:16]
+        """Of what is measured: every field but those that only describe, and `UNHASHED_DEFAULTS`."""
+        measured = self.model_dump(mode="json", exclude=DESCRIBED)
+        for path, default in self.UNHASHED_DEFAULTS.items():
+            *parents, key = path.split(".")
+            part = measured
+            for parent in parents:
+                part = part.get(parent) or {}
+            if part.get(key) == default:
+                del part[key]
+        return hashlib.sha256(json.dumps(measured, sort_keys=True, separators=(",", ":")).encode()).hexdigest()[:16]

@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
-from vlbench.specs.base import TINY_HEADS, TINY_WIDTH, Part, Size, check_heads, check_patches, check_side
+from vlbench.specs.base import RANDOM, TINY_HEADS, TINY_WIDTH, Part, Size, check_heads, check_patches, check_side
 from vlbench.specs.detector import ResNet
 
 CLIP_RESNET_STRIDE, CLIP_RESNET_CHANNELS = 32, 2048
@@ -18,6 +18,7 @@ class MeanFeature(Part):
     family: ClassVar[str] = "grid"
     one_token: ClassVar[bool] = True
     kind: Literal["mean_feature"]
+    weights: str = Field(RANDOM, min_length=1)
     backbone: ResNet
     width: PositiveInt = 1024
 
@@ -37,6 +38,7 @@ class VisionTransformer(Part):
     family: ClassVar[str] = "patch"
     one_token: ClassVar[bool] = True
     kind: Literal["vision_transformer"]
+    weights: str = Field(RANDOM, min_length=1)
     patch_size: PositiveInt
     position_grid: Size
     layers: PositiveInt = 12
@@ -66,6 +68,7 @@ class ClipResNet(Part):
     family: ClassVar[str] = "grid"
     one_token: ClassVar[bool] = True
     kind: Literal["clip_resnet"]
+    weights: str = Field(RANDOM, min_length=1)
     blocks: tuple[PositiveInt, ...] = Field((3, 4, 6, 3), min_length=4, max_length=4)
     position_grid: Size = (7, 7)
     heads: PositiveInt = 32

@@ -6,8 +6,9 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
-from vlbench.specs.base import TINY_WIDTH, Fraction, Part, Size, check_patches, check_side
+from vlbench.specs.base import RANDOM, TINY_WIDTH, Fraction, Part, Size, check_patches, check_side
 from vlbench.specs.detector import C4Head, FeaturePyramid, FpnHead, RegionProposal, RegionSelection, ResNet
+from vlbench.specs.engines import Engine
 from vlbench.specs.towers import ClipResNet, MeanFeature, VisionTransformer
 
 
@@ -17,6 +18,7 @@ class Patch(Part):
     family: ClassVar[str] = "patch"
     one_token: ClassVar[bool] = False
     kind: Literal["patch"]
+    weights: str = Field(RANDOM, min_length=1)
     patch_size: PositiveInt
     width: PositiveInt = 768
     position_grid: Size
@@ -40,6 +42,7 @@ class Grid(Part):
     family: ClassVar[str] = "grid"
     one_token: ClassVar[bool] = False
     kind: Literal["grid"]
+    weights: str = Field(RANDOM, min_length=1)
     backbone: ResNet
     pool_size: PositiveInt = 2
     projection_inputs: PositiveInt | None = None
@@ -92,11 +95,16 @@ class RegionProjection(Part):
 
 
 class Region(Part):
-    """Regions of a Faster R-CNN (UNITER, section 3.1), or boxes on a fixed grid (X-LXMERT, Cho et al. 2020)."""
+    """Regions of a Faster R-CNN (UNITER, section 3.1), or boxes on a fixed grid (X-LXMERT, Cho et al. 2020).
+
+    `engine` says whose layers run it: torchvision's, or Detectron2's own.
+    """
 
     family: ClassVar[str] = "region"
     one_token: ClassVar[bool] = False
     kind: Literal["region"]
+    weights: str = Field(RANDOM, min_length=1)
+    engine: Engine = "torchvision"
     backbone: ResNet
     fpn: FeaturePyramid | None = None
     rpn: RegionProposal | None = None

@@ -1,0 +1,231 @@
+"""A model file that names a class of transformers: what it reads, what it gives, and which module is which stage."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import Discriminator, Field, PositiveInt, Tag, model_validator
+
+from vlbench.specs.base import Part, Size
+from vlbench.specs.engines import Engine
+from vlbench.specs.heads import TaskKind
+from vlbench.specs.huggingface_parts import (
+    Arguments,
+    ForeignVisual,
+    Gives,
+    Paths,
+    PrecomputedRegions,
+    Small,
+    StageName,
+    TaskModel,
+    TokenIds,
+)
+from vlbench.specs.model import Input, ModelSpec
+
+DESCRIBED = {"aliases", "source", "note", "archetype"}  # fields that change nothing that is measured
+WAITING = {"heads", "small"}  # fields that say what else the model could be
+UNHASHED_DEFAULTS = {"weights": "random", "answers": None}
+SERVES: dict[TaskKind, tuple[Gives, ...]] = {  # what a head must give to serve a task
+    "answers": ("answers", "words"),
+    "pairs": ("pairs",),
+    "statement": ("matching",),
+    "ranking": ("ranking", "matching", "similarity"),
+}
+
+
+class HuggingFaceSpec(Part):
+    """A model file whose model is a class of transformers.
+
+    Args:
+        transformers: the class, such as ViltForQuestionAnswering.
+        config: arguments of its config class, or a folder or `hub:ID` whose config is taken.
+        weights: `random`, a folder or `hub:ID`; with either the config is theirs, and not `config`.
+        text: the token ids that it reads.
+        features: of regions, where it reads these.
+        patch_size: of which an image's sides must be multiples.
+        inputs: what the forward pass calls its inputs.
+        options: what it is given beside them, always.
+        call: `forward`, or `generate` for a model that answers in words.
+        output: the field of its output that counts.
+        gives: what that is: `answers`, a logit an answer; `words`, ids of generated tokens; `pairs`, two logits
+            (false, true) of a text and two images; `matching`, two logits of a text and an image; `ranking`, one;
+            `similarity`, scores of every text with every image.
+        answers: how many there are; None as the config has it, whose name for it is `answers_setting`.
+        heads: classes for other tasks.
+        stages: paths of the modules or methods that a stage is, `*` for any step of a path. What two stages share is
+            charged to both, and what none names is `rest`.
+        small: what makes the model tiny.
+    """
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
+    aliases: tuple[str, ...] = ()
+    family: Literal["patch", "grid", "region"]
+    archetype: Literal["a", "b", "c", "d"] | None = None
+    source: str
+    note: str = ""
+    seed: int = 0
+    weights: str = "random"
+    input: Input
+    transformers: str
+    config: dict[str, Any] | str = Field({})
+    text: TokenIds
+    features: PrecomputedRegions | None = None
+    patch_size: PositiveInt = 1
+    inputs: Arguments
+    options: dict[str, Any] = Field({})
+    call: Literal["forward", "generate"] = "forward"
+    output: str = "logits"
+    gives: Gives
+    answers: PositiveInt | None = None
+    answers_setting: str = "num_labels"
+    heads: dict[TaskKind, TaskModel] = Field({})
+    stages: dict[StageName, Paths]
+    small: Small
+
+    @property
+    def images(self) -> int:
+        """How many images an example has: two for a model of pairs, else one."""
+        return 2 if self.gives == "pairs" else 1
+
+    @property
+    def weights_told(self) -> str:
+        """What fills the model, as a table says it."""
+        return self.weights
+
+    @property
+    def engine(self) -> Engine:
+        """No detector is within."""
+        return "torchvision"
+
+    def with_engine(self, engine: Engine) -> HuggingFaceSpec:
+        """The same spec."""
+        return self
+
+    @property
+    def visual(self) -> ForeignVisual:
+        """What other models' visual part is asked for; its modules are transformers' own."""
+        return ForeignVisual(patch_size=self.patch_size)
+
+    @property
+    def interaction(self) -> None:
+        """Its parts are transformers' own."""
+
+    @property
+    def head(self) -> None:
+        """Its parts are transformers' own."""
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> HuggingFaceSpec:
+        if bool(self.features) != bool(self.inputs.features):
+            raise ValueError("inputs.features needs the key 'features', which says how many, and the other way round")
+        if "visual" not in self.stages:
+            raise ValueError("stages: the key 'visual' is missing")
+        if (self.call == "generate") != (self.gives == "words"):
+            raise ValueError("call generate gives words, and forward gives anything else")
+        self.check_input()
+        return self
+
+    def check_input(self) -> None:
+        """Raises ValueError where the input does not fit the model."""
+        height, width = self.input.image_size
+        self.visual.check_image(height, width)
+        if not 32 <= min(height, width) <= max(height, width) <= 4096:
+            raise ValueError(f"image size {height}x{width}: each side must be from 32 to 4096 pixels")
+        if self.input.text_tokens < 2:
+            raise ValueError("input.text_tokens is missing; a model of transformers reads a text")
+        if self.text.positions and self.input.text_tokens > self.text.positions:
+            raise ValueError(f"{self.input.text_tokens} text tokens, but the model has {self.text.positions} positions")
+
+    def with_input(self, *, image_size: Size | None = None, text_tokens: int | None = None) -> HuggingFaceSpec:
+        """A copy for another input. Raises ValueError where it does not fit the model."""
+        length = {"text_tokens": text_tokens} if text_tokens is not None else {}
+        changed = self.input.model_copy(update=length)
+        if image_size and image_size != self.input.image_size:
+            changed = changed.of_size(image_size)
+        copy = self.model_copy(update={"input": changed})
+        copy.check_input()
+        return copy if copy.input != self.input else self
+
+    def for_task(self, kind: TaskKind, answers: int | None = None) -> HuggingFaceSpec:
+        """The model for a task: itself, or one of its `heads`.
+
+        Args:
+            kind: `answers`, a choice among answers; `pairs`, a statement of two images; `statement`, of one;
+                `ranking`, how well a text and an image fit.
+            answers: how many there are.
+
+        Raises ValueError where the model file has no head for it.
+        """
+        copy = self
+        if kind in self.heads:
+            other = self.heads[kind]
+            changes: dict[str, Any] = {
+                "transformers": other.transformers,
+                "config": merged(self.config, other.config) if isinstance(self.config, dict) else self.config,
+                "options": self.options | other.options,
+                "output": other.output,
+                "gives": other.gives,
+                "stages": self.stages | other.stages,
+            }
+            copy = self.model_copy(update=changes)
+        if copy.gives not in SERVES[kind]:
+            known = ", ".join(sorted({*self.heads, *(task for task, served in SERVES.items() if self.gives in served)}))
+            raise ValueError(f"{self.name} has no head for {kind}; it has one for {known}")
+        return copy.model_copy(update={"answers": answers}) if answers and copy.gives == "answers" else copy
+
+    def tiny(self) -> HuggingFaceSpec:
+        """The same architecture, small enough to build and run in a fraction of a second."""
+        config = merged(self.config, self.small.config) if isinstance(self.config, dict) else self.small.config
+        size = self.input.of_size(self.small.image_size).model_copy(update={"text_tokens": self.small.text_tokens})
+        changes: dict[str, Any] = {"config": config, "input": size}
+        vocabulary = found(config, "vocab_size")
+        changes["text"] = self.text.model_copy(update={"vocabulary": vocabulary} if vocabulary else {})
+        if self.features:
+            few = {"regions": 5, "channels": self.small.channels or self.features.channels}
+            changes["features"] = self.features.model_copy(update=few)
+        patch_size = found(config, "patch_size")
+        changes["patch_size"] = patch_size or self.patch_size
+        return self.model_copy(update=changes | {"name": f"{self.name}-tiny", "weights": "random"})
+
+    def hash(self) -> str:
+        """Of what is measured: every field but those that only describe, or that wait for another use."""
+        content = self.model_dump(mode="json", exclude=DESCRIBED | WAITING)
+        del content["input"]["evaluation"]  # every image is measured at exactly `image_size`
+        unhashed = {name for name, default in UNHASHED_DEFAULTS.items() if content[name] == default}
+        hashed = {name: value for name, value in content.items() if name not in unhashed}
+        return hashlib.sha256(json.dumps(hashed, sort_keys=True, separators=(",", ":")).encode()).hexdigest()[:16]
+
+
+def merged(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested settings, the second's where both have one."""
+    both = dict(first)
+    for key, value in second.items():
+        inner = both.get(key)
+        both[key] = merged(inner, value) if isinstance(inner, Mapping) and isinstance(value, Mapping) else value
+    return both
+
+
+def found(config: Mapping[str, Any], key: str) -> Any:
+    """The first value of that key at any depth; None without one."""
+    if key in config:
+        return config[key]
+    inner = (found(value, key) for value in config.values() if isinstance(value, Mapping))
+    return next((value for value in inner if value is not None), None)
+
+
+def schema_of(content: Mapping[str, Any]) -> type[ModelSpec] | type[HuggingFaceSpec]:
+    """Which kind of model file it is: one that names a class of transformers, or one of vlbench's own parts."""
+    return HuggingFaceSpec if "transformers" in content else ModelSpec
+
+
+def _tag(value: Any) -> str:
+    schema = schema_of(value) if isinstance(value, Mapping) else type(value)
+    return schema.__name__
+
+
+AnySpec = Annotated[
+    Annotated[ModelSpec, Tag("ModelSpec")] | Annotated[HuggingFaceSpec, Tag("HuggingFaceSpec")], Discriminator(_tag)
+]
