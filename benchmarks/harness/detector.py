@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from vlbench import catalog, specs
 from vlbench.architectures.detector import RegionProposalNetwork
-from vlbench.architectures.model import build
+from vlbench.architectures.model import VLModel, build
 from vlbench.architectures.region import RegionEmbedder
 from vlbench.architectures.tokens import Images
 
@@ -81,6 +81,7 @@ def our_spec(proposals: int) -> specs.Region:
 def build_ours(visual: specs.Region) -> RegionEmbedder:
     """A RegionEmbedder with random weights, its frozen norms moved off the identity so that a wrong copy shows."""
     model = build(catalog.resolve(MODEL)[0].model_copy(update={"visual": visual})).eval()
+    assert isinstance(model, VLModel)
     generator = torch.Generator().manual_seed(1)
     for module in model.visual.modules():
         if isinstance(module, nn.BatchNorm2d):

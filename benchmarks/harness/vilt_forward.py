@@ -87,6 +87,7 @@ class PatchedAttention(nn.Module):
 def build_ours() -> VLModel:
     """`vilt-b32` whose biases and norms are not the identity, so that a wrong copy of one shows."""
     model = build(catalog.resolve("vilt-b32")[0]).eval()
+    assert isinstance(model, VLModel)
     generator = torch.Generator().manual_seed(1)
     for name, parameter in model.named_parameters():
         if parameter.ndim == 1:

@@ -1,0 +1,225 @@
+"""The region embedder through Detectron2's own layers, built without its configuration files or its model zoo.
+
+Nothing else imports this module at its top: Detectron2 need not be installed. Its detector has the same steps as ours,
+and under the same names the same weights, so `state_dict` of one engine loads into the other.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from detectron2.layers import ShapeSpec
+from detectron2.modeling.anchor_generator import DefaultAnchorGenerator
+from detectron2.modeling.backbone import FPN, Backbone, BasicStem, BottleneckBlock, ResNet
+from detectron2.modeling.backbone.fpn import LastLevelMaxPool
+from detectron2.modeling.box_regression import Box2BoxTransform
+from detectron2.modeling.matcher import Matcher
+from detectron2.modeling.proposal_generator.rpn import RPN, StandardRPNHead
+from detectron2.structures import ImageList
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from vlbench import specs
+from vlbench.architectures.checkpoints.detectron2_names import C4_NAMES, COUNTER, FPN_NAMES, Renaming
+from vlbench.architectures.detector import DeclaredBoxes, Proposals
+from vlbench.architectures.detectron2_heads import LEVELS, Maps, RoIHead, c4_head, pyramid_head
+from vlbench.architectures.region import RegionEmbedder
+from vlbench.architectures.tokens import Images
+
+KEEPS_EMPTY = -1.0  # Detectron2 asks for sides longer than this, ours and torchvision's for sides no shorter
+PYRAMID_STRIDE = 32  # Detectron2 pads images to a multiple of it in front of a pyramid
+NORMS = {"frozen": "FrozenBN", "trained": "BN"}
+OF_GENERALIZED_RCNN = {  # its parts here, the first that fits
+    "backbone.bottom_up.": "backbone.",
+    "backbone.fpn_": "fpn.fpn_",
+    "proposal_generator.": "rpn.",
+    "roi_heads.": "roi_head.",
+}
+
+
+def through_detectron2(spec: specs.Region, built: RegionEmbedder) -> RegionEmbedder:
+    """The same embedder with the layers of Detectron2 in place of torchvision's, and with the weights of `built`."""
+    with torch.device("meta"):
+        embedder = Detectron2Embedder(
+            backbone=_trunk(spec),
+            fpn=_pyramid(spec.fpn.channels) if spec.fpn else None,
+            rpn=_proposal_network(spec, spec.rpn) if spec.rpn else None,
+            grid_boxes=built.grid_boxes,
+            roi_head=_roi_head(spec),
+            nms=built.nms,
+            projection=built.projection,
+        )
+    weights = {name: values.contiguous() for name, values in built.state_dict().items()}
+    embedder.load_state_dict(weights, assign=True)
+    if embedder.rpn is not None and built.rpn is not None:
+        embedder.rpn.inject_load = built.rpn.inject_load
+    if built.trained:
+        embedder.trust_weights()
+    return embedder
+
+
+def _roi_head(spec: specs.Region) -> RoIHead:
+    if isinstance(spec.roi_head, specs.FpnHead):
+        assert spec.fpn is not None
+        return pyramid_head(spec.roi_head, spec.fpn)
+    return c4_head(spec.roi_head, spec.backbone)
+
+
+class Detectron2Embedder(RegionEmbedder):
+    """A region embedder of Detectron2's parts, which keeps and reads its weights under our names."""
+
+    def __init__(self, **parts: Any) -> None:
+        super().__init__(**parts)
+        pairs = [(ours, _here(theirs)) for ours, theirs in (FPN_NAMES if self.fpn is not None else C4_NAMES)]
+        pairs += [
+            (ours.replace(".{p}", f".{COUNTER}"), theirs.replace(".{p}", f".{COUNTER}")) for ours, theirs in pairs
+        ]
+        to_theirs, to_ours = Renaming(pairs), Renaming([(theirs, ours) for ours, theirs in pairs])
+        own = set(self.state_dict())
+
+        def rename_saved(_: nn.Module, state: dict[str, Tensor], prefix: str, __: object) -> None:
+            for name in [name for name in state if name.startswith(prefix)]:
+                state[prefix + to_ours(name.removeprefix(prefix))] = state.pop(name)
+
+        def rename_loaded(_: nn.Module, state: dict[str, Tensor], prefix: str, *__: object) -> None:
+            for name in [name for name in state if name.startswith(prefix)]:
+                values, theirs = state.pop(name), to_theirs(name.removeprefix(prefix))
+                if theirs in own or not theirs.endswith(COUNTER):
+                    state[prefix + theirs] = values
+
+        self.register_state_dict_post_hook(rename_saved)
+        self.register_load_state_dict_pre_hook(rename_loaded)
+
+
+def _here(theirs: str) -> str:
+    for before, after in OF_GENERALIZED_RCNN.items():
+        if theirs.startswith(before):
+            return after + theirs.removeprefix(before)
+    return theirs
+
+
+class Stem(BasicStem):
+    """Detectron2's stem; `caffe_pool` pools as Caffe does, for weights that were trained so."""
+
+    caffe_pool = False
+
+    def forward(self, pixels_B3HW: Tensor) -> Tensor:
+        if not self.caffe_pool:
+            return super().forward(pixels_B3HW)
+        return F.max_pool2d(F.relu_(self.conv1(pixels_B3HW)), kernel_size=3, stride=2, ceil_mode=True)
+
+
+class Trunk(ResNet):
+    """Detectron2's ResNet behind what Detectron2 does to the images of a batch.
+
+    `multiple` is what both sides of the padded batch have to be a multiple of.
+    """
+
+    multiple = 1
+
+    def forward(self, pixels_B3HW: Tensor) -> Maps:
+        height, width = pixels_B3HW.shape[-2:]
+        beyond = (0, -width % self.multiple, 0, -height % self.multiple)
+        return super().forward(F.pad(pixels_B3HW, beyond) if any(beyond) else pixels_B3HW)
+
+    def pool_as_caffe(self) -> None:
+        """Has the stem pool without padding, the last window cut off at the border."""
+        self.stem.caffe_pool = True
+
+
+def _trunk(spec: specs.Region) -> Trunk:
+    backbone = spec.backbone
+    stages = []
+    for index, blocks in enumerate(backbone.blocks):
+        stage = ResNet.make_stage(
+            BottleneckBlock,
+            blocks,
+            in_channels=128 * 2**index if index else 64,
+            out_channels=256 * 2**index,
+            bottleneck_channels=backbone.groups * backbone.group_width * 2**index,
+            stride_per_block=[2 if index else 1] + [1] * (blocks - 1),
+            num_groups=backbone.groups,
+            norm=NORMS[backbone.norm],
+            stride_in_1x1=backbone.stride_in == "1x1",
+        )
+        stages.append(stage)
+    names = [f"res{index + 2}" for index in range(len(stages))]
+    wanted = names if spec.fpn else names[-1:]
+    trunk = Trunk(Stem(norm=NORMS[backbone.norm]), stages, out_features=wanted, freeze_at=backbone.frozen_stages)
+    trunk.multiple = PYRAMID_STRIDE if spec.fpn else 1
+    return trunk
+
+
+class Given(Backbone):
+    """Stands where Detectron2's pyramid would call its trunk, which is a step of its own here."""
+
+    def output_shape(self) -> dict[str, ShapeSpec]:
+        return {f"res{n}": ShapeSpec(channels=64 * 2**n, stride=2**n) for n in range(2, 6)}
+
+    def forward(self, maps: Maps) -> Maps:
+        return maps
+
+
+def _pyramid(channels: int) -> FPN:
+    return FPN(Given(), [f"res{n}" for n in range(2, 6)], channels, top_block=LastLevelMaxPool())
+
+
+class ProposalNetwork(RPN):
+    """Detectron2's RPN, which hands on the declared boxes once all its work is done where `inject_load` says so.
+
+    It stays in evaluation mode: to train it would take labelled boxes.
+    """
+
+    inject_load = False
+
+    def declare(self, proposals: int) -> None:
+        self.proposals = proposals
+        self._declared = DeclaredBoxes(proposals)
+
+    def forward(self, maps: Maps, images: Images) -> Proposals:
+        found, _ = super().forward(ImageList(images.pixels, list(images.sizes)), maps)
+        boxes = self._declared.over(images) if self.inject_load else [one.proposal_boxes.tensor for one in found]
+        cells = [maps[name].shape[-2] * maps[name].shape[-1] for name in self.in_features]
+        return Proposals(boxes=boxes, candidates=self._candidates(cells))
+
+    def expected_candidates(self, height: int, width: int) -> int:
+        """Boxes into suppression for an image of this size in pixels when no anchor is dropped for being small."""
+        return self._candidates(
+            [-(-height // stride) * -(-width // stride) for stride in self.anchor_generator.strides]
+        )
+
+    def _candidates(self, cells: list[int]) -> int:
+        most = self.pre_nms_topk[False]
+        anchors = self.anchor_generator.num_anchors
+        return sum(min(most, each * some) for each, some in zip(anchors, cells, strict=True))
+
+    def train(self, mode: bool = True) -> ProposalNetwork:
+        return super().train(False)
+
+
+def _proposal_network(spec: specs.Region, rpn: specs.RegionProposal) -> ProposalNetwork:
+    strides = (4, 8, 16, 32, 64) if spec.fpn else (spec.backbone.stride,)
+    sizes = [[size] for size in rpn.anchor_sizes] if spec.fpn else [list(rpn.anchor_sizes)]
+    ratios = [list(rpn.aspect_ratios)]
+    with torch.device("cpu"):
+        anchors = DefaultAnchorGenerator(sizes=sizes, aspect_ratios=ratios, strides=strides, offset=0.0)
+    network = ProposalNetwork(
+        in_features=list(LEVELS) if spec.fpn else ["res4"],
+        head=StandardRPNHead(
+            in_channels=spec.fpn.channels if spec.fpn else spec.backbone.channels,
+            num_anchors=anchors.num_anchors[0],
+            conv_dims=[rpn.channels],
+        ),
+        anchor_generator=anchors,
+        anchor_matcher=Matcher([0.3, 0.7], [0, -1, 1], allow_low_quality_matches=True),
+        box2box_transform=Box2BoxTransform(weights=(1.0, 1.0, 1.0, 1.0)),
+        batch_size_per_image=256,
+        positive_fraction=0.5,
+        pre_nms_topk=(rpn.candidates, rpn.candidates),
+        post_nms_topk=(rpn.proposals, rpn.proposals),
+        nms_thresh=rpn.nms_iou,
+        min_box_size=rpn.min_box_size or KEEPS_EMPTY,
+    )
+    network.declare(rpn.proposals)
+    return network.eval()
