@@ -1,0 +1,185 @@
+"""Any model of transformers behind the one interface: texts and images in, scores out, stages by a map."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from vlbench.architectures.pretrained import make
+from vlbench.architectures.stage_map import Stage, as_stages, find_parts, unnamed
+from vlbench.architectures.tokens import Images, RegionFeatures, Text
+from vlbench.errors import SpecError
+from vlbench.specs import HuggingFaceSpec
+
+MOST_REST = 0.02  # of the MACs, that a stage map may leave to no stage
+
+
+class HuggingFaceModel(nn.Module):
+    """A model of transformers with the face of a `VLModel`.
+
+    Args:
+        spec: says what its forward pass is given, what counts of its output, and what its stages are.
+        model: of transformers.
+
+    Raises SpecError where the spec's stages name what the model has not.
+    """
+
+    def __init__(self, spec: HuggingFaceSpec, model: nn.Module) -> None:
+        super().__init__()
+        self.spec = spec
+        self.model = model
+        self.parts = find_parts(model, spec.stages, spec.name)
+        self.load: dict[str, int] = {}
+
+    def forward(self, text: Text | None, images: Images | RegionFeatures) -> Tensor:
+        """Logits of a batch, (B, answers), (B, 2) or (B, 1); ids of words, (B, L), of a model that answers in words.
+
+        With `gives: pairs` there are two images a text, left then right.
+        """
+        found = self.output(text, images)
+        return found.diagonal()[:, None] if self.spec.gives == "similarity" else found
+
+    def output(self, text: Text | None, images: Images | RegionFeatures) -> Tensor:
+        """The field that counts as the model gives it: scores of every text with every image, for `similarity`."""
+        if text is None:
+            raise ValueError("this model reads text; text is None")
+        found = getattr(self.model, self.spec.call)(**self._text(text), **self._images(images), **self.spec.options)
+        return found if isinstance(found, Tensor) else getattr(found, self.spec.output)
+
+    def encode_text(self, text: Text) -> Tensor:
+        """Unit vectors whose products with those of images rank as the scores do, (B, D); for `similarity` alone."""
+        return self._encoded("get_text_features", self._text(text))
+
+    def encode_images(self, images: Images | RegionFeatures) -> Tensor:
+        """Unit vectors, (B, D); for `similarity` alone."""
+        return self._encoded("get_image_features", self._images(images) | self.spec.options)
+
+    def _encoded(self, method: str, given: dict[str, Any]) -> Tensor:
+        if self.spec.gives != "similarity":
+            raise ValueError(f"{self.spec.name} gives {self.spec.gives}: it has no vectors of a text or an image alone")
+        found = getattr(self.model, method)(**given)
+        return F.normalize(found if isinstance(found, Tensor) else found.pooler_output, dim=1)
+
+    def _text(self, text: Text) -> dict[str, Tensor]:
+        names = self.spec.inputs
+        given = {names.ids: text.ids}
+        if names.mask and (names.mask_needed or text.mask is not None):
+            given[names.mask] = torch.ones_like(text.ids) if text.mask is None else text.mask.long()
+        return given
+
+    def _images(self, images: Images | RegionFeatures) -> dict[str, Tensor]:
+        names = self.spec.inputs
+        if isinstance(images, Images):
+            if not names.pixels:
+                raise ValueError(f"{self.spec.name} reads features of regions, not pixels")
+            given = {names.pixels: images.pixels}
+            if images.padded:
+                if not names.pixel_mask:
+                    raise ValueError(f"{self.spec.name} knows no padding; its images must have one size")
+                given[names.pixel_mask] = pixel_mask(images)
+        else:
+            if not names.features:
+                raise ValueError(f"{self.spec.name} reads pixels, not features of regions")
+            given = {names.features: images.features}
+            if names.boxes:
+                scale_B4 = [[width, height, width, height] for height, width in images.sizes]
+                boxes = images.boxes / images.boxes.new_tensor(scale_B4)[:, None]
+                given[names.boxes] = boxes.to(images.features.dtype)
+            if names.feature_mask and images.mask is not None:
+                given[names.feature_mask] = images.mask.long()
+        if self.spec.gives == "pairs":
+            given = {name: values.unflatten(0, (-1, 2)) for name, values in given.items()}
+        return given
+
+    def stages(self) -> dict[str, nn.Module]:
+        """Stages and, as `visual.NAME`, steps within the visual embedder, in the order of the forward pass."""
+        return dict(self._stages())
+
+    def _stages(self) -> dict[str, Stage]:
+        return as_stages(self.parts)
+
+    def declared_load(self, images: Images | RegionFeatures) -> dict[str, int]:
+        """Empty: no detector is within."""
+        return {}
+
+    def labels(self) -> list[str] | None:
+        """The answers in the order of the logits, where the checkpoint names them; None where it only numbers them."""
+        named = dict(getattr(self.model.config, "id2label", None) or {})
+        if not named or all(str(label) == f"LABEL_{index}" for index, label in named.items()):
+            return None
+        return [named[index] for index in range(len(named))]
+
+    def check_rest(self, macs: int, by_stage: dict[str, int]) -> None:
+        """Raises SpecError where the stages leave out so much of the MACs that their times would tell little."""
+        rest = macs - sum(spent for name, spent in by_stage.items() if "." not in name)
+        if rest > MOST_REST * macs:
+            raise SpecError(
+                f"{self.spec.name}: stages leave {rest / macs:.0%} of the MACs to none; "
+                f"{unnamed(self.model, self.parts)!r} is the largest module in none"
+            )
+
+    @contextmanager
+    def image_tokens(self) -> Iterator[list[int]]:
+        """Fills its list with the tokens of an image that leave the visual stage, at each call of a part of it."""
+        lengths: list[int] = []
+        single = self.spec.gives == "similarity"
+        handles = self._stages()["visual"].register_forward_hook(
+            lambda _, __, output: lengths.append(1 if single else _length(output))
+        )
+        try:
+            yield lengths
+        finally:
+            handles.remove()
+
+
+def _length(output: Any) -> int:
+    """Tokens of a tensor (B, L, D), or of the first within a tuple or an output of transformers."""
+    while not isinstance(output, Tensor):
+        output = output[0]
+    return output.shape[1] if output.dim() == 3 else 1
+
+
+def pixel_mask(images: Images) -> Tensor:
+    """Which pixels are an image's own, (B, H, W) int64."""
+    mask_BHW = torch.zeros(len(images.sizes), *images.pixels.shape[-2:], dtype=torch.long)
+    for row, (height, width) in zip(mask_BHW, images.sizes, strict=True):
+        row[:height, :width] = 1
+    return mask_BHW.to(images.pixels.device)
+
+
+def build_huggingface(spec: HuggingFaceSpec, *, blank: bool = False) -> HuggingFaceModel:
+    """Builds the model that a spec names, with its weights; `blank` for whatever the memory held.
+
+    Raises SpecError where class, config, weights or stages do not fit.
+    """
+    return HuggingFaceModel(spec, make(spec, blank=blank))
+
+
+def import_class(name: str) -> None:
+    """Imports what a class needs, if there is such a class; transformers imports lazily."""
+    getattr(importlib.import_module("transformers"), name, None)
+
+
+def random_images(
+    spec: HuggingFaceSpec, count: int, device: torch.device | str = "cpu", dtype: torch.dtype | None = None
+) -> RegionFeatures:
+    """Features of regions all over the image, drawn from one seed; each example the same. For measuring."""
+    assert spec.features
+    height, width = spec.input.image_size
+    generator = torch.Generator(device="cpu").manual_seed(0)
+    regions, channels = spec.features.regions, spec.features.channels
+    features_1RC = torch.rand(1, regions, channels, generator=generator, device="cpu")
+    corners_R22 = torch.rand(regions, 2, 2, generator=generator, device="cpu").sort(dim=1).values
+    boxes_1R4 = (corners_R22 * torch.tensor([width, height], device="cpu")).flatten(1)[None]
+    return RegionFeatures(
+        features=features_1RC.repeat(count, 1, 1).to(device, dtype),
+        boxes=boxes_1R4.repeat(count, 1, 1).to(device),
+        sizes=((height, width),) * count,
+        mask=None,
+    )
