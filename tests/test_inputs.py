@@ -10,7 +10,7 @@ from PIL import Image
 
 from vlbench.catalog import catalog
 from vlbench.errors import InputError
-from vlbench.inputs import check_text, default_image, open_image, pixels, read_example, token_ids
+from vlbench.inputs import check_text, default_image, normalised, open_image, pixels, read_example, token_ids
 from vlbench.specs import Input
 
 
@@ -23,10 +23,48 @@ def test_the_default_photograph_is_grace_hopper() -> None:
     assert open_image(default_image()).size == (512, 600)
 
 
+def test_every_level_of_every_channel_is_normalised_by_the_formula() -> None:
+    levels = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    image = Image.fromarray(np.stack((levels, levels.T, 255 - levels), axis=2))
+    wanted = Input(image_size=(16, 16), mean=(0.48145466, 0.4578275, 0.40821073), std=(0.26862954, 0.26130258, 0.5))
+    found = normalised(image, wanted)
+    assert found.dtype == np.float32
+    for channel, values in enumerate((levels, levels.T, 255 - levels)):
+        expected = (values.astype(float) / 255 - wanted.mean[channel]) / wanted.std[channel]
+        np.testing.assert_allclose(found[channel], expected, atol=1e-6, rtol=0)
+
+
 @pytest.mark.parametrize("mode", ["L", "RGBA", "P", "1", "CMYK", "I;16"])
 def test_any_kind_of_pixel_becomes_rgb(tmp_path: Path, mode: str) -> None:
     suffix = ".tiff" if mode in ("CMYK", "I;16") else ".png"
     assert open_image(saved(tmp_path / f"image{suffix}", 40, 30, mode)).mode == "RGB"
+
+
+def test_what_is_transparent_lies_on_white(tmp_path: Path) -> None:
+    red, alpha = Image.new("RGB", (32, 32), "red"), Image.new("L", (32, 32), 255)
+    alpha.paste(0, (0, 0, 16, 32))
+    alpha.paste(51, (16, 0, 32, 16))
+    image = Image.merge("RGBA", (*red.split(), alpha))
+    image.save(tmp_path / "rgba.png")
+    image.convert("LA").save(tmp_path / "la.png")
+    found = open_image(tmp_path / "rgba.png")
+    assert [found.getpixel(place) for place in ((3, 3), (20, 3), (20, 20))] == [
+        (255, 255, 255),
+        (255, 204, 204),  # a fifth of red, the rest white
+        (255, 0, 0),
+    ]
+    assert open_image(tmp_path / "la.png").getpixel((3, 3)) == (255, 255, 255)
+    palette = Image.new("P", (32, 32), 0)
+    palette.putpalette([255, 0, 0, 0, 255, 0])
+    palette.save(tmp_path / "palette.png", transparency=0)
+    assert open_image(tmp_path / "palette.png").getpixel((3, 3)) == (255, 255, 255)
+
+
+def test_an_opaque_image_keeps_its_colours_whether_it_has_an_alpha_channel_or_not(tmp_path: Path) -> None:
+    plain = Image.open(default_image())
+    plain.save(tmp_path / "rgb.png")
+    plain.convert("RGBA").save(tmp_path / "rgba.png")
+    assert open_image(tmp_path / "rgba.png").tobytes() == open_image(tmp_path / "rgb.png").tobytes()
 
 
 def test_the_image_is_resized_to_the_wanted_size_and_normalised(tmp_path: Path) -> None:

@@ -9,8 +9,10 @@ from test_resnet import randomise_norms
 from torch import nn
 from torch.nn import functional as F
 from transformers import CLIPConfig, CLIPModel
-from weights import Weights, clip_tower_layer, randomise, stack, under
+from weights import Weights, randomise, under
 
+from vlbench.architectures.checkpoints.clip import CLIP_FAMILIES
+from vlbench.architectures.checkpoints.rules import mapped
 from vlbench.architectures.clip import TextTransformer, VisionTransformer
 from vlbench.architectures.clip_resnet import ClipResNet
 from vlbench.architectures.counts import count
@@ -46,41 +48,8 @@ def ours(reference: CLIPModel) -> VLModel:
         interaction=DotProduct(logit_scale=1 / 0.07),
         head=None,
     )
-    model.load_state_dict(text_weights(reference) | visual_weights(reference) | scale_of(reference))
+    model.load_state_dict(mapped(CLIP_FAMILIES[0], reference.state_dict(), model.state_dict(), source="it"))
     return model.eval()
-
-
-def text_weights(reference: CLIPModel) -> Weights:
-    state = reference.text_model.state_dict()
-    encoder = stack(state, "encoder.layers", LAYERS, clip_tower_layer)
-    weights = under("encoder", encoder) | {
-        "words.weight": state["embeddings.token_embedding.weight"],
-        "positions.weight": state["embeddings.position_embedding.weight"],
-        "projection.norm.weight": state["final_layer_norm.weight"],
-        "projection.norm.bias": state["final_layer_norm.bias"],
-        "projection.linear.weight": reference.text_projection.weight,
-    }
-    return under("text", weights)
-
-
-def visual_weights(reference: CLIPModel) -> Weights:
-    state = reference.vision_model.state_dict()
-    encoder = stack(state, "encoder.layers", LAYERS, clip_tower_layer)
-    weights = under("transformer", encoder) | {
-        "patch.patch.weight": state["embeddings.patch_embedding.weight"],
-        "patch.class_token": state["embeddings.class_embedding"][None, None],
-        "patch.positions": state["embeddings.position_embedding.weight"][None],
-        "norm.weight": state["pre_layrnorm.weight"],
-        "norm.bias": state["pre_layrnorm.bias"],
-        "projection.norm.weight": state["post_layernorm.weight"],
-        "projection.norm.bias": state["post_layernorm.bias"],
-        "projection.linear.weight": reference.visual_projection.weight,
-    }
-    return under("visual", weights)
-
-
-def scale_of(reference: CLIPModel) -> Weights:
-    return {"interaction.log_scale": reference.logit_scale[None]}
 
 
 def texts(*lengths: int) -> Text:

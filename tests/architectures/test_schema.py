@@ -16,6 +16,7 @@ from vlbench.architectures import (
     grid,
     heads,
     interaction,
+    pair_heads,
     patch,
     region,
     resnet,
@@ -23,8 +24,9 @@ from vlbench.architectures import (
     similarity,
     text,
 )
+from vlbench.specs.base import NO_ARGUMENTS
 
-FROM_THE_PARENT = {"inputs", "strides", "stride_of_features", "stride_in", "every_stage", "bias"}
+FROM_THE_PARENT = {"inputs", "strides", "stride_of_features", "stride_in", "every_stage", "bias", "image_types"}
 
 PARTS: dict[type[specs.Part], type[nn.Module]] = {
     specs.BertEmbeddings: text.BertEmbeddings,
@@ -48,14 +50,21 @@ PARTS: dict[type[specs.Part], type[nn.Module]] = {
     specs.PooledFeature: heads.PooledFeature,
     specs.ImageTextMatching: heads.ImageTextMatching,
     specs.PooledProduct: heads.PooledProduct,
+    specs.Ranking: heads.Ranking,
     specs.VisualQuestionAnswering: heads.VisualQuestionAnswering,
+    specs.LinearAnswers: heads.LinearAnswers,
+    specs.ProductAnswers: heads.ProductAnswers,
+    specs.PairClassifier: pair_heads.PairClassifier,
+    specs.LinearPair: pair_heads.LinearPair,
+    specs.AttentivePair: pair_heads.AttentivePair,
+    specs.TogetherPair: pair_heads.TogetherPair,
 }
 
 
 @pytest.mark.parametrize(("schema", "part"), PARTS.items(), ids=lambda kind: kind.__name__)
 def test_a_parts_arguments_are_its_schemas_fields(schema: type[specs.Part], part: type[nn.Module]) -> None:
     parameters = inspect.signature(part).parameters
-    fields = set(schema.model_fields) - {"kind"}
+    fields = set(schema.model_fields) - NO_ARGUMENTS
     assert all(parameter.kind is inspect.Parameter.KEYWORD_ONLY for parameter in parameters.values())
     assert fields <= set(parameters)
     assert set(parameters) - fields <= FROM_THE_PARENT
@@ -65,12 +74,12 @@ def test_a_parts_arguments_are_its_schemas_fields(schema: type[specs.Part], part
     ("schema", "projection"), [(specs.Grid, grid.PixelProjection), (specs.MeanFeature, grid.MeanProjection)]
 )
 def test_a_grids_own_fields_are_its_projections_arguments(schema: type[specs.Part], projection: type) -> None:
-    fields = set(schema.model_fields) - {"kind", "backbone", "projection_inputs"}
+    fields = set(schema.model_fields) - NO_ARGUMENTS - {"backbone", "projection_inputs"}
     assert set(inspect.signature(projection).parameters) - {"inputs"} == fields
 
 
 def test_a_regions_fields_are_its_embedders_arguments() -> None:
-    assert set(inspect.signature(region.RegionEmbedder).parameters) == set(specs.Region.model_fields) - {"kind"}
+    assert set(inspect.signature(region.RegionEmbedder).parameters) == set(specs.Region.model_fields) - NO_ARGUMENTS
 
 
 def subclasses(kind: type) -> set[type]:
@@ -80,5 +89,7 @@ def subclasses(kind: type) -> set[type]:
 
 def test_every_part_of_the_schema_is_checked() -> None:
     combined = {specs.Grid, specs.MeanFeature, specs.Region, specs.Input, specs.Table6, specs.ModelSpec}
+    combined |= {specs.ExactResize, specs.ShorterSide, specs.CentreCrop, specs.TaskHeads}
     bases = {kind for kind in subclasses(specs.Part) if kind.__subclasses__()}
-    assert set(PARTS) == subclasses(specs.Part) - combined - bases
+    foreign = {kind for kind in subclasses(specs.Part) if kind.__module__.startswith("vlbench.specs.huggingface")}
+    assert set(PARTS) == subclasses(specs.Part) - combined - bases - foreign

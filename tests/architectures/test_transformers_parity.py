@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
-from examples import PooledText, images_of, padded_text
+from checkpoint_examples import loaded, pixel_mask, small
+from examples import images_of, padded_text
 from transformers import BertConfig, BertModel, ViltConfig, ViltModel
-from weights import affine, bert_embeddings, bert_layer, randomise, stack, under, vilt, vilt_layer
+from weights import bert_embeddings, bert_layer, randomise, stack
 
-from vlbench.architectures import interaction, patch, text
+from vlbench.architectures import interaction, text
 from vlbench.architectures.model import VLModel
 from vlbench.architectures.tokens import Images, Text, Tokens, join
 
@@ -16,14 +17,14 @@ WIDTH, HEADS, LAYERS, MLP, PATCH, VOCABULARY = 32, 4, 3, 80, 16, 60
 SIZES = {"hidden_size": WIDTH, "num_hidden_layers": LAYERS, "num_attention_heads": HEADS, "intermediate_size": MLP}
 
 
-def single_stream(norm: str, *, modal_types: bool = False) -> interaction.SingleStream:
+def single_stream(norm: str) -> interaction.SingleStream:
     return interaction.SingleStream(
         layers=LAYERS,
         width=WIDTH,
         heads=HEADS,
         mlp_width=MLP,
         norm=norm,
-        modal_types=modal_types,
+        modal_types=False,
         dropout=0.1,
         layer_norm_eps=1e-12,
     ).eval()
@@ -33,13 +34,6 @@ def embeddings() -> text.BertEmbeddings:
     return text.BertEmbeddings(
         vocabulary=VOCABULARY, positions=12, segments=2, width=WIDTH, dropout=0.1, layer_norm_eps=1e-12
     ).eval()
-
-
-def pixel_mask(images: Images) -> torch.Tensor:
-    mask = torch.zeros(images.pixels.shape[0], *images.pixels.shape[-2:], dtype=torch.long)
-    for row, (height, width) in zip(mask, images.sizes, strict=True):
-        row[:height, :width] = 1
-    return mask
 
 
 @pytest.fixture(scope="module")
@@ -54,18 +48,11 @@ def reference_vilt() -> ViltModel:
 
 
 @pytest.fixture(scope="module")
-def our_vilt(reference_vilt: ViltModel) -> VLModel:
-    state = reference_vilt.state_dict()
-    model = VLModel(
-        text=embeddings(),
-        visual=patch.PatchEmbedder(
-            patch_size=PATCH, width=WIDTH, position_grid=(4, 4), align_corners=True, dropout=0.0
-        ),
-        interaction=single_stream("pre", modal_types=True),
-        head=PooledText(width=WIDTH),
-    )
-    model.load_state_dict(vilt(state, "", LAYERS) | under("head", affine(state, "pooler.dense", "dense")))
-    return model.eval()
+def our_vilt(reference_vilt: ViltModel, tmp_path_factory: pytest.TempPathFactory) -> VLModel:
+    """Through the mapping that loads published checkpoints."""
+    folder = tmp_path_factory.mktemp("vilt")
+    reference_vilt.save_pretrained(folder)
+    return loaded(small("vilt-b32", text__positions=12), str(folder))
 
 
 @torch.no_grad()
@@ -90,10 +77,11 @@ def test_post_norm_encoder_equals_transformers_bert(reference_bert: BertModel, p
 
 
 @torch.no_grad()
-def test_pre_norm_encoder_equals_transformers_vilt(reference_vilt: ViltModel) -> None:
-    state, encoder = reference_vilt.state_dict(), single_stream("pre")
-    weights = stack(state, "encoder.layer", LAYERS, vilt_layer) | affine(state, "layernorm", "norm")
-    encoder.load_state_dict(weights)
+def test_pre_norm_encoder_equals_transformers_vilt(reference_vilt: ViltModel, our_vilt: VLModel) -> None:
+    encoder = single_stream("pre")
+    encoder.load_state_dict(
+        {name: tensor for name, tensor in our_vilt.interaction.state_dict().items() if "modal_types" not in name}
+    )
     values = torch.randn(2, 7, WIDTH)
     hidden = reference_vilt.encoder(values).last_hidden_state
     joint = encoder(None, Tokens(values=values, mask=None))
@@ -128,7 +116,7 @@ def test_vilt_equals_transformers(reference_vilt: ViltModel, our_vilt: VLModel, 
         atol=1e-5,
         rtol=0,
     )
-    torch.testing.assert_close(our_vilt.head(joint), expected.pooler_output, atol=1e-5, rtol=0)
+    torch.testing.assert_close(our_vilt.head.pooler(joint.text), expected.pooler_output, atol=1e-5, rtol=0)
 
 
 @torch.no_grad()

@@ -38,7 +38,8 @@ def bert_embeddings(state: State, prefix: str) -> Weights:
     }
 
 
-def _query_key_value(state: State, attention: str, names: tuple[str, str, str] = ("query", "key", "value")) -> Weights:
+def _query_key_value(state: State, attention: str) -> Weights:
+    names = ("query", "key", "value")
     return {
         f"qkv.{part}": torch.cat([state[f"{attention}.{name}.{part}"] for name in names]) for part in ("weight", "bias")
     }
@@ -65,59 +66,6 @@ def visual_bert_projection(state: State, prefix: str) -> Weights:
     }
 
 
-def lxmert_projection(state: State) -> Weights:
-    names = {"feature": "visn_fc", "feature_norm": "visn_layer_norm", "geometry": "box_fc"}
-    names |= {"geometry_norm": "box_layer_norm"}
-    parts = [affine(state, f"encoder.visn_fc.{theirs}", ours) for ours, theirs in names.items()]
-    return {name: value for part in parts for name, value in part.items()}
-
-
-def lxmert_cross_layer(state: State, prefix: str) -> Weights:
-    """Both directions share one attention; each stream then has a layer of its own."""
-    attention = f"{prefix}.visual_attention"
-    weights = {
-        **affine(state, f"{attention}.att.query", "attention.query"),
-        **affine(state, f"{attention}.output.dense", "attention.out"),
-        **affine(state, f"{attention}.output.LayerNorm", "norm"),
-    }
-    for part in ("weight", "bias"):
-        keys_and_values = [state[f"{attention}.att.{name}.{part}"] for name in ("key", "value")]
-        weights[f"attention.key_value.{part}"] = torch.cat(keys_and_values)
-    for ours, theirs in (("text", "lang"), ("image", "visn")):
-        layer = {
-            **under("attention", _query_key_value(state, f"{prefix}.{theirs}_self_att.self")),
-            **affine(state, f"{prefix}.{theirs}_self_att.output.dense", "attention.out"),
-            **affine(state, f"{prefix}.{theirs}_self_att.output.LayerNorm", "attention_norm"),
-            **affine(state, f"{prefix}.{theirs}_inter.dense", "mlp.expand"),
-            **affine(state, f"{prefix}.{theirs}_output.dense", "mlp.contract"),
-            **affine(state, f"{prefix}.{theirs}_output.LayerNorm", "mlp_norm"),
-        }
-        weights |= under(ours, layer)
-    return weights
-
-
-def vilt_layer(state: State, prefix: str) -> Weights:
-    return {
-        **under("attention", _query_key_value(state, f"{prefix}.attention.attention")),
-        **affine(state, f"{prefix}.attention.output.dense", "attention.out"),
-        **affine(state, f"{prefix}.layernorm_before", "attention_norm"),
-        **affine(state, f"{prefix}.intermediate.dense", "mlp.expand"),
-        **affine(state, f"{prefix}.output.dense", "mlp.contract"),
-        **affine(state, f"{prefix}.layernorm_after", "mlp_norm"),
-    }
-
-
-def clip_tower_layer(state: State, prefix: str) -> Weights:
-    return {
-        **under("attention", _query_key_value(state, f"{prefix}.self_attn", ("q_proj", "k_proj", "v_proj"))),
-        **affine(state, f"{prefix}.self_attn.out_proj", "attention.out"),
-        **affine(state, f"{prefix}.layer_norm1", "attention_norm"),
-        **affine(state, f"{prefix}.mlp.fc1", "mlp.expand"),
-        **affine(state, f"{prefix}.mlp.fc2", "mlp.contract"),
-        **affine(state, f"{prefix}.layer_norm2", "mlp_norm"),
-    }
-
-
 def timm_layer(state: State, prefix: str) -> Weights:
     return {
         **affine(state, f"{prefix}.attn.qkv", "attention.qkv"),
@@ -135,22 +83,6 @@ def stack(
     """The layers of a transformer."""
     blocks = [under(f"{ours}.{index}", layer(state, f"{prefix}.{index}")) for index in range(layers)]
     return {name: value for block in blocks for name, value in block.items()}
-
-
-def vilt(state: State, prefix: str, layers: int) -> Weights:
-    """Text, visual embedding and interaction of a ViltModel."""
-    visual = {
-        "class_token": state[f"{prefix}embeddings.cls_token"],
-        "positions": state[f"{prefix}embeddings.position_embeddings"],
-        **affine(state, f"{prefix}embeddings.patch_embeddings.projection", "patch"),
-    }
-    interaction = {
-        "modal_types.weight": state[f"{prefix}embeddings.token_type_embeddings.weight"],
-        **stack(state, f"{prefix}encoder.layer", layers, vilt_layer),
-        **affine(state, f"{prefix}layernorm", "norm"),
-    }
-    text = bert_embeddings(state, f"{prefix}embeddings.text_embeddings")
-    return under("text", text) | under("visual", visual) | under("interaction", interaction)
 
 
 def copy_trunk(trunk: ResNetTrunk, network: nn.Module) -> None:

@@ -6,18 +6,23 @@ top.
 
 from __future__ import annotations
 
+from types import ModuleType
+
 from vlbench import specs
 from vlbench.architectures import clip_resnet, grid, region
 from vlbench.architectures.detector import GridBoxes, RegionProposalNetwork
 from vlbench.architectures.resnet import ResNetTrunk
 from vlbench.architectures.roi_heads import C4RoIHead, FeaturePyramid, FpnRoIHead, RoIHead
 from vlbench.architectures.visual import VisualEmbedder
+from vlbench.specs.engines import cannot_import
 
 
-def build_convolutional(spec: specs.Grid | specs.MeanFeature | specs.Region | specs.ClipResNet) -> VisualEmbedder:
+def build_convolutional(
+    spec: specs.Grid | specs.MeanFeature | specs.Region | specs.ClipResNet, images: int = 1
+) -> VisualEmbedder:
     """The embedder of a spec whose kind is `grid`, `mean_feature`, `region` or `clip_resnet`."""
     if isinstance(spec, specs.Region):
-        return _region(spec)
+        return _region(spec, images)
     if isinstance(spec, specs.ClipResNet):
         return clip_resnet.ClipResNet(**spec.arguments())
     return _grid(spec)
@@ -38,10 +43,11 @@ def _grid(spec: specs.Grid | specs.MeanFeature) -> grid.GridEmbedder:
     return grid.GridEmbedder(backbone=ResNetTrunk(**spec.backbone.arguments()), projection=projection)
 
 
-def _region(spec: specs.Region) -> region.RegionEmbedder:
+def _region(spec: specs.Region, images: int) -> region.RegionEmbedder:
     backbone, fpn = spec.backbone, spec.fpn
     channels, strides = (fpn.channels, (4, 8, 16, 32, 64)) if fpn else (backbone.channels, (backbone.stride,))
     arguments = spec.projection.arguments() | {"inputs": spec.projection.inputs or spec.roi_head.channels}
+    arguments["image_types"] = images
     return region.RegionEmbedder(
         backbone=ResNetTrunk(**backbone.arguments(), every_stage=fpn is not None),
         fpn=FeaturePyramid(inputs=(256, 512, 1024, 2048), **fpn.arguments()) if fpn else None,
@@ -51,6 +57,22 @@ def _region(spec: specs.Region) -> region.RegionEmbedder:
         nms=region.RegionSelection(**spec.nms.arguments()) if spec.nms else None,
         projection=region.RegionProjection(**arguments),
     )
+
+
+def through_engine(spec: specs.Region, built: region.RegionEmbedder) -> region.RegionEmbedder:
+    """The embedder in the engine's layers, with the same weights. Raises InputError where that is absent."""
+    if spec.engine == "torchvision":
+        return built
+    return detectron2_engine().through_detectron2(spec, built)  # type: ignore[no-any-return]
+
+
+def detectron2_engine() -> ModuleType:
+    """Raises InputError where Detectron2 cannot be imported."""
+    try:
+        from vlbench.architectures import detectron2  # noqa: PLC0415  few have it, and it is slow
+    except ImportError as error:
+        raise cannot_import("", str(error)) from error
+    return detectron2
 
 
 def _roi_head(spec: specs.Region, channels: int, strides: tuple[int, ...]) -> RoIHead:

@@ -10,16 +10,26 @@ from torch import nn
 
 from vlbench.architectures.model import build
 from vlbench.architectures.table6 import charge_table6, params_table6
-from vlbench.architectures.tokens import Images, Text
+from vlbench.architectures.tokens import Images, RegionFeatures, Text
 from vlbench.measure.counting import count_macs, count_parameters
 from vlbench.measure.counts import Counts
-from vlbench.specs import ModelSpec
+from vlbench.specs import AnySpec, HuggingFaceSpec, ModelSpec
 
 
-def count(spec: ModelSpec, *, batch: int = 1) -> Counts:
-    """Parameters and MACs of a batch of the spec's input; a detector passes on the load that the spec declares."""
+def count(spec: AnySpec, *, batch: int = 1) -> Counts:
+    """Parameters and MACs of a batch of the spec's input; a detector passes on the load that the spec declares.
+
+    They are of the architecture, so a detector is counted in torchvision's layers whatever its engine. A class of
+    transformers whose forward pass looks at values, which the meta device has not, is counted on the CPU. Raises
+    SpecError where one's stages leave out much of its MACs, or where it cannot be built.
+    """
+    if isinstance(spec, HuggingFaceSpec):
+        try:
+            return _count_huggingface(spec, batch, "meta")
+        except (NotImplementedError, RuntimeError):
+            return _count_huggingface(spec, batch, "cpu")
     with torch.device("meta"):
-        model = build(spec).eval()
+        model = build(spec.with_engine("torchvision")).eval()
         text, images = blank_batch(spec, batch)
         single = blank_batch(spec, 1)
     stages = model.stages()
@@ -43,9 +53,41 @@ def count(spec: ModelSpec, *, batch: int = 1) -> Counts:
     )
 
 
+def _count_huggingface(spec: HuggingFaceSpec, batch: int, device: str) -> Counts:
+    from vlbench.architectures import huggingface  # noqa: PLC0415  it imports transformers, as slow as PyTorch
+
+    images: Images | RegionFeatures
+    pictures = batch * spec.images
+    with torch.device(device):
+        model = huggingface.build_huggingface(spec, blank=True).eval()
+        text = Text(ids=torch.zeros(batch, spec.input.text_tokens, dtype=torch.long), mask=None)
+        if spec.features:
+            images = huggingface.random_images(spec, pictures, device)
+        else:
+            pixels = torch.zeros(pictures, 3, *spec.input.image_size)
+            images = Images(pixels=pixels, sizes=(spec.input.image_size,) * pictures)
+        stages = model.stages()
+        parameters = count_parameters(model, stages)
+        with model.image_tokens() as image_tokens:
+            macs = count_macs(lambda: model(text, images), stages)
+    model.check_rest(macs.total, macs.by_stage)
+    return Counts(
+        image_tokens=image_tokens[-1],
+        text_tokens=spec.input.text_tokens,
+        params_total=parameters.total,
+        params_trainable=parameters.trainable,
+        params_by_stage=parameters.by_stage,
+        macs=macs.total,
+        macs_by_stage=macs.by_stage,
+        flops=2 * macs.total,
+        operators=macs.operators,
+    )
+
+
 def blank_batch(spec: ModelSpec, batch: int) -> tuple[Text | None, Images]:
     """An input of the spec's shape without content, on the device of the context."""
-    images = Images(pixels=torch.empty(batch, 3, *spec.input.image_size), sizes=(spec.input.image_size,) * batch)
+    count = batch * spec.images
+    images = Images(pixels=torch.empty(count, 3, *spec.input.image_size), sizes=(spec.input.image_size,) * count)
     if spec.text is None:
         return None, images
     return Text(ids=torch.empty(batch, spec.input.text_tokens, dtype=torch.long), mask=None), images

@@ -23,6 +23,25 @@ class Proposals:
     candidates: int
 
 
+class DeclaredBoxes:
+    """A fixed set of boxes for each image, made once for a batch's sizes and kept from one pass to the next.
+
+    Args:
+        count: boxes in an image.
+    """
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self._kept: tuple[tuple, list[Tensor]] = ((), [])
+
+    def over(self, images: Images) -> list[Tensor]:
+        """Each (count, 4) float32, in pixels."""
+        key = (images.sizes, images.pixels.device)
+        if self._kept[0] != key:
+            self._kept = (key, [spread_boxes(self.count, *size).to(images.pixels.device) for size in images.sizes])
+        return self._kept[1]
+
+
 class RegionProposalNetwork(nn.Module):
     """Scores anchors, moves the best and keeps those that overlap least (Faster R-CNN, section 3.1; FPN, section 4.1).
 
@@ -67,13 +86,13 @@ class RegionProposalNetwork(nn.Module):
         self.nms_iou = nms_iou
         self.min_box_size = min_box_size
         self.inject_load = False
-        self._injected: tuple[tuple, list[Tensor]] = ((), [])
+        self._declared = DeclaredBoxes(proposals)
         self._anchors: dict[int, tuple[tuple, Tensor]] = {}
 
     def forward(self, features: Sequence[Tensor], images: Images) -> Proposals:
         levels = [self._moved_anchors(index, some) for index, some in enumerate(features)]
         if features[0].is_meta:  # without values no box survives or falls: the declared number goes on
-            return Proposals(boxes=self._declared_boxes(images), candidates=self.candidates)
+            return Proposals(boxes=self._declared.over(images), candidates=self.candidates)
         boxes_BN4 = torch.cat([boxes for boxes, _ in levels], dim=1)
         scores_BN = torch.cat([scores for _, scores in levels], dim=1)
         level_N = torch.cat(
@@ -91,7 +110,7 @@ class RegionProposalNetwork(nn.Module):
             boxes.append(moved[kept[: self.proposals]])
             counts.append(len(moved))
         if self.inject_load:
-            boxes = self._declared_boxes(images)
+            boxes = self._declared.over(images)
         return Proposals(boxes=boxes, candidates=min(counts))
 
     def _moved_anchors(self, level: int, features_BCHW: Tensor) -> tuple[Tensor, Tensor]:
@@ -118,13 +137,6 @@ class RegionProposalNetwork(nn.Module):
             anchors = anchors_on_grid(self.shapes[level], height, width, self.strides[level])
             self._anchors[level] = (key, anchors.to(features_BCHW.device))
         return self._anchors[level][1]
-
-    def _declared_boxes(self, images: Images) -> list[Tensor]:
-        key = (images.sizes, images.pixels.device)
-        if self._injected[0] != key:
-            boxes = [spread_boxes(self.proposals, *size).to(images.pixels.device) for size in images.sizes]
-            self._injected = (key, boxes)
-        return self._injected[1]
 
     def initialise_random(self, generator: torch.Generator) -> None:
         for layer in (self.conv, self.objectness, self.deltas):

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vlbench.architectures.tokens import Joint, Tokens, mean_of_real
+from vlbench.architectures.tokens import Joint, Tokens, last_word, mean_of_real
 
 
 class PooledFeature(nn.Module):
@@ -64,21 +64,82 @@ class PooledProduct(nn.Module):
         self.classifier = nn.Linear(width, 2)
 
     def forward(self, joint: Joint) -> Tensor:
-        if joint.text is None:
-            raise ValueError("a product of text and image needs text")
-        text = F.relu(self.text(joint.text.values[:, 0]))
-        return self.classifier(text * F.relu(self.image(joint.image.values[:, 0])))
+        return self.classifier(product(self.text, self.image, joint))
 
 
-class VisualQuestionAnswering(nn.Module):
-    """Logits of the answers, a two-layer MLP of twice the width (ViLT, section 4.2). (B, answers)"""
+class Ranking(nn.Module):
+    """How well text and image fit, as one logit (UNITER, section 4; ViLT, section 4.2). (B, 1)"""
 
-    def __init__(self, *, width: int, answers: int, layer_norm_eps: float) -> None:
+    def __init__(self, *, width: int) -> None:
         super().__init__()
         self.pooler = Pooler(width=width)
-        self.expand = nn.Linear(width, 2 * width)
-        self.norm = nn.LayerNorm(2 * width, eps=layer_norm_eps)
-        self.classifier = nn.Linear(2 * width, answers)
+        self.classifier = nn.Linear(width, 1)
 
     def forward(self, joint: Joint) -> Tensor:
-        return self.classifier(F.gelu(self.norm(self.expand(self.pooler(joint.text or joint.image)))))
+        return self.classifier(self.pooler(joint.text or joint.image))
+
+
+class TwoLayers(nn.Module):
+    """An MLP with a LayerNorm, which comes `before_gelu` or `after_gelu`."""
+
+    def __init__(self, *, inputs: int, hidden: int, outputs: int, norm: str, layer_norm_eps: float) -> None:
+        super().__init__()
+        self.norm_first = norm == "before_gelu"
+        self.expand = nn.Linear(inputs, hidden)
+        self.norm = nn.LayerNorm(hidden, eps=layer_norm_eps)
+        self.classifier = nn.Linear(hidden, outputs)
+
+    def classify(self, values: Tensor) -> Tensor:
+        hidden = self.expand(values)
+        return self.classifier(F.gelu(self.norm(hidden)) if self.norm_first else self.norm(F.gelu(hidden)))
+
+
+class VisualQuestionAnswering(TwoLayers):
+    """Logits of the answers, a two-layer MLP of twice the width (ViLT, section 4.2). (B, answers)"""
+
+    def __init__(self, *, width: int, answers: int, layer_norm_eps: float, norm: str = "before_gelu") -> None:
+        super().__init__(inputs=width, hidden=2 * width, outputs=answers, norm=norm, layer_norm_eps=layer_norm_eps)
+        self.pooler = Pooler(width=width)
+
+    def forward(self, joint: Joint) -> Tensor:
+        return self.classify(self.pooler(joint.text or joint.image))
+
+
+class LinearAnswers(nn.Module):
+    """Logits of the answers, one linear layer (Oscar, section 4; VisualBERT, section 4.1). (B, answers)
+
+    Args:
+        width: D.
+        answers: to choose from.
+        reads: `pooled`, the pooled first token; `last_word`, the word before the text's last token, [SEP].
+    """
+
+    def __init__(self, *, width: int, answers: int, reads: str) -> None:
+        super().__init__()
+        self.pooler = Pooler(width=width) if reads == "pooled" else None
+        self.classifier = nn.Linear(width, answers)
+
+    def forward(self, joint: Joint) -> Tensor:
+        tokens = joint.text or joint.image
+        return self.classifier(self.pooler(tokens) if self.pooler is not None else last_word(tokens))
+
+
+class ProductAnswers(TwoLayers):
+    """Logits of the answers from the product of two streams (ViLBERT, section 3.2). (B, answers)"""
+
+    def __init__(self, *, text_width: int, image_width: int, width: int, answers: int, layer_norm_eps: float) -> None:
+        hidden = 2 * width
+        super().__init__(inputs=width, hidden=hidden, outputs=answers, norm="after_gelu", layer_norm_eps=layer_norm_eps)
+        self.text = nn.Linear(text_width, width)
+        self.image = nn.Linear(image_width, width)
+
+    def forward(self, joint: Joint) -> Tensor:
+        return self.classify(product(self.text, self.image, joint))
+
+
+def product(text_layer: nn.Linear, image_layer: nn.Linear, joint: Joint) -> Tensor:
+    """First token of each stream through its layer and ReLU, multiplied. (B, D)"""
+    if joint.text is None:
+        raise ValueError("a product of text and image needs text")
+    text = F.relu(text_layer(joint.text.values[:, 0]))
+    return text * F.relu(image_layer(joint.image.values[:, 0]))

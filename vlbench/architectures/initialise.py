@@ -27,6 +27,11 @@ def without_default_weights() -> Iterator[None]:
             setattr(kind, RESET, default)
 
 
+def on_meta(model: nn.Module) -> bool:
+    """Whether a model has shapes alone."""
+    return any(parameter.is_meta for parameter in model.parameters())
+
+
 @torch.no_grad()
 def initialise_random(model: nn.Module, seed: int) -> None:
     """Fills all weights from one seed.
@@ -34,7 +39,7 @@ def initialise_random(model: nn.Module, seed: int) -> None:
     Linear and embedding layers get BERT's and ViT's normal of 0.02, norms the identity; then each part that has a rule
     of its own (`initialise_random`) applies it. Does nothing on the meta device.
     """
-    if any(parameter.is_meta for parameter in model.parameters()):
+    if on_meta(model):
         return
     generator = torch.Generator().manual_seed(seed)
     for module in model.modules():

@@ -13,7 +13,7 @@ from vlbench.architectures.detector import GridBoxes, RegionProposalNetwork
 from vlbench.architectures.resnet import ResNetTrunk
 from vlbench.architectures.roi_heads import Classified, FeaturePyramid, RoIHead
 from vlbench.architectures.suppression import METHODS
-from vlbench.architectures.tokens import Images, Tokens, mean_of_real
+from vlbench.architectures.tokens import Images, RegionFeatures, Tokens, in_turn, mean_of_real
 from vlbench.architectures.visual import VisualEmbedder
 
 
@@ -73,7 +73,10 @@ class RegionSelection(nn.Module):
 
 
 class RegionProjection(nn.Module):
-    """A token from each region's feature and its place; `vlbench.specs.RegionProjection` explains the arguments."""
+    """A token from each region's feature and its place; `vlbench.specs.RegionProjection` explains the arguments.
+
+    With `image_types` 2 the images alternate, as those of pairs do, and each of a pair has a segment of its own.
+    """
 
     def __init__(
         self,
@@ -88,6 +91,7 @@ class RegionProjection(nn.Module):
         unit_length: bool,
         dropout: float,
         layer_norm_eps: float,
+        image_types: int = 1,
     ) -> None:
         super().__init__()
         self.numbers = geometry
@@ -101,11 +105,11 @@ class RegionProjection(nn.Module):
         self.feature_norm = nn.LayerNorm(width, eps=layer_norm_eps) if normed else None
         self.geometry = nn.Linear(geometry, width) if geometry and not concatenated else None
         self.geometry_norm = nn.LayerNorm(width, eps=layer_norm_eps) if self.geometry and normed else None
-        self.segment = nn.Parameter(torch.zeros(width)) if segment else None
+        self.segment = nn.Parameter(torch.zeros(image_types, width).squeeze(0)) if segment else None
         self.norm = nn.LayerNorm(width, eps=layer_norm_eps) if norm else None
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, regions: Regions, images: Images) -> Tokens:
+    def forward(self, regions: Regions, images: Images | RegionFeatures) -> Tokens:
         if self.whole_image:
             regions = with_whole_image(regions, images)
         places = geometry(regions.boxes, images, self.numbers).to(regions.features.dtype)
@@ -116,7 +120,7 @@ class RegionProjection(nn.Module):
         missing = self.inputs - features_BRC.shape[2]
         values = self._combined(F.pad(features_BRC, (0, missing)) if missing else features_BRC, places_BRG)
         if self.segment is not None:
-            values = values + self.segment
+            values = values + in_turn(self.segment, len(values))
         if self.norm is not None:
             values = self.norm(values)
         if self.unit_length:
@@ -138,7 +142,7 @@ class RegionProjection(nn.Module):
 
 
 class RegionEmbedder(VisualEmbedder):
-    """A detector, the choice of its regions and their projection.
+    """A detector, the choice of its regions and their projection; of precomputed regions, their projection alone.
 
     Args:
         backbone: gives one feature map, or with an `fpn` one a stage.
@@ -169,8 +173,19 @@ class RegionEmbedder(VisualEmbedder):
         self.nms = nms
         self.projection = projection
         self.load: dict[str, int] = {}
+        self.trained = False
 
-    def forward(self, images: Images) -> Tokens:
+    def trust_weights(self) -> None:
+        """For a detector filled with the weights of bottom-up attention: what it finds is its load."""
+        assert self.rpn is not None
+        self.trained = True
+        self.rpn.inject_load = False
+        self.backbone.pool_as_caffe()
+
+    def forward(self, images: Images | RegionFeatures) -> Tokens:
+        """Raises ValueError where precomputed features have more channels than the projection reads."""
+        if isinstance(images, RegionFeatures):
+            return self.projection(self._precomputed(images), images)
         features = self.backbone(images.pixels)
         if self.fpn is not None:
             features = self.fpn(features)
@@ -185,6 +200,14 @@ class RegionEmbedder(VisualEmbedder):
             self.load = self._load(self.nms, proposals.candidates, classified)
         return self.projection(regions, images)
 
+    def _precomputed(self, found: RegionFeatures) -> Regions:
+        channels, read = found.features.shape[2], self.projection.inputs
+        if channels > read:
+            raise ValueError(f"precomputed regions of {channels} channels; this model reads {read}")
+        self.load = {}
+        confidence = torch.ones_like(found.boxes[..., 0])
+        return Regions(features=found.features, boxes=found.boxes, confidence=confidence, mask=found.mask)
+
     def _load(self, nms: RegionSelection, candidates: int, classified: Classified) -> dict[str, int]:
         proposals = min(len(boxes) for boxes in classified.boxes)
         return {
@@ -194,8 +217,15 @@ class RegionEmbedder(VisualEmbedder):
             "regions": min(nms.regions, proposals),
         }
 
-    def declared_load(self, images: Images) -> dict[str, int]:
-        """Clipped at the border, a few candidates can be smaller than `min_box_size`; so 95% of them will do."""
+    def declared_load(self, images: Images | RegionFeatures) -> dict[str, int]:
+        """Clipped at the border, a few candidates can be smaller than `min_box_size`; so 95% of them will do.
+
+        A trained detector finds what there is: one region will do.
+        """
+        if isinstance(images, RegionFeatures):
+            return {}
+        if self.trained:
+            return {"regions": 1}
         if self.rpn is None or self.nms is None:
             assert self.grid_boxes is not None
             return {"regions": self.grid_boxes.rows * self.grid_boxes.columns}
@@ -219,7 +249,7 @@ def every_region(classified: Classified) -> Regions:
     return Regions(features=features, boxes=boxes, confidence=torch.ones_like(boxes[..., 0]), mask=None)
 
 
-def with_whole_image(regions: Regions, images: Images) -> Regions:
+def with_whole_image(regions: Regions, images: Images | RegionFeatures) -> Regions:
     """Puts a region first that covers the image and has the mean feature of the real others (ViLBERT, section 2.2)."""
     if regions.mask is None:
         mean = regions.features.mean(dim=1)
@@ -236,7 +266,7 @@ def with_whole_image(regions: Regions, images: Images) -> Regions:
     )
 
 
-def geometry(boxes_BR4: Tensor, images: Images, numbers: int) -> Tensor:
+def geometry(boxes_BR4: Tensor, images: Images | RegionFeatures, numbers: int) -> Tensor:
     """Places as shares of the image, (B, R, numbers): the corners x1, y1, x2, y2; then, for 6 and 7, width and height;
     then, for 5 and 7, the area."""
     sizes = torch.tensor([[w, h, w, h] for h, w in images.sizes], dtype=boxes_BR4.dtype)

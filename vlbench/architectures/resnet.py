@@ -73,6 +73,10 @@ class ResNetTrunk(nn.Module):
                 maps.append(features)
         return maps or [features]
 
+    def pool_as_caffe(self) -> None:
+        """Has the stem pool without padding, the last window cut off at the border, for weights trained so."""
+        self.stem[3] = nn.MaxPool2d(kernel_size=3, stride=2, ceil_mode=True)
+
     def initialise_random(self, generator: torch.Generator) -> None:
         initialise_convolutions(self.stem, generator)
         for stage in self.stages:

@@ -61,7 +61,11 @@ def charge_table6(
     """
     parts = _counted_parts(model)
     interaction = spec.interaction
-    if parts is None or not isinstance(interaction, specs.SingleStream | specs.CoAttention | specs.CrossModality):
+    if (
+        parts is None
+        or spec.images > 1
+        or not isinstance(interaction, specs.SingleStream | specs.CoAttention | specs.CrossModality)
+    ):
         return None
     vision, projection = parts
     with _charges(vision) as charged, torch.inference_mode():

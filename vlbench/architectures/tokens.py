@@ -34,6 +34,24 @@ class Images:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RegionFeatures:
+    """Regions that a detector found earlier, in place of pixels; zeros stand behind an image's last region.
+
+    Only boxes as shares of `sizes` are ever looked at, so both can be in any unit that they have in common.
+    """
+
+    features: Tensor  # (B, R, C) float
+    boxes: Tensor  # (B, R, 4) float32: x1, y1, x2, y2, in pixels
+    sizes: tuple[tuple[int, int], ...]  # height, width of each image, in pixels
+    mask: Tensor | None  # (B, R) bool, True = real; None where every image has all R
+
+    @property
+    def pixels(self) -> Tensor:
+        """What an embedder without a detector asks for. Raises ValueError."""
+        raise ValueError("this model sees pixels and cannot read precomputed regions; only region models can")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Tokens:
     """Embedded tokens. `mask` is None where all are real."""
 
@@ -98,6 +116,31 @@ def mean_of_real(tokens: Tokens) -> Tensor:
         return tokens.values.mean(dim=1)
     weight = tokens.mask.to(tokens.values.dtype)[:, :, None]
     return (tokens.values * weight).sum(dim=1) / weight.sum(dim=1)
+
+
+def last_word(tokens: Tokens) -> Tensor:
+    """The real token before the last one, (B, D); padding comes after both."""
+    if tokens.mask is None:
+        return tokens.values[:, -2]
+    place_B11 = (tokens.mask.sum(dim=1) - 2).clamp(min=0)[:, None, None]
+    return tokens.values.gather(1, place_B11.expand(-1, -1, tokens.values.shape[2]))[:, 0]
+
+
+def repeated(tokens: Tokens, times: int) -> Tokens:
+    """Each example so many times in a row, (B * times, L, D)."""
+    mask = None if tokens.mask is None else tokens.mask.repeat_interleave(times, dim=0)
+    return Tokens(values=tokens.values.repeat_interleave(times, dim=0), mask=mask)
+
+
+def in_turn(types: Tensor, rows: int) -> Tensor:
+    """What to add to so many rows of tokens: (D,) for all alike, or of (T, D) one after the other, (rows, 1, D)."""
+    return types if types.dim() == 1 else types.repeat(rows // len(types), 1)[:, None]
+
+
+def in_one_row(tokens: Tokens, rows: int) -> Tokens:
+    """The tokens of so many examples that follow each other as one, (B / rows, L * rows, D)."""
+    mask = None if tokens.mask is None else tokens.mask.unflatten(0, (-1, rows)).flatten(1)
+    return Tokens(values=tokens.values.unflatten(0, (-1, rows)).flatten(1, 2), mask=mask)
 
 
 def last_real(tokens: Tokens) -> Tokens:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from torch import nn
 
-from vlbench.architectures.tokens import Images
+from vlbench.architectures.tokens import Images, RegionFeatures
 
 
 class VisualEmbedder(nn.Module):
@@ -18,7 +18,7 @@ class VisualEmbedder(nn.Module):
 
     load: Mapping[str, int] = {}
 
-    def declared_load(self, images: Images) -> dict[str, int]:
+    def declared_load(self, images: Images | RegionFeatures) -> dict[str, int]:
         """What a forward pass must carry at the least for its latency to mean anything."""
         return {}
 

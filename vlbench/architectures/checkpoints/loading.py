@@ -1,0 +1,206 @@
+"""Fills a model from the checkpoints that its spec names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, get_args
+
+from pydantic import TypeAdapter
+from torch import Tensor
+
+from vlbench.architectures.checkpoints.bottom_up import fill_bottom_up
+from vlbench.architectures.checkpoints.clip import CLIP_FAMILIES
+from vlbench.architectures.checkpoints.lxmert import LXMERT_FAMILIES
+from vlbench.architectures.checkpoints.native import matched, saved_spec
+from vlbench.architectures.checkpoints.reading import read_state
+from vlbench.architectures.checkpoints.rules import Family, State, mapped, recognised
+from vlbench.architectures.checkpoints.timm import timm_recognised
+from vlbench.architectures.checkpoints.uniter import UNITER_FAMILIES
+from vlbench.architectures.checkpoints.vilt import VILT_FAMILIES
+from vlbench.architectures.checkpoints.visualbert import VISUALBERT_FAMILIES
+from vlbench.errors import InputError
+from vlbench.specs import RANDOM, Input, ModelSpec, Part, Region
+from vlbench.specs.heads import SUITED, HeadPart
+
+if TYPE_CHECKING:
+    from vlbench.architectures.model import VLModel
+
+DETECTOR = ("visual.backbone.", "visual.fpn.", "visual.rpn.", "visual.roi_head.")
+PARALLEL = "module."  # before every name, where a model was saved from within DataParallel
+
+FAMILIES: tuple[Family, ...] = (
+    *VILT_FAMILIES,
+    *UNITER_FAMILIES,
+    *VISUALBERT_FAMILIES,
+    *LXMERT_FAMILIES,
+    *CLIP_FAMILIES,
+)
+
+# Each fills what it recognises of a backbone, detector or tower and gives its title; None for what is not of its kind.
+VisualLoader = Callable[["VLModel", State, str, Input], str | None]
+
+
+def _of_timm(model: VLModel, state: State, source: str, pixels: Input) -> str | None:
+    return timm_recognised(model, state, source)
+
+
+def _of_bottom_up(model: VLModel, state: State, source: str, pixels: Input) -> str | None:
+    return fill_bottom_up(model, state, source, pixels=pixels)
+
+
+VISUAL_LOADERS: tuple[VisualLoader, ...] = (_of_timm, _of_bottom_up)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loaded:
+    """What a checkpoint turned out to be.
+
+    Attributes:
+        title: the published model and names that it has.
+        untouched: our tensors that it says nothing of, by name; they keep what they had.
+    """
+
+    title: str
+    untouched: tuple[str, ...] = ()
+
+
+def load_weights(model: VLModel, spec: ModelSpec) -> Loaded | None:
+    """Fills the whole model from `spec.weights`; None, and nothing done, where these are `random`.
+
+    The detector of a region model stays as `spec.visual.weights` left it, unless vlbench wrote the file. Raises
+    InputError, in one line, where the checkpoint cannot be read or is of another architecture, or where its tensors and
+    ours do not pair off.
+    """
+    source = spec.weights
+    if source == RANDOM:
+        return None
+    wanted = model.state_dict()
+    saved, state = saved_spec(source), _plain(read_state(source))
+    if saved is not None:
+        model.load_state_dict(matched(state, wanted, saved, spec, source=source))
+        return Loaded(title=saved.name)
+    if isinstance(spec.visual, Region):
+        wanted = {name: tensor for name, tensor in wanted.items() if not name.startswith(DETECTOR)}
+    family = family_of(state, wanted, spec, source=source)
+    tensors = mapped(family, state, wanted, source=source)
+    model.load_state_dict(tensors, strict=False)  # `mapped` was strict about what the family fills
+    return Loaded(title=family.title, untouched=tuple(name for name in wanted if name not in tensors))
+
+
+def load_visual_weights(model: VLModel, spec: ModelSpec) -> Loaded | None:
+    """Fills the backbone, detector or tower from `spec.visual.weights`; otherwise as `load_weights`."""
+    source = spec.visual.weights
+    if source == RANDOM:
+        return None
+    state = _plain(read_state(source))
+    for loader in VISUAL_LOADERS:
+        title = loader(model, state, source, spec.input)
+        if title is not None:
+            return Loaded(title=title)
+    raise InputError(f"weights {source}: {_looks(state)}, not the visual part of {spec.name}")
+
+
+def family_of(
+    state: State,
+    wanted: Mapping[str, Tensor],
+    spec: ModelSpec,
+    *,
+    source: str,
+    families: tuple[Family, ...] = FAMILIES,
+) -> Family:
+    """The published names that a checkpoint has, of those that fill such a model and its head.
+
+    Raises InputError that says what it looks like, where that is something else.
+    """
+    found = list(recognised(families, state))
+    body = [name for name in wanted if not name.startswith("head.")]
+    fitting = [family for family in found if all(map(family.knows, body))]
+    if not fitting:
+        raise InputError(f"weights {source}: {_looks(state, found)}, not {spec.name}")
+    kind = spec.head.kind if spec.head else ""
+    suited = [one for one in fitting if (not one.heads or kind in one.heads) and all(map(one.knows, wanted))]
+    if not suited:
+        heads = " or ".join(dict.fromkeys(head for family in fitting for head in family.heads))
+        other = f"whose head is {heads or 'another'}, not {kind} as that of {spec.name}"
+        raise InputError(f"weights {source}: {fitting[0].title}, {other}; a model file with such a head fits")
+    for path, theirs, ours in _contradictions(suited[0], spec):
+        other = f"where {path} is {theirs}, not {ours} as in {spec.name}"
+        raise InputError(f"weights {source}: {suited[0].title}, {other}")
+    return suited[0]
+
+
+def saved_heads(spec: ModelSpec) -> tuple[str, ...]:
+    """The kinds of head that `spec.weights` hold; none where these are random or hold no head.
+
+    Raises InputError where they cannot be read.
+    """
+    if spec.weights == RANDOM:
+        return ()
+    saved = saved_spec(spec.weights)
+    if saved is not None:
+        return (saved.head.kind,) if saved.head else ()
+    state = _plain(read_state(spec.weights))
+    return tuple(family.heads[0] for family in recognised(FAMILIES, state) if len(family.heads) == 1)
+
+
+def with_saved_head(spec: ModelSpec) -> ModelSpec:
+    """A copy whose head is the one that `spec.weights` hold, where that answers the same kind of task.
+
+    UNITER for NLVR2, say, was released with two kinds of head for pairs. The spec itself where it has random weights,
+    its head is already of that kind, or they hold none that answers. Raises InputError where they cannot be read.
+    """
+    if spec.weights == RANDOM or spec.head is None:
+        return spec
+    saved, state = saved_spec(spec.weights), _plain(read_state(spec.weights))
+    kinds: list[str] = [saved.head.kind] if saved is not None and saved.head else []
+    families = [family for family in recognised(FAMILIES, state) if len(family.heads) == 1]
+    kinds += [family.heads[0] for family in families]
+    groups = [group for group in SUITED.values() if isinstance(spec.head, group)]
+    for kind in kinds:
+        if spec.head.kind in kinds or not any(_kind_of(one) == kind for group in groups for one in group):
+            continue
+        if saved is not None:
+            return spec.model_copy(update={"head": saved.head})
+        family = next(family for family in families if family.heads == (kind,))
+        return spec.model_copy(update={"head": _head(kind, family, state, spec)})
+    return spec
+
+
+def _head(kind: str, family: Family, state: State, spec: ModelSpec) -> Any:
+    """As the family implies it, in the sizes of the spec and of its own tensors."""
+    fields = {path.removeprefix("head."): value for path, value in family.implies.items() if path.startswith("head.")}
+    fields |= {"kind": kind, "width": getattr(spec.head, "width", None)}
+    if kind == "pair_attention":
+        fields["heads"] = getattr(spec.interaction, "heads", None)
+    bias = family.theirs("head.classifier.bias")
+    if kind in ("vqa", "vqa_linear") and bias:
+        fields["answers"] = len(state[bias[0]])
+    return TypeAdapter(HeadPart).validate_python(fields)
+
+
+def _kind_of(part: type[Part]) -> str:
+    return get_args(part.model_fields["kind"].annotation)[0]
+
+
+def _looks(state: State, found: list[Family] | None = None) -> str:
+    """What a checkpoint is, as far as its names tell."""
+    titles = [family.title for family in found or recognised(FAMILIES, state)]
+    if titles:
+        return f"looks like {titles[0]}"
+    return f"of no architecture known here (its first tensor is {next(iter(state))})"
+
+
+def _contradictions(family: Family, spec: ModelSpec) -> Iterator[tuple[str, Any, Any]]:
+    for path, theirs in family.implies.items():
+        ours: Any = spec
+        for name in path.split("."):
+            ours = getattr(ours, name, None)
+        if ours != theirs and not (path.startswith("head.") and ours is None):
+            yield path, theirs, ours
+
+
+def _plain(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    if state and all(name.startswith(PARALLEL) for name in state):
+        return {name.removeprefix(PARALLEL): tensor for name, tensor in state.items()}
+    return state

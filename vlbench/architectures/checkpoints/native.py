@@ -1,0 +1,75 @@
+"""Files that vlbench itself writes: a model under the names that it has here, and the spec that it was built from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from torch import Tensor, nn
+
+from vlbench.architectures.checkpoints.reading import read_metadata
+from vlbench.architectures.checkpoints.rules import State, refuse_gaps, refuse_shapes
+from vlbench.errors import InputError
+from vlbench.specs import ModelSpec
+
+SPEC, NAME = "vlbench.spec", "vlbench.model"  # keys of the file's metadata
+PARTS = ("text", "visual", "interaction", "head")
+OF_TRAINING = {"dropout", "weights"}  # fields of a part that change no output of a trained model
+
+
+def save_model(path: Path, model: nn.Module, spec: ModelSpec) -> None:
+    """Writes a model as safetensors, for `weights:` of a spec with the same parts.
+
+    Raises InputError where the file cannot be written.
+    """
+    from safetensors.torch import save_file  # noqa: PLC0415
+
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file(tensors, path, metadata={NAME: spec.name, SPEC: spec.model_dump_json()})
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written: {error.strerror or error}") from error
+
+
+def saved_spec(source: str) -> ModelSpec | None:
+    """The spec of a model that vlbench wrote; None for any other checkpoint. Raises InputError as `read_state` does."""
+    described = read_metadata(source).get(SPEC)
+    if described is None:
+        return None
+    try:
+        return ModelSpec.model_validate_json(described)
+    except ValidationError as error:
+        raise InputError(f"weights {source}: its spec is none of this version of vlbench") from error
+
+
+def matched(state: State, wanted: Mapping[str, Tensor], saved: ModelSpec, spec: ModelSpec, *, source: str) -> State:
+    """The tensors of a file that vlbench wrote, each wanted and each of the wanted shape.
+
+    Raises InputError, in one line, where its parts are others, with the first field that differs.
+    """
+    for path, theirs, ours in _differences(saved, spec):
+        raise InputError(f"weights {source}: saved from {saved.name}, whose {path} is {theirs}; here it is {ours}")
+    refuse_shapes(f"saved from {saved.name}", source, {name: state[name] for name in wanted if name in state}, wanted)
+    missing, unused = ([name for name in one if name not in other] for one, other in ((wanted, state), (state, wanted)))
+    refuse_gaps(f"saved from {saved.name}", source, missing, unused)
+    return state
+
+
+def _differences(saved: ModelSpec, spec: ModelSpec) -> Iterator[tuple[str, Any, Any]]:
+    """Fields of the parts that are not the same, by their dotted names."""
+    sides = [dict(_leaves(one.model_dump(include=set(PARTS)))) for one in (saved, spec)]
+    for path in dict.fromkeys([*sides[0], *sides[1]]):
+        theirs, ours = (side.get(path, "absent") for side in sides)
+        if theirs != ours:
+            yield path, theirs, ours
+
+
+def _leaves(part: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in part.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{prefix}{key}.")
+        elif key not in OF_TRAINING and value is not None:
+            yield f"{prefix}{key}", value

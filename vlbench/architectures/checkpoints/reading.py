@@ -1,0 +1,146 @@
+"""Reads the tensors of a checkpoint, whatever holds them: safetensors, PyTorch's own files, a folder, a hub.
+
+Nothing is unpickled that could run code.
+"""
+
+from __future__ import annotations
+
+import pickle
+import pickletools
+import re
+import warnings
+import zipfile
+from collections import OrderedDict
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vlbench.architectures.checkpoints.arrays import read_arrays
+from vlbench.errors import InputError
+from vlbench.weights import shards, weights_file
+
+WRAPPERS = ("state_dict", "model_state_dict", "model")  # under which trainers keep the tensors
+REFUSED = re.compile(r"GLOBAL ([\w.]+)")
+# What Lightning keeps in a .ckpt beside the tensors: a mapping stands in for each, nothing of it is imported or run.
+LIGHTNING = """
+    callbacks.early_stopping.EarlyStopping callbacks.lr_monitor.LearningRateMonitor
+    callbacks.model_checkpoint.ModelCheckpoint utilities.parsing.AttributeDict
+"""
+BESIDE_TENSORS: list[Any] = [(OrderedDict, f"pytorch_lightning.{name}") for name in LIGHTNING.split()]
+
+
+def read_state(source: str) -> dict[str, Tensor]:
+    """Tensors by name, on the CPU, of a file, of a folder as transformers writes it, or of `hub:OWNER/NAME`.
+
+    Raises InputError where there is none, it is damaged, it would run code, or the hub cannot be reached.
+    """
+    path = weights_file(source)
+    if path.name.endswith(".index.json"):
+        return {key: tensor for name in shards(path) for key, tensor in _read_file(path.parent / name).items()}
+    return _read_file(path)
+
+
+def read_metadata(source: str) -> dict[str, str]:
+    """What a safetensors file says of itself; empty for any other. Raises InputError where it is damaged."""
+    path = weights_file(source)
+    if path.suffix != ".safetensors":
+        return {}
+    from safetensors import SafetensorError, safe_open  # noqa: PLC0415
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            return dict(file.metadata() or {})
+    except (SafetensorError, OSError) as error:
+        raise _unreadable(path, error) from error
+
+
+def _read_file(path: Path) -> dict[str, Tensor]:
+    if path.suffix == ".safetensors":
+        return _read_safetensors(path)
+    if path.suffix == ".pkl":
+        return read_arrays(path)
+    return _tensors(path, _read_pickle(path))
+
+
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    from safetensors import SafetensorError  # noqa: PLC0415
+    from safetensors.torch import load_file  # noqa: PLC0415
+
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise _unreadable(path, error) from error
+
+
+def _read_pickle(path: Path) -> Any:
+    if _is_program(path):
+        raise InputError(
+            f"weights {path}: refused, a TorchScript archive is a program; "
+            "where you trust it, save the state_dict() of torch.jit.load(...) as safetensors"
+        )
+    try:
+        with warnings.catch_warnings():  # of pickle protocols that it may not know; what it cannot read it refuses
+            warnings.simplefilter("ignore")
+            with torch.serialization.safe_globals(BESIDE_TENSORS):
+                return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        wanted = REFUSED.search(str(error))
+        name = wanted[1] if wanted else _first_global(path)
+        if name:
+            raise InputError(
+                f"weights {path}: refused, its pickle asks for {name}, which could run code; "
+                "convert it to safetensors where you trust it"
+            ) from error
+        raise InputError(f"weights {path}: damaged, or no file of PyTorch's") from error
+    except (RuntimeError, EOFError, ValueError, KeyError) as error:
+        raise InputError(f"weights {path}: damaged or cut off; fetch it again") from error
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def _is_program(path: Path) -> bool:
+    """Whether a file is TorchScript's, as OpenAI's own of CLIP are; a state_dict's has no such record."""
+    if not zipfile.is_zipfile(path):
+        return False
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(name.endswith("/constants.pkl") for name in archive.namelist())
+    except zipfile.BadZipFile:
+        return False
+
+
+def _first_global(path: Path) -> str | None:
+    """The first thing that a bare pickle would import, read without running it; None where it is no pickle."""
+    texts: list[str] = []
+    try:
+        with path.open("rb") as file:
+            for operator, argument, _ in pickletools.genops(file):
+                if operator.name == "GLOBAL":
+                    return str(argument).replace(" ", ".")
+                if operator.name == "STACK_GLOBAL":
+                    return ".".join(texts[-2:])
+                if isinstance(argument, str):
+                    texts.append(argument)
+    except ValueError:
+        pass
+    return None
+
+
+def _unreadable(path: Path, error: Exception) -> InputError:
+    if isinstance(error, OSError):
+        return InputError(f"weights {path}: cannot be read: {error.strerror or error}")
+    return InputError(f"weights {path}: damaged or cut off ({error}); fetch it again")
+
+
+def _tensors(path: Path, content: Any) -> dict[str, Tensor]:
+    while isinstance(content, Mapping) and (wrapped := [content[key] for key in WRAPPERS if key in content]):
+        content = wrapped[0]
+    if not isinstance(content, Mapping) or not content:
+        raise InputError(f"weights {path}: holds no tensors by name")
+    other = [name for name, value in content.items() if not isinstance(value, Tensor)]
+    if other:
+        raise InputError(f"weights {path}: {other[0]!r} is no tensor; a state_dict is wanted")
+    return dict(content)

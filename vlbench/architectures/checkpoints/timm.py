@@ -1,0 +1,153 @@
+"""ImageNet weights under timm's names: a ResNet for a backbone, a ViT for patches and the layers behind them.
+
+They start a model's eyes and nothing else: what they hold no place for stays as it was.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from vlbench.architectures.checkpoints.rules import COUNTERS, Dropped, Family, Rule, State, mapped, recognised
+from vlbench.errors import InputError
+
+if TYPE_CHECKING:
+    from vlbench.architectures.model import VLModel
+
+BACKBONE, RES5, STAGES = "visual.backbone.", "visual.roi_head.res5.", 4
+STEM = f"{BACKBONE}stem.0.weight"  # the stem of CLIP's ResNet has its names a level deeper
+PATCH, POSITIONS = "visual.patch.weight", "visual.positions"
+BLOCKS, LAST_NORM = "interaction.blocks.", "interaction.norm."
+_IMAGENET = "tells ImageNet's classes apart, which no task here asks"
+
+
+def _bottlenecks(ours: str, theirs: str) -> tuple[Rule, ...]:
+    """A stage of torchvision's bottlenecks, whose parts timm names alike."""
+    parts = ("conv{m}.weight", "bn{m}.{s}", "downsample.0.weight", "downsample.1.{s}")
+    return tuple(Rule(f"{ours}.{{n}}.{part}", f"{theirs}.{{n}}.{part}") for part in parts)
+
+
+RESNET = Family(
+    title="a ResNet under timm's names",
+    signature=("conv1.weight", "bn1.running_var", "layer1.0.conv1.weight"),
+    rules=(
+        Rule(STEM, "conv1.weight"),
+        Rule(f"{BACKBONE}stem.1.{{s}}", "bn1.{s}"),
+        *(rule for index in range(STAGES) for rule in _bottlenecks(f"{BACKBONE}stages.{index}", f"layer{index + 1}")),
+        *_bottlenecks(RES5.removesuffix("."), f"layer{STAGES}"),
+    ),
+    dropped=(Dropped("fc.*", _IMAGENET), COUNTERS),
+)
+VIT = Family(
+    title="a ViT under timm's names",
+    signature=("cls_token", "pos_embed", "patch_embed.proj.weight", "blocks.0.attn.qkv.weight"),
+    rules=(
+        Rule("visual.class_token", "cls_token"),
+        Rule(POSITIONS, "pos_embed"),
+        Rule("visual.patch.{p}", "patch_embed.proj.{p}"),
+        Rule("interaction.blocks.{n}.attention.qkv.{p}", "blocks.{n}.attn.qkv.{p}"),
+        Rule("interaction.blocks.{n}.attention.out.{p}", "blocks.{n}.attn.proj.{p}"),
+        Rule("interaction.blocks.{n}.attention_norm.{p}", "blocks.{n}.norm1.{p}"),
+        Rule("interaction.blocks.{n}.mlp.expand.{p}", "blocks.{n}.mlp.fc1.{p}"),
+        Rule("interaction.blocks.{n}.mlp.contract.{p}", "blocks.{n}.mlp.fc2.{p}"),
+        Rule("interaction.blocks.{n}.mlp_norm.{p}", "blocks.{n}.norm2.{p}"),
+        Rule("interaction.norm.{p}", "norm.{p}"),
+    ),
+    dropped=(Dropped("head.*", _IMAGENET),),
+)
+TIMM_FAMILIES = (RESNET, VIT)
+
+
+def timm_loaded(model: VLModel, state: State, *, source: str) -> None:
+    """Fills a model's ResNet backbone, and with a C4 head its res5; or its patches and the pre-norm layers behind them.
+
+    A ViT starts ViLT so (Kim et al. 2021, section 4.1). Text, types of modality, heads and what else a detector has
+    are left as they are.
+
+    Raises InputError, in one line, where the weights are no ResNet's and no ViT's of timm's, where the model has no
+    place for them or computes otherwise with them, or where not each of them fits.
+
+    Args:
+        model: is changed.
+        state: theirs, by their names.
+        source: of the weights, for messages.
+    """
+    if timm_recognised(model, state, source) is None:
+        first = f"its first is {next(iter(state))}" if state else "it is empty"
+        raise InputError(f"weights {source}: no ResNet and no ViT under timm's names; {first}")
+
+
+def timm_recognised(model: VLModel, state: State, source: str) -> str | None:
+    """What the weights are, once they are in, as `timm_loaded` does it; None, and nothing done, where not timm's."""
+    family = next(recognised(TIMM_FAMILIES, state), None)
+    if family is None:
+        return None
+    found = timm_mapped(model, family, state, source=source)
+    model.load_state_dict(found, strict=False)  # `mapped` was strict about what these weights are for
+    return family.title
+
+
+def timm_mapped(model: VLModel, family: Family, state: State, *, source: str) -> dict[str, Tensor]:
+    """What `timm_loaded` puts in, by our names; the model may lie on the meta device. Raises what that raises."""
+    ours = model.state_dict()
+    if family is RESNET:
+        return _resnet(model, ours, state, source)
+    return _vit(ours, state, source)
+
+
+def _resnet(model: VLModel, ours: State, state: State, source: str) -> dict[str, Tensor]:
+    if STEM not in ours:
+        raise InputError(f"weights {source}: {RESNET.title}, but this model has no such backbone; {_place(ours)}")
+    _refuse_other_stride(model, source)
+    wanted = {name: tensor for name, tensor in ours.items() if name.startswith((BACKBONE, RES5))}
+    cut = tuple(
+        Dropped(f"layer{index + 1}.*", "a stage that this backbone ends before")
+        for index in range(STAGES)
+        if f"{BACKBONE}stages.{index}.0.conv1.weight" not in ours
+        and not (index == STAGES - 1 and f"{RES5}0.conv1.weight" in ours)
+    )
+    return mapped(replace(RESNET, dropped=(*RESNET.dropped, *cut)), state, wanted, source=source)
+
+
+def _refuse_other_stride(model: VLModel, source: str) -> None:
+    """The same tensors with the stride elsewhere are another network."""
+    for name, module in model.visual.named_modules(prefix="visual"):
+        if name.startswith((BACKBONE, RES5)) and name.endswith(".conv1") and max(module.stride) > 1:  # type: ignore[arg-type]
+            raise InputError(
+                f"weights {source}: timm's ResNets take their strides in the 3x3, this backbone in the 1x1; "
+                "visual.backbone.stride_in: 3x3 in the model file fits"
+            )
+
+
+def _vit(ours: State, state: State, source: str) -> dict[str, Tensor]:
+    if PATCH not in ours or f"{BLOCKS}0.attention.qkv.weight" not in ours:
+        raise InputError(f"weights {source}: {VIT.title}, but this model reads no patches with it; {_place(ours)}")
+    if f"{LAST_NORM}weight" not in ours:
+        raise InputError(f"weights {source}: {VIT.title}, whose layers are pre-norm; interaction.norm: pre fits")
+    _refuse_other_grid(ours, state, source)
+    wanted = {name: tensor for name, tensor in ours.items() if name.startswith(("visual.", BLOCKS, LAST_NORM))}
+    return mapped(VIT, state, wanted, source=source)
+
+
+def _refuse_other_grid(ours: Mapping[str, Tensor], state: State, source: str) -> None:
+    """The learned grid is the model's; every other image has its positions interpolated as it comes."""
+    theirs, wanted = (table.shape[1] - 1 for table in (state["pos_embed"], ours[POSITIONS]))
+    side = math.isqrt(max(theirs, 0))
+    if theirs != wanted and side * side == theirs:
+        raise InputError(
+            f"weights {source}: positions of {side}x{side} patches, this model's are {wanted}; "
+            f"visual.position_grid: [{side}, {side}] in the model file fits, and other sizes are interpolated"
+        )
+
+
+def _place(ours: State) -> str:
+    """What such a model takes."""
+    if PATCH in ours:
+        return "it takes a ViT's"
+    if STEM in ours:
+        return "it takes a ResNet's"
+    return "it takes the weights of the whole model"
