@@ -14,20 +14,21 @@ from vlbench.running.cells import Device, Precision, Result
 from vlbench.running.expansion import Settings, expand
 from vlbench.running.rounds import measure_cell
 from vlbench.running.workers import Worker, probe_machine
-from vlbench.specs import ModelSpec, Size
+from vlbench.specs import AnySpec, Size
+from vlbench.weights import with_weights
 
 if TYPE_CHECKING:
-    from vlbench.architectures.model import VLModel
+    from vlbench.architectures.model import AnyModel
 
 
 @dataclass(frozen=True, slots=True)
 class Model:
     """A model of the catalogue or of a YAML file."""
 
-    spec: ModelSpec
+    spec: AnySpec
 
-    def build(self) -> VLModel:
-        """The model itself, with random weights."""
+    def build(self) -> AnyModel:
+        """The model itself, with its weights. Raises InputError where these are another model's."""
         return build(self.spec)
 
     def measure(
@@ -73,16 +74,23 @@ class Model:
             return measure_cell(cell, machine, worker)
 
 
-def load(name: str | Path) -> Model:
-    """One model by its name, alias or YAML file. Raises InputError where there is none, or a glob means several."""
+def load(name: str | Path, *, weights: str | None = None) -> Model:
+    """One model by its name, alias or YAML file.
+
+    Raises InputError where there is none, a glob means several, or there are no such weights.
+
+    Args:
+        name: of the model.
+        weights: a checkpoint to fill it with, a file, a folder or `hub:OWNER/NAME`; by default what its file says.
+    """
     specs = resolve(str(name))
     if len(specs) != 1:
         raise InputError(f"{name} means {len(specs)} models; load one of {', '.join(spec.name for spec in specs)}")
-    return Model(specs[0])
+    return Model(with_weights(specs, [f"{specs[0].name}={weights}"] if weights else [])[0])
 
 
-def build(spec: ModelSpec | str | Path) -> VLModel:
-    """An `nn.Module` with random weights, from a spec, a name or a YAML file; it can be trained like any other."""
+def build(spec: AnySpec | str | Path) -> AnyModel:
+    """An `nn.Module` from a spec, a name or a YAML file, with the weights that it names; it can be trained like any."""
     from vlbench.architectures.model import build as build_model  # noqa: PLC0415  imports torch
 
     if isinstance(spec, Path):

@@ -27,6 +27,11 @@ class PrecisionName(StrEnum):
     fp16 = "fp16"
 
 
+class EngineName(StrEnum):
+    torchvision = "torchvision"
+    detectron2 = "detectron2"
+
+
 class Format(StrEnum):
     table = "table"
     json = "json"
@@ -55,6 +60,18 @@ WithinOption = Annotated[
 ]
 RestartsOption = Annotated[
     int | None, typer.Option(min=1, help="Exactly so many fresh processes a model, whatever --budget and --within say.")
+]
+DetectorOption = Annotated[
+    EngineName | None,
+    typer.Option(help="Whose layers run every detector: torchvision's parts, or Detectron2's own."),
+]
+WeightsOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--weights",
+        metavar="MODEL=SOURCE",
+        help="A checkpoint for a model, or for MODEL.visual alone: a file, a folder or hub:OWNER/NAME; repeatable.",
+    ),
 ]
 OutOption = Annotated[Path | None, typer.Option(help="Results folder; by default results/local/TIME-HOST.")]
 FormatOption = Annotated[Format, typer.Option("--format", help="How the results are printed.")]
@@ -86,7 +103,7 @@ def unfinished_folder(out: Path | None) -> Path:
         if not out.is_dir():
             raise InputError(f"--resume --out {out}: no such folder; leave --resume out to begin it")
         return out
-    unfinished = Path("results", "local").glob("*/*.unfinished.jsonl")
+    unfinished = Path("results", "local").glob("*/*.unfinished.*")
     newest = max(unfinished, key=lambda path: path.stat().st_mtime, default=None)
     if newest is None:
         raise InputError("--resume: every run of results/local is finished; name a folder with --out, or begin anew")

@@ -122,7 +122,7 @@ def torch_macs(model: VLModel, spec: ModelSpec) -> float:
     return counter.get_total_flops() / 2
 
 
-@pytest.mark.parametrize("name", catalog())
+@pytest.mark.parametrize("name", [name for name, spec in catalog().items() if isinstance(spec, ModelSpec)])
 def test_three_counters_agree_on_every_model(name: str) -> None:
     spec = affordable(catalog()[name])
     model = build(spec).eval()

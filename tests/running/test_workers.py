@@ -29,11 +29,12 @@ from vlbench.running.expansion import Settings, expand
 from vlbench.running.rounds import measure_rounds
 from vlbench.running.store import Store
 from vlbench.running.subject import prepare_batch, why_invalid
-from vlbench.running.worker import visual_kinds
+from vlbench.running.worker import kinds_of
 from vlbench.running.workers import Worker, probe_machine
 
 MACHINE = describe_machine(threads=1, gpu=None)
 KINDS = ("vilt-b32", "uniter-base")
+D2, ENGINE = {"detector": "detectron2"}, {"engine": "detectron2"}
 
 
 def tiny_cell(name: str = "uniter-base", **settings: object) -> Cell:
@@ -166,13 +167,16 @@ def has_torchvision(process: psutil.Process) -> bool:
         ({"action": "restart", "cell": {"spec": {"visual": {"kind": "grid"}}}}, {"grid"}),
         ({"action": "count", "jobs": [{"spec": catalog()[name].model_dump()} for name in KINDS]}, {"patch", "region"}),
         ({"action": "describe", "subject": {"model": "uniter"}}, {"region"}),
+        ({"action": "describe", "subject": {"model": "hf-clip"}}, {"transformers:CLIPModel"}),
         ({"action": "attend", "subject": {"model": "clip-rn50"}}, {"clip_resnet"}),
+        ({"action": "attend", "subject": {"model": "uniter", "settings": D2}}, {"region", "detectron2"}),
+        ({"action": "restart", "cell": {"spec": {"visual": {"kind": "region", **ENGINE}}}}, {"region", "detectron2"}),
         ({"action": "attend", "subject": {"callable": "package:function"}}, set()),
         ({"action": "attend", "subject": {"model": "no-such-model"}}, set()),
     ],
 )
 def test_what_a_job_builds_is_known_before_its_process_is_forked(job: dict, kinds: set[str]) -> None:
-    assert visual_kinds(job) == kinds
+    assert kinds_of(job) == kinds
 
 
 def test_a_process_that_dies_does_not_end_its_worker(worker: Worker) -> None:

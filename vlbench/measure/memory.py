@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import resource
 import sys
 from pathlib import Path
@@ -27,6 +29,19 @@ class PeakMemory:
         else:
             _reset_high_water()
             self.baseline = psutil.Process().memory_info().rss
+
+    def forget(self) -> None:
+        """Lets the highest point be sought from here on, above the same beginning: what has been freed is to count no
+        more, such as the file that a model's weights came from."""
+        if self.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self.device)
+            return
+        gc.collect()
+        if sys.platform == "linux":
+            trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's; others give back what they free
+            if trim is not None:
+                trim(0)
+        _reset_high_water()
 
     def read_bytes(self) -> int:
         if self.device.type == "cuda":

@@ -16,7 +16,7 @@ from vlbench.reproduce.small import BUDGET_SECONDS, SHRINK, small_spec
 from vlbench.running.cells import Cell, Result
 from vlbench.running.expansion import Settings, expand, split_measured
 from vlbench.running.progress import count_all, measure_all
-from vlbench.running.store import Line, Store
+from vlbench.running.store import Measured, Store
 from vlbench.running.suppressions import SuppressionCell, SuppressionResult
 from vlbench.running.workers import Worker, probe_machine
 from vlbench.suites.quantities import Origin, origin
@@ -140,16 +140,16 @@ def _count(rows: dict[Key, tuple[LoadedSuite, Row]], request: Request, worker: W
 
 
 def _measure(
-    cells: dict[Key, Any], kind: type[Line], request: Request, machine: Machine | None, worker: Worker
-) -> tuple[dict[Key, Line], bool, list[str]]:
+    cells: dict[Key, Any], kind: type[Measured], request: Request, machine: Machine | None, worker: Worker
+) -> tuple[dict[Key, Measured], bool, list[str]]:
     """The result of each cell, each measured once; whether Ctrl-C ended it; the names of those that were kept."""
     if not cells or machine is None:
         return {}, False, []
     by_budget = sorted(cells.values(), key=lambda cell: cell.budget_seconds)
     longest = {cell.hash(): cell for cell in by_budget}  # what two suites want is measured once, for the longer of both
     unique = list({cell.hash(): longest[cell.hash()] for cell in cells.values()}.values())
-    held: list[Line]
-    measured: list[Line] = []
+    held: list[Measured]
+    measured: list[Measured] = []
     interrupted = False
     with closing(Store(request.folder, kind)) as store:
         missing, held = split_measured(unique, store, machine)

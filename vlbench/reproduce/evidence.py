@@ -9,7 +9,7 @@ from vlbench.measure.counts import Counts
 from vlbench.reproduce.bootstrap import median_draws
 from vlbench.running.cells import Result
 from vlbench.running.suppressions import SuppressionResult
-from vlbench.specs import ModelSpec
+from vlbench.specs import AnySpec
 from vlbench.suites.components import DESCRIPTIONS
 from vlbench.suites.expressions import Expression, NoValueError, Value
 from vlbench.suites.quantities import origin
@@ -21,7 +21,7 @@ class Evidence:
     """One row's figures. `counts`, `result` and `suppression` are texts where there are none: the reason."""
 
     row: Row
-    spec: ModelSpec | None
+    spec: AnySpec | None
     counts: Counts | str = "it was not counted"
     result: Result | str = "it was not measured"
     suppression: SuppressionResult | str = "it was not measured"

@@ -12,8 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from vlbench.measure.machine import Machine
 from vlbench.measure.noise import Evidence, Noise
 from vlbench.measure.statistics import LatencySummary
+from vlbench.running.evaluations import Accuracy
 from vlbench.running.schemas import SCHEMA
-from vlbench.specs import ModelSpec
+from vlbench.specs import AnySpec
 
 Device = Literal["auto", "cpu", "cuda"]
 Precision = Literal["fp32", "bf16", "fp16"]
@@ -25,7 +26,7 @@ class Cell(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
     action: ClassVar = "restart"
 
-    spec: ModelSpec
+    spec: AnySpec
     image: Path
     image_sha256: str
     text: str
@@ -110,6 +111,7 @@ class Result(BaseModel):
     latency_ms_by_stage: dict[str, LatencySummary] | None = None
     noise: Noise | None = None
     peak_memory_bytes: int | None = None
+    accuracy: Accuracy | None = None
     restarts: tuple[Restart, ...] = ()
     seconds_by_step: dict[str, float] = {}
     machine: Machine
@@ -137,7 +139,7 @@ def blank_result(cell: Cell, machine: Machine, **values: Any) -> Result:
         "archetype": cell.spec.archetype,
         "device": cell.device,
         "precision": cell.precision,
-        "backend": cell.backend,
+        "backend": cell.backend if cell.spec.engine == "torchvision" else f"{cell.backend}+{cell.spec.engine}",
         "batch": cell.batch,
         "image_size": cell.spec.input.image_size,
         "text_tokens": cell.spec.input.text_tokens,
@@ -147,6 +149,7 @@ def blank_result(cell: Cell, machine: Machine, **values: Any) -> Result:
         "budget_seconds": cell.budget_seconds,
         "within": cell.within,
         "seed": cell.spec.seed,
+        "weights": cell.spec.weights_told,
         "spec_hash": cell.spec.hash(),
         "cell_hash": cell.hash(),
         "vlbench_version": __version__,

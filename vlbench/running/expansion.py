@@ -10,9 +10,11 @@ from vlbench.errors import InputError
 from vlbench.inputs import Example, check_text
 from vlbench.measure.machine import Machine
 from vlbench.running.cells import Cell, Device, Precision
-from vlbench.running.store import Line, Store
+from vlbench.running.store import Measured, Store
 from vlbench.running.suppressions import SuppressionCell
-from vlbench.specs import ModelSpec, Size
+from vlbench.specs import AnySpec, Region, Size
+from vlbench.specs.engines import Engine, check_engine
+from vlbench.weights import find_weights
 
 SomeCell = TypeVar("SomeCell", Cell, SuppressionCell)
 
@@ -24,6 +26,7 @@ class Settings:
     device: Device = "auto"
     precision: Precision = "fp32"
     batch: int = 1
+    detector: Engine | None = None
     image_size: Size | None = None
     text_tokens: int | None = None
     threads: int
@@ -32,18 +35,19 @@ class Settings:
     restarts: int | None = None
 
 
-def expand(specs: Sequence[ModelSpec], example: Example, settings: Settings, machine: Machine) -> list[Cell]:
-    """One cell a model. Raises InputError where a setting does not fit a model or this machine."""
+def expand(specs: Sequence[AnySpec], example: Example, settings: Settings, machine: Machine) -> list[Cell]:
+    """One cell a model. Raises InputError where a setting fits no model or machine, or weights are not to be found."""
     if settings.device == "cuda" and machine.gpu is None:
         raise InputError("--device cuda: PyTorch sees no GPU here; --device cpu works")
     device = "cpu" if settings.device == "cpu" or machine.gpu is None else "cuda"
     cells = []
-    for spec in specs:
+    for spec in through_engine(specs, settings.detector, settings.precision):
         try:
             fitted = spec.with_input(image_size=settings.image_size, text_tokens=settings.text_tokens)
         except ValueError as error:
             raise InputError(f"{spec.name}: {error}") from error
         check_text(example, fitted)
+        find_weights(fitted)
         cells.append(
             Cell(
                 spec=fitted,
@@ -62,9 +66,27 @@ def expand(specs: Sequence[ModelSpec], example: Example, settings: Settings, mac
     return cells
 
 
+def through_engine(specs: Sequence[AnySpec], detector: Engine | None, precision: Precision) -> list[AnySpec]:
+    """The models with the engine that was asked for in each that has a detector.
+
+    Raises InputError where none has, the engine is absent, or it does not run in this precision.
+    """
+    if detector and not any(isinstance(spec.visual, Region) for spec in specs):
+        raise InputError(f"--detector {detector}: none of these models has a detector; --models uniter has one")
+    chosen = [spec.with_engine(detector) if detector else spec for spec in specs]
+    for spec in chosen:
+        check_engine(spec.engine, spec.name)
+        if spec.engine == "detectron2" and precision != "fp32":
+            raise InputError(
+                f"--precision {precision}: {spec.name} runs through Detectron2, whose suppression takes fp32 "
+                "alone; leave --precision out, or take the engine torchvision"
+            )
+    return chosen
+
+
 def split_measured(
-    cells: Sequence[SomeCell], store: Store[Line], machine: Machine
-) -> tuple[list[SomeCell], list[Line]]:
+    cells: Sequence[SomeCell], store: Store[Measured], machine: Machine
+) -> tuple[list[SomeCell], list[Measured]]:
     """The cells still to be measured, and the results of the others that the folder holds for this machine."""
     held = {
         result.cell_hash: result

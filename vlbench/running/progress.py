@@ -14,12 +14,12 @@ from vlbench.measure.machine import Machine
 from vlbench.measure.statistics import median_interval
 from vlbench.running.conclusions import series
 from vlbench.running.rounds import Measuring, count_specs, measure_rounds
-from vlbench.running.store import Line, Store
+from vlbench.running.store import Measured, Store
 from vlbench.running.workers import Worker
-from vlbench.specs import ModelSpec
+from vlbench.specs import AnySpec
 
 
-def count_all(wanted: Sequence[tuple[ModelSpec, int]], worker: Worker) -> list[Counts | str]:
+def count_all(wanted: Sequence[tuple[AnySpec, int]], worker: Worker) -> list[Counts | str]:
     """What a batch of each spec costs, or why it cannot be counted."""
     with _bar(len(wanted)) as progress:
         task = progress.task_ids[0]
@@ -38,9 +38,11 @@ def _bar(total: int) -> Progress:
     return progress
 
 
-def measure_all(cells: Sequence[Any], store: Store[Line], machine: Machine, worker: Worker) -> tuple[list[Line], bool]:
+def measure_all(
+    cells: Sequence[Any], store: Store[Measured], machine: Machine, worker: Worker
+) -> tuple[list[Measured], bool]:
     """The results of the cells, as each is finished, and whether Ctrl-C ended it."""
-    results: list[Line] = []
+    results: list[Measured] = []
     shares = dict.fromkeys((cell.hash() for cell in cells), 0.0)
     with _bar(len(cells)) as progress:
         task = progress.task_ids[0]

@@ -6,15 +6,15 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from vlbench.errors import WorkerError
+from vlbench.errors import InputError, WorkerError
 from vlbench.measure.counts import Counts
 from vlbench.measure.machine import Machine
 from vlbench.running.cells import Cell, Restart, Result
 from vlbench.running.conclusions import Failure, conclude, conclude_suppression, finished
-from vlbench.running.store import Line, Store
+from vlbench.running.store import Measured, Store
 from vlbench.running.suppressions import SuppressionCell, SuppressionRestart
 from vlbench.running.workers import SILENCE_SECONDS, Worker
-from vlbench.specs import ModelSpec
+from vlbench.specs import AnySpec
 
 Listener = Callable[["Measuring"], None]
 
@@ -55,7 +55,7 @@ class Measuring:
                 return None
             self.restarts.append(self.kind.model_validate(message["restart"]))
             return self.restarts[-1]
-        except WorkerError as error:
+        except (WorkerError, InputError) as error:  # such as weights that turn out to be another model's
             self.failure = Failure(str(error))
             return None
         finally:
@@ -69,11 +69,11 @@ class Measuring:
 
 def measure_rounds(
     cells: Sequence[Any],
-    store: Store[Line],
+    store: Store[Measured],
     machine: Machine,
     worker: Worker,
     listen: Listener = lambda measuring: None,
-) -> Iterator[Line]:
+) -> Iterator[Measured]:
     """The line of each cell, as each is finished; forth and back through the cells, one restart at a time.
 
     A cell that fails is a line that says so; the others go on. Every restart and every line is in `store` before the
@@ -124,7 +124,7 @@ def count_into(measured: Sequence[Measuring], worker: Worker, listen: Listener =
 
 
 def count_specs(
-    wanted: Sequence[tuple[ModelSpec, int]], worker: Worker, report: Callable[[str], None] = lambda name: None
+    wanted: Sequence[tuple[AnySpec, int]], worker: Worker, report: Callable[[str], None] = lambda name: None
 ) -> list[Counts | str]:
     """What a batch of each spec costs, or why it cannot be counted. Raises WorkerError where the worker fails."""
     if not wanted:

@@ -1,5 +1,5 @@
-"""Results on disk: `cells.jsonl` and `suppressions.jsonl`, one line a cell, only ever added to; and beside each, until
-its cells are finished, a journal of their restarts."""
+"""Results on disk: `cells.jsonl`, `suppressions.jsonl` and `evaluations.jsonl`, one line a result, only ever added to;
+and beside the first two, until their cells are finished, a journal of their restarts."""
 
 from __future__ import annotations
 
@@ -10,17 +10,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from vlbench.errors import InputError
 from vlbench.measure.machine import Machine
 from vlbench.running.cells import Result
+from vlbench.running.evaluations import EVALUATIONS, Evaluation
 from vlbench.running.lines import append_line, cut_off_fragment
 from vlbench.running.schemas import SCHEMA, upgraded
 from vlbench.running.suppressions import SUPPRESSIONS, SuppressionResult
 
 CELLS = "cells.jsonl"
-Line = TypeVar("Line", Result, SuppressionResult)
+FILES: dict[type[BaseModel], str] = {Result: CELLS, SuppressionResult: SUPPRESSIONS, Evaluation: EVALUATIONS}
+Line = TypeVar("Line", Result, SuppressionResult, Evaluation)
+Measured = TypeVar("Measured", Result, SuppressionResult)  # of a cell
 
 
 def tell(message: str) -> None:
@@ -36,7 +39,7 @@ class Store(Generic[Line]):
 
     def __init__(self, folder: Path, kind: type[Line]) -> None:
         self.folder = folder
-        self.path = folder / (CELLS if kind is Result else SUPPRESSIONS)
+        self.path = folder / FILES[kind]
         self.journal_path = self.path.with_suffix(".unfinished.jsonl")
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -108,6 +111,12 @@ def read_results(folder: Path, tell: Callable[[str], None] = tell) -> list[Resul
     if not path.is_file():
         raise InputError(f"{folder}: no {CELLS} here; name a folder that vlbench run wrote")
     return _read_lines(path, Result, tell)
+
+
+def read_evaluations(folder: Path, tell: Callable[[str], None] = tell) -> list[Evaluation]:
+    """The latest of each model, task and split, in the order they were first made; none where there is no file."""
+    found = {one.evaluation_hash: one for one in _read_lines(folder / EVALUATIONS, Evaluation, tell)}
+    return list({(one.spec_hash, one.accuracy.task, one.accuracy.split): one for one in found.values()}.values())
 
 
 def _lines(path: Path) -> list[str]:

@@ -11,16 +11,17 @@ from typing import Any
 
 import torch
 
-from vlbench.architectures.model import VLModel, build
-from vlbench.architectures.tokens import Images, Text
+from vlbench.architectures.model import AnyModel, build
+from vlbench.architectures.tokens import Images, RegionFeatures, Text
 from vlbench.catalog import resolve
 from vlbench.errors import InputError
-from vlbench.inputs import Example, pixels, read_example, token_ids
+from vlbench.inputs import Example, padded_ids, pixels, read_example
 from vlbench.measure.latency import PassTimer
 from vlbench.measure.machine import describe_machine
 from vlbench.measure.memory import PeakMemory
 from vlbench.running.cells import Cell
 from vlbench.running.expansion import Settings, expand
+from vlbench.specs import RANDOM, HuggingFaceSpec
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -86,7 +87,7 @@ def find_callable(name: str) -> Callable[[], object]:
 
 
 def prepare(cell: Cell, watch: StopWatch) -> Subject:
-    """Builds a cell's model with random weights and runs one pass of it. Best in a fresh process: memory adds up."""
+    """Builds a cell's model and runs one pass of it. Best in a fresh process: memory adds up."""
     torch.set_num_threads(cell.threads)
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False  # fp32 is fp32
     device = torch.device(cell.device)
@@ -94,6 +95,8 @@ def prepare(cell: Cell, watch: StopWatch) -> Subject:
     watch.step("build")
     model = build(cell.spec).eval().to(device=device, dtype=DTYPES[cell.precision])
     text, images = prepare_batch(cell)
+    if cell.spec.weights_told != RANDOM:
+        memory.forget()
     watch.step("first pass")
     output: list[torch.Tensor] = []
     timer = PassTimer(lambda: output.append(model(text, images)), {}, device)
@@ -107,29 +110,38 @@ def prepare(cell: Cell, watch: StopWatch) -> Subject:
     )
 
 
-def prepare_batch(cell: Cell) -> tuple[Text | None, Images]:
-    """The example, repeated to the batch size, on the cell's device and in its precision."""
+def prepare_batch(cell: Cell) -> tuple[Text | None, Images | RegionFeatures]:
+    """The example, repeated to the batch size, on the cell's device and in its precision; a pair is an image twice."""
     example = Example(image=cell.image, image_sha256=cell.image_sha256, text=cell.text)
-    image_3HW = torch.from_numpy(pixels(example, cell.spec.input)).to(cell.device, DTYPES[cell.precision])
-    images = Images(
-        pixels=image_3HW.expand(cell.batch, -1, -1, -1).contiguous(), sizes=(cell.spec.input.image_size,) * cell.batch
-    )
+    images = _prepare_images(example, cell)
     if cell.spec.text is None:
         return None, images
-    ids = token_ids(cell.text, cell.spec.text.vocabulary)
-    padding = cell.spec.input.text_tokens - len(ids)
-    ids_L = torch.tensor(ids + [0] * padding, device=cell.device)
-    mask_L = torch.tensor([True] * len(ids) + [False] * padding, device=cell.device)
+    ids, real = padded_ids(cell.text, cell.spec)
+    padding = len(ids) - real
+    ids_L = torch.tensor(ids, device=cell.device)
+    mask_L = torch.tensor([True] * real + [False] * padding, device=cell.device)
     repeated = (cell.batch, -1)
     text = Text(ids=ids_L.expand(repeated), mask=mask_L.expand(repeated) if padding else None)
     return text, images
 
 
-def why_invalid(model: VLModel, images: Images, output: torch.Tensor) -> str | None:
+def _prepare_images(example: Example, cell: Cell) -> Images | RegionFeatures:
+    """The image as often as the batch asks for it; features drawn from a seed for a model that reads those."""
+    spec, count, dtype = cell.spec, cell.batch * cell.spec.images, DTYPES[cell.precision]
+    if isinstance(spec, HuggingFaceSpec):
+        from vlbench.architectures.huggingface import random_images  # noqa: PLC0415  transformers is slow to import
+
+        if spec.features:
+            return random_images(spec, count, cell.device, dtype)
+    image_3HW = torch.from_numpy(pixels(example, spec.input)).to(cell.device, dtype)
+    return Images(pixels=image_3HW.expand(count, -1, -1, -1).contiguous(), sizes=(spec.input.image_size,) * count)
+
+
+def why_invalid(model: AnyModel, images: Images | RegionFeatures, output: torch.Tensor) -> str | None:
     """Why the time of this forward pass would mean nothing; None where it would."""
     if not torch.isfinite(output).all():
         return "the output is not finite"
-    declared, carried = model.declared_load(images), model.load
+    declared, carried = model.declared_load(images) if isinstance(images, Images) else {}, model.load
     short = [
         f"{name} {carried.get(name, 0)} of {least}" for name, least in declared.items() if carried.get(name, 0) < least
     ]

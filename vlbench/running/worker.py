@@ -21,7 +21,7 @@ from typing import Any, TextIO
 import torch
 
 from vlbench.architectures.counts import count
-from vlbench.architectures.model import import_for
+from vlbench.architectures.model import TRANSFORMERS, build, import_for
 from vlbench.catalog import resolve
 from vlbench.errors import InputError
 from vlbench.measure.counting import UnknownOperatorError
@@ -34,7 +34,7 @@ from vlbench.running.conclusions import now
 from vlbench.running.protocol import CACHE_MS
 from vlbench.running.subject import StopWatch, cell_of, prepare, subject_of
 from vlbench.running.suppressions import SuppressionCell, SuppressionRestart
-from vlbench.specs import ModelSpec
+from vlbench.specs import AnySpec, schema_of
 
 Reply = Callable[..., None]
 
@@ -122,11 +122,18 @@ def _answer_suppress(job: dict[str, Any], reply: Reply) -> None:
     reply(restart=suppress(SuppressionCell.model_validate(job["cell"])).model_dump(mode="json"))
 
 
+def _answer_fill(job: dict[str, Any], reply: Reply) -> None:
+    """Builds a model, so that weights that are not its own are refused."""
+    spec: AnySpec = schema_of(job["spec"]).model_validate(job["spec"])
+    build(spec)
+    reply(filled=spec.name)
+
+
 def _answer_count(job: dict[str, Any], reply: Reply) -> None:
     """All counts at the end, in the order asked for; the reason in place of what cannot be counted."""
     counts: list[dict[str, Any] | str] = []
     for wanted in job["jobs"]:
-        spec = ModelSpec.model_validate(wanted["spec"])
+        spec: AnySpec = schema_of(wanted["spec"]).model_validate(wanted["spec"])
         reply(phase=spec.name)
         try:
             counts.append(count(spec, batch=wanted["batch"]).model_dump(mode="json"))
@@ -175,6 +182,7 @@ ACTIONS: dict[str, Callable[[dict[str, Any], Reply], None]] = {
     "restart": _answer_restart,
     "suppress": _answer_suppress,
     "count": _answer_count,
+    "fill": _answer_fill,
     "attend": _answer_attend,
     "describe": _answer_describe,
 }
@@ -188,7 +196,7 @@ def main() -> None:
     gc.collect()
     for line in lines_of(sys.stdin.fileno()):
         job = json.loads(line)
-        for kind in visual_kinds(job):
+        for kind in kinds_of(job):
             import_for(kind)
         gc.freeze()  # the collector of a forked process would copy every page that it looks at
         child = os.fork()
@@ -198,20 +206,30 @@ def main() -> None:
         reply(ended=os.waitstatus_to_exitcode(status))
 
 
-def visual_kinds(job: Mapping[str, Any]) -> set[str]:
-    """Of the models that a job builds; none for one that is to be refused."""
+def kinds_of(job: Mapping[str, Any]) -> set[str]:
+    """What the models that a job builds see with, engines too, or their class of transformers; none to be refused."""
     if job["action"] == "suppress":
         return {"region"}
     if job["action"] == "restart":
-        return {job["cell"]["spec"]["visual"]["kind"]}
+        return _kinds(job["cell"]["spec"])
+    if job["action"] == "fill":
+        return _kinds(job["spec"])
     if job["action"] == "count":
-        return {wanted["spec"]["visual"]["kind"] for wanted in job["jobs"]}
+        return {kind for wanted in job["jobs"] for kind in _kinds(wanted["spec"])}
     if "model" not in job.get("subject", {}):
         return set()
     try:
-        return {spec.visual.kind for spec in resolve(job["subject"]["model"])}
+        asked = job["subject"].get("settings", {}).get("detector") or "torchvision"
+        return {kind for spec in resolve(job["subject"]["model"]) for kind in _kinds(spec.model_dump(), asked)}
     except InputError:
         return set()
+
+
+def _kinds(spec: Mapping[str, Any], engine: str = "torchvision") -> set[str]:
+    if "transformers" in spec:
+        return {f"{TRANSFORMERS}{spec['transformers']}"}
+    visual = spec["visual"]
+    return {visual["kind"], visual.get("engine", engine), engine} - {"torchvision"}
 
 
 def _run(job: dict[str, Any], reply: Reply) -> None:

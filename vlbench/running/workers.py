@@ -10,7 +10,8 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -20,6 +21,7 @@ import psutil
 from vlbench.errors import InputError, WorkerError
 from vlbench.measure.affinity import confine
 from vlbench.measure.machine import Machine
+from vlbench.specs import RANDOM, AnySpec
 
 SILENCE_SECONDS = 600  # the longest time that a worker may say nothing
 WORKER = [sys.executable, "-m", "vlbench.running.worker"]
@@ -186,3 +188,12 @@ def probe_machine(threads: int, worker: Worker | None = None) -> Machine:
             return probe_machine(threads, own)
     (message,) = worker.ask({"action": "probe", "threads": threads})
     return Machine.model_validate(message["machine"])
+
+
+def check_weights(specs: Iterable[AnySpec], worker: Worker) -> None:
+    """Raises InputError where weights that a spec names cannot be read or are another model's, before time is spent."""
+    for spec in specs:
+        if {spec.weights, spec.visual.weights} == {RANDOM}:
+            continue
+        with suppress(WorkerError):  # its cell will tell why it cannot be built
+            list(worker.ask({"action": "fill", "spec": spec.model_dump(mode="json")}))

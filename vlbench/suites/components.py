@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from vlbench.specs import ModelSpec
+from vlbench.specs import AnySpec
 
 ABSENT = "-"
 
 
-def cnn(spec: ModelSpec) -> str:
+def cnn(spec: AnySpec) -> str:
     """R50, R101, X152: a bottleneck has three layers, res5 three bottlenecks wherever it stands, stem and classifier
     one layer each."""
     backbone = getattr(spec.visual, "backbone", None)
@@ -19,21 +19,23 @@ def cnn(spec: ModelSpec) -> str:
     return f"{'X' if backbone.groups > 1 else 'R'}{depth}"
 
 
-def roi_head(spec: ModelSpec) -> str:
+def roi_head(spec: AnySpec) -> str:
     """C4 runs res5 on every region, FPN two linear layers on features of a pyramid."""
     head = getattr(spec.visual, "roi_head", None)
     return ABSENT if head is None else ("C4" if head.kind == "c4" else "FPN")
 
 
-def nms(spec: ModelSpec) -> str:
+def nms(spec: AnySpec) -> str:
     """PC suppresses within each class, CA once over all."""
     selection = getattr(spec.visual, "nms", None)
     return ABSENT if selection is None else ("CA" if selection.method == "class_agnostic" else "PC")
 
 
-def layers(spec: ModelSpec) -> float:
+def layers(spec: AnySpec) -> float:
     """Transformer layers in which text and image meet; one that only one modality goes through counts half."""
     part = spec.interaction
+    if part is None:
+        return 0  # a class of transformers has none that is known here
     if part.kind == "co_attention":
         return (part.text_layers + part.image_layers) / 2 + part.connections
     if part.kind == "cross_modality":
@@ -43,7 +45,7 @@ def layers(spec: ModelSpec) -> float:
     return 0  # a score needs none
 
 
-DESCRIPTIONS: dict[str, Callable[[ModelSpec], str | float]] = {
+DESCRIPTIONS: dict[str, Callable[[AnySpec], str | float]] = {
     "cnn": cnn,
     "roi_head": roi_head,
     "nms": nms,

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from vlbench.catalog import catalog, data_folder, describe, nearest, read_spec, read_yaml
 from vlbench.errors import InputError, SpecError
-from vlbench.specs import ModelSpec
+from vlbench.specs import AnySpec
 from vlbench.suites.schema import CATEGORIES, Category, Row, Suite
 
 
@@ -23,7 +23,7 @@ class LoadedSuite:
 
     suite: Suite
     path: Path
-    specs: dict[str, ModelSpec]
+    specs: dict[str, AnySpec]
 
 
 @cache
@@ -75,7 +75,7 @@ def read_suite(path: Path) -> LoadedSuite:
     return LoadedSuite(suite=suite, path=path, specs=specs)
 
 
-def _spec_of(row: Row, path: Path) -> ModelSpec:
+def _spec_of(row: Row, path: Path) -> AnySpec:
     assert row.model
     where = f"{path}: row {row.label!r}"
     if row.model.endswith((".yaml", ".yml")):
@@ -90,9 +90,9 @@ def _spec_of(row: Row, path: Path) -> ModelSpec:
     for key, value in row.set.items():
         _put(content, key, value, f"{where}: set")
     try:
-        return ModelSpec.model_validate(content)
+        return type(spec).model_validate(content)
     except ValidationError as error:
-        raise SpecError(f"{where}: set: {describe(error, ModelSpec)}") from error
+        raise SpecError(f"{where}: set: {describe(error, type(spec))}") from error
 
 
 def _put(content: dict[str, Any], dotted: str, value: Any, where: str) -> None:
