@@ -17,11 +17,14 @@ PACKAGE = Path(vlbench.__file__).parent
 LAYERS = [
     {"errors", "shares"},
     {"specs"},
-    {"catalog", "inputs"},
+    {"catalog"},
+    {"weights"},
+    {"inputs"},
     {"suites"},
     {"tasks", "measure"},
     {"architectures"},
     {"running"},
+    {"evaluation"},
     {"reproduce", "doctor"},
     {"training", "report", "compare", "history"},
     {"ab"},
@@ -32,7 +35,15 @@ LAYERS = [
 ]
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
 
-IMPORTS_TORCH = ("architectures", "tasks", "training", "measure.counting", "measure.latency", "measure.memory")
+IMPORTS_TORCH = (
+    "architectures",
+    "evaluation",
+    "tasks",
+    "training",
+    "measure.counting",
+    "measure.latency",
+    "measure.memory",
+)
 IMPORTS_TORCH += ("measure.peaks", "running.worker", "running.subject")
 TORCH = {"torch", "torchvision", "transformers", "timm", "detectron2", "fvcore"}
 

@@ -15,6 +15,7 @@ from vlbench.commands.ab import ab
 from vlbench.commands.bisect import bisect
 from vlbench.commands.compare import compare
 from vlbench.commands.doctor import doctor
+from vlbench.commands.eval import eval_
 from vlbench.commands.history import history
 from vlbench.commands.reproduce import reproduce
 from vlbench.commands.run import run, show
@@ -61,6 +62,7 @@ def list_(what: Annotated[Listing, typer.Argument(help="What to list.")] = Listi
 
 for command in (run, reproduce, show, ab, bisect, compare, doctor, history, score):
     app.command()(command)
+app.command("eval")(eval_)
 
 
 def main() -> None:

@@ -87,7 +87,7 @@ def nlvr(folder: Path, *, statements: int = 3, split: str = "dev") -> Path:
     for number in range(statements):
         for order in range(6):
             picture(
-                folder / split / "images" / "4" / f"{split}-{number}-0-{order}.png", (0, 0, 9 * order, 255), (40, 10)
+                folder / split / "images" / "4" / f"{split}-{number}-0-{order}.png", (0, 0, 9 * order, 255), (64, 16)
             )
     return folder
 

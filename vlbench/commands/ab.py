@@ -35,7 +35,15 @@ from vlbench.commands.live import (
     request_of,
 )
 from vlbench.errors import HeadError, InputError, WorkerError
-from vlbench.options import DeviceName, DeviceOption, PrecisionName, PrecisionOption, ThreadsOption, parse_size
+from vlbench.options import (
+    DeviceName,
+    DeviceOption,
+    EngineName,
+    PrecisionName,
+    PrecisionOption,
+    ThreadsOption,
+    parse_size,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -151,6 +159,7 @@ OPTIONS: dict[str, Callable[[str], Any]] = {
     "device": lambda text: DeviceName(text).value,
     "precision": lambda text: PrecisionName(text).value,
     "batch": _count,
+    "detector": lambda text: EngineName(text).value,
     "image": lambda text: str(Path(text).absolute()),
     "text": str,
     "image-size": parse_size,

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 from vlbench.options import Format
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from rich.console import RenderableType
 
     from vlbench.running.cells import Result
+    from vlbench.running.evaluations import Evaluation
 
 
 def tell_kept(names: list[str], folder: Path) -> None:
@@ -33,6 +34,19 @@ def print_results(results: list[Result], output: Format) -> None:
         print_wide(lambda width: render(results, width))
     else:
         print(WRITERS[output.value](results), end="")
+
+
+def print_evaluations(evaluations: Sequence[Evaluation], results: Sequence[Result], output: Format) -> None:
+    from vlbench.report import accuracy
+
+    if not evaluations:
+        print_results(list(results), output)
+        return
+    cells = {result.spec_hash: result for result in results}
+    if output is Format.table:
+        print_wide(lambda width: accuracy.render(evaluations, cells, width))
+    else:
+        print(accuracy.WRITERS[output.value](evaluations, cells), end="")
 
 
 def print_wide(draw: Callable[[int | None], RenderableType]) -> None:

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vlbench.commands.printing import print_results, tell_kept
+from vlbench.commands.printing import print_evaluations, print_results, tell_kept
 from vlbench.errors import InputError
 from vlbench.options import (
+    DetectorOption,
     DeviceName,
     DeviceOption,
     Format,
@@ -20,6 +21,7 @@ from vlbench.options import (
     PrecisionOption,
     RestartsOption,
     ThreadsOption,
+    WeightsOption,
     WithinOption,
     default_folder,
     parse_share,
@@ -36,9 +38,11 @@ def run(
     models: Annotated[
         str, typer.Option(help="Names, aliases, globs or paths of YAML files, separated by commas; see: vlbench list.")
     ],
+    weights: WeightsOption = None,
     device: DeviceOption = DeviceName.auto,
     precision: PrecisionOption = PrecisionName.fp32,
     batch: Annotated[int, typer.Option(min=1, help="Examples in one forward pass.")] = 1,
+    detector: DetectorOption = None,
     image: Annotated[Path | None, typer.Option(help="A photograph; by default matplotlib's of Grace Hopper.")] = None,
     text: Annotated[str | None, typer.Option(help="A sentence about it.")] = None,
     image_size: Annotated[
@@ -70,14 +74,16 @@ def run(
     from vlbench.running.expansion import Settings, expand, split_measured
     from vlbench.running.progress import measure_all
     from vlbench.running.store import Store
-    from vlbench.running.workers import Worker, probe_machine
+    from vlbench.running.workers import Worker, check_weights, probe_machine
+    from vlbench.weights import with_weights
 
-    specs = resolve(models)
+    specs = with_weights(resolve(models), weights or [])
     example = read_example(image, text)
     settings = Settings(
         device=device.value,
         precision=precision.value,
         batch=batch,
+        detector=detector.value if detector else None,
         image_size=parse_size(image_size) if image_size else None,
         text_tokens=text_tokens,
         threads=threads or physical_cores(),
@@ -91,6 +97,7 @@ def run(
         cells = expand(specs, example, settings, machine)
         store = Store(folder, Result)
         missing, kept = split_measured(cells, store, machine)
+        check_weights((cell.spec for cell in missing), worker)
         tell_kept([result.model for result in kept], folder)
         measured, interrupted = measure_all(missing, store, machine, worker) if missing else ([], False)
     results = _in_order(cells, [*kept, *measured])
@@ -109,9 +116,14 @@ def show(
     output: FormatOption = Format.table,
 ) -> None:
     """Print the results of an earlier run."""
-    from vlbench.running.store import read_results
+    from vlbench.report.accuracy import joined
+    from vlbench.running.store import CELLS, read_evaluations, read_results
 
-    results = read_results(folder)
+    evaluations = read_evaluations(folder)
+    if evaluations and not (folder / CELLS).is_file():
+        print_evaluations(evaluations, [], output)
+        return
+    results = joined(read_results(folder), evaluations)
     if not results:
         raise InputError(f"{folder}: holds no results yet")
     print_results(results, output)

@@ -12,13 +12,16 @@ from rich.text import Text
 
 from vlbench.measure.statistics import LatencySummary
 from vlbench.running.cells import Result
+from vlbench.running.evaluations import Accuracy
 
-WORDS = ("model", "row", "family", "image", "tokens", "verdict", "noise", "claim", "expression")  # columns of words
+WORDS = {"model", "row", "family", "image", "tokens", "verdict", "noise", "claim", "expression"}  # columns of words
+WORDS |= {"weights", "metric", "accuracy"}
 
 
 def summary_frame(results: Sequence[Result]) -> pd.DataFrame:
     """One row a model: counts, memory, latency. Missing figures are None."""
-    return pd.DataFrame([_summary_row(result) for result in results], dtype=object)
+    frame = pd.DataFrame([_summary_row(result) for result in results], dtype=object)
+    return frame if any(result.accuracy for result in results) else frame.drop(columns=["accuracy"], errors="ignore")
 
 
 def _summary_row(result: Result) -> dict[str, object]:
@@ -39,7 +42,21 @@ def _summary_row(result: Result) -> dict[str, object]:
         "95% interval": _interval(latency),
         "restarts": str(len(latency.by_restart)) if latency else None,
         "noise": result.noise.verdict if result.noise else None,
+        "accuracy": _accuracy(result.accuracy),
     }
+
+
+def _accuracy(accuracy: Accuracy | None) -> str | None:
+    """`57.1% easy-vqa test`"""
+    if accuracy is None:
+        return None
+    metric = "" if accuracy.metric == "accuracy" else f"{accuracy.metric}, "
+    return f"{percent(accuracy.value)}% {metric}{accuracy.task} {accuracy.split}"
+
+
+def percent(value: float | None) -> str:
+    """Without its sign; nothing for what there is none of."""
+    return "" if value is None else f"{100 * value:.1f}"
 
 
 def stage_frame(results: Sequence[Result]) -> pd.DataFrame:
@@ -76,8 +93,12 @@ def flat_frame(results: Sequence[Result]) -> pd.DataFrame:
 
 
 def _flat_row(result: Result) -> dict[str, object]:
-    content = result.model_dump(mode="json", by_alias=True, exclude={"restarts"})
+    content = result.model_dump(
+        mode="json", by_alias=True, exclude={"restarts": True, "accuracy": {"metrics", "baselines"}}
+    )
     machine = content.pop("machine")
+    if result.accuracy is None:
+        del content["accuracy"]
     row: dict[str, object] = {}
     for key, value in content.items():
         if isinstance(value, dict):

@@ -6,6 +6,7 @@ import base64
 import binascii
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +38,27 @@ class ImageRegions:
     boxes: NDArray[np.float32]
     height: int
     width: int
+
+
+class RegionSource(Protocol):
+    """Where the regions of images lie. `read` raises InputError, in one line, where those of an image cannot be had."""
+
+    path: Path
+
+    def __contains__(self, name: object) -> bool: ...
+
+    def __len__(self) -> int: ...
+
+    def read(self, name: str) -> ImageRegions: ...
+
+
+def open_regions(path: Path) -> RegionSource:
+    """A folder is an LMDB, a file a TSV. Raises InputError where it is neither."""
+    if not path.is_dir():
+        return RegionTsv(path)
+    from vlbench.tasks.features_lmdb import RegionLmdb  # noqa: PLC0415  it needs this module
+
+    return RegionLmdb(path)
 
 
 class RegionTsv:

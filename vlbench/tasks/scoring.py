@@ -60,6 +60,11 @@ def score_items(
     )
 
 
+def accuracy(task: Task, items: Sequence[Item], predictions: Mapping[str, str]) -> Metric:
+    """The task's first metric alone."""
+    return _accuracy("accuracy", task.kind, items, predictions)
+
+
 def _values(kind: Kind, items: Sequence[Item], predictions: Mapping[str, str]) -> list[float]:
     if kind == "votes":
         return [vqa.accuracy(predictions[item.identifier], item.answers) for item in items]

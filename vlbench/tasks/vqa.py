@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 
 SIGNS = ';/[]"{}()=+\\_-><@`,?!'
 NUMBERS = {
@@ -40,6 +41,7 @@ CONTRACTIONS = {short: word for word in WRITTEN_IN_FULL for short in _with_one_a
 CONTRACTIONS["somebody'd"] = "somebodyd"  # the scorer has it the wrong way round
 
 
+@lru_cache(200_000)  # people mostly say what others said
 def normalised(answer: str) -> str:
     """An answer without punctuation and articles, numbers as digits, contractions with their apostrophes."""
     text = answer.replace("\n", " ").replace("\t", " ").strip()

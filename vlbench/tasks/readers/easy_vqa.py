@@ -28,7 +28,7 @@ def read_easy_vqa(folder: Path, split: str) -> list[Item]:
 def known_answers(folder: Path) -> list[str]:
     """The lines of `answers.txt`; none where there is no such file."""
     path = next((path for path in (folder / "answers.txt", folder / "data" / "answers.txt") if path.is_file()), None)
-    return path.read_text(encoding="utf-8").split("\n") if path else []
+    return path.read_text(encoding="utf-8").splitlines() if path else []
 
 
 def _item(where: str, place: int, triple: Any, folder: Path, known: list[str]) -> Item:

@@ -1,0 +1,129 @@
+"""Scores of all pairs of a gallery are those of each pair on its own, whatever is cached and whoever computes them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tests.tasks import data_sets
+from vlbench.catalog import catalog
+from vlbench.errors import InputError
+from vlbench.evaluation.candidate import Candidate, ready
+from vlbench.evaluation.inputs import Encoder
+from vlbench.evaluation.matching import (
+    ScoreMatrix,
+    expected_seconds,
+    matching_score,
+    pairs_of,
+    score_pairs,
+)
+from vlbench.evaluation.processes import Process
+from vlbench.evaluation.tokens import tokenizer_for
+from vlbench.tasks.features import ImageRegions
+from vlbench.tasks.items import Gallery
+from vlbench.tasks.registry import TASKS
+
+
+@pytest.fixture(scope="module")
+def gallery(tmp_path_factory: pytest.TempPathFactory) -> Gallery:
+    """Three images of several sizes with two texts each, of several lengths."""
+    folder = data_sets.karpathy(tmp_path_factory.mktemp("gallery"), images=4, captions=2)
+    found = TASKS["flickr30k"].gallery(folder, "test")
+    for number, path in enumerate(found.images):
+        data_sets.picture(path, (40 * number, 99, 255 - 40 * number), size=(64 + 16 * number, 64))
+    texts = tuple(f"{text} And{' more' * number}." for number, text in enumerate(found.texts))
+    return Gallery(images=found.images, texts=texts, image_of_text=found.image_of_text)
+
+
+class Regions:
+    """Regions of any image, more of a later one."""
+
+    path = Path("regions.tsv")
+
+    def __contains__(self, name: object) -> bool:
+        return True
+
+    def __len__(self) -> int:
+        return 3
+
+    def read(self, name: str) -> ImageRegions:
+        numbers = np.random.default_rng(int(name))
+        count = 3 + int(name)
+        corners = np.sort(numbers.random((count, 2, 2), dtype=np.float32), axis=1).reshape(count, 4)
+        features = numbers.random((count, 2048), dtype=np.float32)
+        return ImageRegions(features=features, boxes=50 * corners, height=50, width=50)
+
+
+def candidate(name: str, features: Regions | None = None) -> Candidate:
+    spec = catalog()[name].tiny().for_task("ranking")
+    tokenizer = tokenizer_for(spec, weights=None, vocabulary=None)
+    encoder = Encoder(spec, tokenizer.ids, pad_id=tokenizer.pad, features=features)
+    return Candidate(ready(spec), encoder, torch.device("cpu"), torch.float32)
+
+
+def one_by_one(asked: Candidate, gallery: Gallery) -> np.ndarray:
+    with torch.inference_mode():
+        rows = [
+            [float(matching_score(asked.model(asked.text([text]), asked.images([image])))) for image in gallery.images]
+            for text in gallery.texts
+        ]
+    return np.array(rows, dtype=np.float32)
+
+
+@pytest.mark.parametrize("name", ["vilt-b32", "pixelbert-r50", "clip-vit-b32", "scan"])
+def test_each_pair_has_its_own_score(tmp_path: Path, gallery: Gallery, name: str) -> None:
+    asked = candidate(name)
+    check_all_pairs(asked, gallery, tmp_path)
+
+
+@pytest.mark.parametrize("name", ["uniter-base", "lxmert", "vilbert", "oscar-base", "scan"])
+def test_pairs_with_regions_found_before(tmp_path: Path, gallery: Gallery, name: str) -> None:
+    check_all_pairs(candidate(name, Regions()), gallery, tmp_path)
+
+
+def check_all_pairs(asked: Candidate, gallery: Gallery, tmp_path: Path) -> None:
+    matrix = ScoreMatrix(tmp_path / "scores.npy", len(gallery.texts), len(gallery.images), make=True)
+    assert score_pairs(asked, gallery, matrix, batch=2) == pairs_of(gallery) == 18
+    np.testing.assert_allclose(matrix.scores, one_by_one(asked, gallery), atol=1e-5)
+    assert np.ptp(matrix.scores) > 1e-6  # a model that gives all pairs one score would pass, too
+
+
+@pytest.mark.parametrize("name", ["vilt-b32", "clip-vit-b32"])
+def test_two_processes_and_a_kill_change_no_bit(tmp_path: Path, gallery: Gallery, name: str) -> None:
+    asked = candidate(name)
+    alone = ScoreMatrix(tmp_path / "alone.npy", 6, 3, make=True)
+    score_pairs(asked, gallery, alone, batch=2)
+    shared = ScoreMatrix(tmp_path / "shared.npy", 6, 3, make=True)
+    told: list[int] = []
+    for rank in (0, 1):
+        own = ScoreMatrix(tmp_path / "shared.npy", 6, 3, make=False)
+        score_pairs(asked, gallery, own, batch=2, process=Process(rank=rank, world=2), listen=told.append)
+    assert np.array_equal(shared.scores, alone.scores)
+    assert sum(told) == 18
+    shared.scores[3:, 1:] = np.nan  # as if killed there
+    assert 0 < score_pairs(asked, gallery, shared, batch=2) <= 18
+    assert np.array_equal(shared.scores, alone.scores)
+    assert score_pairs(asked, gallery, shared, batch=2) == 0
+
+
+def test_the_time_that_it_will_take_is_told_before(gallery: Gallery) -> None:
+    asked = candidate("vilt-b32")
+    assert 0 < expected_seconds(asked, gallery, batch=2, processes=1) < 60
+
+
+def test_a_matrix_of_another_gallery(tmp_path: Path) -> None:
+    ScoreMatrix(tmp_path / "scores.npy", 3, 2, make=True)
+    with pytest.raises(InputError, match="is of another gallery; delete it to begin anew"):
+        ScoreMatrix(tmp_path / "scores.npy", 4, 2, make=True)
+    (tmp_path / "broken.npy").write_bytes(b"no array")
+    with pytest.raises(InputError, match="cannot be written or read on"):
+        ScoreMatrix(tmp_path / "broken.npy", 4, 2, make=True)
+
+
+def test_one_number_a_pair() -> None:
+    assert matching_score(torch.tensor([[1.0], [2.0]])).tolist() == [1, 2]
+    assert matching_score(torch.tensor([[1.0, 4.0]])).tolist() == [3]
+    assert matching_score(torch.tensor([5.0])).tolist() == [5]

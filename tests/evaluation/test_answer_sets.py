@@ -1,0 +1,78 @@
+"""Which answer a class is: the files in which releases say it, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from vlbench.errors import InputError
+from vlbench.evaluation.answers import named_labels, read_answer_set
+from vlbench.evaluation.candidate import check_finite
+from vlbench.evaluation.question import among, truth, truth_among
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("answers.txt", "yes\nno\nred\n"),
+        ("answers.txt", "yes\nno\nred"),
+        ("label2ans.json", json.dumps(["yes", "no", "red"])),
+        ("ans2label.json", json.dumps({"red": 2, "yes": 0, "no": 1})),
+        ("labels.json", json.dumps({"2": "red", "0": "yes", "1": "no"})),
+        ("config.json", json.dumps({"model_type": "vilt", "id2label": {"0": "yes", "1": "no", "2": "red"}})),
+    ],
+)
+def test_forms_of_releases(tmp_path: Path, name: str, content: str) -> None:
+    (tmp_path / name).write_text(content)
+    assert read_answer_set(tmp_path / name) == ("yes", "no", "red")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "why"),
+    [
+        ("a.json", "{", "line 1: not JSON; cut off or damaged"),
+        ("a.json", '{"yes": 0, "no": 2}', "each from 0 on"),
+        ("a.json", '{"yes": "no"}', "neither a list of answers nor an object"),
+        ("a.json", "[1, 2]", "neither a list of answers nor an object"),
+        ("a.txt", "yes\nno\nyes", "'yes' stands there twice"),
+        ("a.txt", "yes", "holds 1 answer; a head chooses among two at least"),
+        ("absent.txt", None, "cannot be read: No such file"),
+    ],
+)
+def test_what_is_refused(tmp_path: Path, name: str, content: str | None, why: str) -> None:
+    if content is not None:
+        (tmp_path / name).write_text(content)
+    with pytest.raises(InputError, match=why) as error:
+        read_answer_set(tmp_path / name)
+    assert "\n" not in str(error.value)
+
+
+def test_labels_without_a_meaning_are_none(tmp_path: Path) -> None:
+    assert named_labels(tmp_path / "config.json") is None
+    (tmp_path / "config.json").write_text('{"id2label": {"0": "LABEL_0", "1": "LABEL_1"}}')
+    assert named_labels(tmp_path / "config.json") is None
+    (tmp_path / "config.json").write_text('{"id2label": {"0": "no", "1": "yes"}}')
+    assert named_labels(tmp_path / "config.json") == ("no", "yes")
+
+
+def test_the_published_answers(reference_data: Path) -> None:
+    answers = read_answer_set(reference_data / "vqa_answers" / "ans2label.json")
+    assert len(answers) == 3129
+    assert {"yes", "no", "2"} <= set(answers)
+
+
+def test_what_scores_mean() -> None:
+    assert among(["a", "b", "c"])(torch.tensor([[0.0, 2, 1], [3, 2, 1]])) == ["b", "a"]
+    assert truth(torch.tensor([[0.0, 2], [1, 1], [3, 0]])) == ["true", "false", "false"]
+    decide = truth_among(["red", "no", "blue", "yes"])
+    assert decide is not None
+    assert decide(torch.tensor([[9.0, 1, 9, 2], [9, 2, 9, 1]])) == ["true", "false"]
+    assert truth_among(["red", "yes"]) is None
+
+
+def test_a_score_that_is_no_number_is_told() -> None:
+    with pytest.raises(InputError, match=r"^7: the model's score is no finite number"):
+        check_finite(torch.tensor([[0.0, 1], [float("nan"), 1]]), ["6", "7"])

@@ -1,0 +1,94 @@
+"""Which tokens a model gets: of a vocabulary, of its weights' folder, or without a meaning for random weights."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from vlbench.catalog import catalog
+from vlbench.errors import InputError
+from vlbench.evaluation.candidate import candidate
+from vlbench.evaluation.question import Question
+from vlbench.evaluation.tokens import tokenizer_for
+from vlbench.inputs import token_ids
+from vlbench.specs import ModelSpec
+
+PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "cat", "sat", "##s"]
+
+
+@pytest.fixture
+def spec() -> ModelSpec:
+    return catalog()["vilt-b32"].tiny()
+
+
+def write_vocabulary(folder: Path) -> Path:
+    folder.mkdir(exist_ok=True)
+    (folder / "vocab.txt").write_text("\n".join(PIECES) + "\n")
+    return folder / "vocab.txt"
+
+
+def test_random_weights_need_no_vocabulary(spec: ModelSpec) -> None:
+    assert spec.text
+    found = tokenizer_for(spec, weights=None, vocabulary=None)
+    assert found.ids("A cat sat.") == token_ids("A cat sat.", spec.text.vocabulary)
+
+
+@pytest.mark.parametrize("beside", [True, False])
+def test_the_vocabulary_of_the_weights(tmp_path: Path, spec: ModelSpec, beside: bool) -> None:
+    """Beside a file, or in the folder."""
+    vocabulary = write_vocabulary(tmp_path / "weights")
+    weights = vocabulary.parent / "model.pt" if beside else vocabulary.parent
+    if beside:
+        weights.write_bytes(b"")
+    found = tokenizer_for(spec, weights=weights, vocabulary=None)
+    assert found.ids("A cats SAT up") == [2, 5, 6, 8, 7, 1, 3]
+    assert (found.pad, found.mask) == (0, 4)
+
+
+def test_the_one_that_is_named_comes_first(tmp_path: Path, spec: ModelSpec) -> None:
+    write_vocabulary(tmp_path / "weights")
+    other = tmp_path / "other.txt"
+    other.write_text("\n".join([*PIECES[:5], "cat", "a"]))
+    assert tokenizer_for(spec, weights=tmp_path / "weights", vocabulary=other).ids("a cat") == [2, 6, 5, 3]
+
+
+def test_a_tokenizer_of_transformers(tmp_path: Path, spec: ModelSpec) -> None:
+    from transformers import BertTokenizerFast  # noqa: PLC0415
+
+    write_vocabulary(tmp_path / "v")
+    BertTokenizerFast(vocab=str(tmp_path / "v" / "vocab.txt")).save_pretrained(tmp_path / "t")
+    (tmp_path / "t" / "vocab.txt").unlink(missing_ok=True)
+    found = tokenizer_for(spec, weights=tmp_path / "t", vocabulary=None)
+    assert found.ids("A cats sat") == [2, 5, 6, 8, 7, 3]
+    assert (found.pad, found.mask) == (0, 4)
+
+
+def test_what_is_refused(tmp_path: Path, spec: ModelSpec) -> None:
+    (tmp_path / "bare").mkdir()
+    with pytest.raises(InputError, match=r"comes without a vocabulary; --vocabulary FILE"):
+        tokenizer_for(spec, weights=tmp_path / "bare", vocabulary=None)
+    large = tmp_path / "large.txt"
+    large.write_text("\n".join([*PIECES, *(f"word{number}" for number in range(300))]))
+    with pytest.raises(InputError, match=r"309 pieces, but vilt-b32-tiny has embeddings for 128; another model's\?"):
+        tokenizer_for(spec, weights=None, vocabulary=large)
+    (tmp_path / "bare" / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "NoSuchTokenizer"}))
+    with pytest.raises(InputError, match=r"transformers reads no tokenizer there") as error:
+        tokenizer_for(spec, weights=tmp_path / "bare", vocabulary=None)
+    assert "\n" not in str(error.value)
+
+
+def test_visualbert_reads_its_answer_at_a_mask(tmp_path: Path) -> None:
+    spec = catalog()["visualbert"].tiny().for_task("answers", 3)
+    ready = candidate(
+        Question(spec=spec, decide=None),
+        vocabulary=write_vocabulary(tmp_path),
+        features=None,
+        device=torch.device("cpu"),
+        precision="fp32",
+    )
+    assert ready.text(["a cat"]).ids.tolist() == [[2, 5, 6, 4, 3]]
+    longest = spec.input.text_tokens
+    assert ready.text(["cat " * 50]).ids.tolist() == [[2, *[6] * (longest - 3), 4, 3]]

@@ -1,0 +1,147 @@
+"""`vlbench eval`: accuracy on a data set, beside the latency of the same model on this machine.
+
+Exit codes: 0 all evaluated, 1 some latency could not be measured, 2 bad input, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vlbench.commands.printing import print_evaluations
+from vlbench.commands.score import DataOption, SplitOption, TaskOption
+from vlbench.options import (
+    DetectorOption,
+    DeviceName,
+    DeviceOption,
+    Format,
+    FormatOption,
+    OutOption,
+    PrecisionName,
+    PrecisionOption,
+    ThreadsOption,
+    WeightsOption,
+    default_folder,
+    unfinished_folder,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from vlbench.evaluation.question import Question
+    from vlbench.evaluation.split import Settings
+    from vlbench.running.cells import Result
+
+
+def eval_(
+    models: Annotated[str, typer.Option(help="Names, aliases, globs or YAML files, separated by commas.")],
+    task: TaskOption,
+    data: DataOption,
+    weights: WeightsOption = None,
+    split: SplitOption = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only so many items, or images to search.")] = None,
+    features: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Regions found earlier, for region models: a TSV, or an LMDB's folder."),
+    ] = None,
+    answers: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Which answer each class is, where the weights do not say.")
+    ] = None,
+    vocabulary: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The vocab.txt, where none lies beside the weights.")
+    ] = None,
+    batch: Annotated[int, typer.Option(min=1, help="Items in one forward pass of the evaluation.")] = 16,
+    workers: Annotated[int, typer.Option(min=0, help="Processes that read images; 0: none but the model's own.")] = 0,
+    control: Annotated[bool, typer.Option(help="Ask again with the images of other items.")] = True,
+    latency: Annotated[bool, typer.Option(help="Measure the latency, too, in processes of its own.")] = True,
+    budget: Annotated[
+        float, typer.Option(min=0.001, metavar="SECONDS", help="Time for the latency of each model.")
+    ] = 45,
+    detector: DetectorOption = None,
+    device: DeviceOption = DeviceName.auto,
+    precision: PrecisionOption = PrecisionName.fp32,
+    threads: ThreadsOption = None,
+    output: FormatOption = Format.table,
+    out: OutOption = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the newest folder of results/local that was not finished.")
+    ] = False,
+) -> None:
+    """Evaluate models on a data set, and measure their latency beside it.
+
+    Predictions are written in the benchmark's submission format. What was answered before a kill is not asked again.
+    Under torchrun, all its processes share the items.
+    """
+    from vlbench.catalog import resolve
+    from vlbench.evaluation.evaluate import ask
+    from vlbench.evaluation.processes import device_named, joined
+    from vlbench.evaluation.session import evaluate_all
+    from vlbench.evaluation.split import Settings, Split
+    from vlbench.measure.machine import physical_cores
+    from vlbench.running.expansion import through_engine
+    from vlbench.tasks.registry import task_named
+    from vlbench.weights import with_weights
+
+    chosen = task_named(task)
+    specs = with_weights(resolve(models), weights or [])
+    specs = through_engine(specs, detector.value if detector else None, precision.value)
+    settings = Settings(
+        task=chosen,
+        data=data,
+        split=chosen.checked(split or chosen.splits[0]),
+        limit=limit,
+        batch=batch,
+        workers=workers,
+        device=device_named(device.value),
+        precision=precision.value,
+        features=features,
+        answers=answers,
+        vocabulary=vocabulary,
+        control=control,
+    )
+    asked_split = Split(settings)
+    questions = [ask(spec, asked_split) for spec in specs]
+    for one in questions:
+        asked_split.check_for(one.spec)
+    with joined() as process:
+        folder = process.agree((unfinished_folder(out) if resume and process.first else out) or default_folder())
+        count = threads or physical_cores()
+        found = evaluate_all(questions, asked_split, folder, process=process, threads=count)
+        if not process.first:
+            return
+    results = _measured(questions, settings, folder, count, budget) if latency else []
+    print_evaluations(found, results, output)
+    print(f"results: {folder}", file=sys.stderr)
+    if any(result.status != "ok" for result in results):
+        raise typer.Exit(1)
+
+
+def _measured(
+    questions: Sequence[Question], settings: Settings, folder: Path, threads: int, budget: float
+) -> list[Result]:
+    """The latency of the models as they were asked, with one example, each in fresh processes."""
+    from vlbench.inputs import read_example, short_text
+    from vlbench.running import expansion
+    from vlbench.running.cells import Result
+    from vlbench.running.progress import measure_all
+    from vlbench.running.store import Store
+    from vlbench.running.workers import Worker, probe_machine
+
+    wanted = expansion.Settings(
+        device=settings.device, precision=settings.precision, threads=threads, budget_seconds=budget
+    )
+    with Worker(threads) as worker:
+        machine = probe_machine(threads, worker)
+        specs = [asked.spec for asked in questions]
+        cells = expansion.expand(specs, read_example(None, short_text(specs)), wanted, machine)
+        store = Store(folder, Result)
+        missing, kept = expansion.split_measured(cells, store, machine)
+        measured, interrupted = measure_all(missing, store, machine, worker) if missing else ([], False)
+    if interrupted:
+        print("interrupted: the accuracies are kept", file=sys.stderr)
+        raise typer.Exit(130)
+    by_hash = {result.cell_hash: result for result in [*kept, *measured]}
+    return [by_hash[cell.hash()] for cell in cells]

@@ -1,0 +1,133 @@
+"""A model that is ready to be asked: built, on its device, with its tokens and its images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from vlbench.architectures.model import AnyModel, build
+from vlbench.architectures.tokens import Text
+from vlbench.errors import InputError
+from vlbench.evaluation.inputs import Batch, Encoder, Pictures, images_to, text_to
+from vlbench.evaluation.question import Question, weights_of
+from vlbench.evaluation.seeing import OneByOne
+from vlbench.evaluation.tokens import Tokenizer, tokenizer_for
+from vlbench.specs import AnySpec, HuggingFaceSpec
+from vlbench.tasks.features import RegionSource
+
+MASKED = ("patch", "vision_transformer")  # of padded images they see no more than is theirs
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+LONGEST_ANSWER = 10  # tokens, of a model that generates it
+
+
+class Candidate:
+    """A model, its inputs and its device.
+
+    Args:
+        model: in evaluation mode, on the device, in the precision.
+        encoder: texts and images as this model reads them.
+        device, dtype: of inputs.
+        words: of the ids that a model generates, where it answers so.
+    """
+
+    def __init__(
+        self,
+        model: AnyModel,
+        encoder: Encoder,
+        device: torch.device,
+        dtype: torch.dtype,
+        words: Callable[[list[int]], str] | None = None,
+    ) -> None:
+        self.model = model
+        self.encoder = encoder
+        self.device = device
+        self.dtype = dtype
+        self.words = words
+
+    def text(self, texts: Sequence[str]) -> Text:
+        return text_to(self.encoder.text(texts), self.device)
+
+    def images(self, paths: Sequence[Path]) -> Pictures:
+        return images_to(self.encoder.images(paths), self.device, self.dtype)
+
+    def scores(self, prepared: Batch) -> Tensor:
+        """A row an item, on the CPU in float32. Raises InputError where one is no number."""
+        placed = prepared.to(self.device, self.dtype)
+        with torch.inference_mode():
+            found = self.model(placed.text, placed.images).float().cpu()
+        check_finite(found, [item.identifier for item in prepared.items])
+        return found
+
+    def said(self, ids_BL: Tensor) -> list[str]:
+        """The words of generated ids, a row each."""
+        assert self.words
+        return [self.words(row) for row in ids_BL.long().tolist()]
+
+
+def check_finite(found: Tensor, names: Sequence[str]) -> None:
+    """Raises InputError, with the first name whose row has a score that is no number."""
+    broken = (~torch.isfinite(found)).flatten(1).any(1).nonzero()
+    if len(broken):
+        raise InputError(
+            f"{names[int(broken[0])]}: the model's score is no finite number; its weights are broken, or too large for "
+            "the precision"
+        )
+
+
+def candidate(
+    asked: Question,
+    *,
+    vocabulary: Path | None,
+    features: RegionSource | None,
+    device: torch.device,
+    precision: str,
+) -> Candidate:
+    """Builds the model and loads its weights. Raises InputError where these are another model's or miss their words."""
+    spec = asked.spec
+    tokenizer = tokenizer_for(spec, weights=weights_of(spec), vocabulary=vocabulary)
+    if generates(spec) and tokenizer.words is None:
+        raise InputError(
+            f"{spec.name}: answers in words, and random weights have none; --weights {spec.name}=FOLDER brings its own"
+        )
+    encoder = Encoder(spec, _ids_for(spec, tokenizer), pad_id=tokenizer.pad, features=features)
+    dtype = DTYPES[precision]
+    return Candidate(ready(spec).to(device=device, dtype=dtype), encoder, device, dtype, tokenizer.words)
+
+
+def generates(spec: AnySpec) -> bool:
+    """Whether a model answers in words of its own."""
+    return isinstance(spec, HuggingFaceSpec) and spec.gives == "words"
+
+
+def ready(spec: AnySpec) -> AnyModel:
+    """The model in evaluation mode, with its weights."""
+    if isinstance(spec, HuggingFaceSpec):
+        return build(_unhurried(spec)).eval()
+    model = build(spec).eval()
+    if spec.visual.kind not in MASKED:
+        model.visual = OneByOne(model.visual)
+    return model
+
+
+def _unhurried(spec: HuggingFaceSpec) -> HuggingFaceSpec:
+    """A copy that generates answers of any length, where it is timed on answers of one."""
+    if not generates(spec):
+        return spec
+    options = {name: value for name, value in spec.options.items() if name != "min_new_tokens"}
+    return spec.model_copy(update={"options": options | {"max_new_tokens": LONGEST_ANSWER}})
+
+
+def _ids_for(spec: AnySpec, tokenizer: Tokenizer) -> Callable[[str], list[int]]:
+    if getattr(spec.head, "reads", None) != "last_word" or tokenizer.mask is None:
+        return tokenizer.ids
+    return partial(_with_mask, tokenizer.ids, tokenizer.mask, spec.input.text_tokens)
+
+
+def _with_mask(ids: Callable[[str], list[int]], mask: int, most: int, text: str) -> list[int]:
+    """[MASK] before the end token, where the released VisualBERT reads the answer; in all, no more than `most`."""
+    *words, end = ids(text)
+    return [*words[: most - 2], mask, end]

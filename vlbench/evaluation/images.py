@@ -1,0 +1,122 @@
+"""Images of a data set as a batch: pixels padded to the largest, or the regions that a detector found earlier."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from vlbench.architectures.tokens import Images, RegionFeatures
+from vlbench.errors import InputError
+from vlbench.evaluation.preprocessing import prepared
+from vlbench.specs import AnySpec, HuggingFaceSpec, Input, Region
+from vlbench.tasks.features import ImageRegions, RegionSource
+
+REMEMBERED = 8  # images, so that the questions about one image decode it once
+Value = TypeVar("Value")
+
+
+class ImageReader:
+    """Reads images for one model; other processes can have a copy of it.
+
+    Args:
+        wanted: size and normalisation.
+        features: the regions of every image, by its file's name without ending, or None for pixels.
+        channels: that a region's feature may have.
+    """
+
+    def __init__(self, wanted: Input, features: RegionSource | None, channels: Sequence[int] = ()) -> None:
+        self.wanted = wanted
+        self.features = features
+        self.channels = channels
+        self._pixels: dict[Path, NDArray[np.float32]] = {}
+        self._regions: dict[Path, ImageRegions] = {}
+
+    def read(self, paths: Sequence[Path]) -> Images | RegionFeatures:
+        """A batch, in this order. Raises InputError where an image or its regions cannot be read."""
+        if self.features is None:
+            return padded_images([self._pixels_of(path) for path in paths])
+        regions = [self._regions_of(path, self.features) for path in paths]
+        for path, image in zip(paths, regions, strict=True):
+            count, first = image.features.shape[1], regions[0].features.shape[1]
+            if count != first:
+                raise InputError(f"{path}: its regions have {count} numbers each, those before it {first}")
+        return padded_regions(regions)
+
+    def _pixels_of(self, path: Path) -> NDArray[np.float32]:
+        found = self._pixels.pop(path, None)
+        return _remember(self._pixels, path, prepared(path, self.wanted) if found is None else found)
+
+    def _regions_of(self, path: Path, features: RegionSource) -> ImageRegions:
+        found = self._regions.pop(path, None)
+        if found is None:
+            found = features.read(path.stem)
+            count = found.features.shape[1]
+            if count not in self.channels:
+                known = " or ".join(map(str, self.channels))
+                raise InputError(f"{features.path}: features of {count} numbers; this model reads {known}")
+        return _remember(self._regions, path, found)
+
+
+def _remember(memory: dict[Path, Value], path: Path, value: Value) -> Value:
+    """Puts it in as the latest; the oldest leaves."""
+    memory[path] = value
+    if len(memory) > REMEMBERED:
+        del memory[next(iter(memory))]
+    return value
+
+
+def padded_images(images: Sequence[NDArray[np.float32]]) -> Images:
+    """(B, 3, H, W) with zeros at the right and the bottom of smaller images, from one (3, h, w) each."""
+    sizes = tuple((image.shape[1], image.shape[2]) for image in images)
+    if len(set(sizes)) == 1:
+        return Images(pixels=torch.from_numpy(np.stack(images)), sizes=sizes)
+    height, width = (max(side) for side in zip(*sizes, strict=True))
+    pixels_B3HW = torch.zeros(len(images), 3, height, width)
+    for row, image in zip(pixels_B3HW, images, strict=True):
+        row[:, : image.shape[1], : image.shape[2]] = torch.from_numpy(image)
+    return Images(pixels=pixels_B3HW, sizes=sizes)
+
+
+def padded_regions(images: Sequence[ImageRegions]) -> RegionFeatures:
+    """(B, R, ...) with zeros behind the last region of images that have fewer than the others."""
+    counts = torch.tensor([len(image.boxes) for image in images])
+    most = int(counts.max())
+    features_BRC = torch.zeros(len(images), most, images[0].features.shape[1])
+    boxes_BR4 = torch.zeros(len(images), most, 4)
+    for index, image in enumerate(images):
+        features_BRC[index, : len(image.features)] = torch.from_numpy(image.features.copy())
+        boxes_BR4[index, : len(image.boxes)] = torch.from_numpy(image.boxes.copy())
+    real_BR = torch.arange(most) < counts[:, None]
+    return RegionFeatures(
+        features=features_BRC,
+        boxes=boxes_BR4,
+        sizes=tuple((image.height, image.width) for image in images),
+        mask=None if bool(real_BR.all()) else real_BR,
+    )
+
+
+def reader_of(spec: AnySpec, features: RegionSource | None) -> ImageReader:
+    """The reader for a model. Raises InputError where it gets regions and sees pixels, or the other way round."""
+    channels = region_channels(spec)
+    if features is None:
+        if isinstance(spec, HuggingFaceSpec) and channels:
+            raise InputError(f"{spec.name}: reads regions that were found before; --features FILE names them")
+        return ImageReader(spec.input, None)
+    if not channels:
+        raise InputError(f"{features.path}: {spec.name} sees pixels, not regions; leave the features out for it")
+    return ImageReader(spec.input, features, channels)
+
+
+def region_channels(spec: AnySpec) -> list[int]:
+    """How many numbers a region's feature may have for a model; none where it does not see regions."""
+    if isinstance(spec, HuggingFaceSpec):
+        return [spec.features.channels] if spec.features else []
+    if not isinstance(spec.visual, Region):
+        return []
+    own = spec.visual.roi_head.channels
+    return sorted({own, spec.visual.projection.inputs or own})

@@ -1,0 +1,115 @@
+"""A split of a data set as all models of one command are asked about it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from vlbench.errors import InputError
+from vlbench.evaluation.answers import read_answer_set
+from vlbench.evaluation.images import reader_of, region_channels
+from vlbench.specs import AnySpec
+from vlbench.tasks.features import RegionSource, open_regions
+from vlbench.tasks.items import Gallery, Item, check_images
+from vlbench.tasks.readers.easy_vqa import known_answers
+from vlbench.tasks.registry import Task
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What all models of one command have in common.
+
+    Attributes:
+        limit: only so many items, or images of a gallery, from the first on.
+        features: a file or folder of regions, for the models that see regions.
+        control: whether each is asked again with other images.
+    """
+
+    task: Task
+    data: Path
+    split: str
+    limit: int | None = None
+    batch: int = 16
+    workers: int = 0
+    device: Literal["cpu", "cuda"] = "cpu"
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    features: Path | None = None
+    answers: Path | None = None
+    vocabulary: Path | None = None
+    control: bool = True
+
+
+class Split:
+    """The items or the gallery of a split, read and checked once for all models.
+
+    Raises InputError where a file or an image is missing or damaged.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        task, self.settings = settings.task, settings
+        self.gallery: Gallery | None = None
+        self.items: list[Item] = []
+        if task.kind == "retrieval":
+            whole = task.gallery(settings.data, settings.split)
+            self.of = len(whole.images)
+            self.gallery = _first_images(whole, settings.limit)
+            paths = list(self.gallery.images)
+        else:
+            everything = task.items(settings.data, settings.split)
+            self.of = len(everything)
+            self.items = everything[: settings.limit]
+            paths = [path for item in self.items for path in item.images]
+        self.regions: RegionSource | None = open_regions(settings.features) if settings.features else None
+        self.paths = paths
+        self.answers = read_answer_set(settings.answers) if settings.answers else None
+        self.known_answers = tuple(known_answers(settings.data)) if task.name == "easy-vqa" else ()
+
+    def check_for(self, spec: AnySpec) -> None:
+        """Raises InputError where something that this model sees is missing."""
+        sees = self.sees_features(spec)
+        reader_of(spec, self.regions if sees else None)
+        if sees:
+            assert self.regions
+            missing = [path.stem for path in dict.fromkeys(self.paths) if path.stem not in self.regions]
+            if missing:
+                more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
+                raise InputError(
+                    f"{self.settings.features}: no regions of {missing[0]}{more}; extract them, or --limit"
+                )
+        else:
+            check_images(self.paths)
+
+    def sees_features(self, spec: AnySpec) -> bool:
+        return self.regions is not None and bool(region_channels(spec))
+
+    @property
+    def public(self) -> bool:
+        """Whether what is right is known."""
+        return all(item.answers for item in self.items)
+
+    @property
+    def images_an_item(self) -> int:
+        return len(self.items[0].images) if self.items else 1
+
+    def digest(self) -> str:
+        """Of everything in it that a prediction depends on."""
+        content = (
+            [(item.identifier, item.text, list(map(str, item.images)), item.answers) for item in self.items]
+            if self.gallery is None
+            else [list(map(str, self.gallery.images)), self.gallery.texts]
+        )
+        return hashlib.sha256(json.dumps([content, self.answers, self.known_answers]).encode()).hexdigest()
+
+
+def _first_images(whole: Gallery, limit: int | None) -> Gallery:
+    if limit is None:
+        return whole
+    kept = [place for place, owner in enumerate(whole.image_of_text) if owner < limit]
+    return Gallery(
+        images=whole.images[:limit],
+        texts=tuple(whole.texts[place] for place in kept),
+        image_of_text=tuple(whole.image_of_text[place] for place in kept),
+    )

@@ -1,0 +1,157 @@
+"""Accuracy in the tables: beside the latency of the same model, with what is reached without looking."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from vlbench.report import tables
+from vlbench.running.cells import Result
+from vlbench.running.evaluations import Evaluation
+from vlbench.tasks.items import Metric
+
+Cells = dict[str, Result]  # by the hash of their spec
+
+
+def joined(results: Sequence[Result], evaluations: Sequence[Evaluation]) -> list[Result]:
+    """Each result with the accuracy of its model; one with several stands there once for each."""
+    found: list[Result] = []
+    for result in results:
+        own = [one.accuracy for one in evaluations if one.spec_hash == result.spec_hash]
+        found += [result.model_copy(update={"accuracy": accuracy}) for accuracy in own] or [result]
+    return found
+
+
+def accuracy_frame(evaluations: Sequence[Evaluation], cells: Cells) -> pd.DataFrame:
+    """A row a model: its first metric, what that is without looking, and what a pass costs."""
+    rows = []
+    for one in evaluations:
+        accuracy, cell = one.accuracy, cells.get(one.spec_hash)
+        measured = tables.summary_frame([cell]).iloc[0].to_dict() if cell else {}
+        row: dict[str, object] = {
+            "model": one.model,
+            "weights": one.weights if one.weights.startswith("hub:") else Path(one.weights).name,
+            "metric": accuracy.metric,
+            "n": f"{accuracy.n:,}",
+            "%": tables.percent(accuracy.value),
+            "95% interval": interval(accuracy.ci95),
+            "majority" if accuracy.metric == "accuracy" else "chance": tables.percent(accuracy.majority),
+            "text alone": tables.percent(accuracy.text_only),
+            "other images": tables.percent(accuracy.shuffled_images),
+        }
+        row |= {"latency ms": measured.get("latency ms"), "latency 95%": measured.get("95% interval")}
+        rows.append(row | {name: measured.get(name) for name in ("GMACs", "params M")})
+    return pd.DataFrame(rows, dtype=object).replace("", None).dropna(axis="columns", how="all")
+
+
+def metric_frame(evaluations: Sequence[Evaluation]) -> pd.DataFrame:
+    """A row a metric, a column a model, where there is more than one metric."""
+    columns = {
+        one.model: {metric.name: _with_interval(metric) for metric in one.accuracy.metrics}
+        for one in evaluations
+        if len(one.accuracy.metrics) > 1
+    }
+    return pd.DataFrame(columns, dtype=object).rename_axis("metric").reset_index() if columns else pd.DataFrame()
+
+
+def _with_interval(metric: Metric) -> str:
+    return f"{tables.percent(metric.value)}{f' [{interval(metric.ci95)}]' if metric.ci95 else ''}"
+
+
+def notes(evaluations: Sequence[Evaluation], cells: Cells) -> list[str]:
+    """What must be known beside the figures."""
+    tasks = dict.fromkeys((one.accuracy.task, one.accuracy.split, one.items, one.of) for one in evaluations)
+    lines = [
+        f"Task: {task} {split}, {f'{items:,} of ' if items != of else ''}{of:,} {_things(task)}; percent, bootstrap "
+        "95% intervals"
+        for task, split, items, of in tasks
+    ]
+    lines += [f"Machine: {words}" for words in dict.fromkeys(one.machine.in_words() for one in evaluations)]
+    for one in evaluations:
+        if one.weights == "random":
+            lines.append(f"{one.model}: random weights; --weights {one.model}=PATH or hub:OWNER/NAME loads others")
+        if one.unfilled:
+            others = f" and {len(one.unfilled) - 1} more" if len(one.unfilled) > 1 else ""
+            lines.append(f"{one.model}: its weights say nothing of {one.unfilled[0]}{others}: random")
+        if one.regions == "detector" and one.visual_weights == "random":
+            lines.append(
+                f"{one.model}: its detector has random weights; --features FILE, or --weights {one.model}.visual=PATH"
+            )
+        cell = cells.get(one.spec_hash)
+        if cell is not None and cell.status != "ok":
+            lines.append(f"{one.model}: latency {cell.status}: {cell.error}")
+        lines.append(
+            f"{one.model}: {one.passes:,} passes in {_duration(one.seconds)}, batch {one.batch}, {one.device}, "
+            f"{one.precision}; predictions: {one.predictions}"
+        )
+    return lines
+
+
+def _things(task: str) -> str:
+    return "images and their captions" if task in ("flickr30k", "coco") else "items"
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.1f} s" if seconds < 100 else f"{seconds / 60:.1f} min"
+
+
+def render(evaluations: Sequence[Evaluation], cells: Cells, width: int | None = None) -> RenderableType:
+    """For a terminal of `width` columns; None: any width."""
+    parts: list[RenderableType] = [tables.rich_table(accuracy_frame(evaluations, cells), width)]
+    metrics = metric_frame(evaluations)
+    if len(metrics):
+        parts += [Text(""), tables.rich_table(metrics, width)]
+    lines = "\n".join(notes(evaluations, cells))
+    return Group(*parts, Text(""), Text(lines, style="dim", overflow="fold"))
+
+
+def markdown(evaluations: Sequence[Evaluation], cells: Cells) -> str:
+    frames = [accuracy_frame(evaluations, cells), metric_frame(evaluations)]
+    parts = [tables.markdown_table(frame) for frame in frames if len(frame)]
+    return "\n\n".join([*parts, "\n".join(f"- {line}" for line in notes(evaluations, cells))]) + "\n"
+
+
+def latex(evaluations: Sequence[Evaluation], cells: Cells) -> str:
+    frames = [accuracy_frame(evaluations, cells), metric_frame(evaluations)]
+    parts = [tables.latex_table(frame) for frame in frames if len(frame)]
+    return "\n".join([*parts, *(f"% {line}" for line in notes(evaluations, cells))]) + "\n"
+
+
+def csv(evaluations: Sequence[Evaluation], cells: Cells) -> str:
+    """A row a metric, in plain units."""
+    rows = []
+    for one in evaluations:
+        content = one.model_dump(mode="json", by_alias=True, exclude={"accuracy", "machine"})
+        cell = cells.get(one.spec_hash)
+        latency = cell.latency_ms if cell and cell.status == "ok" else None
+        for metric in one.accuracy.metrics:
+            low, high = metric.ci95 or (None, None)
+            rows.append(
+                content
+                | {"task": one.accuracy.task, "split": one.accuracy.split, "metric": metric.name, "value": metric.value}
+                | {"ci95_low": low, "ci95_high": high, "n": metric.n}
+                | {"latency_ms": latency.median if latency else None, "macs": cell.macs if cell else None}
+            )
+    return pd.DataFrame(rows).convert_dtypes().to_csv(index=False)
+
+
+def as_json(evaluations: Sequence[Evaluation], cells: Cells) -> str:
+    """A list of the lines of evaluations.jsonl, each with the line of its cell, samples left out."""
+    content = []
+    for one in evaluations:
+        cell = cells.get(one.spec_hash)
+        measured = cell.model_dump(mode="json", by_alias=True, exclude={"restarts", "accuracy"}) if cell else None
+        content.append(one.model_dump(mode="json", by_alias=True) | {"cell": measured})
+    return json.dumps(content, indent=1) + "\n"
+
+
+WRITERS = {"json": as_json, "csv": csv, "markdown": markdown, "latex": latex}
+
+
+def interval(ci95: tuple[float, float] | None) -> str:
+    return f"{tables.percent(ci95[0])} to {tables.percent(ci95[1])}" if ci95 else ""
