@@ -11,7 +11,7 @@ from torch import nn
 from vlbench.architectures.model import build
 from vlbench.architectures.table6 import charge_table6, params_table6
 from vlbench.architectures.tokens import Images, RegionFeatures, Text
-from vlbench.measure.counting import count_macs, count_parameters
+from vlbench.measure.counting import MacCount, ParameterCount, count_macs, count_parameters
 from vlbench.measure.counts import Counts
 from vlbench.specs import AnySpec, HuggingFaceSpec, ModelSpec
 
@@ -37,16 +37,11 @@ def count(spec: AnySpec, *, batch: int = 1) -> Counts:
     with _token_count(model.visual) as image_tokens:
         macs = count_macs(lambda: model(text, images), stages)
     charged = charge_table6(spec, model, lambda: model(*single), image_tokens=image_tokens[0])
-    return Counts(
-        image_tokens=image_tokens[0],
-        text_tokens=spec.input.text_tokens,
-        params_total=parameters.total,
-        params_trainable=parameters.trainable,
-        params_by_stage=parameters.by_stage,
-        macs=macs.total,
-        macs_by_stage=macs.by_stage,
-        flops=2 * macs.total,
-        operators=macs.operators,
+    return _counts(
+        spec,
+        parameters,
+        macs,
+        image_tokens[0],
         params_table6=params_table6(model),
         macs_table6=charged.macs if charged else None,
         flops_table6=charged.flops if charged else None,
@@ -71,8 +66,14 @@ def _count_huggingface(spec: HuggingFaceSpec, batch: int, device: str) -> Counts
         with model.image_tokens() as image_tokens:
             macs = count_macs(lambda: model(text, images), stages)
     model.check_rest(macs.total, macs.by_stage)
+    return _counts(spec, parameters, macs, image_tokens[-1])
+
+
+def _counts(
+    spec: AnySpec, parameters: ParameterCount, macs: MacCount, image_tokens: int, **table6: int | None
+) -> Counts:
     return Counts(
-        image_tokens=image_tokens[-1],
+        image_tokens=image_tokens,
         text_tokens=spec.input.text_tokens,
         params_total=parameters.total,
         params_trainable=parameters.trainable,
@@ -81,6 +82,7 @@ def _count_huggingface(spec: HuggingFaceSpec, batch: int, device: str) -> Counts
         macs_by_stage=macs.by_stage,
         flops=2 * macs.total,
         operators=macs.operators,
+        **table6,
     )
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vlbench.architectures.blocks import CrossAttention, attention_bias
-from vlbench.architectures.heads import Pooler, TwoLayers
+from vlbench.architectures.heads import ImageTextMatching, Pooler, TwoLayers
 from vlbench.architectures.tokens import Joint, Tokens, join
 
 
@@ -75,16 +75,8 @@ class AttentivePair(nn.Module):
         return torch.bmm(weights_BL[:, None], merged_BLD)[:, 0]
 
 
-class TogetherPair(nn.Module):
+class TogetherPair(ImageTextMatching):
     """Logits of "false" and "true" from one sequence of text and both images (UNITER, section 4, "Triplet"). (B, 2)"""
-
-    def __init__(self, *, width: int) -> None:
-        super().__init__()
-        self.pooler = Pooler(width=width)
-        self.classifier = nn.Linear(width, 2)
-
-    def forward(self, joint: Joint) -> Tensor:
-        return self.classifier(self.pooler(joint.text or joint.image))
 
 
 def side_by_side(pooled_ED: Tensor) -> Tensor:
