@@ -224,7 +224,12 @@ def test_forms_of_the_table(tmp_path: Path, output: str) -> None:
         ("nlvr", ("--split", "dev2"), "--split dev2: nlvr has dev, test, train"),
         ("nlvr", ("--data", "nowhere"), "--data nowhere: no such folder"),
         ("nlvrr", (), "did you mean nlvr"),
-        ("nlvr", ("--vocabulary", "nowhere.txt"), "nowhere.txt: cannot be read"),
+        ("nlvr", ("--vocabulary", "nowhere.txt"), "--vocabulary nowhere.txt: no such file"),
+        (
+            "nlvr",
+            ("--answers", "vlit=nowhere.txt"),
+            "--answers vlit=nowhere.txt: .vlit. is none of the models asked for",
+        ),
         ("flickr30k", ("--split", "train"), "no image of the split 'train'"),
     ],
 )

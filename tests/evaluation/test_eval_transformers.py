@@ -65,9 +65,7 @@ def test_answers_by_the_names_of_the_folder(tmp_path: Path) -> None:
     model = transformers.ViltForQuestionAnswering.from_pretrained(folder).eval()
     tokens = transformers.AutoTokenizer.from_pretrained(folder)("is it red?", return_tensors="pt")
     ready = candidate(
-        question(spec, TASKS["easy-vqa"], images=1, answers=None),
-        vocabulary=None,
-        features=None,
+        question(spec, TASKS["easy-vqa"], images=1),
         device=torch.device("cpu"),
         precision="fp32",
     )
@@ -100,9 +98,7 @@ def test_every_pair_ranks_as_on_its_own(tmp_path: Path, name: str) -> None:
         data_sets.picture(path, (90 * number, 99, 255 - 90 * number))
     spec = tiny(name).for_task("ranking")
     ready = candidate(
-        question(spec, TASKS["flickr30k"], images=1, answers=None),
-        vocabulary=None,
-        features=None,
+        question(spec, TASKS["flickr30k"], images=1),
         device=torch.device("cpu"),
         precision="fp32",
     )

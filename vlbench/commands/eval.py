@@ -48,10 +48,12 @@ def eval_(
         typer.Option(metavar="FILE", help="Regions found earlier, for region models: a TSV, or an LMDB's folder."),
     ] = None,
     answers: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Which answer each class is, where the weights do not say.")
+        list[str] | None,
+        typer.Option(metavar="[MODEL=]FILE", help="Which answer each class is, where weights do not say; repeatable."),
     ] = None,
     vocabulary: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="The vocab.txt, where none lies beside the weights.")
+        list[str] | None,
+        typer.Option(metavar="[MODEL=]FILE", help="The vocab.txt, where none lies beside the weights; repeatable."),
     ] = None,
     batch: Annotated[int, typer.Option(min=1, help="Items in one forward pass of the evaluation.")] = 16,
     workers: Annotated[int, typer.Option(min=0, help="Processes that read images; 0: none but the model's own.")] = 0,
@@ -77,6 +79,7 @@ def eval_(
     """
     from vlbench.catalog import resolve
     from vlbench.evaluation.evaluate import ask
+    from vlbench.evaluation.files import files_by_model
     from vlbench.evaluation.processes import device_named, joined
     from vlbench.evaluation.session import evaluate_all
     from vlbench.evaluation.split import Settings, Split
@@ -98,8 +101,8 @@ def eval_(
         device=device_named(device.value),
         precision=precision.value,
         features=features,
-        answers=answers,
-        vocabulary=vocabulary,
+        answers=files_by_model("--answers", answers or [], specs),
+        vocabulary=files_by_model("--vocabulary", vocabulary or [], specs),
         control=control,
     )
     asked_split = Split(settings)

@@ -81,14 +81,20 @@ def check_finite(found: Tensor, names: Sequence[str]) -> None:
 def candidate(
     asked: Question,
     *,
-    vocabulary: Path | None,
-    features: RegionSource | None,
+    vocabulary: Path | None = None,
+    otherwise: Path | None = None,
+    features: RegionSource | None = None,
     device: torch.device,
     precision: str,
 ) -> Candidate:
-    """Builds the model and loads its weights. Raises InputError where these are another model's or miss their words."""
+    """Builds the model and loads its weights. Raises InputError where these are another model's or miss their words.
+
+    Args:
+        vocabulary, otherwise: as for `tokenizer_for`.
+        features: regions of the images, in place of their pixels.
+    """
     spec = asked.spec
-    tokenizer = tokenizer_for(spec, weights=weights_of(spec), vocabulary=vocabulary)
+    tokenizer = tokenizer_for(spec, weights=weights_of(spec), vocabulary=vocabulary, otherwise=otherwise)
     if generates(spec) and tokenizer.words is None:
         raise InputError(
             f"{spec.name}: answers in words, and random weights have none; --weights {spec.name}=FOLDER brings its own"

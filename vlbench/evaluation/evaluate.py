@@ -37,13 +37,17 @@ class Listener:
 def ask(spec: AnySpec, split: Split) -> Question:
     """Raises InputError where the model has no head for the task."""
     return question(
-        spec, split.settings.task, images=split.images_an_item, answers=split.answers, known=split.known_answers
+        spec,
+        split.settings.task,
+        images=split.images_an_item,
+        answers=split.answers.get(spec.name),
+        known=split.known_answers,
     )
 
 
 def evaluation_hash(asked: Question, split: Split) -> str:
     """Of the model, its weights as they lie there now, the split, and how it is asked."""
-    settings = split.settings
+    settings, words = split.settings, split.settings.vocabulary
     content = {
         "spec": asked.spec.hash(),
         "images": asked.spec.input.evaluation.model_dump(mode="json"),
@@ -52,7 +56,8 @@ def evaluation_hash(asked: Question, split: Split) -> str:
         "split": settings.split,
         "items": split.digest(),
         "features": _fingerprint(settings.features) if split.sees_features(asked.spec) else None,
-        "vocabulary": _fingerprint(settings.vocabulary),
+        "answers": asked.answers,
+        "vocabulary": [_fingerprint(path) for path in (words.named.get(asked.spec.name), words.otherwise)],
         "device": settings.device,
         "precision": settings.precision,
         "control": settings.control,
@@ -100,7 +105,8 @@ def evaluate(
     settings, key = split.settings, evaluation_hash(asked, split)
     ready = candidate(
         asked,
-        vocabulary=settings.vocabulary,
+        vocabulary=settings.vocabulary.named.get(asked.spec.name),
+        otherwise=settings.vocabulary.otherwise,
         features=split.regions if split.sees_features(asked.spec) else None,
         device=process.device(settings.device),
         precision=settings.precision,

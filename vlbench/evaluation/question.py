@@ -31,6 +31,7 @@ class Question:
 
     spec: AnySpec
     decide: Decide | None
+    answers: tuple[str, ...] = ()  # of the classes, in their order
 
 
 def question(
@@ -49,9 +50,9 @@ def question(
             return Question(spec=spec.for_task("answers"), decide=None)
         if kind == "answers":
             named = _answers(spec, task, answers, known)
-            return Question(spec=_headed(spec.for_task("answers", len(named))), decide=among(named))
+            return _choosing(spec, named, among(named))
         if kind == "statement":
-            return _statement(spec, answers)
+            return _statement(spec, answers, known)
         if kind == "pairs":
             return Question(spec=_headed(spec.for_task("pairs")), decide=truth)
         return Question(spec=_headed(spec.for_task("ranking")), decide=None)
@@ -59,13 +60,17 @@ def question(
         raise InputError(f"--task {task.name}: {error}") from error
 
 
-def _statement(spec: AnySpec, answers: Sequence[str] | None) -> Question:
+def _statement(spec: AnySpec, answers: Sequence[str] | None, known: Sequence[str]) -> Question:
     """Two logits; or, where there is only a head of answers and these are told, the likelier of yes and no."""
-    named = answers or _weights_answers(spec)
+    named = answers or _weights_answers(spec) or known
     decide = truth_among(named) if named else None
     if named and decide and (_answers_alone(spec) or not _has_head(spec, "statement")):
-        return Question(spec=_headed(spec.for_task("answers", len(named))), decide=decide)
+        return _choosing(spec, named, decide)
     return Question(spec=_headed(spec.for_task("statement")), decide=truth)
+
+
+def _choosing(spec: AnySpec, named: Sequence[str], decide: Decide) -> Question:
+    return Question(spec=_headed(spec.for_task("answers", len(named))), decide=decide, answers=tuple(named))
 
 
 def _headed(spec: AnySpec) -> AnySpec:

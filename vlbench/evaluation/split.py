@@ -10,6 +10,7 @@ from typing import Literal
 
 from vlbench.errors import InputError
 from vlbench.evaluation.answers import read_answer_set
+from vlbench.evaluation.files import NO_FILES, FilesByModel
 from vlbench.evaluation.images import reader_of, region_channels
 from vlbench.specs import AnySpec
 from vlbench.tasks.features import RegionSource, open_regions
@@ -37,8 +38,8 @@ class Settings:
     device: Literal["cpu", "cuda"] = "cpu"
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     features: Path | None = None
-    answers: Path | None = None
-    vocabulary: Path | None = None
+    answers: FilesByModel = NO_FILES
+    vocabulary: FilesByModel = NO_FILES
     control: bool = True
 
 
@@ -64,8 +65,11 @@ class Split:
             paths = [path for item in self.items for path in item.images]
         self.regions: RegionSource | None = open_regions(settings.features) if settings.features else None
         self.paths = paths
-        self.answers = read_answer_set(settings.answers) if settings.answers else None
-        self.known_answers = tuple(known_answers(settings.data)) if task.name == "easy-vqa" else ()
+        given = settings.answers
+        self.answers = {name: read_answer_set(path) for name, path in given.named.items()}
+        self.known_answers = read_answer_set(given.otherwise) if given.otherwise else ()
+        if not self.known_answers and task.name == "easy-vqa":
+            self.known_answers = tuple(known_answers(settings.data))
 
     def check_for(self, spec: AnySpec) -> None:
         """Raises InputError where something that this model sees is missing."""
@@ -101,7 +105,7 @@ class Split:
             if self.gallery is None
             else [list(map(str, self.gallery.images)), self.gallery.texts]
         )
-        return hashlib.sha256(json.dumps([content, self.answers, self.known_answers]).encode()).hexdigest()
+        return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
 def _first_images(whole: Gallery, limit: int | None) -> Gallery:

@@ -30,17 +30,20 @@ class Tokenizer:
     words: Callable[[list[int]], str] | None = None
 
 
-def tokenizer_for(spec: AnySpec, *, weights: Path | None, vocabulary: Path | None) -> Tokenizer:
-    """The tokenizer of `--vocabulary`, else of the weights' folder, else, for random weights, ids without a meaning.
+def tokenizer_for(
+    spec: AnySpec, *, weights: Path | None, vocabulary: Path | None, otherwise: Path | None = None
+) -> Tokenizer:
+    """The tokenizer that is named, else that of the weights' folder; for random weights ids without a meaning.
 
     Raises InputError where weights come without a vocabulary, or with one of another size than the model's.
 
     Args:
         weights: where they lie, a file or a folder; None where they are random.
         vocabulary: a `vocab.txt`, or a folder of a tokenizer.
+        otherwise: the same, for weights that bring none.
     """
     size = spec.text.vocabulary if spec.text else 0
-    source = vocabulary or _beside(weights)
+    source = vocabulary or _beside(weights) or otherwise
     if source is None:
         if weights is not None:
             raise InputError(
