@@ -16,7 +16,7 @@ from weights import Weights, randomise
 from vlbench import specs
 from vlbench.architectures.checkpoints.reading import read_state
 from vlbench.architectures.checkpoints.rules import recognised
-from vlbench.architectures.checkpoints.timm import RESNET, TIMM_FAMILIES, VIT, timm_loaded, timm_mapped, timm_recognised
+from vlbench.architectures.checkpoints.timm import RESNET, TIMM_FAMILIES, VIT, timm_mapped, timm_recognised
 from vlbench.architectures.model import VLModel, build
 from vlbench.architectures.tokens import Images
 from vlbench.catalog import catalog
@@ -72,7 +72,7 @@ def test_a_backbone_gives_timms_features(tmp_path: Path, network: str, groups: d
     others = of_other_parts(model, ("visual.backbone.",))
     state = saved(theirs, tmp_path)
     assert list(recognised(TIMM_FAMILIES, state)) == [RESNET]
-    timm_loaded(model, state, source="it")
+    timm_recognised(model, state, "it")
     pixels = torch.randn(2, 3, 70, 101)
     expected = theirs.forward_features(pixels)
     assert expected.std() > 0.1
@@ -90,7 +90,7 @@ def test_what_is_none_of_timms_is_left_to_others() -> None:
 def test_the_whole_resnet_50_gives_timms_features() -> None:
     theirs = resnet("resnet50", (3, 4, 6, 3))
     model = build(catalog()["vsepp"].tiny().model_copy(update={"visual": vsepp_of((3, 4, 6, 3))})).eval()
-    timm_loaded(model, theirs.state_dict(), source="it")
+    timm_recognised(model, theirs.state_dict(), "it")
     pixels = torch.randn(1, 3, 64, 96)
     torch.testing.assert_close(model.visual.backbone(pixels)[-1], theirs.forward_features(pixels), atol=1e-5, rtol=0)
 
@@ -104,7 +104,7 @@ def vsepp_of(blocks: tuple[int, ...]) -> specs.Part:
 def test_every_tensor_that_batch_norm_applies_is_carried() -> None:
     theirs, model = resnet(), with_backbone("pixelbert-r50", (1, 2, 2, 1), norm="trained")
     state = theirs.state_dict()
-    timm_loaded(model, state, source="it")
+    timm_recognised(model, state, "it")
     ours = model.state_dict()
     for part in ("weight", "bias", "running_mean", "running_var"):
         assert torch.equal(ours[f"visual.backbone.stem.1.{part}"], state[f"bn1.{part}"])
@@ -113,7 +113,7 @@ def test_every_tensor_that_batch_norm_applies_is_carried() -> None:
             ours[f"visual.backbone.stages.3.0.downsample.1.{part}"], state[f"layer4.0.downsample.1.{part}"]
         )
     state["bn1.num_batches_tracked"] += 7
-    timm_loaded(model, state, source="it")
+    timm_recognised(model, state, "it")
     assert model.state_dict()["visual.backbone.stem.1.num_batches_tracked"] == 0
 
 
@@ -129,7 +129,7 @@ def test_a_c4_detector_takes_res5_from_the_last_stage() -> None:
     )
     others = of_other_parts(model, ("visual.backbone.", "visual.roi_head.res5."))
     assert any(name.startswith("visual.roi_head.classifier.") for name in others)
-    timm_loaded(model, theirs.state_dict(), source="it")
+    timm_recognised(model, theirs.state_dict(), "it")
     pixels = torch.randn(2, 3, 64, 96)
     features = model.visual.roi_head.res5(model.visual.backbone(pixels)[-1])
     torch.testing.assert_close(features, theirs.forward_features(pixels), atol=1e-5, rtol=0)
@@ -139,7 +139,7 @@ def test_a_c4_detector_takes_res5_from_the_last_stage() -> None:
 @torch.no_grad()
 def test_a_backbone_that_ends_early_leaves_the_last_stage_out() -> None:
     theirs, model = resnet(), with_backbone("pixelbert-r50-table6", (1, 2, 2))
-    timm_loaded(model, theirs.state_dict(), source="it")
+    timm_recognised(model, theirs.state_dict(), "it")
     pixels = torch.randn(1, 3, 64, 96)
     torch.testing.assert_close(model.visual.backbone(pixels)[-1], stage_features(theirs, 3, pixels), atol=1e-5, rtol=0)
 
@@ -158,7 +158,7 @@ def test_a_vit_gives_timms_features(tmp_path: Path) -> None:
     theirs, model = vit(), patches_of("vit-b32")
     state = saved(theirs, tmp_path)
     assert list(recognised(TIMM_FAMILIES, state)) == [VIT]
-    timm_loaded(model, state, source="it")
+    timm_recognised(model, state, "it")
     images = Images(pixels=torch.randn(2, 3, 384, 384), sizes=((384, 384),) * 2)
     expected = theirs.forward_features(images.pixels)
     assert expected.std() > 0.1
@@ -173,7 +173,7 @@ def test_a_vit_starts_vilts_patches_and_layers_and_leaves_the_rest() -> None:
     filled = ("visual.", "interaction.blocks.", "interaction.norm.")
     others = of_other_parts(model, filled)
     assert {name.split(".")[0] for name in others} == {"text", "interaction", "head"}
-    timm_loaded(model, theirs.state_dict(), source="it")
+    timm_recognised(model, theirs.state_dict(), "it")
     assert all(torch.equal(model.state_dict()[name], tensor) for name, tensor in others.items())
     model.interaction.modal_types.weight.zero_()  # what ViLT adds to a patch, timm does not
     images = images_of((384, 384))

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
+from safetensors.torch import save_file
 from test_timm_checkpoints import changed, of_other_parts, patches_of, resnet, vit, with_backbone
 from weights import Weights
 
-from vlbench.architectures.checkpoints.timm import timm_loaded
+from vlbench.architectures.checkpoints.timm import timm_recognised
+from vlbench.architectures.model import build
+from vlbench.catalog import catalog
 from vlbench.errors import InputError
 
 
@@ -16,14 +21,6 @@ def lacking(state: Weights, name: str) -> Weights:
 
 
 REFUSED = {
-    "another family": (
-        lambda: (with_backbone("pixelbert-r50", (1, 2, 2, 1)), {"bert.pooler.weight": torch.zeros(1)}),
-        "no ResNet and no ViT under timm's names; its first is bert.pooler.weight",
-    ),
-    "no weights": (
-        lambda: (with_backbone("pixelbert-r50", (1, 2, 2, 1)), {}),
-        "no ResNet and no ViT under timm's names; it is empty",
-    ),
     "strides in the 1x1": (
         lambda: (with_backbone("pixelbert-r50", (1, 2, 2, 1), stride_in="1x1"), resnet().state_dict()),
         "visual.backbone.stride_in: 3x3 in the model file fits",
@@ -90,6 +87,24 @@ def test_what_does_not_fit_is_refused_in_one_line_and_changes_nothing(case: obje
     model, state = case()
     before = of_other_parts(model, ())
     with pytest.raises(InputError, match=f"weights it: .*{message}") as refusal:
-        timm_loaded(model, state, source="it")
+        timm_recognised(model, state, "it")
     assert "\n" not in str(refusal.value)
     assert all(torch.equal(model.state_dict()[name], tensor) for name, tensor in before.items())
+
+
+@pytest.mark.parametrize(
+    ("state", "message"),
+    [
+        ({"bert.pooler.weight": torch.zeros(1)}, r"\(its first tensor is bert.pooler.weight\), not the visual part of"),
+        ({}, r"\(it holds no tensor\), not the visual part of pixelbert-r50"),
+    ],
+    ids=["another family", "no weights"],
+)
+def test_what_is_not_timms_is_left_alone_and_refused_as_a_file(tmp_path: Path, state: dict, message: str) -> None:
+    assert timm_recognised(with_backbone("pixelbert-r50", (1, 2, 2, 1)), state, "it") is None
+    save_file(state, tmp_path / "other.safetensors")
+    spec = catalog()["pixelbert-r50"].tiny()
+    visual = spec.visual.model_copy(update={"weights": str(tmp_path / "other.safetensors")})
+    with pytest.raises(InputError, match=message) as refusal:
+        build(spec.model_copy(update={"visual": visual}))
+    assert "\n" not in str(refusal.value)

@@ -124,14 +124,6 @@ def test_a_pair_stands_left_before_right(tmp_path: Path, workers: int) -> None:
         np.testing.assert_array_equal(row.numpy(), prepared(path, VILT.input))
 
 
-def test_items_can_be_given_other_images(tmp_path: Path) -> None:
-    items = some_items(tmp_path, 4)
-    others = dict(zip(items, [one.images for one in reversed(items)], strict=True))
-    (found,) = batches([items], encoder(), workers=0, images_of=others.__getitem__)
-    assert found.items == tuple(items)
-    assert torch.equal(found.images.pixels, encoder().images([one.images[0] for one in reversed(items)]).pixels)
-
-
 def test_a_model_of_images_alone_gets_no_text(tmp_path: Path) -> None:
     spec = catalog()["vit-b32"].tiny()
     (found,) = batches([some_items(tmp_path, 2)], encoder(spec), workers=0)

@@ -98,24 +98,13 @@ class Encoder:
         return self.reader.read(paths)
 
 
-def own_images(item: Item) -> tuple[Path, ...]:
-    """The images that belong to an item."""
-    return item.images
-
-
-def batches(
-    chunks: Sequence[Sequence[Item]],
-    encoder: Encoder,
-    *,
-    workers: int = 0,
-    images_of: Callable[[Item], tuple[Path, ...]] = own_images,
-) -> Iterator[Batch]:
+def batches(chunks: Sequence[Sequence[Item]], encoder: Encoder, *, workers: int = 0) -> Iterator[Batch]:
     """A batch of each chunk of items, in their order, images decoded by `workers` processes (0: by this one).
 
     Raises InputError where an image cannot be read or items have different numbers of images, after the batches before
     it; WorkerError where a process ends without a result.
     """
-    paths = [_paths(chunk, images_of) for chunk in chunks]
+    paths = [_paths(chunk) for chunk in chunks]
     loader = DataLoader(
         _Pictures(encoder.reader, paths), batch_size=None, num_workers=workers, collate_fn=_unchanged, shuffle=False
     )
@@ -124,9 +113,9 @@ def batches(
         yield Batch(items=tuple(chunk), text=text, images=images)
 
 
-def _paths(items: Sequence[Item], images_of: Callable[[Item], tuple[Path, ...]]) -> list[Path]:
+def _paths(items: Sequence[Item]) -> list[Path]:
     """The images of each item, all of which must have equally many."""
-    each = [images_of(item) for item in items]
+    each = [item.images for item in items]
     for item, own in zip(items, each, strict=True):
         if len(own) != len(each[0]) or not own:
             raise InputError(f"{item.identifier}: {len(own)} images, and {len(each[0])} of {items[0].identifier}")

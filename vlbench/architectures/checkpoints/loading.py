@@ -188,7 +188,8 @@ def _looks(state: State, found: list[Family] | None = None) -> str:
     titles = [family.title for family in found or recognised(FAMILIES, state)]
     if titles:
         return f"looks like {titles[0]}"
-    return f"of no architecture known here (its first tensor is {next(iter(state))})"
+    first = f"its first tensor is {next(iter(state))}" if state else "it holds no tensor"
+    return f"of no architecture known here ({first})"
 
 
 def _contradictions(family: Family, spec: ModelSpec) -> Iterator[tuple[str, Any, Any]]:

@@ -62,27 +62,24 @@ VIT = Family(
 TIMM_FAMILIES = (RESNET, VIT)
 
 
-def timm_loaded(model: VLModel, state: State, *, source: str) -> None:
+def timm_recognised(model: VLModel, state: State, source: str) -> str | None:
     """Fills a model's ResNet backbone, and with a C4 head its res5; or its patches and the pre-norm layers behind them.
 
     A ViT starts ViLT so (Kim et al. 2021, section 4.1). Text, types of modality, heads and what else a detector has
     are left as they are.
 
-    Raises InputError, in one line, where the weights are no ResNet's and no ViT's of timm's, where the model has no
-    place for them or computes otherwise with them, or where not each of them fits.
+    Returns:
+        what the weights are; None, and nothing done, where they are not timm's.
+
+    Raises:
+        InputError: in one line, where the model has no place for the weights or computes otherwise with them, or where
+            not each of them fits.
 
     Args:
         model: is changed.
         state: theirs, by their names.
         source: of the weights, for messages.
     """
-    if timm_recognised(model, state, source) is None:
-        first = f"its first is {next(iter(state))}" if state else "it is empty"
-        raise InputError(f"weights {source}: no ResNet and no ViT under timm's names; {first}")
-
-
-def timm_recognised(model: VLModel, state: State, source: str) -> str | None:
-    """What the weights are, once they are in, as `timm_loaded` does it; None, and nothing done, where not timm's."""
     family = next(recognised(TIMM_FAMILIES, state), None)
     if family is None:
         return None
@@ -92,7 +89,7 @@ def timm_recognised(model: VLModel, state: State, source: str) -> str | None:
 
 
 def timm_mapped(model: VLModel, family: Family, state: State, *, source: str) -> dict[str, Tensor]:
-    """What `timm_loaded` puts in, by our names; the model may lie on the meta device. Raises what that raises."""
+    """What `timm_recognised` puts in, by our names; the model may lie on the meta device. Raises what that raises."""
     ours = model.state_dict()
     if family is RESNET:
         return _resnet(model, ours, state, source)
