@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import fnmatch
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar, get_args
@@ -54,6 +54,16 @@ def nearest(word: str, known: Iterable[str], *, amount: int = 1) -> str:
     known = sorted(known)
     close = difflib.get_close_matches(word, known, n=amount, cutoff=0.5)
     return f"did you mean {' or '.join(close)}?" if close else f"known: {', '.join(known)}"
+
+
+def places(specs: Sequence[AnySpec]) -> dict[str, int]:
+    """Where each of these models stands, by its name and its aliases."""
+    return {word: place for place, spec in enumerate(specs) for word in (spec.name, *spec.aliases)}
+
+
+def not_asked(option: str, name: str, known: Iterable[str]) -> InputError:
+    """For an option MODEL=... that names none of the models asked for."""
+    return InputError(f"{option}: {name!r} is none of the models asked for; {nearest(name, known)}")
 
 
 @cache

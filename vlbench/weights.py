@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from vlbench.catalog import nearest
+from vlbench.catalog import not_asked, places
 from vlbench.errors import InputError
 from vlbench.specs import RANDOM, AnySpec, HuggingFaceSpec
 
@@ -53,12 +53,12 @@ def with_weights(specs: Sequence[AnySpec], given: Sequence[str]) -> list[AnySpec
 
 def _model_of(option: str, name: str, specs: Sequence[AnySpec]) -> tuple[int, bool]:
     """Which of the models a name means, and whether its visual part alone."""
-    words = {word: place for place, spec in enumerate(specs) for word in (spec.name, *spec.aliases)}
+    words = places(specs)
     if name in words:
         return words[name], False
     if name.endswith(".visual") and name.removesuffix(".visual") in words:
         return words[name.removesuffix(".visual")], True
-    raise InputError(f"--weights {option}: {name!r} is none of the models asked for; {nearest(name, words)}")
+    raise not_asked(f"--weights {option}", name, words)
 
 
 def find_weights(spec: AnySpec) -> None:

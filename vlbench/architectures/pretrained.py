@@ -19,8 +19,8 @@ from vlbench.architectures.initialise import without_default_weights
 from vlbench.catalog import nearest
 from vlbench.errors import SpecError
 from vlbench.specs import HuggingFaceSpec
+from vlbench.weights import HUB
 
-HUB = "hub:"
 UNREADABLE = (OSError, ValueError, RuntimeError, KeyError, SafetensorError, pickle.UnpicklingError)
 
 

@@ -16,11 +16,11 @@ from vlbench.evaluation.inputs import Batch, Encoder, Pictures, images_to, text_
 from vlbench.evaluation.question import Question, weights_of
 from vlbench.evaluation.seeing import OneByOne
 from vlbench.evaluation.tokens import Tokenizer, tokenizer_for
+from vlbench.running.subject import DTYPES
 from vlbench.specs import AnySpec, HuggingFaceSpec
 from vlbench.tasks.features import RegionSource
 
 MASKED = ("patch", "vision_transformer")  # of padded images they see no more than is theirs
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 LONGEST_ANSWER = 10  # tokens, of a model that generates it
 
 

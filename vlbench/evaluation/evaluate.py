@@ -54,7 +54,7 @@ def evaluation_hash(asked: Question, split: Split) -> str:
         "weights": [_fingerprint(one) for one in _sources(asked.spec)],
         "task": settings.task.name,
         "split": settings.split,
-        "items": split.digest(),
+        "items": split.digest,
         "features": _fingerprint(settings.features) if split.sees_features(asked.spec) else None,
         "answers": asked.answers,
         "vocabulary": [_fingerprint(path) for path in (words.named.get(asked.spec.name), words.otherwise)],
@@ -164,8 +164,7 @@ def _evaluate_items(
         listener.say(f"{written}: the answers of this split are not public; upload it to the benchmark's server")
         _drop(journals.values())
         return None
-    training = settings.task.training_items(settings.data, settings.split)
-    score = score_items(settings.task, settings.split, split.items, answered[""], of=split.of, training=training)
+    score = score_items(settings.task, settings.split, split.items, answered[""], of=split.of, training=split.training)
     shuffled = accuracy(settings.task, split.items, answered["other images"]) if others else None
     _drop(journals.values())
     return score, shuffled, len(split.items) * len(passes), written

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from vlbench.catalog import nearest
+from vlbench.catalog import not_asked, places
 from vlbench.errors import InputError
 from vlbench.specs import AnySpec
 
@@ -30,14 +30,14 @@ def files_by_model(option: str, given: Sequence[str], specs: Sequence[AnySpec]) 
 
     Raises InputError where a file is not there, a model is none of those asked, or one has two files.
     """
-    words = {word: spec.name for spec in specs for word in (spec.name, *spec.aliases)}
+    words = {word: specs[place].name for word, place in places(specs).items()}
     named: dict[str, Path] = {}
     otherwise: Path | None = None
     for one in given:
         name, equals, source = one.partition("=")
         path = Path(source if equals else one).expanduser()
         if equals and name not in words:
-            raise InputError(f"{option} {one}: {name!r} is none of the models asked for; {nearest(name, words)}")
+            raise not_asked(f"{option} {one}", name, words)
         if not path.exists():
             raise InputError(f"{option} {path}: no such file")
         if words[name] in named if equals else otherwise:

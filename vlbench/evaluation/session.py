@@ -18,10 +18,11 @@ from vlbench.evaluation.images import region_channels
 from vlbench.evaluation.processes import Process
 from vlbench.evaluation.question import Question
 from vlbench.evaluation.split import Split
-from vlbench.measure.machine import Machine, describe_machine
+from vlbench.measure.machine import Machine
 from vlbench.running.conclusions import now
 from vlbench.running.evaluations import Evaluation
 from vlbench.running.store import Store, tell
+from vlbench.running.subject import probe
 
 
 def evaluate_all(
@@ -45,9 +46,7 @@ def evaluate_all(
                 continue
             outcome = evaluate(asked, split, folder, process=process, listener=_listener(bar))
             if store is not None and outcome is not None:
-                gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
-                machine = describe_machine(threads=threads, gpu=gpu)
-                store.add(_record(asked, split, key, outcome, process, machine))
+                store.add(_record(asked, split, key, outcome, process, probe(threads)))
                 found.append(store.results[-1])
     return found
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -98,6 +99,12 @@ class Split:
     def images_an_item(self) -> int:
         return len(self.items[0].images) if self.items else 1
 
+    @cached_property
+    def training(self) -> list[Item]:
+        """Where the baseline that reads the text alone learns."""
+        return self.settings.task.training_items(self.settings.data, self.settings.split)
+
+    @cached_property
     def digest(self) -> str:
         """Of everything in it that a prediction depends on."""
         content = (

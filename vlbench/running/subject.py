@@ -17,7 +17,7 @@ from vlbench.catalog import resolve
 from vlbench.errors import InputError
 from vlbench.inputs import Example, padded_ids, pixels, read_example
 from vlbench.measure.latency import PassTimer
-from vlbench.measure.machine import describe_machine
+from vlbench.measure.machine import Machine, describe_machine
 from vlbench.measure.memory import PeakMemory
 from vlbench.running.cells import Cell
 from vlbench.running.expansion import Settings, expand
@@ -50,10 +50,15 @@ def cell_of(wanted: Mapping[str, Any]) -> Cell:
     if settings.image_size:
         height, width = settings.image_size
         settings = replace(settings, image_size=(height, width))  # JSON has no tuples
-    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     example = read_example(Path(wanted["image"]) if wanted.get("image") else None, wanted.get("text"))
-    (cell,) = expand(resolve(wanted["model"]), example, settings, describe_machine(threads=settings.threads, gpu=gpu))
+    (cell,) = expand(resolve(wanted["model"]), example, settings, probe(settings.threads))
     return cell
+
+
+def probe(threads: int) -> Machine:
+    """What this machine is, with its GPU if PyTorch sees one."""
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    return describe_machine(threads=threads, gpu=gpu)
 
 
 def prepare_callable(name: str, threads: int) -> Subject:

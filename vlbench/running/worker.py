@@ -26,13 +26,12 @@ from vlbench.catalog import resolve
 from vlbench.errors import InputError
 from vlbench.measure.counting import UnknownOperatorError
 from vlbench.measure.latency import PassTimer
-from vlbench.measure.machine import Machine, describe_machine
 from vlbench.measure.observe import Observer
 from vlbench.measure.reference import reference_kernel
 from vlbench.running.cells import Cell, Restart, WarmUp
 from vlbench.running.conclusions import now
 from vlbench.running.protocol import CACHE_MS
-from vlbench.running.subject import StopWatch, cell_of, prepare, subject_of
+from vlbench.running.subject import StopWatch, cell_of, prepare, probe, subject_of
 from vlbench.running.suppressions import SuppressionCell, SuppressionRestart
 from vlbench.specs import AnySpec, schema_of
 
@@ -101,12 +100,6 @@ def observer_for(device: str) -> Observer:
     """Of this process and what disturbs it; of the GPU, too, where it measures on one."""
     uuid = str(torch.cuda.get_device_properties(device).uuid) if device == "cuda" else None
     return Observer(reference_kernel(), device, gpu_uuid=uuid)
-
-
-def probe(threads: int) -> Machine:
-    """What this machine is, with its GPU if PyTorch sees one."""
-    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
-    return describe_machine(threads=threads, gpu=gpu)
 
 
 def _answer_probe(job: dict[str, Any], reply: Reply) -> None:

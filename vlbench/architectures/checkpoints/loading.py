@@ -140,8 +140,7 @@ def saved_heads(spec: ModelSpec) -> tuple[str, ...]:
     saved = saved_spec(spec.weights)
     if saved is not None:
         return (saved.head.kind,) if saved.head else ()
-    state = _plain(read_state(spec.weights))
-    return tuple(family.heads[0] for family in recognised(FAMILIES, state) if len(family.heads) == 1)
+    return tuple(family.heads[0] for family in _of_one_head(_plain(read_state(spec.weights))))
 
 
 def with_saved_head(spec: ModelSpec) -> ModelSpec:
@@ -152,23 +151,27 @@ def with_saved_head(spec: ModelSpec) -> ModelSpec:
     """
     if spec.weights == RANDOM or spec.head is None:
         return spec
-    saved, state = saved_spec(spec.weights), _plain(read_state(spec.weights))
-    kinds: list[str] = [saved.head.kind] if saved is not None and saved.head else []
-    families = [family for family in recognised(FAMILIES, state) if len(family.heads) == 1]
-    kinds += [family.heads[0] for family in families]
-    groups = [group for group in SUITED.values() if isinstance(spec.head, group)]
-    for kind in kinds:
-        if spec.head.kind in kinds or not any(_kind_of(one) == kind for group in groups for one in group):
-            continue
-        if saved is not None:
-            return spec.model_copy(update={"head": saved.head})
-        family = next(family for family in families if family.heads == (kind,))
-        return spec.model_copy(update={"head": _head(kind, family, state, spec)})
-    return spec
+    alike = {_kind_of(one) for group in SUITED.values() if isinstance(spec.head, group) for one in group}
+    saved = saved_spec(spec.weights)
+    if saved is not None:
+        other = saved.head is not None and saved.head.kind != spec.head.kind and saved.head.kind in alike
+        return spec.model_copy(update={"head": saved.head}) if other else spec
+    state = _plain(read_state(spec.weights))
+    families = _of_one_head(state)
+    if any(spec.head.kind in family.heads for family in families):
+        return spec
+    family = next((family for family in families if family.heads[0] in alike), None)
+    return spec if family is None else spec.model_copy(update={"head": _head(family, state, spec)})
 
 
-def _head(kind: str, family: Family, state: State, spec: ModelSpec) -> Any:
+def _of_one_head(state: State) -> list[Family]:
+    """The families whose names these are, of those that fill one kind of head."""
+    return [family for family in recognised(FAMILIES, state) if len(family.heads) == 1]
+
+
+def _head(family: Family, state: State, spec: ModelSpec) -> Any:
     """As the family implies it, in the sizes of the spec and of its own tensors."""
+    (kind,) = family.heads
     fields = {path.removeprefix("head."): value for path, value in family.implies.items() if path.startswith("head.")}
     fields |= {"kind": kind, "width": getattr(spec.head, "width", None)}
     if kind == "pair_attention":
