@@ -11,13 +11,17 @@ from PIL import Image
 
 from vlbench.inputs import normalised, open_image
 from vlbench.specs import CentreCrop, Input, ShorterSide
+from vlbench.tasks.shapes.drawing import draw
+from vlbench.tasks.shapes.items import generated_scene
 
 RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
 
 def prepared(path: Path, wanted: Input) -> NDArray[np.float32]:
     """The image as `wanted.evaluation` has it, normalised, (3, H, W). Raises InputError as `open_image` does."""
-    return normalised(resized(open_image(path, option=""), wanted), wanted)
+    scene = generated_scene(path, side=max(wanted.image_size))
+    image = open_image(path, option="") if scene is None else Image.fromarray(draw(scene))
+    return normalised(resized(image, wanted), wanted)
 
 
 def resized(image: Image.Image, wanted: Input) -> Image.Image:

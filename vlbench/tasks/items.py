@@ -8,6 +8,8 @@ from pathlib import Path
 
 from vlbench.errors import InputError
 
+GENERATED = "shapes:"  # begins the path of an image that is drawn when it is asked for
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Item:
@@ -55,7 +57,7 @@ class Metric:
 
 def check_images(paths: Iterable[Path]) -> None:
     """Raises InputError where an image is missing, so that it is known before anything runs."""
-    missing = [path for path in dict.fromkeys(paths) if not path.is_file()]
+    missing = [path for path in dict.fromkeys(paths) if not path.name.startswith(GENERATED) and not path.is_file()]
     if missing:
         more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
         raise InputError(f"{missing[0]}: no such image{more}; download the split's images, or leave items out: --limit")

@@ -16,6 +16,7 @@ from vlbench.tasks.readers.files import AbsentError
 from vlbench.tasks.readers.karpathy import read_karpathy
 from vlbench.tasks.readers.nlvr import read_nlvr, read_nlvr2
 from vlbench.tasks.readers.vqav2 import SPLITS, read_vqav2
+from vlbench.tasks.shapes import items as shapes
 
 Kind = Literal["votes", "answer", "statement", "retrieval"]
 
@@ -25,6 +26,7 @@ class Task:
     """Attributes:
     kind: what is right: an answer that people voted for, one answer, a statement's label, or what belongs together.
     splits: the first is the default; `training` is where a baseline without images learns, if the data has it.
+    generated: there are no files; a folder is not looked at.
     """
 
     name: str
@@ -34,6 +36,15 @@ class Task:
     read: Callable[[Path, str], list[Item]] | None = None
     read_gallery: Callable[[Path, str], Gallery] | None = None
     training: str = "train"
+    generated: bool = False
+
+    def folder(self, given: Path | None) -> Path:
+        """Where its files are read. Raises InputError where no folder is given, or one for a task without files."""
+        if self.generated and given is not None:
+            raise InputError(f"--data {given}: {self.name} is generated and reads no files; leave --data out")
+        if not self.generated and given is None:
+            raise InputError(f"--task {self.name}: its files are wanted; --data DIR names their folder")
+        return given or Path()
 
     def items(self, folder: Path, split: str) -> list[Item]:
         """Raises InputError where a file is missing or damaged, or the split holds nothing."""
@@ -74,12 +85,37 @@ def _doubled(identifiers: Sequence[str]) -> str | None:
     return None
 
 
+SHAPES = ("test", "val", "train")
+
+
+def _questions(_folder: Path, split: str) -> list[Item]:
+    return shapes.question_items(split)
+
+
+def _pairs(_folder: Path, split: str) -> list[Item]:
+    return shapes.statement_items(split)
+
+
+def _gallery(_folder: Path, split: str) -> Gallery:
+    return shapes.gallery(split)
+
+
 TASKS = {
     task.name: task
     for task in (
         Task(name="vqav2", title="VQAv2", kind="votes", splits=("val", "train", "test-dev", "test"), read=read_vqav2),
         Task(name="nlvr2", title="NLVR2", kind="statement", splits=("dev", "test1", "test2", "train"), read=read_nlvr2),
         Task(name="nlvr", title="NLVR", kind="statement", splits=("dev", "test", "train"), read=read_nlvr),
+        Task(name="shapes", title="Shapes", kind="answer", splits=SHAPES, read=_questions, generated=True),
+        Task(name="shapes-pairs", title="Shapes, pairs", kind="statement", splits=SHAPES, read=_pairs, generated=True),
+        Task(
+            name="shapes-retrieval",
+            title="Shapes, retrieval",
+            kind="retrieval",
+            splits=SHAPES,
+            read_gallery=_gallery,
+            generated=True,
+        ),
         Task(name="easy-vqa", title="easy-VQA", kind="answer", splits=("test", "train"), read=read_easy_vqa),
         *(
             Task(

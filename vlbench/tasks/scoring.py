@@ -83,8 +83,9 @@ def _metrics(kind: Kind, items: Sequence[Item], predictions: Mapping[str, str]) 
         own = [item for item in items if item.kind == answer_kind]
         found.append(_accuracy(f"accuracy, {answer_kind}", kind, own, predictions))
     if kind == "statement":
-        consistent = statements.consistent(items, predictions)
-        found.append(mean_with_interval("consistency", list(map(float, consistent.values())), list(consistent)))
+        consistent = statements.consistent([item for item in items if item.group], predictions)
+        if consistent:
+            found.append(mean_with_interval("consistency", list(map(float, consistent.values())), list(consistent)))
         for name, subset in (("balanced", statements.balanced(items)), ("unbalanced", statements.unbalanced(items))):
             if subset:
                 found.append(_accuracy(f"accuracy, {name}", kind, subset, predictions))

@@ -44,6 +44,11 @@ class WordPiece:
         ids: list[int] = self.tokenizer.encode(text, add_special_tokens=False).ids[: most - 2]
         return [self.pieces["[CLS]"], *ids, self.pieces["[SEP]"]]
 
+    def spans(self, text: str) -> list[tuple[int, int] | None]:
+        """Where the word of each piece begins and ends, however many there are; None for [CLS] and [SEP]."""
+        encoded = self.tokenizer.encode(text, add_special_tokens=False)
+        return [None, *(None if word is None else encoded.word_to_chars(word) for word in encoded.word_ids), None]
+
     def words(self, text: str) -> Sequence[str]:
         """The pieces themselves."""
         return self.tokenizer.encode(text, add_special_tokens=False).tokens

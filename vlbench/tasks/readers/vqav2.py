@@ -1,4 +1,7 @@
-"""VQAv2 (Goyal et al. 2017): questions and annotations as visualqa.org publishes them, images as COCO does."""
+"""VQAv2 (Goyal et al. 2017): questions and annotations as visualqa.org publishes them, images as COCO does.
+
+Where `data_type` names other images than `mscoco`, these are PNG under its name, as those of VQA's abstract scenes are.
+"""
 
 from __future__ import annotations
 
@@ -7,19 +10,25 @@ from typing import Any
 
 from vlbench.errors import InputError
 from vlbench.tasks.items import Item
-from vlbench.tasks.readers.files import checked, folder_of, found, read_json
+from vlbench.tasks.readers.files import AbsentError, checked, folder_of, found, read_json
 
 SPLITS = {"train": "train2014", "val": "val2014", "test-dev": "test-dev2015", "test": "test2015"}
 ANSWERS = 10  # a question
+MSCOCO = "mscoco"
+
+Answers = dict[int, tuple[str, tuple[str, ...]]]
 
 
 def read_vqav2(folder: Path, split: str) -> list[Item]:
-    """The questions of a split, in the file's order; the test splits have no answers."""
+    """The questions of a split, in the file's order; the test splits have answers only where a file brings them."""
     name = SPLITS[split]
     questions_path = found(folder, (f"v2_OpenEnded_mscoco_{name}_questions.json",))
-    questions = checked(str(questions_path), read_json(questions_path), lambda content: content["questions"])
-    answers = {} if split.startswith("test") else _answers(found(folder, (f"v2_mscoco_{name}_annotations.json",)))
+    content = read_json(questions_path)
+    questions = checked(str(questions_path), content, lambda content: content["questions"])
+    of_images = str(content.get("data_type", MSCOCO))
+    answers = _answers_of(folder, name, kept_back=split.startswith("test"))
     year = "test2015" if split.startswith("test") else name
+    pattern = f"COCO_{year}_{{:012}}.jpg" if of_images == MSCOCO else f"{of_images}_{year}_{{:012}}.png"
     images = folder_of(folder, (year, f"images/{year}"))
 
     def item(question: dict[str, Any]) -> Item:
@@ -30,7 +39,7 @@ def read_vqav2(folder: Path, split: str) -> list[Item]:
         return Item(
             identifier=str(number),
             text=str(question["question"]),
-            images=(images / f"COCO_{year}_{image:012}.jpg",),
+            images=(images / pattern.format(image),),
             answers=given,
             unit=str(image),
             kind=kind,
@@ -39,7 +48,17 @@ def read_vqav2(folder: Path, split: str) -> list[Item]:
     return [checked(f"{questions_path} question {place}", one, item) for place, one in enumerate(questions, start=1)]
 
 
-def _answers(path: Path) -> dict[int, tuple[str, tuple[str, ...]]]:
+def _answers_of(folder: Path, name: str, *, kept_back: bool) -> Answers:
+    """None where the split keeps them to itself and there is no file of them."""
+    try:
+        return _answers(found(folder, (f"v2_mscoco_{name}_annotations.json",)))
+    except AbsentError:
+        if kept_back:
+            return {}
+        raise
+
+
+def _answers(path: Path) -> Answers:
     """By question, the kind of its answer and the answers of ten people."""
 
     def of_question(annotation: dict[str, Any]) -> tuple[int, tuple[str, tuple[str, ...]]]:
