@@ -176,7 +176,7 @@ MISFITS = [
         "projection.inputs is 1024, but the RoI head has 2048 channels",
     ),
     ("visualbert", {"visual.fpn": ABSENT}, "backbone.blocks has 4 stages; a C4 head needs res2 to res4, 3"),
-    ("visualbert", {"visual.backbone.blocks": [3, 8, 36]}, "has 3 stages; an FPN head needs res2 to res5, 4"),
+    ("visualbert", {"visual.backbone.blocks": [3, 8, 36]}, "rpn.anchor_sizes has 5; an fpn needs one a level, 4"),
     ("visualbert", {"visual.roi_head": {"kind": "c4"}}, "an fpn needs roi_head.kind fpn"),
     ("visualbert", {"visual.rpn.anchor_sizes": [64, 128]}, "anchor_sizes has 2; an fpn needs one a level, 5"),
     ("visualbert", {"visual.grid_boxes": [8, 8]}, "grid_boxes stand in place of rpn, nms and fpn"),

@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from vlbench.architectures.checkpoints.reading import read_metadata, read_state
+from vlbench.architectures.checkpoints.reading import read_layout, read_metadata, read_state
 from vlbench.errors import InputError
 
 TENSORS = {"a.weight": torch.arange(6.0).view(2, 3), "b": torch.ones(2, dtype=torch.float16)}
@@ -152,4 +152,28 @@ def test_what_cannot_be_read_is_told_in_one_line_and_runs_nothing(tmp_path: Path
         assert says in message, name
         assert str(path) in message, name
         assert "\n" not in message, name
+    assert not (tmp_path / "ran").exists()
+
+
+def layout(tensors: dict[str, Tensor]) -> dict[str, tuple]:
+    return {name: (tuple(tensor.shape), tensor.dtype) for name, tensor in tensors.items()}
+
+
+def test_the_layout_of_a_file_is_that_of_its_tensors_and_reads_no_value_of_new_files(tmp_path: Path) -> None:
+    torch.save({"state_dict": TENSORS}, tmp_path / "new.pt")
+    torch.save(TENSORS, tmp_path / "old.pt", _use_new_zipfile_serialization=False)
+    save_file(TENSORS, tmp_path / "m.safetensors")
+    (tmp_path / "shards").mkdir()
+    sharded(tmp_path / "shards")
+    for name in ("new.pt", "old.pt", "m.safetensors", "shards"):
+        assert layout(read_layout(str(tmp_path / name))) == layout(TENSORS)
+    assert all(tensor.is_meta for tensor in read_layout(str(tmp_path / "new.pt")).values())
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_a_layout_is_refused_like_its_tensors(tmp_path: Path) -> None:
+    for name, (path, says) in bad(tmp_path).items():
+        with pytest.raises(InputError) as caught:
+            read_layout(str(path))
+        assert says in str(caught.value), name
     assert not (tmp_path / "ran").exists()

@@ -116,3 +116,40 @@ def test_training_samples_real_pixels_before_padding() -> None:
 def test_pixels_over_padding_are_masked() -> None:
     tokens = projection().eval()(torch.randn(2, 6, 4, 6), images((128, 192), (64, 65)))
     assert tokens.mask.reshape(2, 2, 3).tolist() == [[[True] * 3] * 2, [[True, True, False], [False] * 3]]
+
+
+@torch.no_grad()
+def test_one_seed_samples_the_same_pixels_so_that_a_step_can_be_repeated() -> None:
+    part, features = numbering_pixels(100).train(), numbered(4, 12, 20)
+
+    def sampled(seed: int) -> torch.Tensor:
+        torch.manual_seed(seed)
+        return part(features, images(*[(12, 20)] * 4)).values
+
+    first, other = sampled(5), sampled(6)
+    torch.rand(17)
+    assert torch.equal(sampled(5), first)
+    assert not torch.equal(first, other)
+
+
+@torch.no_grad()
+def test_every_set_of_pixels_is_as_likely() -> None:
+    part, counts = numbering_pixels(2).train(), torch.zeros(4, 4)
+    for _ in range(30):
+        pairs = part(numbered(200, 2, 2), images(*[(2, 2)] * 200)).values[..., 0].long() - 1
+        counts.index_put_(tuple(pairs.t()), torch.ones(200), accumulate=True)
+    above = counts[torch.ones(4, 4, dtype=torch.bool).triu(1)]  # 6 sets of two
+    assert above.sum() == 6000
+    assert (above - 1000).abs().max() < 5 * 28.9
+
+
+@torch.no_grad()
+def test_gradient_reaches_the_sampled_pixels_alone() -> None:
+    part, features = numbering_pixels(10).train(), numbered(2, 5, 8).clone().requires_grad_()
+    with torch.enable_grad():
+        tokens = part(features, images((5, 8), (5, 8)))
+        tokens.values.sum().backward()
+    assert features.grad is not None
+    assert features.grad.flatten(1).count_nonzero(dim=1).tolist() == [10, 10]
+    chosen = tokens.values[..., 0].long() - 1
+    assert torch.equal(features.grad.flatten(1).gather(1, chosen), torch.ones(2, 10))

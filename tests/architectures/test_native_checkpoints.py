@@ -7,13 +7,15 @@ from pathlib import Path
 import pytest
 import torch
 from checkpoint_examples import changed
+from examples import images_of
 from safetensors.torch import load_file, save_file
 
 from vlbench.architectures.checkpoints.native import SPEC, save_model, saved_spec
-from vlbench.architectures.model import build
+from vlbench.architectures.model import VLModel, build
+from vlbench.architectures.region import CAFFE_POOLING, TRAINED
 from vlbench.catalog import catalog
 from vlbench.errors import InputError
-from vlbench.specs import ModelSpec
+from vlbench.specs import ModelSpec, ResNet
 
 NAMES = ("vilt-b32", "uniter-base", "pixelbert-r50", "clip-vit-b32", "lxmert", "vit-b16")
 
@@ -85,3 +87,77 @@ def test_a_file_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="cannot be written"):
         save_model(tmp_path / "file" / "m.safetensors", torch.nn.Linear(1, 1), ANSWERS)
+
+
+NARROW = changed(
+    catalog()["visualbert"].tiny(),
+    {
+        "visual.backbone": ResNet(blocks=(1, 1, 1), base_width=16, norm="trained"),
+        "visual.rpn.anchor_sizes": (20, 40, 64, 128),
+    },
+)
+
+
+def with_a_detector_that_finds(spec: ModelSpec) -> VLModel:
+    """A model whose detector has seen something, norms and all, and is taken at its word."""
+    model, generator = build(spec), torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        for name, values in model.visual.state_dict().items():
+            if name.endswith(("running_mean", "objectness.bias", "deltas.weight", "classifier.weight")):
+                values.normal_(0, 0.3, generator=generator)
+    model.visual.trust_weights()
+    return model.eval()
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("key", ["weights", "visual.weights"])
+def test_a_trained_detector_finds_the_same_boxes_again(tmp_path: Path, key: str) -> None:
+    images, path = images_of((128, 128), (96, 128)), tmp_path / "m.safetensors"
+    model = with_a_detector_that_finds(NARROW)
+    save_model(path, model, NARROW)
+    again = build(changed(NARROW, {key: str(path), "seed": 9})).eval()
+    before, after = model.visual.regions(images), again.visual.regions(images)
+    for name in ("boxes", "features", "confidence"):
+        assert torch.equal(getattr(after, name), getattr(before, name)), name
+    assert not again.visual.rpn.inject_load
+    assert again.declared_load(images) == {"regions": 1}
+    fixed = build(NARROW).eval().visual.regions(images)
+    assert not torch.equal(fixed.boxes, before.boxes)
+    rest = ("text", "interaction", "head", "visual.projection")
+    same = {name: torch.equal(tensor, again.state_dict()[name]) for name, tensor in model.state_dict().items()}
+    assert all(held for name, held in same.items() if not name.startswith(rest))
+    assert all(held for name, held in same.items() if name.startswith(rest)) == (key == "weights")
+
+
+def test_one_that_is_not_trained_goes_on_to_hand_on_the_declared_boxes(tmp_path: Path) -> None:
+    save_model(tmp_path / "m.safetensors", build(NARROW), NARROW)
+    for key in ("weights", "visual.weights"):
+        assert build(changed(NARROW, {key: str(tmp_path / "m.safetensors")})).visual.rpn.inject_load
+
+
+def test_pooling_as_caffe_comes_back_too(tmp_path: Path) -> None:
+    model = build(NARROW)
+    model.visual.take_on((TRAINED, CAFFE_POOLING))
+    save_model(tmp_path / "m.safetensors", model, NARROW)
+    again = build(changed(NARROW, {"weights": str(tmp_path / "m.safetensors")}))
+    assert again.visual.traits() == (TRAINED, CAFFE_POOLING)
+
+
+def test_a_detector_serves_models_that_differ_behind_it_alone(tmp_path: Path) -> None:
+    path = str(tmp_path / "m.safetensors")
+    save_model(Path(path), with_a_detector_that_finds(NARROW), NARROW)
+    build(changed(NARROW, {"interaction.layers": 1, "visual.projection.geometry": 4, "visual.weights": path}))
+    with pytest.raises(InputError, match=r"whose visual\.rpn\.nms_iou is 0\.7; here it is 0\.5"):
+        build(changed(NARROW, {"visual.rpn.nms_iou": 0.5, "visual.weights": path}))
+    with pytest.raises(InputError, match=r"whose visual\.kind is region; here it is patch"):
+        build(changed(ANSWERS, {"visual.weights": path}))
+
+
+def test_a_patch_projection_comes_back_alone(tmp_path: Path) -> None:
+    path = tmp_path / "m.safetensors"
+    model = build(ANSWERS)
+    save_model(path, model, ANSWERS)
+    again = build(changed(ANSWERS, {"visual.weights": str(path), "seed": 9}))
+    same = {name: torch.equal(tensor, again.state_dict()[name]) for name, tensor in model.state_dict().items()}
+    assert all(held for name, held in same.items() if name.startswith("visual."))
+    assert not all(held for name, held in same.items() if name.startswith("interaction."))

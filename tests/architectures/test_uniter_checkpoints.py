@@ -24,6 +24,7 @@ from transformers import BertConfig, BertModel
 from weights import randomise
 
 from vlbench import specs
+from vlbench.architectures.checkpoints import loading
 from vlbench.architectures.checkpoints.loading import load_weights, with_saved_head
 from vlbench.architectures.model import build
 from vlbench.architectures.tokens import join
@@ -218,6 +219,17 @@ def test_a_task_takes_the_head_that_the_checkpoint_holds(tmp_path: Path) -> None
         other = small("uniter-base", task, weights=source)
         assert with_saved_head(other) == other
     assert with_saved_head(small("uniter-base", "pairs")) == small("uniter-base", "pairs")
+
+
+def test_which_head_a_checkpoint_holds_is_known_without_its_values(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = str(tmp_path / "vqa.pt")
+    torch.save(state_of(reference(vqa_output=answer_head())), source)
+    monkeypatch.setattr(loading, "read_state", lambda _: pytest.fail("the values were read"))
+    spec = small("uniter-base", head=specs.LinearAnswers(kind="vqa_linear", width=WIDTH, answers=3), weights=source)
+    assert loading.saved_heads(spec) == ("vqa",)
+    assert with_saved_head(spec).head.answers == 7
 
 
 def test_the_head_that_a_checkpoint_holds_has_its_answers_and_order(tmp_path: Path) -> None:

@@ -13,7 +13,9 @@ from vlbench.architectures import clip_resnet, grid, region
 from vlbench.architectures.detector import GridBoxes, RegionProposalNetwork
 from vlbench.architectures.resnet import ResNetTrunk
 from vlbench.architectures.roi_heads import C4RoIHead, FeaturePyramid, FpnRoIHead, RoIHead
+from vlbench.architectures.selection import RegionSelection
 from vlbench.architectures.visual import VisualEmbedder
+from vlbench.errors import SpecError
 from vlbench.specs.engines import cannot_import
 
 
@@ -45,24 +47,30 @@ def _grid(spec: specs.Grid | specs.MeanFeature) -> grid.GridEmbedder:
 
 def _region(spec: specs.Region, images: int) -> region.RegionEmbedder:
     backbone, fpn = spec.backbone, spec.fpn
-    channels, strides = (fpn.channels, (4, 8, 16, 32, 64)) if fpn else (backbone.channels, (backbone.stride,))
+    channels, strides = fpn.channels if fpn else backbone.channels, spec.strides
     arguments = spec.projection.arguments() | {"inputs": spec.projection.inputs or spec.roi_head.channels}
     arguments["image_types"] = images
     return region.RegionEmbedder(
         backbone=ResNetTrunk(**backbone.arguments(), every_stage=fpn is not None),
-        fpn=FeaturePyramid(inputs=(256, 512, 1024, 2048), **fpn.arguments()) if fpn else None,
+        fpn=FeaturePyramid(inputs=backbone.stage_channels, **fpn.arguments()) if fpn else None,
         rpn=RegionProposalNetwork(inputs=channels, strides=strides, **spec.rpn.arguments()) if spec.rpn else None,
         grid_boxes=GridBoxes(rows=spec.grid_boxes[0], columns=spec.grid_boxes[1]) if spec.grid_boxes else None,
         roi_head=_roi_head(spec, channels, strides),
-        nms=region.RegionSelection(**spec.nms.arguments()) if spec.nms else None,
+        nms=RegionSelection(**spec.nms.arguments()) if spec.nms else None,
         projection=region.RegionProjection(**arguments),
     )
 
 
 def through_engine(spec: specs.Region, built: region.RegionEmbedder) -> region.RegionEmbedder:
-    """The embedder in the engine's layers, with the same weights. Raises InputError where that is absent."""
+    """The embedder in the engine's layers, with the same weights.
+
+    Raises InputError where the engine is absent or cannot run such a detector.
+    """
     if spec.engine == "torchvision":
         return built
+    stages = len(spec.backbone.blocks)
+    if spec.fpn and stages != 4:
+        raise SpecError(f"engine detectron2: its pyramid needs res2 to res5, but backbone.blocks has {stages} stages")
     return detectron2_engine().through_detectron2(spec, built)  # type: ignore[no-any-return]
 
 
@@ -78,4 +86,9 @@ def detectron2_engine() -> ModuleType:
 def _roi_head(spec: specs.Region, channels: int, strides: tuple[int, ...]) -> RoIHead:
     if isinstance(spec.roi_head, specs.FpnHead):
         return FpnRoIHead(inputs=channels, strides=strides, **spec.roi_head.arguments())
-    return C4RoIHead(stride_of_features=strides[0], stride_in=spec.backbone.stride_in, **spec.roi_head.arguments())
+    return C4RoIHead(
+        inputs=channels,
+        stride_of_features=strides[0],
+        stride_in=spec.backbone.stride_in,
+        **spec.roi_head.arguments(),
+    )

@@ -23,6 +23,15 @@ class Proposals:
     candidates: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scored:
+    """What the RPN says of every anchor of one feature map, row by row."""
+
+    objectness: Tensor  # (B, A) float32, before the sigmoid
+    deltas: Tensor  # (B, A, 4) float32
+    anchors: Tensor  # (A, 4) float32, in pixels
+
+
 class DeclaredBoxes:
     """A fixed set of boxes for each image, made once for a batch's sizes and kept from one pass to the next.
 
@@ -90,8 +99,23 @@ class RegionProposalNetwork(nn.Module):
         self._anchors: dict[int, tuple[tuple, Tensor]] = {}
 
     def forward(self, features: Sequence[Tensor], images: Images) -> Proposals:
-        levels = [self._moved_anchors(index, some) for index, some in enumerate(features)]
-        if features[0].is_meta:  # without values no box survives or falls: the declared number goes on
+        return self.propose(self.score(features), images)
+
+    def score(self, features: Sequence[Tensor]) -> list[Scored]:
+        """What it says of the anchors of each feature map."""
+        scored = []
+        for level, features_BCHW in enumerate(features):
+            hidden = torch.relu(self.conv(features_BCHW))
+            objectness_BA = self.objectness(hidden).permute(0, 2, 3, 1).flatten(1).float()
+            deltas_BA4 = self.deltas(hidden).permute(0, 2, 3, 1).reshape(len(features_BCHW), -1, 4).float()
+            anchors_A4 = self._anchors_over(level, features_BCHW)
+            scored.append(Scored(objectness=objectness_BA, deltas=deltas_BA4, anchors=anchors_A4))
+        return scored
+
+    def propose(self, scored: Sequence[Scored], images: Images, *, most: int | None = None) -> Proposals:
+        """The best anchors of each image, moved, that overlap least; `most` in place of `proposals`."""
+        levels = [self._moved_anchors(some) for some in scored]
+        if scored[0].objectness.is_meta:  # without values no box survives or falls: the declared number goes on
             return Proposals(boxes=self._declared.over(images), candidates=self.candidates)
         boxes_BN4 = torch.cat([boxes for boxes, _ in levels], dim=1)
         scores_BN = torch.cat([scores for _, scores in levels], dim=1)
@@ -107,22 +131,19 @@ class RegionProposalNetwork(nn.Module):
                 kept = nms(moved, scores, self.nms_iou)
             else:
                 kept = batched_nms(moved, scores, level_N[large], self.nms_iou)
-            boxes.append(moved[kept[: self.proposals]])
+            boxes.append(moved[kept[: most or self.proposals]])
             counts.append(len(moved))
         if self.inject_load:
             boxes = self._declared.over(images)
         return Proposals(boxes=boxes, candidates=min(counts))
 
-    def _moved_anchors(self, level: int, features_BCHW: Tensor) -> tuple[Tensor, Tensor]:
+    def _moved_anchors(self, scored: Scored) -> tuple[Tensor, Tensor]:
         """The best anchors of one feature map after their deltas, (B, N, 4), and their scores, (B, N), best first."""
-        hidden = torch.relu(self.conv(features_BCHW))
-        objectness_BA = self.objectness(hidden).permute(0, 2, 3, 1).flatten(1).float()
-        deltas_BA4 = self.deltas(hidden).permute(0, 2, 3, 1).reshape(len(features_BCHW), -1, 4).float()
-        best = objectness_BA.topk(min(self.candidates, objectness_BA.shape[1]), dim=1)
-        anchors_A4 = self._anchors_over(level, features_BCHW)
+        batch, anchors = scored.objectness.shape
+        best = scored.objectness.topk(min(self.candidates, anchors), dim=1)
         chosen_BN4 = best.indices[:, :, None].expand(-1, -1, 4)
-        anchors_BN4 = anchors_A4.expand(len(features_BCHW), -1, -1).gather(1, chosen_BN4)
-        return decode(deltas_BA4.gather(1, chosen_BN4), anchors_BN4), best.values
+        anchors_BN4 = scored.anchors.expand(batch, -1, -1).gather(1, chosen_BN4)
+        return decode(scored.deltas.gather(1, chosen_BN4), anchors_BN4), best.values
 
     def expected_candidates(self, height: int, width: int) -> int:
         """Boxes into suppression for an image of this size in pixels when no anchor is dropped for being small."""
@@ -193,6 +214,13 @@ def decode(deltas_N4: Tensor, anchors_N4: Tensor) -> Tensor:
     centres = anchors_N4[..., :2] + 0.5 * sizes + deltas_N4[..., :2] * sizes
     half = 0.5 * sizes * deltas_N4[..., 2:].clamp(max=LARGEST_LOG_SCALE).exp()
     return torch.cat((centres - half, centres + half), dim=-1)
+
+
+def encode(boxes_N4: Tensor, anchors_N4: Tensor) -> Tensor:
+    """What `decode` makes these boxes of: (dx, dy, dw, dh) of boxes with an extent, (N, 4)."""
+    sizes, extents = (some[..., 2:] - some[..., :2] for some in (anchors_N4, boxes_N4))
+    shifts = (boxes_N4[..., :2] + 0.5 * extents - anchors_N4[..., :2] - 0.5 * sizes) / sizes
+    return torch.cat((shifts, (extents / sizes).log()), dim=-1)
 
 
 def spread_boxes(count: int, height: int, width: int) -> Tensor:

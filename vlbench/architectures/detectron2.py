@@ -6,6 +6,7 @@ and under the same names the same weights, so `state_dict` of one engine loads i
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -43,7 +44,7 @@ def through_detectron2(spec: specs.Region, built: RegionEmbedder) -> RegionEmbed
     with torch.device("meta"):
         embedder = Detectron2Embedder(
             backbone=_trunk(spec),
-            fpn=_pyramid(spec.fpn.channels) if spec.fpn else None,
+            fpn=_pyramid(spec.backbone.stage_channels, spec.fpn.channels) if spec.fpn else None,
             rpn=_proposal_network(spec, spec.rpn) if spec.rpn else None,
             grid_boxes=built.grid_boxes,
             roi_head=_roi_head(spec),
@@ -54,8 +55,7 @@ def through_detectron2(spec: specs.Region, built: RegionEmbedder) -> RegionEmbed
     embedder.load_state_dict(weights, assign=True)
     if embedder.rpn is not None and built.rpn is not None:
         embedder.rpn.inject_load = built.rpn.inject_load
-    if built.trained:
-        embedder.trust_weights()
+    embedder.take_on(built.traits())
     return embedder
 
 
@@ -123,6 +123,11 @@ class Trunk(ResNet):
         beyond = (0, -width % self.multiple, 0, -height % self.multiple)
         return super().forward(F.pad(pixels_B3HW, beyond) if any(beyond) else pixels_B3HW)
 
+    @property
+    def pools_as_caffe(self) -> bool:
+        """Whether `pool_as_caffe` was called."""
+        return bool(self.stem.caffe_pool)
+
     def pool_as_caffe(self) -> None:
         """Has the stem pool without padding, the last window cut off at the border."""
         self.stem.caffe_pool = True
@@ -135,9 +140,9 @@ def _trunk(spec: specs.Region) -> Trunk:
         stage = ResNet.make_stage(
             BottleneckBlock,
             blocks,
-            in_channels=128 * 2**index if index else 64,
-            out_channels=256 * 2**index,
-            bottleneck_channels=backbone.groups * backbone.group_width * 2**index,
+            in_channels=backbone.stage_channels[index - 1] if index else backbone.base_width,
+            out_channels=backbone.stage_channels[index],
+            bottleneck_channels=backbone.groups * (backbone.group_width * backbone.base_width * 2**index // 64),
             stride_per_block=[2 if index else 1] + [1] * (blocks - 1),
             num_groups=backbone.groups,
             norm=NORMS[backbone.norm],
@@ -146,7 +151,8 @@ def _trunk(spec: specs.Region) -> Trunk:
         stages.append(stage)
     names = [f"res{index + 2}" for index in range(len(stages))]
     wanted = names if spec.fpn else names[-1:]
-    trunk = Trunk(Stem(norm=NORMS[backbone.norm]), stages, out_features=wanted, freeze_at=backbone.frozen_stages)
+    stem = Stem(out_channels=backbone.base_width, norm=NORMS[backbone.norm])
+    trunk = Trunk(stem, stages, out_features=wanted, freeze_at=backbone.frozen_stages)
     trunk.multiple = PYRAMID_STRIDE if spec.fpn else 1
     return trunk
 
@@ -154,15 +160,19 @@ def _trunk(spec: specs.Region) -> Trunk:
 class Given(Backbone):
     """Stands where Detectron2's pyramid would call its trunk, which is a step of its own here."""
 
+    def __init__(self, channels: Sequence[int]) -> None:
+        super().__init__()
+        self.channels = tuple(channels)
+
     def output_shape(self) -> dict[str, ShapeSpec]:
-        return {f"res{n}": ShapeSpec(channels=64 * 2**n, stride=2**n) for n in range(2, 6)}
+        return {f"res{n}": ShapeSpec(channels=width, stride=2**n) for n, width in enumerate(self.channels, start=2)}
 
     def forward(self, maps: Maps) -> Maps:
         return maps
 
 
-def _pyramid(channels: int) -> FPN:
-    return FPN(Given(), [f"res{n}" for n in range(2, 6)], channels, top_block=LastLevelMaxPool())
+def _pyramid(inputs: Sequence[int], channels: int) -> FPN:
+    return FPN(Given(inputs), [f"res{n}" for n in range(2, 6)], channels, top_block=LastLevelMaxPool())
 
 
 class ProposalNetwork(RPN):
@@ -199,11 +209,10 @@ class ProposalNetwork(RPN):
 
 
 def _proposal_network(spec: specs.Region, rpn: specs.RegionProposal) -> ProposalNetwork:
-    strides = (4, 8, 16, 32, 64) if spec.fpn else (spec.backbone.stride,)
     sizes = [[size] for size in rpn.anchor_sizes] if spec.fpn else [list(rpn.anchor_sizes)]
     ratios = [list(rpn.aspect_ratios)]
     with torch.device("cpu"):
-        anchors = DefaultAnchorGenerator(sizes=sizes, aspect_ratios=ratios, strides=strides, offset=0.0)
+        anchors = DefaultAnchorGenerator(sizes=sizes, aspect_ratios=ratios, strides=spec.strides, offset=0.0)
     network = ProposalNetwork(
         in_features=list(LEVELS) if spec.fpn else ["res4"],
         head=StandardRPNHead(

@@ -19,7 +19,6 @@ from vlbench.architectures.roi_heads import Classified
 Maps = dict[str, Tensor]
 
 LEVELS = ("p2", "p3", "p4", "p5", "p6")
-RES4_CHANNELS, RES5_CHANNELS = 1024, 2048
 
 
 class RoIHead(nn.Module):
@@ -85,9 +84,9 @@ def c4_head(head: specs.C4Head, backbone: specs.ResNet) -> C4RoIHead:
     res5 = ResNet.make_stage(
         BottleneckBlock,
         head.blocks,
-        in_channels=RES4_CHANNELS,
-        out_channels=RES5_CHANNELS,
-        bottleneck_channels=8 * head.groups * head.group_width,
+        in_channels=backbone.channels,
+        out_channels=head.channels,
+        bottleneck_channels=head.groups * (8 * head.group_width * head.base_width // 64),
         stride_per_block=[head.stride] + [1] * (head.blocks - 1),
         num_groups=head.groups,
         norm="FrozenBN",
@@ -97,7 +96,7 @@ def c4_head(head: specs.C4Head, backbone: specs.ResNet) -> C4RoIHead:
     return C4RoIHead(
         levels=("res4",),
         pooler=_pooler(head.pool_size, (backbone.stride,), head.pooling),
-        predictor=_predictor(RES5_CHANNELS, head),
+        predictor=_predictor(head.channels, head),
         res5=nn.Sequential(*res5),
     )
 

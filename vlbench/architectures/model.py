@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from vlbench import specs
 from vlbench.architectures import clip, dual_stream, heads, interaction, pair_heads, patch, similarity, text
 from vlbench.architectures.initialise import initialise_random, on_meta, without_default_weights
-from vlbench.architectures.tokens import Images, RegionFeatures, Text, in_one_row, repeated
+from vlbench.architectures.tokens import Images, RegionFeatures, Text, Tokens, in_one_row, repeated
 from vlbench.architectures.visual import VisualEmbedder
 from vlbench.errors import InputError
 from vlbench.specs.visual import VisualPart
@@ -51,12 +51,20 @@ class VLModel(nn.Module):
         Regions in place of pixels reach the projection without a detector. Raises ValueError where the model reads text
         and `text` is None, or where it has no use for regions.
         """
-        text_tokens = None
-        if self.text is not None:
-            if text is None:
-                raise ValueError("this model reads text; text is None")
-            text_tokens = self.text(text)
-        image_tokens = self.visual(images)
+        text_tokens = self.embed_text(text)
+        return self.meet(text_tokens, self.visual(images))
+
+    def embed_text(self, text: Text | None) -> Tokens | None:
+        """None of a model of images alone. Raises ValueError where the model reads text and `text` is None."""
+        if self.text is None:
+            return None
+        if text is None:
+            raise ValueError("this model reads text; text is None")
+        embedded: Tokens = self.text(text)
+        return embedded
+
+    def meet(self, text_tokens: Tokens | None, image_tokens: Tokens) -> Tensor:
+        """What `forward` gives, from what `embed_text` and `visual` gave; one image can so meet many texts."""
         if isinstance(self.head, pair_heads.TogetherPair):
             image_tokens = in_one_row(image_tokens, 2)
         elif isinstance(self.head, APART) and text_tokens is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -12,64 +12,12 @@ from torch.nn import functional as F
 from vlbench.architectures.detector import GridBoxes, RegionProposalNetwork
 from vlbench.architectures.resnet import ResNetTrunk
 from vlbench.architectures.roi_heads import Classified, FeaturePyramid, RoIHead
-from vlbench.architectures.suppression import METHODS
+from vlbench.architectures.selection import Regions, RegionSelection, every_region
 from vlbench.architectures.tokens import Images, RegionFeatures, Tokens, in_turn, mean_of_real
 from vlbench.architectures.visual import VisualEmbedder
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Regions:
-    """The most confident boxes of each image and their features; `mask` is None where every image has all R."""
-
-    features: Tensor  # (B, R, C)
-    boxes: Tensor  # (B, R, 4) float32, in pixels
-    confidence: Tensor  # (B, R) float32
-    mask: Tensor | None  # (B, R) bool, True = real
-
-
-class RegionSelection(nn.Module):
-    """Suppresses overlapping boxes and keeps the most confident (bottom-up attention, section 3.1).
-
-    Args:
-        method: `per_class_loop`, `per_class_batched` (the same boxes) or `class_agnostic`.
-        iou: overlap above which the lower of two boxes goes.
-        regions: R, boxes that stay.
-    """
-
-    def __init__(self, *, method: str, iou: float, regions: int) -> None:
-        super().__init__()
-        self.suppress = METHODS[method]
-        self.iou = iou
-        self.regions = regions
-
-    def forward(self, classified: Classified) -> Regions:
-        features, boxes, confidence, counts = [], [], [], []
-        for image_boxes, scores, image_features in zip(
-            classified.boxes, classified.scores, classified.features, strict=True
-        ):
-            # Without values nothing can be suppressed, and only the number of regions matters.
-            confidences = scores.amax(1) if scores.is_meta else self.suppress(image_boxes, scores, self.iou)
-            best = confidences.topk(min(self.regions, len(image_boxes)))
-            features.append(image_features[best.indices])
-            boxes.append(image_boxes[best.indices])
-            confidence.append(best.values)
-            counts.append(len(best.indices))
-        mask = None
-        if min(counts) < self.regions:
-            real = [[index < count for index in range(self.regions)] for count in counts]
-            mask = torch.tensor(real, device=features[0].device)
-        return Regions(
-            features=self._padded(features), boxes=self._padded(boxes), confidence=self._padded(confidence), mask=mask
-        )
-
-    def _padded(self, values: list[Tensor]) -> Tensor:
-        """(B, R, ...) with zeros where an image has fewer than R."""
-        if all(len(value) == self.regions for value in values):
-            return torch.stack(values)
-        out = values[0].new_zeros(len(values), self.regions, *values[0].shape[1:])
-        for row, value in zip(out, values, strict=True):
-            row[: len(value)] = value
-        return out
+DETECTOR = ("backbone", "fpn", "rpn", "roi_head")  # parts of a region embedder that see pixels
+TRAINED, CAFFE_POOLING = "trained", "caffe_pooling"  # traits of a detector that none of its tensors tells
 
 
 class RegionProjection(nn.Module):
@@ -174,31 +122,78 @@ class RegionEmbedder(VisualEmbedder):
         self.projection = projection
         self.load: dict[str, int] = {}
         self.trained = False
+        self.frozen = False
 
     def trust_weights(self) -> None:
-        """For a detector filled with the weights of bottom-up attention: what it finds is its load."""
-        assert self.rpn is not None
+        """For a detector that was trained: what it finds, however much, is its load."""
         self.trained = True
-        self.rpn.inject_load = False
-        self.backbone.pool_as_caffe()
+        if self.rpn is not None:
+            self.rpn.inject_load = False
+
+    def freeze_detector(self) -> None:
+        """Takes the detector out of training: no gradient, and evaluation mode whatever the model's is."""
+        self.frozen = True
+        for part in self._detector():
+            part.requires_grad_(False)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> RegionEmbedder:
+        super().train(mode)
+        if self.frozen:
+            for part in self._detector():
+                part.train(False)
+        return self
+
+    def _detector(self) -> list[nn.Module]:
+        return [part for name in DETECTOR if (part := getattr(self, name)) is not None]
+
+    def traits(self) -> tuple[str, ...]:
+        """TRAINED and CAFFE_POOLING, as far as they hold."""
+        holds = {TRAINED: self.trained, CAFFE_POOLING: self.backbone.pools_as_caffe}
+        return tuple(name for name, held in holds.items() if held)
+
+    def take_on(self, traits: tuple[str, ...]) -> None:
+        """What `traits` gave of an embedder whose weights this one has."""
+        if TRAINED in traits:
+            self.trust_weights()
+        if CAFFE_POOLING in traits:
+            self.backbone.pool_as_caffe()
 
     def forward(self, images: Images | RegionFeatures) -> Tokens:
         """Raises ValueError where precomputed features have more channels than the projection reads."""
         if isinstance(images, RegionFeatures):
             return self.projection(self._precomputed(images), images)
+        return self.projection(self.regions(images), images)
+
+    def feature_maps(self, images: Images) -> list[Tensor]:
+        """What boxes are pooled from, finest first, each (B, C, H, W)."""
         features = self.backbone(images.pixels)
-        if self.fpn is not None:
-            features = self.fpn(features)
-        if self.rpn is None or self.nms is None:
-            assert self.grid_boxes is not None
-            regions = every_region(self.roi_head(features, self.grid_boxes(images)))
-            self.load = {"regions": regions.features.shape[1]}
-        else:
+        return features if self.fpn is None else self.fpn(features)
+
+    def regions(self, images: Images, *, boxes: list[Tensor] | None = None) -> Regions:
+        """The regions of each image before their projection, without a gradient where the detector is frozen.
+
+        Args:
+            images: of a batch.
+            boxes: given ones of each image, (N, 4) in pixels, in place of what the detector would choose; each is a
+                region, as confident as any. Images with fewer than `nms.regions` are padded.
+        """
+        with torch.no_grad() if self.frozen else nullcontext():
+            features = self.feature_maps(images)
+            if boxes is not None or self.rpn is None or self.nms is None:
+                return self._given(features, images, boxes)
             proposals = self.rpn(features, images)
             classified = self.roi_head(features, proposals.boxes)
-            regions = self.nms(classified)
             self.load = self._load(self.nms, proposals.candidates, classified)
-        return self.projection(regions, images)
+            return self.nms(classified)  # type: ignore[no-any-return]
+
+    def _given(self, features: list[Tensor], images: Images, boxes: list[Tensor] | None) -> Regions:
+        if boxes is None:
+            assert self.grid_boxes is not None
+            boxes = self.grid_boxes(images)
+        classified = self.roi_head(features, boxes)
+        self.load = {"regions": min(len(some) for some in boxes)}
+        return every_region(classified, self.nms.regions if self.nms else 0)
 
     def _precomputed(self, found: RegionFeatures) -> Regions:
         channels, read = found.features.shape[2], self.projection.inputs
@@ -240,13 +235,6 @@ class RegionEmbedder(VisualEmbedder):
     def charged_by_table6(self) -> tuple[list[nn.Module], nn.Linear]:
         steps = (self.backbone, self.fpn, self.rpn, self.roi_head)
         return [step for step in steps if step is not None], self.projection.feature
-
-
-def every_region(classified: Classified) -> Regions:
-    """All boxes of images that have equally many, without a choice; each is as confident as any."""
-    boxes = torch.stack(classified.boxes)
-    features = torch.stack(classified.features)
-    return Regions(features=features, boxes=boxes, confidence=torch.ones_like(boxes[..., 0]), mask=None)
 
 
 def with_whole_image(regions: Regions, images: Images | RegionFeatures) -> Regions:

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 from torchvision.models.resnet import Bottleneck
-from torchvision.models.resnet import ResNet as TorchvisionResNet
 
 
 class FrozenBatchNorm2d(nn.BatchNorm2d):
@@ -28,6 +27,7 @@ class ResNetTrunk(nn.Module):
 
     Args:
         blocks: bottlenecks of res2, res3, ...; two to four stages, so three end at stride 16.
+        base_width: channels of the stem; res2 has four times as many, and every later stage doubles them.
         groups, group_width: 1 and 64 for a ResNet, 32 and 4 for a ResNeXt 32x4d.
         stride_in: the convolution of a stage's first bottleneck that takes its stride.
         norm: `frozen` or `trained` BatchNorm.
@@ -44,22 +44,30 @@ class ResNetTrunk(nn.Module):
         stride_in: str,
         norm: str,
         frozen_stages: int,
+        base_width: int = 64,
         every_stage: bool = False,
     ) -> None:
         super().__init__()
-        depth = [*blocks, *[1] * (4 - len(blocks))]
         layer = FrozenBatchNorm2d if norm == "frozen" else nn.BatchNorm2d
-        network = TorchvisionResNet(Bottleneck, depth, groups=groups, width_per_group=group_width, norm_layer=layer)
-        self.stem = nn.Sequential(network.conv1, network.bn1, network.relu, network.maxpool)
-        stages = [network.layer1, network.layer2, network.layer3, network.layer4][: len(blocks)]
-        self.stages = nn.ModuleList(stages)
+        self.stem = nn.Sequential(
+            nn.Conv2d(3, base_width, kernel_size=7, stride=2, padding=3, bias=False),
+            layer(base_width),
+            nn.ReLU(inplace=True),
+            nn.MaxPool2d(kernel_size=3, stride=2, padding=1),
+        )
+        self.stages = nn.ModuleList()
+        self.channels = base_width
+        for index, count in enumerate(blocks):
+            inner = base_width * 2**index
+            stage = bottlenecks(
+                count, inputs=self.channels, inner=inner, groups=groups, group_width=group_width, layer=layer
+            )
+            set_stride(stage, stride=2 if index else 1, stride_in=stride_in)
+            self.stages.append(stage)
+            self.channels = inner * Bottleneck.expansion
         self.every_stage = every_stage
-        self.channels = 256 * 2 ** (len(blocks) - 1)
         self.stride = 2 ** (len(blocks) + 1)
-        if stride_in == "1x1":
-            for stage in stages[1:]:
-                set_stride(stage, stride=2, stride_in="1x1")
-        for part in (self.stem, *stages)[:frozen_stages]:
+        for part in (self.stem, *self.stages)[:frozen_stages]:
             freeze(part)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
@@ -73,6 +81,11 @@ class ResNetTrunk(nn.Module):
                 maps.append(features)
         return maps or [features]
 
+    @property
+    def pools_as_caffe(self) -> bool:
+        """Whether `pool_as_caffe` was called."""
+        return bool(self.stem[3].ceil_mode)
+
     def pool_as_caffe(self) -> None:
         """Has the stem pool without padding, the last window cut off at the border, for weights trained so."""
         self.stem[3] = nn.MaxPool2d(kernel_size=3, stride=2, ceil_mode=True)
@@ -83,15 +96,43 @@ class ResNetTrunk(nn.Module):
             initialise_convolutions(stage, generator)
 
 
-def res5(*, blocks: int, groups: int, group_width: int, stride: int, dilation: int, stride_in: str) -> nn.Sequential:
-    """The last stage of a ResNet alone, with frozen BatchNorm: 1,024 channels in, 2,048 out."""
-    network = TorchvisionResNet(
-        Bottleneck, [1, 1, 1, blocks], groups=groups, width_per_group=group_width, norm_layer=FrozenBatchNorm2d
+def bottlenecks(
+    count: int, *, inputs: int, inner: int, groups: int, group_width: int, layer: type[nn.BatchNorm2d]
+) -> nn.Sequential:
+    """A stage of torchvision's bottlenecks, 4 x `inner` channels out; the first projects its shortcut.
+
+    `groups` groups of `group_width` channels, 1 and 64, make bottlenecks `inner` wide; more make them wider.
+    """
+    outputs = inner * Bottleneck.expansion
+    shortcut = nn.Sequential(nn.Conv2d(inputs, outputs, kernel_size=1, bias=False), layer(outputs))
+    widths = {"groups": groups, "base_width": group_width, "norm_layer": layer}
+    first = Bottleneck(inputs, inner, downsample=shortcut, **widths)
+    return nn.Sequential(first, *(Bottleneck(outputs, inner, **widths) for _ in range(count - 1)))
+
+
+def res5(
+    *,
+    blocks: int,
+    groups: int,
+    group_width: int,
+    stride: int,
+    dilation: int,
+    stride_in: str,
+    inputs: int = 1024,
+    base_width: int = 64,
+) -> nn.Sequential:
+    """The last stage of a ResNet alone, with frozen BatchNorm: 32 x `base_width` channels out."""
+    stage = bottlenecks(
+        blocks,
+        inputs=inputs,
+        inner=8 * base_width,
+        groups=groups,
+        group_width=group_width,
+        layer=FrozenBatchNorm2d,
     )
-    stage = network.layer4
     set_stride(stage, stride=stride, stride_in=stride_in)
     for block in stage:
-        block.conv2.dilation = block.conv2.padding = (dilation, dilation)
+        block.conv2.dilation = block.conv2.padding = (dilation, dilation)  # type: ignore[union-attr]
     return stage.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 

@@ -13,7 +13,8 @@ from torchvision.ops import roi_align, roi_pool
 from vlbench.architectures.resnet import initialise_convolutions, res5
 
 AT_ONCE_ON_CPU = 16  # regions through res5: 0.65 of the time of all 300, with the same bits, and 1.4 GiB less
-FINEST, COARSEST = 2, 5  # levels of a pyramid that regions are pooled from (FPN, section 4.2)
+DELTA_WEIGHTS = (10.0, 10.0, 5.0, 5.0)  # a box delta is the head's output over these (Faster R-CNN's released code)
+FINEST = 2  # level of a pyramid, which has a quarter of the image's sides (FPN, section 4.1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,11 +50,17 @@ class RoIHead(nn.Module):
         by_image = list(features_RC.split(counts))
         if self.classifier is None or self.box_regressor is None:
             return Classified(boxes=boxes, features=by_image, scores=[], deltas=[])
-        scores_RC = self.classifier(features_RC).float().softmax(dim=1)[:, :-1]
-        deltas_RC = self.box_regressor(features_RC)
+        logits_RC, deltas_RC = self.classify(features_RC)
+        scores_RC = logits_RC.softmax(dim=1)[:, :-1]
         return Classified(
             boxes=boxes, features=by_image, scores=list(scores_RC.split(counts)), deltas=list(deltas_RC.split(counts))
         )
+
+    def classify(self, features_RC: Tensor) -> tuple[Tensor, Tensor]:
+        """Scores of the classes before the softmax, background last, (R, classes + 1) float32, and box deltas."""
+        assert self.classifier is not None
+        assert self.box_regressor is not None
+        return self.classifier(features_RC).float(), self.box_regressor(features_RC)
 
     def pooled_features(self, features: Sequence[Tensor], boxes: list[Tensor]) -> Tensor:
         """(all boxes, C)"""
@@ -73,7 +80,8 @@ class C4RoIHead(RoIHead):
         pooling: `roi_align` (aligned, adaptive sampling, as Detectron2's C4) or `roi_pool` (bottom-up attention).
         pool_size: side of the pooled window; with stride 2, res5 halves it.
         stride_of_features: pixels of the image a cell of the feature map stands for.
-        blocks, groups, group_width, stride, dilation, stride_in: of res5.
+        inputs: channels of the feature map.
+        blocks, base_width, groups, group_width, stride, dilation, stride_in: of res5.
         classes: object classes, without background; None for features alone.
         box_regression: `per_class` or `class_agnostic`.
     """
@@ -92,13 +100,17 @@ class C4RoIHead(RoIHead):
         stride_in: str,
         classes: int | None,
         box_regression: str,
+        inputs: int = 1024,
+        base_width: int = 64,
     ) -> None:
-        super().__init__(channels=2048, classes=classes, box_regression=box_regression)
+        super().__init__(channels=32 * base_width, classes=classes, box_regression=box_regression)
         self.pooling = pooling
         self.pool_size = pool_size
         self.scale = 1 / stride_of_features
         self.res5 = res5(
+            inputs=inputs,
             blocks=blocks,
+            base_width=base_width,
             groups=groups,
             group_width=group_width,
             stride=stride,
@@ -108,7 +120,7 @@ class C4RoIHead(RoIHead):
         self.mean = nn.AdaptiveAvgPool2d(1)
 
     def pooled_features(self, features: Sequence[Tensor], boxes: list[Tensor]) -> Tensor:
-        """(all boxes, 2048): a CPU takes them some at a time, so that they stay in its cache."""
+        """(all boxes, channels): a CPU takes them some at a time, so that they stay in its cache."""
         (features_BCHW,) = features
         wide = features_BCHW.float().contiguous()  # as the pooling operators want it; not all know half precision
         image_and_box_R5 = with_image_index(boxes)
@@ -137,7 +149,7 @@ class FeaturePyramid(nn.Module):
     """Gives every stage of a trunk the same width and the context of the coarser ones (FPN, section 3).
 
     Args:
-        inputs: channels of res2 to res5.
+        inputs: channels of each stage, res2 first.
         channels: of each level.
     """
 
@@ -148,7 +160,7 @@ class FeaturePyramid(nn.Module):
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, features: Sequence[Tensor]) -> list[Tensor]:
-        """P2 to P6, finest first; P6 takes every second cell of P5, for large anchors."""
+        """A level for each stage, P2 first, and one more of every second cell of the last, for large anchors."""
         merged = self.lateral[-1](features[-1])
         levels = [self.output[-1](merged)]
         for lateral, output, finer in zip(self.lateral[-2::-1], self.output[-2::-1], features[-2::-1], strict=True):
@@ -167,7 +179,7 @@ class FpnRoIHead(RoIHead):
 
     Args:
         inputs: channels of a level.
-        strides: pixels of the image that a cell of each level stands for, finest first; boxes use P2 to P5.
+        strides: pixels of the image that a cell of each level stands for, P2 first; boxes use all but the last.
         pool_size: side of the pooled window.
         width: of both linear layers, and of a box's feature.
         classes, box_regression: as the C4 head's.
@@ -184,7 +196,7 @@ class FpnRoIHead(RoIHead):
         box_regression: str,
     ) -> None:
         super().__init__(channels=width, classes=classes, box_regression=box_regression)
-        self.scales = [1 / stride for stride in strides[: COARSEST - FINEST + 1]]
+        self.scales = [1 / stride for stride in strides[:-1]]
         self.pool_size = pool_size
         self.mlp = nn.Sequential(nn.Linear(inputs * pool_size**2, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU())
 
@@ -192,7 +204,7 @@ class FpnRoIHead(RoIHead):
         image_and_box_R5 = with_image_index(boxes)
         if features[0].is_meta:  # without values no box has a size: all are pooled from one level
             return self.mlp(self._pool(features[0], image_and_box_R5, self.scales[0]).flatten(1))
-        level_R = levels_of(torch.cat(boxes))
+        level_R = levels_of(torch.cat(boxes), coarsest=FINEST + len(self.scales) - 1)
         pooled = features[0].new_empty(len(image_and_box_R5), features[0].shape[1], self.pool_size, self.pool_size)
         for level, (some, scale) in enumerate(zip(features, self.scales, strict=False), start=FINEST):
             (chosen,) = torch.where(level_R == level)
@@ -211,10 +223,10 @@ class FpnRoIHead(RoIHead):
         super().initialise_random(generator)
 
 
-def levels_of(boxes_R4: Tensor) -> Tensor:
-    """The level of each box, 2 to 5: a box of 224x224 pixels is of P4, one of half the side of P3 (FPN, equation 1)."""
+def levels_of(boxes_R4: Tensor, *, coarsest: int = 5) -> Tensor:
+    """The level of each box, from 2: one of 224x224 pixels is of P4, one of half the side of P3 (FPN, equation 1)."""
     sides = ((boxes_R4[:, 2:] - boxes_R4[:, :2]).clamp(min=0).prod(dim=1)).sqrt()
-    return (4 + torch.log2(sides / 224 + 1e-8)).floor().clamp(FINEST, COARSEST).long()
+    return (4 + torch.log2(sides / 224 + 1e-8)).floor().clamp(FINEST, coarsest).long()
 
 
 def with_image_index(boxes: list[Tensor]) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -130,6 +131,13 @@ def repeated(tokens: Tokens, times: int) -> Tokens:
     """Each example so many times in a row, (B * times, L, D)."""
     mask = None if tokens.mask is None else tokens.mask.repeat_interleave(times, dim=0)
     return Tokens(values=tokens.values.repeat_interleave(times, dim=0), mask=mask)
+
+
+def picked(tokens: Tokens, rows: Sequence[int]) -> Tokens:
+    """These examples in this order; one can stand there several times."""
+    places = torch.tensor(rows, device=tokens.values.device)
+    mask = None if tokens.mask is None else tokens.mask.index_select(0, places)
+    return Tokens(values=tokens.values.index_select(0, places), mask=mask)
 
 
 def in_turn(types: Tensor, rows: int) -> Tensor:

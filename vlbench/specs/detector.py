@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from vlbench.specs.base import Fraction, Part
 
 
 class ResNet(Part):
-    """A ResNet or ResNeXt trunk without its classifier; `blocks` has one entry a stage that is kept, res2 first."""
+    """A ResNet or ResNeXt trunk without its classifier; `blocks` has one entry a stage that is kept, res2 first.
+
+    `base_width` is of the stem; res2 gives four times as many channels, and every later stage doubles them. The widths
+    within the bottlenecks, `groups` and `group_width`, are those of a network whose stem has 64, and scale with it.
+    """
 
     blocks: tuple[PositiveInt, ...] = Field(min_length=2, max_length=4)
+    base_width: PositiveInt = 64
     groups: PositiveInt = 1
     group_width: PositiveInt = 64
     stride_in: Literal["1x1", "3x3"] = "3x3"
@@ -22,19 +27,29 @@ class ResNet(Part):
     @property
     def channels(self) -> int:
         """Of the last stage."""
-        return 256 * 2 ** (len(self.blocks) - 1)
+        return self.stage_channels[-1]
+
+    @property
+    def stage_channels(self) -> tuple[int, ...]:
+        """Of every stage, res2 first."""
+        return tuple(4 * self.base_width * 2**index for index in range(len(self.blocks)))
 
     @property
     def stride(self) -> int:
         """Pixels of the image that a cell of the last stage stands for."""
         return 2 ** (len(self.blocks) + 1)
 
+    @model_validator(mode="after")
+    def _bottlenecks_have_a_width(self) -> ResNet:
+        check_group_width(self.base_width, self.group_width)
+        return self
+
     def tiny(self) -> ResNet:
         return self.model_copy(update={"blocks": (1,) * len(self.blocks)})
 
 
 class FeaturePyramid(Part):
-    """Feature pyramid over res2 to res5, with a fifth level on top (FPN, section 3)."""
+    """Feature pyramid over every stage of a trunk, res2 to res5 as published, with a level on top (FPN, section 3)."""
 
     channels: PositiveInt = 256
 
@@ -58,12 +73,16 @@ class RegionProposal(Part):
 
 
 class C4Head(Part):
-    """RoI head that runs res5 on every region (He et al. 2016, "C4"), then classifies it if it has classes."""
+    """RoI head that runs res5 on every region (He et al. 2016, "C4"), then classifies it if it has classes.
+
+    `base_width`, `groups` and `group_width` are as a trunk's.
+    """
 
     kind: Literal["c4"]
     pooling: Literal["roi_align", "roi_pool"] = "roi_align"
     pool_size: PositiveInt = 14
     blocks: PositiveInt = 3
+    base_width: PositiveInt = 64
     groups: PositiveInt = 1
     group_width: PositiveInt = 64
     stride: Literal[1, 2] = 2
@@ -73,7 +92,12 @@ class C4Head(Part):
 
     @property
     def channels(self) -> int:
-        return 2048
+        return 32 * self.base_width
+
+    @model_validator(mode="after")
+    def _bottlenecks_have_a_width(self) -> C4Head:
+        check_group_width(self.base_width, self.group_width)
+        return self
 
     def tiny(self) -> C4Head:
         return self.model_copy(update={"blocks": 1, "classes": self.classes and 9})
@@ -105,3 +129,10 @@ class RegionSelection(Part):
 
     def tiny(self) -> RegionSelection:
         return self.model_copy(update={"regions": 5})
+
+
+def check_group_width(base_width: int, group_width: int) -> None:
+    """Raises ValueError where a group of a bottleneck of res2 would not have a whole number of channels."""
+    if base_width * group_width % 64:
+        width = base_width * group_width / 64
+        raise ValueError(f"base_width {base_width} with group_width {group_width} leaves a group {width:g} channels")

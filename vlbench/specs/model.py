@@ -78,6 +78,8 @@ class ModelSpec(Part):
         "visual.weights": RANDOM,
         "head.norm": "before_gelu",
         "visual.engine": "torchvision",
+        "visual.backbone.base_width": 64,
+        "visual.roi_head.base_width": 64,
     }
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")

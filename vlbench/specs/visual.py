@@ -117,11 +117,18 @@ class Region(Part):
     def width(self) -> int:
         return self.projection.width
 
+    @property
+    def strides(self) -> tuple[int, ...]:
+        """Pixels of the image that a cell of each feature map stands for: of every stage and one more with an fpn."""
+        if self.fpn is None:
+            return (self.backbone.stride,)
+        return tuple(4 * 2**level for level in range(len(self.backbone.blocks) + 1))
+
     @model_validator(mode="after")
     def _parts_fit(self) -> Region:
-        wanted = (4, "an FPN head needs res2 to res5, 4") if self.fpn else (3, "a C4 head needs res2 to res4, 3")
-        if len(self.backbone.blocks) != wanted[0]:
-            raise ValueError(f"backbone.blocks has {len(self.backbone.blocks)} stages; {wanted[1]}")
+        stages = len(self.backbone.blocks)
+        if not self.fpn and stages != 3:
+            raise ValueError(f"backbone.blocks has {stages} stages; a C4 head needs res2 to res4, 3")
         if bool(self.fpn) != (self.roi_head.kind == "fpn"):
             raise ValueError("an fpn needs roi_head.kind fpn, and that head needs an fpn")
         check_inputs("projection.inputs", self.projection.inputs, "RoI head", self.roi_head.channels)
@@ -139,8 +146,10 @@ class Region(Part):
             raise ValueError("roi_head.classes is missing; nms needs class scores")
         if self.nms.regions > self.rpn.proposals:
             raise ValueError(f"nms.regions is {self.nms.regions}, more than rpn.proposals, {self.rpn.proposals}")
-        if self.fpn and len(self.rpn.anchor_sizes) != 5:
-            raise ValueError(f"rpn.anchor_sizes has {len(self.rpn.anchor_sizes)}; an fpn needs one a level, 5")
+        if self.fpn and len(self.rpn.anchor_sizes) != len(self.strides):
+            raise ValueError(
+                f"rpn.anchor_sizes has {len(self.rpn.anchor_sizes)}; an fpn needs one a level, {len(self.strides)}"
+            )
 
     def check_image(self, height: int, width: int) -> None:
         """A detector reads any image."""

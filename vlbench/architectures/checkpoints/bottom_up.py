@@ -70,7 +70,11 @@ def detector_loaded(model: VLModel, state: Mapping[str, Tensor], *, source: str,
         InputError: in one line, where the model has no such detector, the checkpoint is something else, or their
             tensors do not pair off.
     """
-    from vlbench.architectures.region import RegionEmbedder  # noqa: PLC0415  it imports torchvision, slow to load
+    from vlbench.architectures.region import (  # noqa: PLC0415  it imports torchvision, slow to load
+        CAFFE_POOLING,
+        TRAINED,
+        RegionEmbedder,
+    )
 
     visual = model.visual
     if not isinstance(visual, RegionEmbedder) or visual.rpn is None:
@@ -89,7 +93,7 @@ def detector_loaded(model: VLModel, state: Mapping[str, Tensor], *, source: str,
     found = mapped(family, _with_statistics(state), wanted, source=source)
     found |= _reading(found, state, pixels)
     visual.load_state_dict({name.removeprefix("visual."): values for name, values in found.items()}, strict=False)
-    visual.trust_weights()
+    visual.take_on((TRAINED, CAFFE_POOLING))
 
 
 def _with_statistics(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

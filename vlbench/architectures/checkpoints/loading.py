@@ -12,8 +12,8 @@ from torch import Tensor
 from vlbench.architectures.checkpoints.bottom_up import fill_bottom_up
 from vlbench.architectures.checkpoints.clip import CLIP_FAMILIES
 from vlbench.architectures.checkpoints.lxmert import LXMERT_FAMILIES
-from vlbench.architectures.checkpoints.native import matched, saved_spec
-from vlbench.architectures.checkpoints.reading import read_state
+from vlbench.architectures.checkpoints.native import matched, saved_spec, saved_traits
+from vlbench.architectures.checkpoints.reading import read_layout, read_state
 from vlbench.architectures.checkpoints.rules import Family, State, mapped, recognised
 from vlbench.architectures.checkpoints.timm import timm_recognised
 from vlbench.architectures.checkpoints.uniter import UNITER_FAMILIES
@@ -26,7 +26,9 @@ from vlbench.specs.heads import SUITED, HeadPart
 if TYPE_CHECKING:
     from vlbench.architectures.model import VLModel
 
+VISUAL = ("visual.",)
 DETECTOR = ("visual.backbone.", "visual.fpn.", "visual.rpn.", "visual.roi_head.")
+BEFORE_PROJECTION = ("visual.kind", *DETECTOR)  # what has to be alike where a detector alone is filled
 PARALLEL = "module."  # before every name, where a model was saved from within DataParallel
 
 FAMILIES: tuple[Family, ...] = (
@@ -79,6 +81,7 @@ def load_weights(model: VLModel, spec: ModelSpec) -> Loaded | None:
     saved, state = saved_spec(source), _plain(read_state(source))
     if saved is not None:
         model.load_state_dict(matched(state, wanted, saved, spec, source=source))
+        model.visual.take_on(saved_traits(source))
         return Loaded(title=saved.name)
     if isinstance(spec.visual, Region):
         wanted = {name: tensor for name, tensor in wanted.items() if not name.startswith(DETECTOR)}
@@ -89,16 +92,31 @@ def load_weights(model: VLModel, spec: ModelSpec) -> Loaded | None:
 
 
 def load_visual_weights(model: VLModel, spec: ModelSpec) -> Loaded | None:
-    """Fills the backbone, detector or tower from `spec.visual.weights`; otherwise as `load_weights`."""
+    """Fills the backbone, detector or tower from `spec.visual.weights`; otherwise as `load_weights`.
+
+    Of a file that vlbench wrote it takes the detector, or the whole visual part where there is none.
+    """
     source = spec.visual.weights
     if source == RANDOM:
         return None
-    state = _plain(read_state(source))
+    saved, state = saved_spec(source), _plain(read_state(source))
+    if saved is not None:
+        return _load_saved_visual(model, state, saved, spec)
     for loader in VISUAL_LOADERS:
         title = loader(model, state, source, spec.input)
         if title is not None:
             return Loaded(title=title)
     raise InputError(f"weights {source}: {_looks(state)}, not the visual part of {spec.name}")
+
+
+def _load_saved_visual(model: VLModel, state: State, saved: ModelSpec, spec: ModelSpec) -> Loaded:
+    source, region = spec.visual.weights, isinstance(spec.visual, Region)
+    names, within = (DETECTOR, BEFORE_PROJECTION) if region else (VISUAL, VISUAL)
+    wanted = {name: tensor for name, tensor in model.state_dict().items() if name.startswith(names)}
+    held = {name: tensor for name, tensor in state.items() if name.startswith(names)}
+    model.load_state_dict(matched(held, wanted, saved, spec, source=source, within=within), strict=False)
+    model.visual.take_on(saved_traits(source))
+    return Loaded(title=saved.name)
 
 
 def family_of(
@@ -140,7 +158,7 @@ def saved_heads(spec: ModelSpec) -> tuple[str, ...]:
     saved = saved_spec(spec.weights)
     if saved is not None:
         return (saved.head.kind,) if saved.head else ()
-    return tuple(family.heads[0] for family in _of_one_head(_plain(read_state(spec.weights))))
+    return tuple(family.heads[0] for family in _of_one_head(_plain(read_layout(spec.weights))))
 
 
 def with_saved_head(spec: ModelSpec) -> ModelSpec:
@@ -156,11 +174,28 @@ def with_saved_head(spec: ModelSpec) -> ModelSpec:
     if saved is not None:
         other = saved.head is not None and saved.head.kind != spec.head.kind and saved.head.kind in alike
         return spec.model_copy(update={"head": saved.head}) if other else spec
-    state = _plain(read_state(spec.weights))
+    state = _plain(read_layout(spec.weights))
     families = _of_one_head(state)
     if any(spec.head.kind in family.heads for family in families):
         return spec
     family = next((family for family in families if family.heads[0] in alike), None)
+    return spec if family is None else spec.model_copy(update={"head": _head(family, state, spec)})
+
+
+def with_whatever_head(spec: ModelSpec) -> ModelSpec:
+    """A copy whose head is the one that `spec.weights` hold, whatever it is for and however many answers it has.
+
+    The spec itself where it has random weights, or where they hold none. Raises InputError where they cannot be read.
+    """
+    if spec.weights == RANDOM:
+        return spec
+    saved = saved_spec(spec.weights)
+    if saved is not None:
+        return spec.model_copy(update={"head": saved.head}) if saved.head else spec
+    state = _plain(read_state(spec.weights))
+    families = _of_one_head(state)
+    alike = [family for family in families if spec.head and family.heads[0] == spec.head.kind]
+    family = next(iter([*alike, *families]), None)
     return spec if family is None else spec.model_copy(update={"head": _head(family, state, spec)})
 
 

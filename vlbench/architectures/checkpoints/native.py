@@ -11,25 +11,30 @@ from torch import Tensor, nn
 
 from vlbench.architectures.checkpoints.reading import read_metadata
 from vlbench.architectures.checkpoints.rules import State, refuse_gaps, refuse_shapes
+from vlbench.architectures.visual import VisualEmbedder
 from vlbench.errors import InputError
 from vlbench.specs import ModelSpec
 
-SPEC, NAME = "vlbench.spec", "vlbench.model"  # keys of the file's metadata
+SPEC, NAME, TRAITS = "vlbench.spec", "vlbench.model", "vlbench.visual.traits"  # keys of the file's metadata
 PARTS = ("text", "visual", "interaction", "head")
 OF_TRAINING = {"dropout", "weights"}  # fields of a part that change no output of a trained model
 
 
 def save_model(path: Path, model: nn.Module, spec: ModelSpec) -> None:
-    """Writes a model as safetensors, for `weights:` of a spec with the same parts.
+    """Writes a model as safetensors, for `weights:` of a spec with the same parts, or for `visual.weights:`.
 
-    Raises InputError where the file cannot be written.
+    Beside the tensors it says whether a detector is trained. Raises InputError where the file cannot be written.
     """
     from safetensors.torch import save_file  # noqa: PLC0415
 
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    described = {NAME: spec.name, SPEC: spec.model_dump_json()}
+    visual = getattr(model, "visual", None)
+    if isinstance(visual, VisualEmbedder) and visual.traits():
+        described[TRAITS] = " ".join(visual.traits())
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(tensors, path, metadata={NAME: spec.name, SPEC: spec.model_dump_json()})
+        save_file(tensors, path, metadata=described)
     except OSError as error:
         raise InputError(f"{path}: cannot be written: {error.strerror or error}") from error
 
@@ -45,12 +50,31 @@ def saved_spec(source: str) -> ModelSpec | None:
         raise InputError(f"weights {source}: its spec is none of this version of vlbench") from error
 
 
-def matched(state: State, wanted: Mapping[str, Tensor], saved: ModelSpec, spec: ModelSpec, *, source: str) -> State:
+def saved_traits(source: str) -> tuple[str, ...]:
+    """`VisualEmbedder.traits` of a model that vlbench wrote. Raises InputError as `read_state` does."""
+    return tuple(read_metadata(source).get(TRAITS, "").split())
+
+
+def matched(
+    state: State,
+    wanted: Mapping[str, Tensor],
+    saved: ModelSpec,
+    spec: ModelSpec,
+    *,
+    source: str,
+    within: tuple[str, ...] = PARTS,
+) -> State:
     """The tensors of a file that vlbench wrote, each wanted and each of the wanted shape.
 
     Raises InputError, in one line, where its parts are others, with the first field that differs.
+
+    Args:
+        state, wanted: tensors by name, of the file and of the model.
+        saved, spec: what the model of the file was built from, and this one.
+        source: of the file, for messages.
+        within: dotted names of the parts that have to be alike.
     """
-    for path, theirs, ours in _differences(saved, spec):
+    for path, theirs, ours in _differences(saved, spec, within):
         raise InputError(f"weights {source}: saved from {saved.name}, whose {path} is {theirs}; here it is {ours}")
     refuse_shapes(f"saved from {saved.name}", source, {name: state[name] for name in wanted if name in state}, wanted)
     missing, unused = ([name for name in one if name not in other] for one, other in ((wanted, state), (state, wanted)))
@@ -58,12 +82,12 @@ def matched(state: State, wanted: Mapping[str, Tensor], saved: ModelSpec, spec: 
     return state
 
 
-def _differences(saved: ModelSpec, spec: ModelSpec) -> Iterator[tuple[str, Any, Any]]:
+def _differences(saved: ModelSpec, spec: ModelSpec, within: tuple[str, ...]) -> Iterator[tuple[str, Any, Any]]:
     """Fields of the parts that are not the same, by their dotted names."""
     sides = [dict(_leaves(one.model_dump(include=set(PARTS)))) for one in (saved, spec)]
     for path in dict.fromkeys([*sides[0], *sides[1]]):
         theirs, ours = (side.get(path, "absent") for side in sides)
-        if theirs != ours:
+        if theirs != ours and path.startswith(within):
             yield path, theirs, ours
 
 

@@ -37,10 +37,21 @@ def read_state(source: str) -> dict[str, Tensor]:
 
     Raises InputError where there is none, it is damaged, it would run code, or the hub cannot be reached.
     """
+    return _read(source, values=True)
+
+
+def read_layout(source: str) -> dict[str, Tensor]:
+    """As `read_state`, for names and shapes alone: where a file's values need not be read for them, they are not.
+
+    Tensors are then on the meta device, or mapped to the file. Damage among the values is not found.
+    """
+    return _read(source, values=False)
+
+
+def _read(source: str, *, values: bool) -> dict[str, Tensor]:
     path = weights_file(source)
-    if path.name.endswith(".index.json"):
-        return {key: tensor for name in shards(path) for key, tensor in _read_file(path.parent / name).items()}
-    return _read_file(path)
+    paths = [path.parent / name for name in shards(path)] if path.name.endswith(".index.json") else [path]
+    return {key: tensor for one in paths for key, tensor in _read_file(one, values=values).items()}
 
 
 def read_metadata(source: str) -> dict[str, str]:
@@ -57,12 +68,12 @@ def read_metadata(source: str) -> dict[str, str]:
         raise _unreadable(path, error) from error
 
 
-def _read_file(path: Path) -> dict[str, Tensor]:
+def _read_file(path: Path, *, values: bool) -> dict[str, Tensor]:
     if path.suffix == ".safetensors":
-        return _read_safetensors(path)
+        return _read_safetensors(path)  # maps the file, and reads no value before it is asked for
     if path.suffix == ".pkl":
         return read_arrays(path)
-    return _tensors(path, _read_pickle(path))
+    return _tensors(path, _read_pickle(path, "cpu" if values or not zipfile.is_zipfile(path) else "meta"))
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
@@ -75,7 +86,7 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
         raise _unreadable(path, error) from error
 
 
-def _read_pickle(path: Path) -> Any:
+def _read_pickle(path: Path, device: str) -> Any:
     if _is_program(path):
         raise InputError(
             f"weights {path}: refused, a TorchScript archive is a program; "
@@ -85,7 +96,7 @@ def _read_pickle(path: Path) -> Any:
         with warnings.catch_warnings():  # of pickle protocols that it may not know; what it cannot read it refuses
             warnings.simplefilter("ignore")
             with torch.serialization.safe_globals(BESIDE_TENSORS):
-                return torch.load(path, map_location="cpu", weights_only=True)
+                return torch.load(path, map_location=device, weights_only=True)
     except pickle.UnpicklingError as error:
         wanted = REFUSED.search(str(error))
         name = wanted[1] if wanted else _first_global(path)

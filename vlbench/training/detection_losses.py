@@ -1,0 +1,123 @@
+"""The losses of a Faster R-CNN: which boxes answer for which object, which are looked at, and what they cost."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torchvision.ops import box_iou
+
+from vlbench.architectures.detector import encode
+from vlbench.architectures.roi_heads import DELTA_WEIGHTS
+
+BACKGROUND, IGNORED = -1, -2  # in place of an object's index
+BETA = 1 / 9  # where smooth L1 turns from a square into a line (Faster R-CNN's released code)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sampled:
+    """Places of boxes in one image, all that are looked at; those in `positive` answer for an object."""
+
+    positive: Tensor  # (P,) int64
+    negative: Tensor  # (N,) int64
+
+    @property
+    def both(self) -> Tensor:
+        """(P + N,) int64, the positive ones first."""
+        return torch.cat((self.positive, self.negative))
+
+
+def match(boxes_N4: Tensor, objects_T4: Tensor, *, foreground: float, background: float, each_object: bool) -> Tensor:
+    """The object that each box overlaps most, (N,) int64, or BACKGROUND or IGNORED (Faster R-CNN, section 3.1.2).
+
+    Args:
+        boxes_N4, objects_T4: corners in pixels; there may be no object.
+        foreground: overlap (IoU) from which a box answers for its object.
+        background: overlap below which it answers for none; what lies between is ignored.
+        each_object: whether the boxes that overlap an object most answer too, however little it is.
+    """
+    if not len(objects_T4):
+        return boxes_N4.new_full((len(boxes_N4),), BACKGROUND, dtype=torch.long)
+    overlap_TN = box_iou(objects_T4, boxes_N4)
+    best_N, nearest_N = overlap_TN.max(dim=0)
+    matched_N = nearest_N.masked_fill(best_N < foreground, IGNORED).masked_fill(best_N < background, BACKGROUND)
+    if each_object:
+        most_T1 = overlap_TN.amax(dim=1, keepdim=True)
+        chosen_N = ((overlap_TN == most_T1) & (most_T1 > 0)).any(dim=0)
+        matched_N = torch.where(chosen_N, nearest_N, matched_N)
+    return matched_N
+
+
+def sample(matched_N: Tensor, *, count: int, positive_share: float, generator: torch.Generator) -> Sampled:
+    """A random choice of `count` boxes, at most `positive_share` of them positive, the rest background (section 3.1.3).
+
+    Args:
+        matched_N: what `match` says of them.
+        count: boxes that are chosen, fewer where there are not as many.
+        generator: on the CPU.
+    """
+    (positive,) = torch.where(matched_N >= 0)
+    (negative,) = torch.where(matched_N == BACKGROUND)
+    positive = _some(positive, int(count * positive_share), generator)
+    return Sampled(positive=positive, negative=_some(negative, count - len(positive), generator))
+
+
+def _some(places: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    order = torch.randperm(len(places), generator=generator)[:count]
+    return places[order.to(places.device)]
+
+
+def proposal_losses(
+    objectness_BA: Tensor,
+    deltas_BA4: Tensor,
+    anchors_A4: Tensor,
+    objects: Sequence[Tensor],
+    matched: Sequence[Tensor],
+    sampled: Sequence[Sampled],
+) -> tuple[Tensor, Tensor]:
+    """Of objectness and of boxes, each (), a mean over all sampled anchors (Faster R-CNN, equation 1).
+
+    Args:
+        objectness_BA, deltas_BA4: what the network says of the anchors, before the sigmoid.
+        anchors_A4: of every image alike, in pixels.
+        objects: of each image, (T, 4), in pixels.
+        matched, sampled: of each image's anchors, as `match` and `sample` give them.
+    """
+    logits, labels, deltas, wanted = [], [], [], []
+    for index, (boxes, answers, chosen) in enumerate(zip(objects, matched, sampled, strict=True)):
+        logits.append(objectness_BA[index, chosen.both])
+        labels += [torch.ones_like(chosen.positive), torch.zeros_like(chosen.negative)]
+        deltas.append(deltas_BA4[index, chosen.positive])
+        wanted.append(encode(boxes[answers[chosen.positive]], anchors_A4[chosen.positive]))
+    logits_S = torch.cat(logits)
+    objectness = F.binary_cross_entropy_with_logits(logits_S, torch.cat(labels).to(logits_S.dtype))
+    return objectness, _smooth_l1(torch.cat(deltas), torch.cat(wanted), count=len(logits_S))
+
+
+def region_losses(
+    logits_RC: Tensor, deltas_RD: Tensor, boxes_R4: Tensor, labels_R: Tensor, objects_R4: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Of classes and of boxes, each (), a mean over all sampled regions (Fast R-CNN, section 2.3).
+
+    Args:
+        logits_RC: scores of the classes before the softmax, background last.
+        deltas_RD: 4 numbers a region, or 4 a class without background.
+        boxes_R4: the regions' own, in pixels.
+        labels_R: classes, int64; that of background is C - 1.
+        objects_R4: the object that each region answers for, in pixels; of background anything.
+    """
+    classes = F.cross_entropy(logits_RC, labels_R)
+    (positive,) = torch.where(labels_R < logits_RC.shape[1] - 1)
+    deltas_PK4 = deltas_RD[positive].unflatten(1, (-1, 4))
+    of_class = labels_R[positive] if deltas_PK4.shape[1] > 1 else torch.zeros_like(positive)
+    deltas_P4 = deltas_PK4[torch.arange(len(positive), device=positive.device), of_class]
+    wanted_P4 = encode(objects_R4[positive], boxes_R4[positive]) * deltas_RD.new_tensor(DELTA_WEIGHTS)
+    return classes, _smooth_l1(deltas_P4, wanted_P4, count=len(labels_R))
+
+
+def _smooth_l1(found_N4: Tensor, wanted_N4: Tensor, *, count: int) -> Tensor:
+    """Over all numbers, divided by how many boxes were sampled, () float32."""
+    return F.smooth_l1_loss(found_N4.float(), wanted_N4.float(), beta=BETA, reduction="sum") / max(count, 1)
