@@ -27,11 +27,13 @@ LAYERS = [
     {"evaluation"},
     {"reproduce", "doctor"},
     {"training", "report", "compare", "history"},
+    {"explain", "ablation"},
     {"ab"},
     {"bisect"},
     {"api", "options"},
     {"commands", "pytest_plugin"},
-    {"cli", "__init__", "__main__"},
+    {"cli", "__init__"},
+    {"__main__"},
 ]
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
 
@@ -45,6 +47,8 @@ IMPORTS_TORCH = (
     "measure.memory",
 )
 IMPORTS_TORCH += ("measure.peaks", "running.worker", "running.subject")
+IMPORTS_TORCH += ("ablation.planning", "ablation.training", "ablation.true_boxes")
+IMPORTS_TORCH += ("explain.look", "explain.attention", "explain.alignment", "explain.places")
 TORCH = {"torch", "torchvision", "transformers", "timm", "detectron2", "fvcore"}
 
 
@@ -103,3 +107,9 @@ def test_everything_else_can_be_imported_without_torch() -> None:
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     assert result.stdout.strip() == "[]"
+
+
+def test_the_package_runs_as_a_module() -> None:
+    """As torchrun starts it."""
+    done = subprocess.run([sys.executable, "-m", "vlbench", "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout == f"vlbench {vlbench.__version__}\n"

@@ -1,0 +1,133 @@
+"""Tiny learners and streams of formulas, and a training run of them as a process of its own."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from vlbench.evaluation.processes import Process, joined
+from vlbench.training.budget import parse_budget
+from vlbench.training.learner import Losses
+from vlbench.training.loop import Trained, train
+from vlbench.training.settings import TrainingSettings
+
+WIDTH, CLASSES = 6, 3
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Sample i: six numbers and a class, which is that of the greatest of the first three."""
+
+    seed: int = 0
+    epoch: int | None = None  # after so many samples they repeat
+
+    def batch(self, start: int, count: int) -> tuple[Tensor, Tensor]:
+        rows = [self._row(index % self.epoch if self.epoch else index) for index in range(start, start + count)]
+        values_BD = torch.stack(rows)
+        return values_BD, values_BD[:, :CLASSES].argmax(1)
+
+    def _row(self, index: int) -> Tensor:
+        return torch.randn(WIDTH, generator=torch.Generator().manual_seed(self.seed * 1_000_003 + index))
+
+
+class Classifier:
+    """Cross-entropy; `noisy` adds what the generator draws, `seconds` is how long a pass sleeps."""
+
+    def __init__(self, module: nn.Module, *, noisy: bool = False, seconds: float = 0.0) -> None:
+        self.module, self.noisy, self.seconds = module, noisy, seconds
+        self.drawn: list[float] = []
+
+    def losses(self, batch: tuple[Tensor, Tensor], generator: torch.Generator) -> Losses:
+        values_BD, classes_B = batch
+        time.sleep(self.seconds)
+        noise = torch.randn(values_BD.shape, generator=generator) if self.noisy else torch.zeros(())
+        self.drawn.append(float(noise.flatten()[0]))
+        logits_BC = self.module(values_BD + 0.1 * noise).float()
+        loss = F.cross_entropy(logits_BC, classes_B)
+        right = (logits_BC.argmax(1) == classes_B).sum()
+        return Losses(total=loss, parts={"classes": loss}, right=right, asked=len(classes_B))
+
+
+class Interrupting(Classifier):
+    """Presses Ctrl-C during its passes of these numbers."""
+
+    def __init__(self, module: nn.Module, passes: set[int], *, noisy: bool = False) -> None:
+        super().__init__(module, noisy=noisy)
+        self.passes = passes
+
+    def losses(self, batch: tuple[Tensor, Tensor], generator: torch.Generator) -> Losses:
+        found = super().losses(batch, generator)
+        if len(self.drawn) in self.passes:
+            os.kill(os.getpid(), signal.SIGINT)
+        return found
+
+
+def network(kind: Literal["linear", "dropout", "norm", "idle"]) -> nn.Module:
+    torch.manual_seed(7)
+    between = {"dropout": nn.Dropout(0.3), "norm": nn.BatchNorm1d(16)}.get(kind, nn.Identity())
+    module = nn.Sequential(nn.Linear(WIDTH, 16), between, nn.Tanh(), nn.Linear(16, CLASSES))
+    if kind == "idle":  # a parameter that nothing uses
+        module.register_parameter("idle", nn.Parameter(torch.ones(2, 2)))
+    return module
+
+
+def settings(**values: object) -> TrainingSettings:
+    """Eight samples a step, a quick optimiser, no workers."""
+    budget = parse_budget(str(values.pop("budget", "20steps")))
+    quick = {"batch": 8, "learning_rate": 1e-2, "workers": 0, "point_steps": 5}
+    return TrainingSettings(**{"budget": budget, **quick, **values})
+
+
+def digest(module: nn.Module) -> str:
+    """Of every byte of its parameters and buffers."""
+    tensors = module.state_dict()
+    content = b"".join(name.encode() + tensors[name].numpy().tobytes() for name in sorted(tensors))
+    return hashlib.sha256(content).hexdigest()
+
+
+def course(trained: Trained) -> list[dict]:
+    """Its points without their times."""
+    return [point.model_dump(exclude={"seconds", "samples_per_second"}) for point in trained.history]
+
+
+def course_of(folder: Path) -> list[dict]:
+    """The same, from the file."""
+    lines = [json.loads(line) for line in (folder / "training.jsonl").read_text().splitlines()]
+    return [{key: line[key] for key in line if key not in ("seconds", "samples_per_second")} for line in lines]
+
+
+def main() -> None:
+    """Each argument is a run in JSON: `{"folder": ..., "network": ..., "seconds": ..., "settings": {...}}`."""
+    with joined() as process:
+        for job in map(json.loads, sys.argv[1:]):
+            kind = job["network"]
+            learner = Classifier(network(kind), noisy=kind == "dropout", seconds=job.get("seconds", 0.0))
+            train(learner, Examples(), settings(**job["settings"]), Path(job["folder"]), process=process)
+            same = all_equal(digest(learner.module), process)
+            if process.first:
+                weights = {name: one.tolist() for name, one in learner.module.state_dict().items()}
+                print(json.dumps({"same": same, "weights": weights}))
+
+
+def all_equal(text: str, process: Process) -> bool:
+    """Whether all processes have the same."""
+    mine = int(text[:8], 16)
+    found = torch.tensor([mine, -mine], dtype=torch.float64)
+    if process.world > 1:
+        torch.distributed.all_reduce(found, op=torch.distributed.ReduceOp.MAX)
+    return found.tolist() == [mine, -mine]
+
+
+if __name__ == "__main__":
+    main()

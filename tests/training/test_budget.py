@@ -1,0 +1,95 @@
+"""Budgets as they are written, and how far along they are."""
+
+from __future__ import annotations
+
+import pytest
+from pydantic import ValidationError
+
+from vlbench.errors import InputError
+from vlbench.training.budget import Budget, Spent, parse_budget, training_macs
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "amount"),
+    [
+        ("200000", "samples", 200_000),
+        ("200,000", "samples", 200_000),
+        ("1_000", "samples", 1_000),
+        ("200k", "samples", 200_000),
+        ("200ksamples", "samples", 200_000),
+        ("1.5M samples", "samples", 1_500_000),
+        ("2e5", "samples", 200_000),
+        ("2000steps", "steps", 2_000),
+        ("2 ksteps", "steps", 2_000),
+        ("1step", "steps", 1),
+        ("90s", "seconds", 90),
+        ("25min", "seconds", 1_500),
+        ("25 Minutes", "seconds", 1_500),
+        ("1.5h", "seconds", 5_400),
+        ("5e15macs", "macs", 5e15),
+        ("5PMACs", "macs", 5e15),
+        ("0.25Gmacs", "macs", 2.5e8),
+    ],
+)
+def test_forms(text: str, kind: str, amount: float) -> None:
+    assert parse_budget(text) == Budget.model_validate({"kind": kind, "amount": amount})
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("", "no budget"),
+        ("min", "no budget"),
+        ("-3", "no budget"),
+        ("1,5h", "no budget"),
+        ("nan", "no budget"),
+        ("25m", "minutes or millions.* 25min or 25M works"),
+        ("25 bananas", "'bananas' is nothing that can be counted"),
+        ("2Xsteps", "'Xsteps' is nothing"),
+        ("0", "nothing could be trained"),
+        ("0min", "nothing could be trained"),
+        ("1e999macs", "nothing could be trained"),
+        ("1.5samples", "no whole number of samples; 2samples works"),
+    ],
+)
+def test_what_is_no_budget_is_told_in_one_line(text: str, why: str) -> None:
+    with pytest.raises(InputError, match=f"^--budget {text}: .*{why}") as error:
+        parse_budget(text)
+    assert "\n" not in str(error.value)
+    assert "works" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "share"), [("400", 0.25), ("40steps", 0.5), ("8s", 0.75), ("1000macs", 1.0), ("10", 1.0)]
+)
+def test_share(text: str, share: float) -> None:
+    assert parse_budget(text).share(Spent(samples=100, steps=20, seconds=6.0, macs=1e3)) == share
+
+
+def test_two_phases_share_a_budget() -> None:
+    whole = parse_budget("25min")
+    first = whole.part(0.3)
+    assert str(first) == "8 min"
+    rest = whole.after(Spent(seconds=500.0, samples=9))
+    assert rest == Budget(kind="seconds", amount=1000.0)
+    assert parse_budget("10").part(0.01).amount == 1  # samples are whole, and there is one at least
+    with pytest.raises(InputError, match="--budget 25 min: what comes before took 25 min; more than that works"):
+        whole.after(Spent(seconds=1500.0))
+
+
+def test_samples_and_steps_are_whole() -> None:
+    with pytest.raises(ValidationError, match=r"2.5 is no whole number of steps"):
+        Budget(kind="steps", amount=2.5)
+
+
+def test_macs_of_training() -> None:
+    # Of a linear layer y = W x each of forward, gradient of x and gradient of W is a product of the same size.
+    assert training_macs(6 * 3, samples=10) == 3 * (6 * 3) * 10
+    assert training_macs(None, samples=10) == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "told"), [("200000", "200,000 samples"), ("45s", "45 s"), ("3h", "3.0 h"), ("5e15macs", "5e+15 MACs")]
+)
+def test_in_words(text: str, told: str) -> None:
+    assert str(parse_budget(text)) == told

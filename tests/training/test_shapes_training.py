@@ -1,0 +1,276 @@
+"""Training on the generated world: samples, recipes, learners, and what a short training comes to."""
+
+from __future__ import annotations
+
+import dataclasses
+import signal
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+
+from vlbench.architectures.model import VLModel, build
+from vlbench.catalog import catalog, read_spec
+from vlbench.errors import InputError
+from vlbench.evaluation.processes import Process
+from vlbench.running.evaluations import Training
+from vlbench.specs import ModelSpec
+from vlbench.specs.base import RANDOM
+from vlbench.tasks.registry import TASKS
+from vlbench.tasks.shapes.items import VOCABULARY
+from vlbench.tasks.shapes.language import ANSWERS, KINDS
+from vlbench.tasks.wordpiece import WordPiece
+from vlbench.training import loop
+from vlbench.training.budget import Budget
+from vlbench.training.first_weights import draw_first_weights
+from vlbench.training.interruption import Interrupted
+from vlbench.training.listening import Listener, State
+from vlbench.training.presets import PRESETS, Preset, read_preset, sized
+from vlbench.training.recipe import OBJECTIVES, Recipe, Stage
+from vlbench.training.samples import Samples, ShapesStream, normalised
+from vlbench.training.settings import TrainingSettings
+from vlbench.training.shapes_learner import ShapesLearner
+from vlbench.training.train import MODEL, Run, macs_of_forward, train_one
+
+PIECES = len(WordPiece(VOCABULARY))
+FAMILIES = {"patch": "vilt-b32", "grid": "pixelbert-r50", "region": "uniter-base"}
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def preset() -> Preset:
+    """`tiny`, smaller still."""
+    tiny = read_preset("tiny")
+    transformer = tiny.transformer.model_copy(update={"width": 64, "layers": 2, "heads": 4, "mlp_width": 128})
+    return tiny.model_copy(update={"transformer": transformer})
+
+
+def spec_of(family: str) -> ModelSpec:
+    return sized(catalog()[FAMILIES[family]], preset(), "tiny", vocabulary=PIECES, answers=len(ANSWERS))
+
+
+def stream(*, batch: int = 16, **recipe: object) -> ShapesStream:
+    return ShapesStream(side=128, seed=0, batch=batch, recipe=Recipe(**recipe), most_tokens=52)  # type: ignore[arg-type]
+
+
+def learner(family: str, recipe: Recipe | None = None, *, true_boxes: bool = False) -> ShapesLearner:
+    spec = spec_of(family)
+    model = build(spec)
+    assert isinstance(model, VLModel)
+    draw_first_weights(model, 0)
+    if family == "region":
+        model.visual.trust_weights()  # type: ignore[operator]
+        model.visual.freeze_detector()  # type: ignore[operator]
+    return ShapesLearner(model, spec, recipe or Recipe(), true_boxes=true_boxes)
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def same(first: Samples, second: Samples) -> bool:
+    def tensors(samples: Samples) -> list[torch.Tensor]:
+        texts = [samples.questions.ids, samples.captions.ids]
+        return [samples.pixels, samples.answers, *texts, *samples.boxes, *samples.classes]
+
+    return all(torch.equal(a, b) for a, b in zip(tensors(first), tensors(second), strict=True))
+
+
+def test_seeds_give_identical_batches() -> None:
+    assert same(stream().batch(32, 8), stream().batch(32, 8))
+    assert not torch.equal(stream().batch(0, 8).pixels, stream().batch(8, 8).pixels)
+    other = ShapesStream(side=128, seed=1, batch=16, recipe=Recipe(), most_tokens=52)
+    assert not torch.equal(other.batch(32, 8).pixels, stream().batch(32, 8).pixels)
+
+
+def test_a_batch_is_its_samples_however_it_is_cut() -> None:
+    whole, parts = stream().batch(0, 8), [stream().batch(0, 3), stream().batch(3, 5)]
+    assert torch.equal(whole.pixels, torch.cat([part.pixels for part in parts]))
+    assert torch.equal(whole.answers, torch.cat([part.answers for part in parts]))
+    assert {part.draw for part in parts} == {whole.draw}
+
+
+def test_kinds_of_questions_take_turns_and_stages_follow_each_other() -> None:
+    stages = (Stage(kinds=("colour",), most=2), Stage(start=70, kinds=KINDS))
+    samples = stream(stages=stages)
+    early = [samples.asked(samples.scene(index), index).kind for index in range(70)]
+    assert early.count("colour") > 60
+    assert all(len(samples.scene(index).things) == 2 for index in range(70))
+    late = [samples.asked(samples.scene(index), index).kind for index in range(70, 140)]
+    assert set(late) == set(KINDS)
+    assert max(late.count(kind) for kind in KINDS) <= 14
+
+
+def test_augmentation_leaves_questions_alone() -> None:
+    plain, augmented = stream().batch(0, 8), stream(augmentation=True).batch(0, 8)
+    assert not torch.equal(plain.pixels, augmented.pixels)
+    assert torch.equal(plain.answers, augmented.answers)
+    assert same(augmented, stream(augmentation=True).batch(0, 8))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("conditional", [True, False], ids=["conditional", "joint"])
+def test_every_objective_of_a_family_has_a_loss_that_reaches_the_model(family: str, conditional: bool) -> None:
+    recipe = Recipe(shares=dict.fromkeys(OBJECTIVES, 1.0), alignment=0.1, conditional=conditional)  # type: ignore[arg-type]
+    training = learner(family, recipe)
+    batch = stream(batch=4).batch(0, 4)
+    played = recipe.played(family)
+    own = {"patch": {"mpp"}, "grid": set(), "region": {"mrfr", "mrc", "mrc-kl"}}[family]
+    assert set(played) == {"vqa", "itm", "mlm"} | own
+    reached = training.module.model.text.words.weight  # type: ignore[union-attr]
+    for number, objective in enumerate(played):
+        training.module.zero_grad()
+        draw = (number + 0.5) / len(played)
+        losses = training.losses(dataclasses.replace(batch, draw=draw), seeded())
+        losses.total.backward()
+        assert objective in losses.parts
+        assert ("wpa" in losses.parts) == (objective == "itm")
+        assert torch.isfinite(losses.total)
+        assert reached.grad is not None
+        assert reached.grad.abs().sum() > 0, objective
+
+
+def test_a_frozen_detector_is_not_trained_and_true_boxes_take_its_place() -> None:
+    training = learner("region", true_boxes=True)
+    batch = stream(batch=4).batch(0, 4)
+    seen = training.seen(batch)
+    for image, boxes in enumerate(batch.boxes):
+        assert torch.equal(seen.boxes[image, : len(boxes)], boxes)  # type: ignore[union-attr]
+    training.losses(batch, seeded()).total.backward()
+    visual = training.module.model.visual
+    assert all(one.grad is None for name, one in visual.named_parameters() if not name.startswith("projection"))
+    assert any(one.grad is not None for name, one in visual.named_parameters() if name.startswith("projection"))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_two_hundred_steps_overfit_one_batch(family: str) -> None:
+    training = learner(family, true_boxes=True)
+    batch = stream(batch=8).batch(0, 8)
+    optimizer = torch.optim.AdamW(training.module.parameters(), lr=2e-3)
+    training.module.train()
+    for _ in range(200):
+        optimizer.zero_grad()
+        losses = training.losses(batch, seeded())
+        losses.total.backward()
+        optimizer.step()
+        if losses.total < 0.02:
+            break
+    assert losses.right == 8
+    assert losses.total < 0.1
+
+
+def test_shuffled_labels_teach_nothing() -> None:
+    """Of other scenes it is right as often as by chance: nothing but the answers tells what is right."""
+    training = learner("patch")
+    optimizer = torch.optim.AdamW(training.module.parameters(), lr=1e-3)
+    training.module.train()
+    samples = stream(batch=32, stages=(Stage(kinds=("colour", "shape", "exist")),))
+    for step in range(40):
+        batch = samples.batch(32 * step, 32)
+        shuffled = batch.answers[torch.randperm(32, generator=seeded(step))]
+        optimizer.zero_grad()
+        training.losses(dataclasses.replace(batch, answers=shuffled), seeded()).total.backward()
+        optimizer.step()
+    training.module.eval()
+    held_out = samples.batch(100_000, 300)
+    with torch.no_grad():
+        right = training.losses(held_out, seeded()).right
+    assert right is not None
+    most_frequent = held_out.answers.bincount().max() / 300
+    assert right / 300 <= most_frequent + 4 * (0.25 / 300) ** 0.5
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_presets_fit_every_architecture_that_answers(name: str) -> None:
+    found = read_preset(name)
+    for spec in catalog().values():
+        if not isinstance(spec, ModelSpec) or spec.text is None or spec.interaction.scores:
+            with pytest.raises(InputError, match=r"vlbench's own parts|answers no question"):
+                sized(spec, found, name, vocabulary=PIECES, answers=3)
+            continue
+        own = sized(spec, found, name, vocabulary=PIECES, answers=3)
+        assert (own.family, own.interaction.kind) == (spec.family, spec.interaction.kind)
+        assert own.input.image_size == (found.image_side, found.image_side)
+
+
+def test_what_differs_between_families_is_how_they_see() -> None:
+    parts = [spec_of(family).model_dump(include={"text", "interaction", "head", "input"}) for family in FAMILIES]
+    assert parts[0] == parts[1] == parts[2]
+
+
+def test_macs_of_a_detector_are_told_apart() -> None:
+    region, patch = macs_of_forward(spec_of("region")), macs_of_forward(spec_of("patch"))
+    assert region.detector > region.rest > 0
+    assert patch.detector == 0
+
+
+def run_of(family: str, folder: Path, samples: int) -> Run:
+    spec = spec_of(family)
+    small = preset()
+    detector = small.detector.model_copy(update={"samples": 128})
+    return Run(
+        spec=spec,
+        preset=small.model_copy(update={"detector": detector}),
+        preset_name="tiny",
+        recipe=Recipe(),
+        settings=TrainingSettings(budget=Budget(amount=samples), batch=16, workers=0, learning_rate=1e-3),
+        folder=folder / spec.name,
+        device="cpu",
+        task=TASKS["shapes"],
+        answers=ANSWERS,
+    )
+
+
+def alone(run: Run) -> Training:
+    return train_one(run, process=Process(), listen=lambda _name: Listener())
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_trained_model_is_left_as_eval_reads_it(family: str, tmp_path: Path) -> None:
+    run = run_of(family, tmp_path, 48)
+    took = alone(run)
+    assert (took.preset, took.samples, took.steps, took.seed) == ("tiny", 48, 3, 0)
+    assert took.macs is not None
+    assert took.macs > 0
+    assert set(took.seconds_by_phase) == ({"detector", "training"} if family == "region" else {"training"})
+    spec = read_spec(run.folder / MODEL)
+    assert isinstance(spec, ModelSpec)
+    assert spec.weights != RANDOM
+    read, again = (build(one).eval() for one in (spec, run.trained_spec))
+    batch = stream(batch=2).batch(0, 2)
+    with torch.no_grad():
+        outputs = [model(batch.questions, normalised(batch.pixels, spec)) for model in (read, again)]
+    assert torch.equal(outputs[0], outputs[1])
+    assert alone(run).samples == 48  # finished: nothing is trained again
+
+
+def test_a_resumed_training_of_a_region_model_equals_an_uninterrupted_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped within the detector's training and within the model's."""
+    monkeypatch.setattr(loop, "WATCHED_SECONDS", 0.0)
+    whole, cut = (run_of("region", tmp_path / name, 64) for name in ("whole", "cut"))
+    alone(whole)
+    for phase in ("uniter-base-tiny: detector", "uniter-base-tiny"):
+        with pytest.raises(Interrupted):
+            train_one(cut, process=Process(), listen=partial(stopping_in, phase))
+    alone(cut)
+    first, second = (build(run.trained_spec).state_dict() for run in (whole, cut))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def stopping_in(phase: str, name: str) -> Listener:
+    """Interrupts a phase, as Ctrl-C does, after its second step."""
+
+    def watch(state: State) -> None:
+        if name == phase and state.spent.steps == 2:
+            signal.raise_signal(signal.SIGINT)
+
+    return Listener(watch=watch)

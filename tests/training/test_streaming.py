@@ -1,0 +1,70 @@
+"""Steps see the same samples whatever the processes, micro-batches and workers."""
+
+from __future__ import annotations
+
+from itertools import islice
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.training.learners import Classifier, Examples, network, settings
+from vlbench.errors import InputError
+from vlbench.evaluation.processes import Process
+from vlbench.training.budget import Spent
+from vlbench.training.loop import train
+from vlbench.training.settings import TrainingSettings
+from vlbench.training.streaming import batch_at, micro_batches, shares, stream_batches
+
+
+@pytest.mark.parametrize(("count", "parts"), [(10, 4), (8, 2), (3, 5), (1, 1)])
+def test_shares_are_even_and_complete(count: int, parts: int) -> None:
+    cut = shares((100, count), parts)
+    assert [index for start, length in cut for index in range(start, start + length)] == [*range(100, 100 + count)]
+    lengths = [length for _, length in cut]
+    assert len(cut) == parts
+    assert max(lengths) - min(lengths) <= 1
+
+
+@pytest.mark.parametrize("world", [1, 2, 3])
+@pytest.mark.parametrize("accumulate", [1, 4])
+def test_processes_share_the_samples_of_a_step(world: int, accumulate: int) -> None:
+    asked = settings(batch=10, accumulate=accumulate, budget="25")
+    for begun, expected in ((0, range(10)), (20, range(20, 25))):  # the last step takes what is left
+        whole = batch_at(Spent(samples=begun), asked)
+        pieces = [micro_batches(whole, asked, Process(rank=rank, world=world)) for rank in range(world)]
+        seen = [index for own in pieces for start, count in own for index in range(start, start + count)]
+        assert seen == [*expected]
+
+
+def taken(asked: TrainingSettings, begun: int, count: int) -> list[torch.Tensor]:
+    found = stream_batches(Examples(seed=3), Spent(samples=begun), asked, Process(), pinned=False)
+    return [values for values, _ in islice(found, count)]
+
+
+def test_seeds_and_workers_give_identical_batches() -> None:
+    asked = {workers: settings(workers=workers, accumulate=2, budget="1h") for workers in (0, 2)}
+    alone, prepared = (taken(one, 0, 7) for one in asked.values())
+    assert all(torch.equal(one, other) for one, other in zip(alone, prepared, strict=True))
+    later = taken(asked[2], 16, 3)  # as after a resumption
+    assert all(torch.equal(one, other) for one, other in zip(alone[4:], later, strict=True))
+    assert not torch.equal(Examples(seed=3).batch(0, 4)[0], Examples(seed=4).batch(0, 4)[0])
+
+
+def test_a_budget_of_samples_ends_exactly(tmp_path: Path) -> None:
+    assert sum(map(len, taken(settings(budget="21"), 0, 99))) == 21
+    trained = train(Classifier(network("linear")), Examples(), settings(budget="21"), tmp_path)
+    assert (trained.spent.samples, trained.spent.steps) == (21, 3)
+
+
+class Damaged:
+    def batch(self, start: int, count: int) -> object:
+        if start >= 16:
+            raise InputError(f"image {start}: cut off")
+        return Examples().batch(start, count)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_what_cannot_be_read_is_told_as_it_was(tmp_path: Path, workers: int) -> None:
+    with pytest.raises(InputError, match=r"^image 16: cut off$"):
+        train(Classifier(network("linear")), Damaged(), settings(workers=workers), tmp_path)

@@ -1,0 +1,114 @@
+"""`vlbench train` as a user calls it: what it leaves, prints, and refuses."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from typer.testing import CliRunner
+
+from vlbench.cli import app
+from vlbench.errors import InputError
+from vlbench.tasks.shapes import items
+
+FEW = {"test": 3, "val": 2, "train": 20}
+SHORT = ["--budget", "32", "--batch", "16", "--workers", "0", "--threads", "1"]
+
+
+@pytest.fixture(autouse=True)
+def _small_world(monkeypatch: pytest.MonkeyPatch):
+    threads = torch.get_num_threads()
+    monkeypatch.setattr(items, "SCENES", FEW)
+    yield
+    torch.set_num_threads(threads)
+
+
+def train(*arguments: str):
+    return CliRunner().invoke(app, ["train", *arguments])
+
+
+def lines(path: Path) -> list[dict[str, object]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+@pytest.mark.timeout(300)
+def test_accuracy_and_latency_of_what_was_trained(tmp_path: Path) -> None:
+    done = train("--models", "vilt,pixelbert", *SHORT, "--latency-budget", "0.2", "--out", str(tmp_path))
+    assert done.exit_code == 0, done.output
+    evaluations = lines(tmp_path / "evaluations.jsonl")
+    assert [one["model"] for one in evaluations] == ["vilt-b32-tiny", "pixelbert-r50-tiny"]
+    for one in evaluations:
+        assert one["training"]["preset"] == "tiny"  # type: ignore[index]
+        assert one["training"]["samples"] == 32  # type: ignore[index]
+        assert set(one["accuracy"]) >= {
+            "task",
+            "split",
+            "value",
+            "ci95",
+            "n",
+            "majority",
+            "text_only",
+            "shuffled_images",
+        }  # type: ignore[call-overload]
+        assert (tmp_path / str(one["model"]) / "model.yaml").is_file()
+    assert {cell["spec_hash"] for cell in lines(tmp_path / "cells.jsonl")} == {one["spec_hash"] for one in evaluations}
+    assert (tmp_path / "frontier-shapes-test.png").is_file()
+    assert "tiny, 32 samples" in done.output
+
+    again = train("--models", "vilt,pixelbert", *SHORT, "--no-latency", "--out", str(tmp_path))
+    assert again.exit_code == 0, again.output
+    assert lines(tmp_path / "evaluations.jsonl") == evaluations
+
+    shown = CliRunner().invoke(app, ["show", str(tmp_path), "--format", "json"])
+    first = json.loads(shown.stdout)[0]
+    assert first["training"]["seed"] == 0
+    assert first["accuracy"]["task"] == "shapes"
+
+
+def test_a_data_set_from_files(tmp_path: Path) -> None:
+    for split in ("train", "test"):
+        folder = tmp_path / "data" / split
+        (folder / "images").mkdir(parents=True)
+        asked = [["what color is it?", ["red", "blue"][number % 2], number] for number in range(6)]
+        (folder / "questions.json").write_text(json.dumps(asked), encoding="utf-8")
+        for _, colour, number in asked:
+            Image.new("RGB", (64, 64), str(colour)).save(folder / "images" / f"{number}.png")
+    (tmp_path / "data" / "answers.txt").write_text("red\nblue\nyes\n", encoding="utf-8")
+    arguments = ["--models", "vilt", "--task", "easy-vqa", "--data", str(tmp_path / "data"), "--learning-rate", "1e-3"]
+    done = train(*arguments, *SHORT, "--budget", "640", "--no-latency", "--out", str(tmp_path / "out"))
+    assert done.exit_code == 0, done.output
+    (found,) = lines(tmp_path / "out" / "evaluations.jsonl")
+    assert found["accuracy"]["value"] == 1.0  # type: ignore[index]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--models", "vilt", "--budget", "25m"], "minutes or millions?"),
+        (["--models", "clip"], "clip-vit-b32 answers no question; vilt, pixelbert and uniter work"),
+        (["--models", "hf-vilt"], "a class of transformers"),
+        (["--models", "vilt", "--objectives", "mrfr"], "vilt-b32-tiny plays none of mrfr; vqa works for all"),
+        (["--models", "vilt", "--objectives", "mln"], "no such objective; did you mean mlm"),
+        (["--models", "vilt", "--task", "shape"], "no such task; did you mean shapes"),
+        (["--models", "vilt", "--task", "nlvr2"], "models are trained on shapes or easy-vqa"),
+        (["--models", "vilt", "--task", "easy-vqa"], "needs its files; --data DIR"),
+        (["--models", "vilt", "--batch", "4", "--accumulate", "8"], "cannot be cut into 8"),
+    ],
+)
+def test_what_cannot_be_trained(arguments: list[str], told: str, tmp_path: Path) -> None:
+    done = train(*arguments, "--out", str(tmp_path / "out"))
+    assert isinstance(done.exception, InputError)
+    assert told in str(done.exception)
+    assert "\n" not in str(done.exception)
+    assert not (tmp_path / "out").exists()
+
+
+def test_another_recipe_in_the_same_folder_is_refused(tmp_path: Path) -> None:
+    quick = [*SHORT, "--no-latency", "--out", str(tmp_path)]
+    assert train("--models", "vilt", *quick).exit_code == 0
+    other = train("--models", "vilt", *quick, "--learning-rate", "1e-3")
+    assert isinstance(other.exception, InputError)
+    assert "trained with learning rate 0.0007, and 0.001 is asked for" in str(other.exception)

@@ -1,0 +1,6 @@
+"""`python -m vlbench`, and so `torchrun -m vlbench`."""
+
+from vlbench.cli import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,140 @@
+"""The generated world as training samples: an image, a question with its answer, a caption and the things' boxes."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vlbench.architectures.tokens import Images, Text
+from vlbench.specs import ModelSpec
+from vlbench.tasks.shapes.drawing import draw
+from vlbench.tasks.shapes.items import VOCABULARY
+from vlbench.tasks.shapes.language import ANSWERS, KINDS, Question, captions, question
+from vlbench.tasks.shapes.scenes import Scene, class_of, scene_at
+from vlbench.tasks.wordpiece import WordPiece
+from vlbench.training.augmentation import KEEP_ANSWERS, RandAugment
+from vlbench.training.recipe import Recipe
+
+UNSEEDED = 2**32  # scenes that a seed of training has for itself
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Samples:
+    """A batch of B samples, on the CPU. `draw` chooses the objective of the whole step that it is a part of."""
+
+    pixels: Tensor  # (B, 3, H, W) uint8
+    questions: Text  # with [MASK] where the answer is read
+    answers: Tensor  # (B,) int64
+    captions: Text
+    boxes: list[Tensor]  # each (T, 4) float32, in pixels
+    classes: list[Tensor]  # each (T,) int64
+    draw: float
+
+
+class Texts:
+    """The world's own tokenizer, padded to the longest text of a batch.
+
+    Args:
+        most_tokens: of a text.
+    """
+
+    def __init__(self, most_tokens: int) -> None:
+        self.most_tokens = most_tokens
+        self._questions: dict[str, list[int]] = {}
+
+    @cached_property
+    def words(self) -> WordPiece:
+        return WordPiece(VOCABULARY)
+
+    def questions(self, texts: Sequence[str]) -> Text:
+        """[MASK] before the end token, where the answer is read."""
+        return self._padded([self._question(text) for text in texts])
+
+    def captions(self, texts: Sequence[str]) -> Text:
+        return self._padded([self.words.ids(text, self.most_tokens) for text in texts])
+
+    def _question(self, text: str) -> list[int]:
+        if text not in self._questions:
+            *ids, end = self.words.ids(text, self.most_tokens - 1)
+            self._questions[text] = [*ids, self.words.pieces["[MASK]"], end]
+        return self._questions[text]
+
+    def _padded(self, ids: Sequence[Sequence[int]]) -> Text:
+        lengths = torch.tensor([len(own) for own in ids])
+        longest = int(lengths.max())
+        pad = self.words.pieces["[PAD]"]
+        real_BL = torch.arange(longest) < lengths[:, None]
+        padded = torch.tensor([[*own, *[pad] * (longest - len(own))] for own in ids])
+        return Text(ids=padded, mask=None if bool(real_BL.all()) else real_BL)
+
+
+class ShapesStream:
+    """Samples of the training split without an end; each seed has scenes of its own.
+
+    Sample i asks a question of the i-th kind of its stage, or of the next kind that its scene gives, and brings one of
+    the scene's captions in turn.
+
+    Args:
+        side: of the images, in pixels.
+        seed: of training.
+        batch: samples of a step, all of which have the same `draw`.
+        recipe: how many things there are, and whether images are augmented.
+        most_tokens: of a text.
+    """
+
+    def __init__(self, *, side: int, seed: int, batch: int, recipe: Recipe, most_tokens: int) -> None:
+        self.side, self.seed, self.batch_size = side, seed, batch
+        self.recipe, self.texts = recipe, Texts(most_tokens)
+        self.augment = RandAugment(operations=KEEP_ANSWERS) if recipe.augmentation else None
+
+    def batch(self, start: int, count: int) -> Samples:
+        scenes = [self.scene(sample) for sample in range(start, start + count)]
+        asked = [self.asked(scene, start + place) for place, scene in enumerate(scenes)]
+        told = [captions(scene)[(start + place) % 3] for place, scene in enumerate(scenes)]
+        return Samples(
+            pixels=self._pixels(scenes),
+            questions=self.texts.questions([one.text for one in asked]),
+            answers=torch.tensor([ANSWERS.index(one.answer) for one in asked]),
+            captions=self.texts.captions(told),
+            boxes=[torch.tensor([thing.box for thing in scene.things], dtype=torch.float32) for scene in scenes],
+            classes=[torch.tensor([class_of(thing) for thing in scene.things]) for scene in scenes],
+            draw=drawn(self.seed, start // self.batch_size),
+        )
+
+    def scene(self, sample: int) -> Scene:
+        most = self.recipe.stage_at(sample).most
+        return scene_at("train", self.seed * UNSEEDED + sample, side=self.side, most=most)
+
+    def asked(self, scene: Scene, sample: int) -> Question:
+        kinds = self.recipe.stage_at(sample).kinds
+        turn = sample % len(kinds)
+        order = (*kinds[turn:], *kinds[:turn], *KINDS)  # some kind is always given, as whether there is a red thing
+        return next(found for kind in order if (found := question(scene, kind)))
+
+    def _pixels(self, scenes: Sequence[Scene]) -> Tensor:
+        pixels = torch.from_numpy(np.stack([draw(scene) for scene in scenes])).permute(0, 3, 1, 2)
+        if self.augment is None:
+            return pixels.contiguous()
+        return torch.stack(
+            [self.augment(image, seed=scene.key % 2**62) for image, scene in zip(pixels, scenes, strict=True)]
+        )
+
+
+def drawn(seed: int, step: int) -> float:
+    """A number from 0 to 1 for a step, the same in every process."""
+    return int.from_bytes(hashlib.blake2b(f"{seed} {step}".encode(), digest_size=7).digest()) / 2**56
+
+
+def normalised(pixels_B3HW: Tensor, spec: ModelSpec) -> Images:
+    """Of uint8 pixels, on their device, what a model reads."""
+    mean, std = (
+        torch.tensor(one, device=pixels_B3HW.device)[:, None, None] for one in (spec.input.mean, spec.input.std)
+    )
+    count, _, height, width = pixels_B3HW.shape
+    return Images(pixels=pixels_B3HW.float().div(255).sub(mean).div(std), sizes=((height, width),) * count)
