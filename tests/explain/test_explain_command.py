@@ -1,0 +1,133 @@
+"""`vlbench explain` as a user has it: pictures, the table, JSON, and what is refused in one line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+from typer.testing import CliRunner, Result
+
+from vlbench.architectures.checkpoints.native import save_model
+from vlbench.architectures.model import build
+from vlbench.catalog import catalog
+from vlbench.cli import app
+from vlbench.errors import InputError
+from vlbench.explain.patterns import Pattern
+
+TEXT = "a cat sits on a red mat"
+QUICK = ("--device", "cpu", "--threads", "1")
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    path = tmp_path / "photo.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 96, 3), dtype=np.uint8)).save(path)
+    return path
+
+
+def tiny(folder: Path, name: str = "vilt-b32") -> Path:
+    content = catalog()[name].tiny().model_dump(mode="json", exclude_none=True)
+    path = folder / f"{content['name']}.yaml"
+    path.write_text(yaml.safe_dump(content))
+    return path
+
+
+def explain(*arguments: object) -> Result:
+    found = CliRunner().invoke(app, ["explain", *map(str, arguments), *QUICK])
+    if found.exception and not isinstance(found.exception, SystemExit):
+        raise found.exception
+    assert found.exit_code == 0, found.output
+    return found
+
+
+def test_pictures_and_a_table(tmp_path: Path, photo: Path) -> None:
+    out = tmp_path / "out"
+    found = explain("--model", tiny(tmp_path), "--image", photo, "--text", TEXT, "--out", out, "--layer", 2)
+    assert sorted(path.name for path in out.glob("*.png")) == ["attention-layer-2.png", "attention.png", "plan.png"]
+    assert len(list(out.glob("*.svg"))) == 3
+    header, first, *_ = [line.split() for line in found.stdout.splitlines()[1:]]
+    assert header == ["layer", *" ".join(Pattern).split()]
+    assert first == ["1", "1", "2", "3", "4"]  # random weights ask all alike
+    assert "heads  0" in found.stdout
+    assert "weights are random, so what it looks at has no meaning" in found.stderr
+    assert "plan.png" in found.stderr
+
+
+def test_json_of_trained_weights(tmp_path: Path, photo: Path) -> None:
+    model = tiny(tmp_path)
+    spec = catalog()["vilt-b32"].tiny()
+    save_model(tmp_path / "weights" / "model.safetensors", build(spec), spec)
+    (tmp_path / "weights" / "vocab.txt").write_text("\n".join("[PAD] [UNK] [CLS] [SEP] a cat sit ##s on red".split()))
+    found = explain(
+        *("--model", model, "--weights", tmp_path / "weights", "--image", photo, "--text", TEXT),
+        *("--words", "mat,Sits", "--format", "json", "--out", tmp_path / "out"),
+    )
+    told = json.loads(found.stdout)
+    assert told["schema"] == 1
+    assert told["weights"] == str(tmp_path / "weights")
+    assert told["tokens"] == ["[CLS]", "a", "cat", "sits", "...", "on", "a", "red", "mat", "[SEP]"]
+    assert [len(layer["heads"]) for layer in told["attention"]] == [4, 4]
+    assert {head["pattern"] for layer in told["attention"] for head in layer["heads"]} <= set(Pattern)
+    alignment = told["alignment"]
+    assert (alignment["beta"], alignment["iterations"], alignment["grid"]) == (0.5, 1000, [4, 6])
+    assert [word["word"] for word in alignment["words"]] == ["sits", "mat"]
+    for word in alignment["words"]:
+        assert len(word["shares"]) == len(alignment["boxes"]) == 24
+        assert sum(word["shares"]) == pytest.approx(1, abs=1e-4)
+    assert [Path(path).name for path in told["pictures"]] == [
+        *("plan.png", "plan.svg", "attention.png", "attention.svg")
+    ]
+    assert "random" not in found.stderr
+
+
+def test_two_streams_have_attention_and_no_patterns(tmp_path: Path, photo: Path) -> None:
+    command = ("--model", tiny(tmp_path, "vilbert"), "--image", photo, "--text", TEXT, "--out", tmp_path / "out")
+    found = explain(*command, "--format", "json")
+    told = json.loads(found.stdout)
+    assert all("pattern" not in head for layer in told["attention"] for head in layer["heads"])
+    assert "no patterns; UNITER's want text and image in one sequence" in found.stderr
+    assert (tmp_path / "out" / "attention.png").is_file()
+
+
+@pytest.mark.parametrize("pieces", [None, "[PAD] [UNK] [CLS] [SEP] so zebra"])
+def test_a_text_that_the_model_does_not_read_to_its_end_is_told(
+    tmp_path: Path, photo: Path, pieces: str | None
+) -> None:
+    vocabulary: tuple[object, ...] = ()
+    if pieces:
+        (tmp_path / "vocab.txt").write_text("\n".join(pieces.split()))
+        vocabulary = ("--vocabulary", tmp_path / "vocab.txt")
+    text = f"{'so ' * 20} zebra"
+    found = explain("--model", tiny(tmp_path), "--image", photo, "--text", text, "--out", tmp_path / "o", *vocabulary)
+    assert "reads 20 tokens, and not the end of the text: so so zebra" in found.stderr
+
+
+@pytest.mark.parametrize(
+    ("changed", "says"),
+    [
+        ({"--image": "nowhere.jpg"}, "--image nowhere.jpg: no such file"),
+        ({"--text": " "}, "--text: the text has no words"),
+        ({"--layer": "7"}, "--layer 7: vilt-b32-tiny has no such layer; it has 1 to 2"),
+        ({"--words": "cat,dog"}, "--words dog: not in the text as the model reads it; its words are a, cat, sits"),
+        ({"--model": "scan"}, "these can be explained: "),
+        ({"--weights": "nowhere"}, "weights nowhere: no such file or folder"),
+        ({"--weights": "uniter=x"}, "'uniter' is none of the models asked for"),
+        ({"--vocabulary": "nowhere.txt"}, "nowhere.txt: cannot be read"),
+        ({"--features": "nowhere.tsv"}, "nowhere.tsv: cannot be read"),
+        ({"--out": "photo.png"}, "is a file, not a folder"),
+    ],
+)
+def test_what_is_wrong_is_told_in_one_line_and_nothing_is_written(
+    tmp_path: Path, photo: Path, monkeypatch: pytest.MonkeyPatch, changed: dict[str, str], says: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    options = {"--model": str(tiny(tmp_path)), "--image": str(photo), "--text": TEXT, "--out": "out"} | changed
+    with pytest.raises(InputError) as error:
+        explain(*(part for option in options.items() for part in option))
+    assert says in str(error.value)
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "out").exists()

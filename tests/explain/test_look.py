@@ -1,0 +1,204 @@
+"""Looking into whole models: where their tokens lie, what moves where, and that nothing of it changes them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from PIL import Image
+from scipy.optimize import linear_sum_assignment
+
+from vlbench.architectures.checkpoints.native import save_model
+from vlbench.architectures.model import build
+from vlbench.architectures.tokens import Joint, Tokens
+from vlbench.catalog import catalog
+from vlbench.errors import InputError
+from vlbench.evaluation.images import padded_images
+from vlbench.evaluation.preprocessing import prepared
+from vlbench.explain.alignment import align
+from vlbench.explain.choice import model_named, why_not
+from vlbench.explain.explanation import Explanation
+from vlbench.explain.look import Settings, look
+from vlbench.explain.places import watched_places
+from vlbench.explain.words import Word
+from vlbench.inputs import read_example
+from vlbench.specs import ModelSpec
+from vlbench.tasks.features import ImageRegions
+
+TEXT = "a red cat on a mat"
+EXPLAINED = sorted(name for name, spec in catalog().items() if not why_not(spec))
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    path = tmp_path / "photo.png"
+    noise = np.random.default_rng(0).integers(0, 255, (90, 150, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(path)
+    return path
+
+
+def small(name: str) -> ModelSpec:
+    spec = catalog()[name].tiny()
+    assert isinstance(spec, ModelSpec)
+    return spec
+
+
+def seen(spec: ModelSpec, photo: Path, **settings: object) -> Explanation:
+    return look(spec, read_example(photo, TEXT), Settings(**settings))
+
+
+@pytest.mark.parametrize("name", EXPLAINED)
+def test_every_model_with_token_sequences_is_explained(name: str, photo: Path) -> None:
+    found = seen(small(name), photo)
+    assert [word.text for word in found.words] == TEXT.split()
+    assert found.labels == ("[CLS]", *TEXT.split(), "[SEP]")
+    image_tokens = found.places.special + len(found.places.boxes)
+    sizes = {"text": len(found.labels), "image": image_tokens, "text+image": len(found.labels) + image_tokens}
+    for one in found.maps:
+        assert one.weights.shape[1:] == (sizes[one.asks], sizes[one.asked])
+        np.testing.assert_allclose(one.weights.sum(2), 1, atol=1e-5)
+        assert (found.scores(one) is None) == (one.asks != "text+image" or one.asked != "text+image")
+    boxes = found.places.boxes
+    assert (boxes >= 0).all()
+    assert (boxes <= 1).all()
+    assert (boxes[:, 2:] >= boxes[:, :2]).all()
+    if found.alignment is None:
+        assert "different widths" in found.no_alignment
+    else:
+        assert found.alignment.shares.shape == (len(found.words), len(boxes))
+        np.testing.assert_allclose(found.alignment.shares.sum(1), 1, atol=1e-5)
+
+
+def test_patches_lie_where_they_were_cut(photo: Path) -> None:
+    spec = small(
+        "vilt-b32"
+    )  # 128x192 pixels in patches of 32; the shorter side of 150x90 becomes 128, then 192 at most
+    places = seen(spec, photo).places
+    rows, columns = places.grid or (0, 0)
+    assert (rows, columns, places.special) == (3, 6, 1)
+    np.testing.assert_allclose(places.boxes[0], (0, 0, 1 / 6, 1 / 3), atol=1e-6)
+    np.testing.assert_allclose(places.boxes[7], (1 / 6, 1 / 3, 2 / 6, 2 / 3), atol=1e-6)
+
+
+def test_cells_of_a_feature_map_lie_where_it_saw(photo: Path) -> None:
+    spec = small("pixelbert-r50")
+    places = seen(spec, photo).places
+    step = spec.visual.backbone.stride * spec.visual.pool_size
+    assert places.grid is not None
+    assert len(places.boxes) == places.grid[0] * places.grid[1]
+    wide, high = places.boxes[0, 2:]
+    height, width = (step / high, step / wide) if min(wide, high) < 1 else (step, step)
+    assert height / width == pytest.approx(90 / 150, rel=0.05)
+
+
+@pytest.mark.parametrize("name", ["vilt-b32", "pixelbert-r50", "pixelbert-x152"])
+def test_a_token_lies_where_a_change_of_the_image_changes_it_most(name: str, tmp_path: Path) -> None:
+    spec = small(name).with_input(image_size=(256, 384))
+    visual = build(spec).eval().visual
+    picture = Image.new("RGB", (384, 256), (90, 90, 90))
+    values = []
+    for centre in (None, (210, 70)):
+        if centre:
+            picture.paste((255, 40, 0), (centre[0] - 14, centre[1] - 14, centre[0] + 14, centre[1] + 14))
+        picture.save(tmp_path / "picture.png")
+        images = padded_images([prepared(tmp_path / "picture.png", spec.input)])
+        with torch.inference_mode(), watched_places(visual, spec) as seen_by_it:
+            values.append(visual(images).values[0])
+    places = seen_by_it.places(images)
+    most = int((values[1] - values[0]).norm(dim=1)[places.special :].argmax())
+    left, top, right, bottom = places.boxes[most] * (384, 256, 384, 256)
+    assert left <= 210 <= right
+    assert top <= 70 <= bottom
+
+
+def test_regions_found_before_lie_where_they_were_found(photo: Path) -> None:
+    spec = small("uniter-base")
+    boxes = np.array([[0, 0, 75, 45], [75, 45, 150, 90], [15, 9, 30, 18]], np.float32)
+
+    class Source:
+        path = Path("regions.tsv")
+
+        def __contains__(self, name: object) -> bool:
+            return name == "photo"
+
+        def __len__(self) -> int:
+            return 1
+
+        def read(self, name: str) -> ImageRegions:
+            features = np.random.default_rng(0).normal(size=(3, spec.visual.roi_head.channels)).astype(np.float32)
+            return ImageRegions(features=features, boxes=boxes, height=90, width=150)
+
+    places = seen(spec, photo, features=Source()).places
+    np.testing.assert_allclose(places.boxes, boxes / (150, 90, 150, 90), atol=1e-6)
+    assert (places.special, places.grid) == (0, None)
+
+
+def test_a_whole_image_token_is_special(photo: Path) -> None:
+    assert seen(small("vilbert"), photo).places.special == 1
+
+
+def test_words_go_to_the_tokens_that_are_like_them() -> None:
+    """As many image tokens as pieces: the exact plan is a matching, which scipy finds; two pieces are one word."""
+    torch.manual_seed(0)
+    text, image = torch.randn(1, 6, 8), torch.randn(1, 5, 8)
+    words = (Word(text="a", tokens=(1,)), Word(text="b", tokens=(2, 3)), Word(text="c", tokens=(4,)))
+    joint = Joint(text=Tokens(values=text, mask=None), image=Tokens(values=image, mask=None))
+    shares = align(joint, words, torch.tensor([1, 2, 3, 4])).shares
+    unit_text, unit_image = (torch.nn.functional.normalize(one[0], dim=1) for one in (text[:, 1:5], image[:, 1:]))
+    pieces, tokens = linear_sum_assignment(1 - unit_text @ unit_image.T)
+    exact = np.zeros((3, 4))
+    for piece, token in zip(pieces, tokens, strict=True):
+        exact[(0, 1, 1, 2)[piece], token] += 1 / len(words[(0, 1, 1, 2)[piece]].tokens)
+    np.testing.assert_allclose(shares, exact, atol=0.01)
+
+
+def test_weights_with_another_head_and_a_pair_of_images_are_read(photo: Path, tmp_path: Path) -> None:
+    measured = small("vilt-b32")
+    for kind in ("answers", "pairs"):
+        spec = measured.for_task(kind, 7 if kind == "answers" else None)
+        save_model(tmp_path / f"{kind}.safetensors", build(spec), spec)
+        (tmp_path / "vocab.txt").write_text("\n".join("[PAD] [UNK] [CLS] [SEP] a red cat on mat".split()))
+        filled = measured.model_copy(update={"weights": str(tmp_path / f"{kind}.safetensors")})
+        found = seen(filled, photo)
+        assert found.weights.endswith(f"{kind}.safetensors")
+        assert found.random_parts == ()
+
+
+def test_random_weights_are_those_of_eval(photo: Path) -> None:
+    """The first layer's attention, computed again from a model that was built anew."""
+    spec = small("visualbert")
+    again = build(spec).eval()
+    first, second = (seen(spec, photo).maps[0].weights for _ in range(2))
+    np.testing.assert_array_equal(first, second)
+    assert first.shape[0] == again.interaction.blocks[0].attention.heads
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("vsepp", r"meet in a score \(dot_product\)"),
+        ("clip-vit-b32", "meet in a score"),
+        ("scan", r"score \(stacked_cross_attention\)"),
+        ("vit-b32", "reads no text"),
+        ("hf-vilt-b32", "transformers keeps its attention"),
+        ("vilt,uniter", "2 models, vilt-b32 and uniter-base among them"),
+        ("vilr", "--model: no model 'vilr'; did you mean vilt"),
+    ],
+)
+def test_what_cannot_be_explained_says_why_in_one_line(name: str, says: str) -> None:
+    with pytest.raises(InputError, match=says) as error:
+        model_named(name)
+    assert "\n" not in str(error.value)
+    if "2 models" not in says and "no model" not in says:
+        assert "these can be explained" in str(error.value)
+        assert "uniter-base" in str(error.value)
+
+
+def test_pixels_are_not_sampled(tmp_path: Path) -> None:
+    content = small("pixelbert-r50").model_dump(mode="json", exclude_none=True)
+    content["visual"]["sample"] = "always"
+    (tmp_path / "sampled.yaml").write_text(yaml.safe_dump(content))
+    assert model_named(str(tmp_path / "sampled.yaml")).visual.sample == "training"

@@ -1,0 +1,163 @@
+"""One model, one photo, one text: what goes on inside, seen without changing it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from vlbench.architectures.checkpoints.loading import with_whatever_head
+from vlbench.architectures.checkpoints.native import saved_spec
+from vlbench.architectures.tokens import Joint, Tokens, whole_mask
+from vlbench.errors import InputError
+from vlbench.evaluation.candidate import Candidate, candidate
+from vlbench.evaluation.preprocessing import covering_size
+from vlbench.evaluation.question import Question, weights_of
+from vlbench.evaluation.tokens import tokenizer_for
+from vlbench.explain.alignment import align
+from vlbench.explain.attention import maps_of, watched
+from vlbench.explain.explanation import IMAGE, TEXT, AttentionMap, Explanation, Places
+from vlbench.explain.places import watched_places
+from vlbench.explain.words import Span, Word, words_of
+from vlbench.inputs import Example, open_image
+from vlbench.specs import RANDOM, CentreCrop, Input, ModelSpec, Region
+from vlbench.tasks.features import RegionSource
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """How a model is run.
+
+    Attributes:
+        vocabulary: a `vocab.txt` or a folder of a tokenizer; by default what lies beside the weights.
+        features: regions found earlier, for a model that sees regions.
+    """
+
+    vocabulary: Path | None = None
+    features: RegionSource | None = None
+    device: Literal["cpu", "cuda"] = "cpu"
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    threads: int = 1
+
+
+def look(spec: ModelSpec, example: Example, settings: Settings) -> Explanation:
+    """Runs the model once and tells what its attention and its last tokens say.
+
+    Raises InputError where weights, vocabulary or regions do not fit the model, the text or the photo.
+    """
+    torch.set_num_threads(settings.threads)
+    spec = with_whatever_head(spec)  # what is looked at lies before it
+    ready = candidate(
+        Question(spec=spec, decide=None),
+        vocabulary=settings.vocabulary,
+        features=settings.features,
+        device=torch.device(settings.device),
+        precision=settings.precision,
+    )
+    words, unread, labels = _read(ready, spec, example.text, settings)
+    joint, places, maps = _passed(ready, spec, example)
+    unfilled: tuple[str, ...] = getattr(ready.model, "unfilled", ())
+    alignment, why_not = None, ""
+    if joint.text is not None and joint.text.values.shape[2] == joint.image.values.shape[2]:
+        alignment = align(joint, words, _real(joint.image).nonzero()[places.special :, 0])
+    else:
+        why_not = "its two streams have different widths, so that words and image tokens have no distance"
+    return Explanation(
+        model=spec.name,
+        weights=spec.weights_told,
+        random_parts=_random_parts(spec, unfilled, settings),
+        image=example.image,
+        text=example.text,
+        photo=_part_seen(open_image(example.image), spec.input, settings.features),
+        words=words,
+        unread=unread,
+        labels=labels,
+        places=places,
+        maps=maps,
+        alignment=alignment,
+        no_alignment=why_not,
+    )
+
+
+def _read(
+    ready: Candidate, spec: ModelSpec, text: str, settings: Settings
+) -> tuple[tuple[Word, ...], tuple[str, ...], tuple[str, ...]]:
+    """The words that the model reads, those that it does not, and what its tokens are called."""
+    tokenizer = tokenizer_for(spec, weights=weights_of(spec), vocabulary=settings.vocabulary)
+    ids, whole = ready.encoder.text([text]).ids[0].tolist(), tokenizer.spans(text)
+    spans = _spans_read(ids, tokenizer.ids(text), whole)
+    words = words_of(text, spans)
+    if not words:
+        raise InputError(f"--text: {spec.name} reads {len(ids)} tokens, which leaves no room for a word")
+    unread = words_of(text, whole)[len(words) :]
+    return words, tuple(word.text for word in unread), _labels(text, spans)
+
+
+def _passed(ready: Candidate, spec: ModelSpec, example: Example) -> tuple[Joint, Places, tuple[AttentionMap, ...]]:
+    """The tokens after the last layer, where those of the image lie, and the attention, from one pass before the head.
+
+    A model whose head reads pairs gets the photo as both images; the first of the pair is looked at.
+    """
+    model: Any = ready.model
+    text = ready.text([example.text] * spec.images)
+    images = ready.images([example.image] * spec.images)
+    with torch.inference_mode():
+        with watched_places(model.visual, spec) as seen:
+            image_tokens = model.visual(images)
+        with watched(model.interaction) as attention:
+            joint = model.interaction(model.text(text), image_tokens)
+    if not all(bool(torch.isfinite(tokens.values).all()) for tokens in (joint.text, joint.image)):
+        raise InputError(
+            f"{spec.name}: its tokens are no finite numbers; its weights are broken, or too large for them"
+        )
+    maps = maps_of(attention, {TEXT: _real(joint.text), IMAGE: _real(joint.image)})
+    return joint, seen.places(images), maps
+
+
+def _real(tokens: Tokens) -> Tensor:
+    return whole_mask(tokens)[0]
+
+
+def _spans_read(read: Sequence[int], ids: Sequence[int], spans: Sequence[Span | None]) -> list[Span | None]:
+    """Of each id that the model reads, which can end sooner than the text, and can have a mark before its end."""
+    same = 0
+    while same < min(len(read), len(ids)) - 1 and read[same] == ids[same]:
+        same += 1
+    return [*spans[:same], *[None] * (len(read) - same)]
+
+
+def _labels(text: str, spans: Sequence[Span | None]) -> tuple[str, ...]:
+    """Of tokens: the word, dots for its further pieces, the mark of a special one."""
+    labels = []
+    for place, span in enumerate(spans):
+        if span is None:
+            labels.append("[CLS]" if place == 0 else "[SEP]" if place == len(spans) - 1 else "[MASK]")
+        else:
+            labels.append("..." if place and spans[place - 1] == span else text[slice(*span)])
+    return tuple(labels)
+
+
+def _part_seen(photo: Image.Image, wanted: Input, features: RegionSource | None) -> Image.Image:
+    """What of the photo is left after cropping; the whole of it where others found its regions."""
+    if features is not None or not isinstance(wanted.evaluation, CentreCrop):
+        return photo
+    height, width = covering_size(photo.height, photo.width, wanted.image_size, wanted.evaluation.shorter)
+    kept = wanted.image_size[1] / width * photo.width, wanted.image_size[0] / height * photo.height
+    left, top = (photo.width - kept[0]) / 2, (photo.height - kept[1]) / 2
+    return photo.crop((round(left), round(top), round(left + kept[0]), round(top + kept[1])))
+
+
+def _random_parts(spec: ModelSpec, unfilled: Sequence[str], settings: Settings) -> tuple[str, ...]:
+    """The parts before the head that stay random although the model has weights; `unfilled` are such tensors."""
+    if spec.weights == RANDOM:
+        return ()
+    parts = dict.fromkeys(".".join(name.split(".")[:2]) for name in unfilled if not name.startswith("head."))
+    sees = isinstance(spec.visual, Region) and settings.features is None
+    if sees and spec.visual.weights == RANDOM and saved_spec(spec.weights) is None:
+        parts["the detector"] = None
+    return tuple(parts)
