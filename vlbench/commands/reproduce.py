@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from vlbench.commands.ablation import Options, make_folders, reproduce_ablations
 from vlbench.commands.printing import print_wide, tell_kept
+from vlbench.errors import InputError
 from vlbench.options import (
     DeviceName,
     DeviceOption,
@@ -20,15 +23,22 @@ from vlbench.options import (
     default_folder,
 )
 
+if TYPE_CHECKING:
+    from vlbench.reproduce.run import Request
+    from vlbench.suites.reader import LoadedSuite
+
+ALL_CELLS = "params,flops,latency,parts"
+
 
 def reproduce(
     suites: Annotated[
-        list[str] | None, typer.Argument(metavar="[SUITE]...", help="Names, globs or YAML files; none: all suites.")
+        list[str] | None,
+        typer.Argument(metavar="[SUITE]...", help="Names, globs or YAML files; none: all but ablations."),
     ] = None,
     output: Annotated[SuiteFormat, typer.Option("--format", help="How it is printed.")] = SuiteFormat.table,
     cells: Annotated[
         str, typer.Option(metavar="KINDS", help="Which columns: any of params,flops,latency,parts.")
-    ] = "params,flops,latency,parts",
+    ] = ALL_CELLS,
     quick: Annotated[bool, typer.Option("--quick", help="Small settings for what is timed: seconds a suite.")] = False,
     figures: Annotated[Path | None, typer.Option(metavar="DIR", help="Draw each suite there, PNG and SVG.")] = None,
     device: DeviceOption = DeviceName.auto,
@@ -40,19 +50,49 @@ def reproduce(
             min=0.001, metavar="SECONDS", help="Time for warm-up and timing of each row; by default the suite's."
         ),
     ] = None,
+    train_budget: Annotated[
+        str | None,
+        typer.Option(
+            metavar="BUDGET",
+            help="Of each training of an ablation: 60000 (samples), 10min, 2000steps or 5e15macs; by default the "
+            "suite's.",
+        ),
+    ] = None,
     out: OutOption = None,
 ) -> None:
     """Reproduce the papers' tables: measured beside reported, and whether each claim holds here.
 
     The exit code is 0 where every counted figure is within its tolerance of the paper's, 1 otherwise.
+
+    Ablations are trained, which takes long, and only when named: ablation-alignment, or 'ablation-*'. They heed
+    --train-budget, --quick, --figures, --device, --precision, --threads, --format and --out, and go on where they were
+    with the same --out.
     """
     from vlbench.measure.machine import physical_cores
-    from vlbench.report.reproduction import WRITERS, render, save
-    from vlbench.reproduce import run as reproducing
+    from vlbench.reproduce.run import Request
     from vlbench.running.expansion import Settings
-    from vlbench.suites.reader import parse_categories, resolve_suites
+    from vlbench.suites.reader import LoadedSuite, parse_categories, resolve_named
 
-    request = reproducing.Request(
+    named = resolve_named(suites or [])
+    wanted = [one for one in named if isinstance(one, LoadedSuite)]
+    trained = [one for one in named if not isinstance(one, LoadedSuite)]
+    folder = out or default_folder()
+    if trained:
+        _check_options(trained[0].suite.name, {"--cells": cells != ALL_CELLS, "--budget": budget}, "trained, not timed")
+        options = Options(
+            budget=train_budget,
+            quick=quick,
+            device=device.value,
+            precision=precision.value,
+            threads=threads or physical_cores(),
+            output=output,
+            figures=figures,
+            folder=folder,
+        )
+        reproduce_ablations(trained, options)
+        return
+    _check_options(wanted[0].suite.name, {"--train-budget": train_budget}, "measured, not trained")
+    request = Request(
         categories=parse_categories(cells),
         quick=quick,
         settings=Settings(
@@ -61,18 +101,33 @@ def reproduce(
             threads=threads or (1 if quick else physical_cores()),  # small work is lost on two threads
         ),
         budget_seconds=budget,
-        folder=out or default_folder(),
+        folder=folder,
     )
-    wanted = resolve_suites(suites or [])
-    for folder in filter(None, (figures, out)):
-        folder.mkdir(parents=True, exist_ok=True)  # a folder that cannot be written ends it before anything is measured
-    found, kept, interrupted = reproducing.reproduce(wanted, request)
+    make_folders((figures, out))
+    _measure(wanted, request, output, figures, saved=out is not None)
+
+
+def _check_options(suite: str, given: Mapping[str, object], said: str) -> None:
+    """Raises InputError where an option means nothing for this sort of suite."""
+    for option, value in given.items():
+        if value:
+            raise InputError(f"{option}: {suite} is {said}; leave it out")
+
+
+def _measure(
+    suites: Sequence[LoadedSuite], request: Request, output: SuiteFormat, figures: Path | None, *, saved: bool
+) -> None:
+    """Raises typer.Exit with the command's exit code where that is not 0."""
+    from vlbench.report.reproduction import WRITERS, render, save
+    from vlbench.reproduce.run import reproduce as reproduced
+
+    found, kept, interrupted = reproduced(suites, request)
     tell_kept(kept, request.folder)
     if output is SuiteFormat.table:
         print_wide(lambda width: render(found, width))
     else:
         print(WRITERS[output.value](found), end="")
-    if found.machine or out:
+    if found.machine or saved:
         save(found, request.folder)
         print(f"results: {request.folder}", file=sys.stderr)
     if figures:

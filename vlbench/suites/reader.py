@@ -7,14 +7,26 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from vlbench.catalog import catalog, data_folder, describe, nearest, read_spec, read_yaml
+from vlbench.catalog import catalog, data_folder, describe, nearest, read_mapping, read_spec, read_yaml
 from vlbench.errors import InputError, SpecError
 from vlbench.specs import AnySpec
+from vlbench.suites.ablations import Ablation
 from vlbench.suites.schema import CATEGORIES, Category, Row, Suite
+
+WHAT = "a suite: the file must be a mapping with name, title, source, columns, rows, ..."
+ABLATION = "ablation"  # the `kind` of a suite that is trained, and what its name begins with
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadedAblation:
+    """A suite whose arms are trained."""
+
+    suite: Ablation
+    path: Path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +38,9 @@ class LoadedSuite:
     specs: dict[str, AnySpec]
 
 
+Loaded = TypeVar("Loaded", LoadedSuite, LoadedAblation)
+
+
 @cache
 def suites_folder() -> Path:
     """`benchmarks/` of the checkout, or the copy that an installed package carries."""
@@ -33,31 +48,59 @@ def suites_folder() -> Path:
 
 
 def suite_paths() -> dict[str, Path]:
-    """The file of every suite, by its name, sorted."""
+    """The file of every suite that is measured, by its name, sorted."""
+    return {name: path for name, path in _all_paths().items() if not name.startswith(ABLATION)}
+
+
+def ablation_paths() -> dict[str, Path]:
+    """The file of every suite that is trained, by its name, sorted."""
+    return {name: path for name, path in _all_paths().items() if name.startswith(ABLATION)}
+
+
+def _all_paths() -> dict[str, Path]:
     return {path.stem: path for path in sorted(suites_folder().glob("*.yaml"))}
 
 
-def resolve_suites(words: Sequence[str]) -> list[LoadedSuite]:
-    """The suites that names, globs and paths mean, each once, in their order; all where there are none.
+def resolve_named(words: Sequence[str]) -> list[LoadedSuite] | list[LoadedAblation]:
+    """The suites that names, globs and paths mean, each once, in their order; all that are measured where there are no
+    words. A suite that is trained is meant by its name or by a glob that begins like it alone, for it takes long.
 
-    Raises InputError for a word that means none, or a suite that does not hold together.
+    Raises InputError for a word that means none, a suite that does not hold together, or suites of both sorts.
     """
-    found: dict[str, LoadedSuite] = {}
+    measured: dict[str, LoadedSuite] = {}
+    trained: dict[str, LoadedAblation] = {}
     for path in [path for word in (words or ("*",)) for path in _paths_of(word)]:
-        loaded = read_suite(path)
-        name = loaded.suite.name
-        if name in found and found[name].path.resolve() != path.resolve():
-            raise InputError(f"{path}: another suite is called {name} too; rename one")
-        found[name] = loaded
-    return list(found.values())
+        if read_mapping(path, WHAT).get("kind") == ABLATION:
+            _enter(trained, read_ablation(path))
+        else:
+            _enter(measured, read_suite(path))
+    if measured and trained:
+        raise InputError(f"reproduce: {next(iter(trained))} is trained and {next(iter(measured))} is not; ask for one")
+    return list(trained.values()) if trained else list(measured.values())
+
+
+def resolve_suites(words: Sequence[str]) -> list[LoadedSuite]:
+    """As `resolve_named`, of suites that are measured. Raises InputError for one that is trained, too."""
+    found = [one for one in resolve_named(words) if isinstance(one, LoadedSuite)]
+    if not found:
+        raise InputError(f"{words[0]}: is trained, not measured; vlbench reproduce does it")
+    return found
+
+
+def _enter(found: dict[str, Loaded], loaded: Loaded) -> None:
+    name = loaded.suite.name
+    if name in found and found[name].path.resolve() != loaded.path.resolve():
+        raise InputError(f"{loaded.path}: another suite is called {name} too; rename one")
+    found[name] = loaded
 
 
 def _paths_of(word: str) -> list[Path]:
     if word.endswith((".yaml", ".yml")) or "/" in word:
         return [Path(word)]
-    known = suite_paths()
+    known = _all_paths()
     if any(sign in word for sign in "*?["):
-        matched = [path for name, path in known.items() if fnmatch.fnmatch(name, word)]
+        meant = known if word.startswith(ABLATION) else suite_paths()
+        matched = [path for name, path in meant.items() if fnmatch.fnmatch(name, word)]
         if not matched:
             raise InputError(f"reproduce: no suite matches {word!r}; see: vlbench list suites")
         return matched
@@ -66,13 +109,24 @@ def _paths_of(word: str) -> list[Path]:
     return [known[word]]
 
 
+def read_ablation(path: Path) -> LoadedAblation:
+    """Reads one file. Raises SpecError, in one line, that names the file, the key and what would work."""
+    suite = read_yaml(path, Ablation, "an ablation: the file must be a mapping with name, title, source, arms, ...")
+    _check_name(suite.name, path)
+    return LoadedAblation(suite=suite, path=path)
+
+
 def read_suite(path: Path) -> LoadedSuite:
     """Reads one file. Raises SpecError, in one line, that names the file, the key and what would work."""
-    suite = read_yaml(path, Suite, "a suite: the file must be a mapping with name, title, source, columns, rows, ...")
-    if suite.name != path.stem:
-        raise SpecError(f"{path}: name is {suite.name!r}, but the file's name says {path.stem!r}; make them the same")
+    suite = read_yaml(path, Suite, WHAT)
+    _check_name(suite.name, path)
     specs = {row.label: _spec_of(row, path) for row in suite.rows if row.model}
     return LoadedSuite(suite=suite, path=path, specs=specs)
+
+
+def _check_name(name: str, path: Path) -> None:
+    if name != path.stem:
+        raise SpecError(f"{path}: name is {name!r}, but the file's name says {path.stem!r}; make them the same")
 
 
 def _spec_of(row: Row, path: Path) -> AnySpec:
@@ -88,14 +142,14 @@ def _spec_of(row: Row, path: Path) -> AnySpec:
         return spec
     content = spec.model_dump(mode="json")
     for key, value in row.set.items():
-        _put(content, key, value, f"{where}: set")
+        put(content, key, value, f"{where}: set")
     try:
         return type(spec).model_validate(content)
     except ValidationError as error:
         raise SpecError(f"{where}: set: {describe(error, type(spec))}") from error
 
 
-def _put(content: dict[str, Any], dotted: str, value: Any, where: str) -> None:
+def put(content: dict[str, Any], dotted: str, value: Any, where: str) -> None:
     """Sets `visual.rpn.proposals` within nested mappings; the schema says whether its last step exists."""
     *steps, last = dotted.split(".")
     for step in steps:

@@ -1,0 +1,1 @@
+"""Suites whose arms are trained: planned, trained, held against a reference arm and against the papers."""
