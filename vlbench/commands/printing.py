@@ -25,15 +25,16 @@ def tell_kept(names: list[str], folder: Path) -> None:
         )
 
 
-def print_results(results: list[Result], output: Format) -> None:
+def print_results(results: list[Result], output: Format, more: Sequence[str] = ()) -> None:
+    """`more` are further notes."""
     from vlbench.report.tables import WRITERS, render
 
     if not results:
         return
     if output is Format.table:
-        print_wide(lambda width: render(results, width))
+        print_wide(lambda width: render(results, width, more))
     else:
-        print(WRITERS[output.value](results), end="")
+        print(WRITERS[output.value](results, more), end="")
 
 
 def print_evaluations(evaluations: Sequence[Evaluation], results: Sequence[Result], output: Format) -> None:
@@ -47,6 +48,17 @@ def print_evaluations(evaluations: Sequence[Evaluation], results: Sequence[Resul
         print_wide(lambda width: accuracy.render(evaluations, cells, width))
     else:
         print(accuracy.WRITERS[output.value](evaluations, cells), end="")
+
+
+def draw_frontier(results: Sequence[Result], evaluations: Sequence[Evaluation], folder: Path | None) -> None:
+    """Into the folder, where one is named; says what it drew, or that there was nothing to draw."""
+    if folder is None:
+        return
+    from vlbench.report.frontier_figure import draw
+
+    written = draw(results, evaluations, folder)
+    names = ", ".join(path.stem for path in written if path.suffix == ".png")
+    print(f"figures: {folder}: {names or 'none, as no model has both accuracy and latency'}", file=sys.stderr)
 
 
 def print_wide(draw: Callable[[int | None], RenderableType]) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vlbench.commands.printing import print_evaluations, print_results, tell_kept
+from vlbench.commands.printing import draw_frontier, print_evaluations, print_results, tell_kept
 from vlbench.errors import InputError
 from vlbench.options import (
     DetectorOption,
@@ -16,6 +16,7 @@ from vlbench.options import (
     DeviceOption,
     Format,
     FormatOption,
+    FrontierOption,
     OutOption,
     PrecisionName,
     PrecisionOption,
@@ -114,19 +115,23 @@ def run(
 def show(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that vlbench run wrote.")],
     output: FormatOption = Format.table,
+    figures: FrontierOption = None,
 ) -> None:
     """Print the results of an earlier run."""
     from vlbench.report.accuracy import joined
+    from vlbench.report.frontier import lines
     from vlbench.running.store import CELLS, read_evaluations, read_results
 
     evaluations = read_evaluations(folder)
     if evaluations and not (folder / CELLS).is_file():
         print_evaluations(evaluations, [], output)
+        draw_frontier([], evaluations, figures)
         return
-    results = joined(read_results(folder), evaluations)
+    results = read_results(folder)
     if not results:
         raise InputError(f"{folder}: holds no results yet")
-    print_results(results, output)
+    print_results(joined(results, evaluations), output, lines(results, evaluations))
+    draw_frontier(results, evaluations, figures)
 
 
 def _in_order(cells: list[Cell], results: list[Result]) -> list[Result]:

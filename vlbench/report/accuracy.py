@@ -10,20 +10,22 @@ import pandas as pd
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from vlbench.report import tables
+from vlbench.report import frontier, tables
 from vlbench.running.cells import Result
-from vlbench.running.evaluations import Evaluation
+from vlbench.running.evaluations import Evaluation, Training, minutes
 from vlbench.tasks.items import Metric
 
 Cells = dict[str, Result]  # by the hash of their spec
 
 
 def joined(results: Sequence[Result], evaluations: Sequence[Evaluation]) -> list[Result]:
-    """Each result with the accuracy of its model; one with several stands there once for each."""
+    """Each result with the accuracy of its model and what training it took; one with several stands there for each."""
     found: list[Result] = []
     for result in results:
-        own = [one.accuracy for one in evaluations if one.spec_hash == result.spec_hash]
-        found += [result.model_copy(update={"accuracy": accuracy}) for accuracy in own] or [result]
+        own = [one for one in evaluations if one.spec_hash == result.spec_hash]
+        found += [result.model_copy(update={"accuracy": one.accuracy, "training": one.training}) for one in own] or [
+            result
+        ]
     return found
 
 
@@ -36,6 +38,7 @@ def accuracy_frame(evaluations: Sequence[Evaluation], cells: Cells) -> pd.DataFr
         row: dict[str, object] = {
             "model": one.model,
             "weights": one.weights if one.weights.startswith("hub:") else Path(one.weights).name,
+            "trained": one.training.in_words() if one.training else None,
             "metric": accuracy.metric,
             "n": f"{accuracy.n:,}",
             "%": tables.percent(accuracy.value),
@@ -75,10 +78,12 @@ def notes(evaluations: Sequence[Evaluation], cells: Cells) -> list[str]:
     for one in evaluations:
         if one.weights == "random":
             lines.append(f"{one.model}: random weights; --weights {one.model}=PATH or hub:OWNER/NAME loads others")
+        if one.training:
+            lines.append(f"{one.model}: {_trained(one.training)}")
         if one.unfilled:
             others = f" and {len(one.unfilled) - 1} more" if len(one.unfilled) > 1 else ""
             lines.append(f"{one.model}: its weights say nothing of {one.unfilled[0]}{others}: random")
-        if one.regions == "detector" and one.visual_weights == "random":
+        if _found_by_chance(one):
             lines.append(
                 f"{one.model}: its detector has random weights; --features FILE, or --weights {one.model}.visual=PATH"
             )
@@ -86,18 +91,34 @@ def notes(evaluations: Sequence[Evaluation], cells: Cells) -> list[str]:
         if cell is not None and cell.status != "ok":
             lines.append(f"{one.model}: latency {cell.status}: {cell.error}")
         lines.append(
-            f"{one.model}: {one.passes:,} passes in {_duration(one.seconds)}, batch {one.batch}, {one.device}, "
+            f"{one.model}: {one.passes:,} passes in {minutes(one.seconds)}, batch {one.batch}, {one.device}, "
             f"{one.precision}; predictions: {one.predictions}"
         )
-    return lines
+    return lines + frontier.lines(cells.values(), evaluations)
+
+
+def _found_by_chance(one: Evaluation) -> bool:
+    """Whether regions are those of a random detector, also where an earlier version has not written that down."""
+    if one.detector is None:
+        return one.regions == "detector" and one.visual_weights == "random" and one.training is None
+    return one.detector == "random"
 
 
 def _things(task: str) -> str:
-    return "images and their captions" if task in ("flickr30k", "coco") else "items"
+    return "images and their captions" if task in ("flickr30k", "coco", "shapes-retrieval") else "items"
 
 
-def _duration(seconds: float) -> str:
-    return f"{seconds:.1f} s" if seconds < 100 else f"{seconds / 60:.1f} min"
+def _trained(training: Training) -> str:
+    """`trained by preset tiny, seed 0: 200,000 samples in 3,125 steps of 64, 12.3 min, cpu, fp32, 2 threads`"""
+    words = [f"trained by preset {training.preset}, seed {training.seed}: {training.samples:,} samples"]
+    if training.steps is not None:
+        words[0] += f" in {training.steps:,} steps" + (f" of {training.batch}" if training.batch else "")
+    phases = ", ".join(f"{name} {minutes(seconds)}" for name, seconds in training.seconds_by_phase.items())
+    words.append(minutes(training.seconds) + (f" ({phases})" if len(training.seconds_by_phase) > 1 else ""))
+    words += filter(None, (training.device, training.precision))
+    words += [f"{training.processes} processes"] if training.processes > 1 else []
+    words += [f"{training.threads} threads"] if training.threads else []
+    return ", ".join(words + ([f"{training.macs:.3g} MACs"] if training.macs is not None else []))
 
 
 def render(evaluations: Sequence[Evaluation], cells: Cells, width: int | None = None) -> RenderableType:
@@ -126,7 +147,8 @@ def csv(evaluations: Sequence[Evaluation], cells: Cells) -> str:
     """A row a metric, in plain units."""
     rows = []
     for one in evaluations:
-        content = one.model_dump(mode="json", by_alias=True, exclude={"accuracy", "machine"})
+        content = one.model_dump(mode="json", by_alias=True, exclude={"accuracy", "training", "machine"})
+        training = one.training.model_dump(mode="json") if one.training else {}
         cell = cells.get(one.spec_hash)
         latency = cell.latency_ms if cell and cell.status == "ok" else None
         for metric in one.accuracy.metrics:
@@ -135,6 +157,7 @@ def csv(evaluations: Sequence[Evaluation], cells: Cells) -> str:
                 content
                 | {"task": one.accuracy.task, "split": one.accuracy.split, "metric": metric.name, "value": metric.value}
                 | {"ci95_low": low, "ci95_high": high, "n": metric.n}
+                | tables.flattened("training", training)
                 | {"latency_ms": latency.median if latency else None, "macs": cell.macs if cell else None}
             )
     return pd.DataFrame(rows).convert_dtypes().to_csv(index=False)
@@ -145,7 +168,9 @@ def as_json(evaluations: Sequence[Evaluation], cells: Cells) -> str:
     content = []
     for one in evaluations:
         cell = cells.get(one.spec_hash)
-        measured = cell.model_dump(mode="json", by_alias=True, exclude={"restarts", "accuracy"}) if cell else None
+        measured = (
+            cell.model_dump(mode="json", by_alias=True, exclude={"restarts", "accuracy", "training"}) if cell else None
+        )
         content.append(one.model_dump(mode="json", by_alias=True) | {"cell": measured})
     return json.dumps(content, indent=1) + "\n"
 

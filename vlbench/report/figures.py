@@ -13,6 +13,9 @@ from vlbench.reproduce.outcomes import CellOutcome, Reproduction, SuiteOutcome
 # Okabe and Ito's palette, which colour-blind readers can tell apart
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+FAMILIES = {  # the same colour and marker in every figure
+    family: (COLOURS[place], MARKERS[place]) for place, family in enumerate(("patch", "grid", "region"))
+}
 PAPER = "#444444"
 STYLE: Any = {
     "font.size": 9,
@@ -123,7 +126,7 @@ def _totals(outcome: SuiteOutcome, rows: Sequence[str], axes: Any) -> None:
                 axes.annotate(text, (value, place + y), (7, 0), textcoords="offset points", va="center")
     axes.set_xscale("log")
     axes.margins(x=0.4)
-    _plain_ticks(axes.xaxis)
+    plain_ticks(axes.xaxis)
     axes.set_xlabel(f"{_label(outcome, name)}: measured (dot), paper (line)")
 
 
@@ -180,11 +183,11 @@ def _log_axes(axes: Any, ticks: Sequence[float]) -> None:
     axes.set_yscale("log")
     apart = [tick for tick, last in zip(ticks, [0.0, *ticks], strict=False) if tick > 1.1 * last]
     axes.set_xticks(apart, [f"{tick:,g}" if tick >= 10 else f"{tick:.2g}" for tick in apart])
-    _plain_ticks(axes.yaxis)
+    plain_ticks(axes.yaxis)
     axes.xaxis.set_tick_params(which="minor", bottom=False)
 
 
-def _plain_ticks(axis: Any) -> None:
+def plain_ticks(axis: Any) -> None:
     """Numbers rather than powers on a logarithmic axis; 2 and 5 between the tens where there are few of these."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter  # noqa: PLC0415
 
@@ -216,7 +219,7 @@ def _bars(outcome: SuiteOutcome, plt: Any) -> Any:
         axes.margins(x=0.1)
         if figure.log:
             axes.set_xscale("log")
-            _plain_ticks(axes.xaxis)
+            plain_ticks(axes.xaxis)
         else:
             axes.set_xlim(left=0)
         axes.grid(alpha=0.25)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from vlbench.catalog import catalog
+from vlbench.suites.schema import Source
 
 
 def models() -> str:
@@ -19,14 +20,26 @@ def models() -> str:
 
 def suites() -> str:
     """A line a suite of `benchmarks/`. Raises SpecError where one does not hold together."""
-    from vlbench.suites.reader import read_suite, suite_paths  # noqa: PLC0415  a list of models does without
+    from vlbench.suites.reader import (  # noqa: PLC0415  a list of models does without
+        ablation_paths,
+        read_ablation,
+        read_suite,
+        suite_paths,
+    )
 
     rows = [("SUITE", "ROWS", "CLAIMS", "REPRODUCES", "TITLE")]
     for path in suite_paths().values():
         suite = read_suite(path).suite
-        source = ", ".join(filter(None, (suite.source.paper.partition(" (")[0], suite.source.where)))
-        rows.append((suite.name, str(len(suite.rows)), str(len(suite.claims)), source, suite.title))
+        rows.append((suite.name, str(len(suite.rows)), str(len(suite.claims)), _reproduces(suite.source), suite.title))
+    for path in ablation_paths().values():
+        trained = read_ablation(path).suite
+        arms = str(len(trained.arms) * len(trained.models))
+        rows.append((trained.name, arms, "-", _reproduces(trained.source), f"{trained.title} (trained)"))
     return _aligned(rows)
+
+
+def _reproduces(source: Source) -> str:
+    return ", ".join(filter(None, (source.paper.partition(" (")[0], source.where)))
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> str:

@@ -15,13 +15,14 @@ from vlbench.running.cells import Result
 from vlbench.running.evaluations import Accuracy
 
 WORDS = {"model", "row", "family", "image", "tokens", "verdict", "noise", "claim", "expression"}  # columns of words
-WORDS |= {"weights", "metric", "accuracy"}
+WORDS |= {"weights", "metric", "accuracy", "trained", "arm", "sign"}
 
 
 def summary_frame(results: Sequence[Result]) -> pd.DataFrame:
     """One row a model: counts, memory, latency. Missing figures are None."""
     frame = pd.DataFrame([_summary_row(result) for result in results], dtype=object)
-    return frame if any(result.accuracy for result in results) else frame.drop(columns=["accuracy"], errors="ignore")
+    absent = [name for name in ("accuracy", "training") if not any(getattr(result, name) for result in results)]
+    return frame.drop(columns=absent, errors="ignore").rename(columns={"training": "trained"})
 
 
 def _summary_row(result: Result) -> dict[str, object]:
@@ -43,6 +44,7 @@ def _summary_row(result: Result) -> dict[str, object]:
         "restarts": str(len(latency.by_restart)) if latency else None,
         "noise": result.noise.verdict if result.noise else None,
         "accuracy": _accuracy(result.accuracy),
+        "training": result.training.in_words() if result.training else None,
     }
 
 
@@ -97,20 +99,22 @@ def _flat_row(result: Result) -> dict[str, object]:
         mode="json", by_alias=True, exclude={"restarts": True, "accuracy": {"metrics", "baselines"}}
     )
     machine = content.pop("machine")
-    if result.accuracy is None:
-        del content["accuracy"]
+    for name in ("accuracy", "training"):
+        if content[name] is None:
+            del content[name]
     row: dict[str, object] = {}
     for key, value in content.items():
         if isinstance(value, dict):
-            row |= _flattened(key, value)
+            row |= flattened(key, value)
         elif isinstance(value, list):
             row[key] = "x".join(map(str, value))
         else:
             row[key] = value
-    return row | _flattened("machine", machine)
+    return row | flattened("machine", machine)
 
 
-def _flattened(prefix: str, content: dict) -> dict[str, object]:
+def flattened(prefix: str, content: dict) -> dict[str, object]:
+    """`{"machine.cpu": ...}`; both ends of an interval."""
     row: dict[str, object] = {}
     for key, value in content.items():
         name = f"{prefix}.{key}"
@@ -119,7 +123,7 @@ def _flattened(prefix: str, content: dict) -> dict[str, object]:
         if key == "ci95":
             row[f"{name}_low"], row[f"{name}_high"] = value or (None, None)
         elif isinstance(value, dict):
-            row |= _flattened(name, value)
+            row |= flattened(name, value)
         else:
             row[name] = value
     return row
@@ -154,34 +158,37 @@ def _cautions(result: Result) -> list[str]:
     return reasons
 
 
-def render(results: Sequence[Result], width: int | None = None) -> RenderableType:
-    """For a terminal of `width` columns: a model a row, or a model a column where only that fits; None: any width."""
+def render(results: Sequence[Result], width: int | None = None, more: Sequence[str] = ()) -> RenderableType:
+    """For a terminal of `width` columns: a model a row, or a model a column where only that fits; None: any width.
+
+    `more` are further notes, here and in other formats that have some.
+    """
     summary = summary_frame(results).drop(columns=["trainable M", "GFLOPs"])
     parts: list[RenderableType] = [rich_table(summary, width)]
     if any(result.latency_ms_by_stage for result in results):
         stages = stage_frame([result for result in results if result.latency_ms_by_stage])
         parts += [Text(""), Text("Median ms by stage", style="italic"), rich_table(stages, width)]
-    return Group(*parts, Text(""), Text("\n".join(notes(results)), style="dim", overflow="fold"))
+    return Group(*parts, Text(""), Text("\n".join([*notes(results), *more]), style="dim", overflow="fold"))
 
 
-def markdown(results: Sequence[Result]) -> str:
+def markdown(results: Sequence[Result], more: Sequence[str] = ()) -> str:
     tables = [summary_frame(results), stage_frame([r for r in results if r.latency_ms_by_stage])]
     parts = [markdown_table(table) for table in tables if len(table)]
-    return "\n\n".join([*parts, "\n".join(f"- {line}" for line in notes(results))]) + "\n"
+    return "\n\n".join([*parts, "\n".join(f"- {line}" for line in [*notes(results), *more])]) + "\n"
 
 
-def latex(results: Sequence[Result]) -> str:
+def latex(results: Sequence[Result], more: Sequence[str] = ()) -> str:
     """booktabs tables; the notes follow as comments."""
     tables = [summary_frame(results), stage_frame([r for r in results if r.latency_ms_by_stage])]
     parts = [latex_table(table) for table in tables if len(table)]
-    return "\n".join([*parts, *(f"% {line}" for line in notes(results))]) + "\n"
+    return "\n".join([*parts, *(f"% {line}" for line in [*notes(results), *more])]) + "\n"
 
 
-def csv(results: Sequence[Result]) -> str:
+def csv(results: Sequence[Result], _more: Sequence[str] = ()) -> str:
     return flat_frame(results).to_csv(index=False)
 
 
-def as_json(results: Sequence[Result]) -> str:
+def as_json(results: Sequence[Result], _more: Sequence[str] = ()) -> str:
     """A list of result lines, samples included."""
     return json.dumps([result.model_dump(mode="json", by_alias=True) for result in results], indent=1) + "\n"
 

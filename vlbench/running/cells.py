@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from vlbench.measure.machine import Machine
 from vlbench.measure.noise import Evidence, Noise
 from vlbench.measure.statistics import LatencySummary
-from vlbench.running.evaluations import Accuracy
+from vlbench.running.evaluations import Accuracy, Training
 from vlbench.running.schemas import SCHEMA
 from vlbench.specs import AnySpec
 
@@ -112,6 +112,7 @@ class Result(BaseModel):
     noise: Noise | None = None
     peak_memory_bytes: int | None = None
     accuracy: Accuracy | None = None
+    training: Training | None = None
     restarts: tuple[Restart, ...] = ()
     seconds_by_step: dict[str, float] = {}
     machine: Machine

@@ -1,0 +1,196 @@
+"""The frontier as a picture: accuracy over latency and over MACs, a point a model, the Pareto line."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from vlbench.report.figures import COLOURS, FAMILIES, STYLE, plain_ticks
+from vlbench.report.frontier import COSTS, ON, comparable, frontier_frame, interval
+from vlbench.report.labels import Line, place
+from vlbench.running.cells import Result
+from vlbench.running.evaluations import Evaluation
+
+LINE, BASELINE = "#777777", "#444444"
+OTHER_FAMILY = (COLOURS[7], "D")
+MARK = 6.5  # points
+PANEL, DPI = 5.4, 160  # inches; names are as wide as in the file only at its resolution
+SCALE = {"latency_ms": 1.0, "macs": 1e-9}
+AXES = {"latency_ms": "latency, ms", "macs": "GMACs"}
+BASELINES = {"majority": ":", "text_only": "--"}
+
+
+def draw(results: Sequence[Result], evaluations: Sequence[Evaluation], folder: Path) -> list[Path]:
+    """Writes frontier-TASK-SPLIT.png and .svg of each task and split of which a model has accuracy and latency.
+
+    Gives the files written. Raises OSError where the folder cannot be written.
+    """
+    frame = frontier_frame(results, evaluations)
+    if not len(frame):
+        return []
+    import matplotlib as mpl  # noqa: PLC0415  slow to import, and only drawing needs it
+    from matplotlib import pyplot as plt  # noqa: PLC0415
+
+    mpl.use("Agg")
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    measured = comparable(results, evaluations)[0]
+    for (task, split, _), part in frame.groupby(["task", "split", "metric"], sort=False):
+        with plt.rc_context(STYLE):
+            picture = _picture(part.reset_index(drop=True), measured, plt)
+            for kind in ("png", "svg"):
+                path = folder / f"frontier-{task}-{split}.{kind}"
+                picture.savefig(path, dpi=DPI, bbox_inches="tight", metadata={"Date": None} if kind == "svg" else None)
+                written.append(path)
+            plt.close(picture)
+    return written
+
+
+def _picture(frame: pd.DataFrame, measured: Result, plt: Any) -> Any:
+    costs = {standing: cost for standing, cost in COSTS.items() if frame[cost].notna().any()}
+    height = 3.6 + 0.1 * min(len(frame), 20)
+    picture, panels = plt.subplots(
+        1, len(costs), figsize=(PANEL * len(costs), height), dpi=DPI, layout="constrained", sharey=True, squeeze=False
+    )
+    _limit_accuracy(panels[0][0], frame)
+    for axes, (standing, cost) in zip(panels[0], costs.items(), strict=True):
+        _panel(axes, frame[frame[cost].notna()], cost, standing)
+    first = frame.iloc[0]
+    picture.suptitle(f"{first['metric']}, {first['task']} {first['split']}", x=0.01, ha="left", fontsize=11)
+    panels[0][0].set_ylabel(f"{first['metric']}, %")
+    picture.draw_without_rendering()  # lays all out; what comes now stands below it, or within
+    picture.set_layout_engine("none")
+    for axes, (standing, cost) in zip(panels[0], costs.items(), strict=True):
+        _name(axes, frame[frame[cost].notna()], cost, standing)
+    _below(picture, *_legend(frame, panels[0][0].get_ylim()[0], plt), _foot(frame, measured))
+    return picture
+
+
+def _below(picture: Any, handles: Sequence[Any], names: Sequence[str], foot: str) -> None:
+    """The legend, and under it the foot."""
+    legend = picture.legend(
+        handles,
+        names,
+        loc="upper left",
+        bbox_to_anchor=(0, 0),
+        bbox_transform=picture.transFigure,  # the saved figure's own box is another
+        ncols=len(names) if picture.get_figwidth() > PANEL else 4,
+        fontsize=7.5,
+        handletextpad=0.5,
+        columnspacing=1.4,
+    )
+    bottom = legend.get_window_extent().y0 / picture.bbox.height
+    wrapped = "\n".join(textwrap.wrap(foot, int(picture.get_figwidth() * 20)))
+    picture.text(0.01, bottom, wrapped, fontsize=6.5, color="#666666", va="top")
+
+
+def _panel(axes: Any, frame: pd.DataFrame, cost: str, standing: str) -> None:
+    """The points with both intervals, the baselines across, the frontier as the stairs below which all others lie."""
+    for row in frame.to_dict("records"):
+        colour, marker = FAMILIES.get(row["family"], OTHER_FAMILY)
+        x, y = row[cost] * SCALE[cost], 100 * row["accuracy"]
+        for bounds in _bars(row, cost, x, y):
+            axes.plot(*bounds, color=colour, linewidth=1.1, alpha=0.75, zorder=2)
+        fill = colour if row[standing] == ON else "white"
+        axes.plot(x, y, marker, color=colour, markerfacecolor=fill, markersize=MARK, markeredgewidth=1.4, zorder=3)
+    axes.set_xscale("log")
+    _limit_cost(axes, frame, cost)
+    for step in _stairs(frame, cost, standing, axes.get_xlim()[1]):
+        axes.plot(*step, color=LINE, linewidth=1, zorder=1)
+    for column, value in _baselines(frame).items():
+        axes.axhline(100 * value, color=BASELINE, linestyle=BASELINES[column], linewidth=0.9, zorder=0)
+    plain_ticks(axes.xaxis)
+    axes.set_xlabel(AXES[cost])
+    axes.grid(alpha=0.25)
+
+
+def _bars(row: Any, cost: str, x: float, y: float) -> list[Line]:
+    """Both intervals."""
+    across, upward = interval(row, cost), interval(row, "accuracy")
+    found: list[Line] = [((across[0] * SCALE[cost], across[1] * SCALE[cost]), (y, y))] if across else []
+    return [*found, ((x, x), (100 * upward[0], 100 * upward[1]))] if upward else found
+
+
+def _stairs(frame: pd.DataFrame, cost: str, standing: str, right: float) -> list[Line]:
+    """From the cheapest model on the frontier to the dearest, and on to the right border."""
+    on = frame[frame[standing] == ON].sort_values([cost, "accuracy"])
+    corners = list(zip(on[cost] * SCALE[cost], 100 * on["accuracy"], strict=True))
+    found: list[Line] = []
+    for (x, y), (to_x, to_y) in zip(corners, [*corners[1:], (right, corners[-1][1])], strict=True):
+        found += [((x, to_x), (y, y)), ((to_x, to_x), (y, to_y))]
+    return found
+
+
+def _limit_cost(axes: Any, frame: pd.DataFrame, cost: str) -> None:
+    """With room for names; a lone model has some around it, too."""
+    costs = [bound * SCALE[cost] for bound in _bounds(frame, cost)]
+    spread = max(costs) / min(costs)
+    room = max(spread**0.25, (12 / spread) ** 0.5)
+    axes.set_xlim(min(costs) / room, max(costs) * room)
+
+
+def _limit_accuracy(axes: Any, frame: pd.DataFrame) -> None:
+    """Down to the baselines only where these are so near that the models can still be told apart."""
+    shares = _bounds(frame, "accuracy")
+    high, height = max(shares), max(max(shares) - min(shares), 0.04)
+    low = min([min(shares), *(value for value in _baselines(frame).values() if value > min(shares) - 0.75 * height)])
+    axes.set_ylim(100 * max(low - 0.2 * height, -0.01), 100 * min(high + 0.2 * height, 1.02))
+
+
+def _bounds(frame: pd.DataFrame, name: str) -> list[float]:
+    """All values of a figure, and the ends of its intervals."""
+    return [bound for row in frame.to_dict("records") for bound in (row[name], *(interval(row, name) or ()))]
+
+
+def _baselines(frame: pd.DataFrame) -> dict[str, float]:
+    """What is reached without looking; only where it is the same for all, which were asked the same items then."""
+    same = [column for column in BASELINES if frame[column].notna().all() and frame[column].nunique() == 1]
+    return {column: float(frame[column].iloc[0]) for column in same}
+
+
+def _name(axes: Any, frame: pd.DataFrame, cost: str, standing: str) -> None:
+    rows = frame.to_dict("records")
+    points = [(row[cost] * SCALE[cost], 100 * row["accuracy"]) for row in rows]
+    lines = [line for row, at in zip(rows, points, strict=True) for line in _bars(row, cost, *at)]
+    lines += _stairs(frame, cost, standing, axes.get_xlim()[1])
+    lines += [(axes.get_xlim(), (100 * value, 100 * value)) for value in _baselines(frame).values()]
+    place(axes, points, [row["label"] for row in rows], mark=MARK, lines=lines, fontsize=7.5, color="#222222")
+
+
+def _legend(frame: pd.DataFrame, lowest: float, plt: Any) -> tuple[list[Any], list[str]]:
+    def mark(colour: str, marker: str, **style: Any) -> Any:
+        return plt.Line2D(
+            [], [], color=colour, marker=marker, linestyle="", markersize=MARK, markeredgewidth=1.4, **style
+        )
+
+    entries = []
+    for family in [*FAMILIES, *sorted(set(frame["family"]) - set(FAMILIES))]:
+        if family in set(frame["family"]):
+            entries.append((mark(*FAMILIES.get(family, OTHER_FAMILY)), family))
+    entries.append((plt.Line2D([], [], color=LINE, linewidth=1), "frontier"))
+    if (frame[list(COSTS)].notna() & (frame[list(COSTS)] != ON)).any(axis=None):
+        entries.append((mark(LINE, "o", markerfacecolor="white"), "beaten on both"))
+    chance = "majority answer" if frame["metric"].iloc[0] == "accuracy" else "chance"
+    for column, value in _baselines(frame).items():
+        line = plt.Line2D([], [], color=BASELINE, linestyle=BASELINES[column], linewidth=0.9)
+        words = f"{chance if column == 'majority' else 'text alone'} {100 * value:.1f}%"
+        entries.append((line, words if 100 * value >= lowest else f"{words} (lies below)"))
+    return [handle for handle, _ in entries], [label for _, label in entries]
+
+
+def _foot(frame: pd.DataFrame, measured: Result) -> str:
+    """What the intervals are, and what was measured on what."""
+    counts, seeds = sorted(set(frame["n"])), sorted(set(frame["seeds"]))
+    things = " to ".join(f"{count:,}" for count in dict.fromkeys((counts[0], counts[-1])))
+    spans = "bootstrap 95%" if seeds[0] == 1 else f"standard deviation of {' to '.join(map(str, seeds))} seeds"
+    if len(seeds) > 1 and seeds[0] == 1:
+        spans = f"bootstrap 95%, or standard deviation of up to {seeds[-1]} seeds"
+    batch = f"batch {measured.batch}" if measured.batch > 1 else "one example a pass"
+    return (
+        f"n = {things}. Intervals: accuracy {spans}; latency 95% of the median. {measured.device}, "
+        f"{measured.precision}, {batch}. {measured.machine.in_words()}"
+    )
