@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vlbench.commands.printing import print_evaluations
+from vlbench.commands.printing import draw_frontier, print_evaluations
 from vlbench.commands.score import DataOption, SplitOption, TaskOption
 from vlbench.options import (
     DetectorOption,
@@ -19,6 +19,7 @@ from vlbench.options import (
     DeviceOption,
     Format,
     FormatOption,
+    FrontierOption,
     OutOption,
     PrecisionName,
     PrecisionOption,
@@ -31,15 +32,15 @@ from vlbench.options import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from vlbench.evaluation.question import Question
-    from vlbench.evaluation.split import Settings
     from vlbench.running.cells import Result
+    from vlbench.running.expansion import Device, Precision
+    from vlbench.specs import AnySpec
 
 
 def eval_(
     models: Annotated[str, typer.Option(help="Names, aliases, globs or YAML files, separated by commas.")],
     task: TaskOption,
-    data: DataOption,
+    data: DataOption = None,
     weights: WeightsOption = None,
     split: SplitOption = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Only so many items, or images to search.")] = None,
@@ -67,6 +68,7 @@ def eval_(
     precision: PrecisionOption = PrecisionName.fp32,
     threads: ThreadsOption = None,
     output: FormatOption = Format.table,
+    figures: FrontierOption = None,
     out: OutOption = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the newest folder of results/local that was not finished.")
@@ -93,7 +95,7 @@ def eval_(
     specs = through_engine(specs, detector.value if detector else None, precision.value)
     settings = Settings(
         task=chosen,
-        data=data,
+        data=chosen.folder(data),
         split=chosen.checked(split or chosen.splits[0]),
         limit=limit,
         batch=batch,
@@ -115,17 +117,23 @@ def eval_(
         found = evaluate_all(questions, asked_split, folder, process=process, threads=count)
         if not process.first:
             return
-    results = _measured(questions, settings, folder, count, budget) if latency else []
+    results = []
+    if latency:
+        asked = [one.spec for one in questions]
+        results = measured_latency(
+            asked, folder, device=settings.device, precision=settings.precision, threads=count, budget=budget
+        )
     print_evaluations(found, results, output)
+    draw_frontier(results, found, figures)
     print(f"results: {folder}", file=sys.stderr)
     if any(result.status != "ok" for result in results):
         raise typer.Exit(1)
 
 
-def _measured(
-    questions: Sequence[Question], settings: Settings, folder: Path, threads: int, budget: float
+def measured_latency(
+    specs: Sequence[AnySpec], folder: Path, *, device: Device, precision: Precision, threads: int, budget: float
 ) -> list[Result]:
-    """The latency of the models as they were asked, with one example, each in fresh processes."""
+    """The latency of models with one example, each in fresh processes."""
     from vlbench.inputs import read_example, short_text
     from vlbench.running import expansion
     from vlbench.running.cells import Result
@@ -133,12 +141,9 @@ def _measured(
     from vlbench.running.store import Store
     from vlbench.running.workers import Worker, probe_machine
 
-    wanted = expansion.Settings(
-        device=settings.device, precision=settings.precision, threads=threads, budget_seconds=budget
-    )
+    wanted = expansion.Settings(device=device, precision=precision, threads=threads, budget_seconds=budget)
     with Worker(threads) as worker:
         machine = probe_machine(threads, worker)
-        specs = [asked.spec for asked in questions]
         cells = expansion.expand(specs, read_example(None, short_text(specs)), wanted, machine)
         store = Store(folder, Result)
         missing, kept = expansion.split_measured(cells, store, machine)

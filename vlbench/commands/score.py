@@ -22,16 +22,26 @@ class ScoreFormat(StrEnum):
 
 
 TaskOption = Annotated[
-    str, typer.Option("--task", metavar="TASK", help="vqav2, nlvr2, nlvr, easy-vqa, flickr30k or coco.")
+    str,
+    typer.Option(
+        "--task",
+        metavar="TASK",
+        help="vqav2, nlvr2, nlvr, easy-vqa, flickr30k, coco, shapes, shapes-pairs or shapes-retrieval.",
+    ),
 ]
-DataOption = Annotated[Path, typer.Option("--data", metavar="DIR", help="The data set, in its official files.")]
+DataOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--data", metavar="DIR", help="The data set, in its official files; none for shapes, which is generated."
+    ),
+]
 SplitOption = Annotated[str | None, typer.Option("--split", help="By default the one that papers report on.")]
 
 
 def score(
     task: TaskOption,
-    data: DataOption,
     predictions: Annotated[Path, typer.Option(metavar="FILE", help="In the benchmark's submission format.")],
+    data: DataOption = None,
     split: SplitOption = None,
     partial: Annotated[bool, typer.Option("--partial", help="Score what is there, though predictions miss.")] = False,
     output_format: Annotated[
@@ -40,13 +50,13 @@ def score(
 ) -> None:
     """Score predictions as the official scorers do, with intervals, beside what is reached without looking.
 
-    VQAv2 and easy-VQA: JSON, [{"question_id": 1, "answer": "yes"}]. NLVR and NLVR2: CSV, identifier,True. Retrieval: a
-    .npy matrix of texts x images in the split's order.
+    VQAv2, easy-VQA and shapes: JSON, [{"question_id": 1, "answer": "yes"}]. NLVR, NLVR2 and shapes-pairs: CSV,
+    identifier,True. Retrieval: a .npy matrix of texts x images in the split's order.
     """
     from vlbench.tasks.registry import task_named
 
     chosen = task_named(task)
-    found = scored(chosen, data, split or chosen.splits[0], predictions, partial=partial)
+    found = scored(chosen, chosen.folder(data), split or chosen.splits[0], predictions, partial=partial)
     print(to_json(found) if output_format is ScoreFormat.json else to_table(found), end="")
 
 

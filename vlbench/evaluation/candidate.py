@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from vlbench.architectures.model import AnyModel, build
-from vlbench.architectures.tokens import Text
+from vlbench.architectures.model import AnyModel, VLModel, build
+from vlbench.architectures.region import TRAINED, RegionEmbedder
+from vlbench.architectures.tokens import Images, Text, Tokens, picked
+from vlbench.architectures.visual import VisualEmbedder
 from vlbench.errors import InputError
-from vlbench.evaluation.inputs import Batch, Encoder, Pictures, images_to, text_to
+from vlbench.evaluation.inputs import Batch, Encoder, Pictures, images_to, picked_images, text_to
 from vlbench.evaluation.question import Question, weights_of
-from vlbench.evaluation.seeing import OneByOne
+from vlbench.evaluation.seeing import OneByOne, concatenated
 from vlbench.evaluation.tokens import Tokenizer, tokenizer_for
 from vlbench.running.subject import DTYPES
 from vlbench.specs import AnySpec, HuggingFaceSpec
@@ -47,6 +50,7 @@ class Candidate:
         self.device = device
         self.dtype = dtype
         self.words = words
+        self.known: dict[Path, Tokens] = {}  # images of the last batch, where each was seen alone
 
     def text(self, texts: Sequence[str]) -> Text:
         return text_to(self.encoder.text(texts), self.device)
@@ -55,12 +59,39 @@ class Candidate:
         return images_to(self.encoder.images(paths), self.device, self.dtype)
 
     def scores(self, prepared: Batch) -> Tensor:
-        """A row an item, on the CPU in float32. Raises InputError where one is no number."""
-        placed = prepared.to(self.device, self.dtype)
+        """A row an item, on the CPU in float32; an image that several items are about is looked at once.
+
+        Raises InputError where one is no number.
+        """
         with torch.inference_mode():
-            found = self.model(placed.text, placed.images).float().cpu()
+            found = self._answered(prepared).float().cpu()
         check_finite(found, [item.identifier for item in prepared.items])
         return found
+
+    def _answered(self, prepared: Batch) -> Tensor:
+        if not isinstance(self.model, VLModel) or any(len(item.images) > 1 for item in prepared.items):
+            placed = prepared.to(self.device, self.dtype)  # a pair's images have places of their own
+            return self.model(placed.text, placed.images)
+        paths = [item.images[0] for item in prepared.items]
+        once = list(dict.fromkeys(paths))
+        images = picked_images(prepared.images, [paths.index(path) for path in once])
+        seen = self._seen(self.model.visual, once, images_to(images, self.device, self.dtype))
+        text = prepared.text and text_to(prepared.text, self.device)
+        return self.model.meet(self.model.embed_text(text), picked(seen, [once.index(path) for path in paths]))
+
+    def _seen(self, visual: VisualEmbedder, paths: Sequence[Path], images: Pictures) -> Tokens:
+        """Tokens of these images; of those that are seen one by one some may be known from the batch before.
+
+        Others are not kept: their last digits could depend on their batch, and answers on where a kill interrupted it.
+        """
+        if not isinstance(visual, OneByOne) or not isinstance(images, Images) or not images.padded:
+            tokens: Tokens = visual(images)
+            return tokens
+        known = self.known
+        self.known = {
+            path: known[path] if path in known else visual.alone(images, row) for row, path in enumerate(paths)
+        }
+        return concatenated(list(self.known.values()))
 
     def said(self, ids_BL: Tensor) -> list[str]:
         """The words of generated ids, a row each."""
@@ -117,6 +148,15 @@ def ready(spec: AnySpec) -> AnyModel:
     if spec.visual.kind not in MASKED:
         model.visual = OneByOne(model.visual)
     return model
+
+
+def detector_of(model: AnyModel) -> Literal["random", "trained"] | None:
+    """Whether a model's own detector has learnt to find anything; None where it has none."""
+    visual = getattr(model, "visual", None)
+    visual = visual.embedder if isinstance(visual, OneByOne) else visual
+    if not isinstance(visual, RegionEmbedder):
+        return None
+    return "trained" if TRAINED in visual.traits() else "random"
 
 
 def _unhurried(spec: HuggingFaceSpec) -> HuggingFaceSpec:

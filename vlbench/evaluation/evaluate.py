@@ -8,8 +8,9 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
-from vlbench.evaluation.candidate import Candidate, candidate
+from vlbench.evaluation.candidate import Candidate, candidate, detector_of
 from vlbench.evaluation.control import shuffled_columns, shuffled_images
 from vlbench.evaluation.journal import Journal
 from vlbench.evaluation.matching import ScoreMatrix, expected_seconds, pairs_of, score_pairs
@@ -81,11 +82,13 @@ def _fingerprint(path: Path | None) -> list[object]:
 class Outcome:
     """What came of it: the accuracy, passes of the model and their seconds, and the file of predictions.
 
-    `unfilled` are tensors that stayed random, as the weights say nothing of them.
+    `unfilled` are tensors that stayed random, as the weights say nothing of them; `detector` is what the regions were
+    found with, where the model has found any.
     """
 
     accuracy: Accuracy
     unfilled: tuple[str, ...]
+    detector: Literal["random", "trained"] | None
     passes: int
     seconds: float
     predictions: Path
@@ -121,6 +124,7 @@ def evaluate(
     return Outcome(
         accuracy=accuracy_of(score, shuffled),
         unfilled=getattr(ready.model, "unfilled", ()),
+        detector=None if split.sees_features(asked.spec) else detector_of(ready.model),
         passes=passes,
         seconds=time.perf_counter() - start,
         predictions=path,

@@ -51,6 +51,15 @@ def images_to(images: Pictures, device: torch.device, dtype: torch.dtype) -> Pic
     )
 
 
+def picked_images(images: Pictures, rows: Sequence[int]) -> Pictures:
+    """These images of a batch, in this order."""
+    places, sizes = torch.tensor(rows), tuple(images.sizes[row] for row in rows)
+    if isinstance(images, Images):
+        return Images(pixels=images.pixels[places], sizes=sizes)
+    mask = None if images.mask is None else images.mask[places]
+    return RegionFeatures(features=images.features[places], boxes=images.boxes[places], sizes=sizes, mask=mask)
+
+
 class Encoder:
     """Turns texts and image files into what one model reads.
 

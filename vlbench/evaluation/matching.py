@@ -170,11 +170,7 @@ def _meeting(candidate: Candidate, texts: _Texts, paths: Sequence[Path], batch: 
     with torch.inference_mode():
         image_tokens = concatenated([model.visual(candidate.images(chunk)) for chunk in chunks])
 
-    def meet(row: int) -> Tensor:
-        met = model.interaction(_repeated(texts.tokens(row), len(paths)), image_tokens)
-        return met if model.head is None else model.head(met)
-
-    return _checked(meet)
+    return _checked(lambda row: model.meet(_repeated(texts.tokens(row), len(paths)), image_tokens))
 
 
 def _checked(meet: Callable[[int], Tensor]) -> Meet:

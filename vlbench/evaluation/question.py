@@ -102,8 +102,9 @@ def _answers(spec: AnySpec, task: Task, answers: Sequence[str] | None, known: Se
 
 
 def _weights_answers(spec: AnySpec) -> tuple[str, ...] | None:
-    folder = weights_of(spec)
-    return named_labels(folder / "config.json") if folder and folder.is_dir() else None
+    """Told by the config.json in the weights' folder, or beside their file."""
+    where = weights_of(spec)
+    return None if where is None else named_labels((where if where.is_dir() else where.parent) / "config.json")
 
 
 def weights_of(spec: AnySpec) -> Path | None:

@@ -27,12 +27,15 @@ class OneByOne(VisualEmbedder):
     def forward(self, images: Images | RegionFeatures) -> Tokens:
         if isinstance(images, RegionFeatures) or not images.padded:
             return self.embedder(images)
-        return concatenated(
-            [
-                self.embedder(Images(pixels=image_3HW[None, :, :height, :width], sizes=((height, width),)))
-                for image_3HW, (height, width) in zip(images.pixels, images.sizes, strict=True)
-            ]
+        return concatenated([self.alone(images, row) for row in range(len(images.sizes))])
+
+    def alone(self, images: Images, row: int) -> Tokens:
+        """The tokens of one image of a batch, without the batch's padding."""
+        height, width = images.sizes[row]
+        tokens: Tokens = self.embedder(
+            Images(pixels=images.pixels[row : row + 1, :, :height, :width], sizes=((height, width),))
         )
+        return tokens
 
 
 def concatenated(parts: Sequence[Tokens]) -> Tokens:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -20,15 +20,23 @@ from vlbench.evaluation.question import Question
 from vlbench.evaluation.split import Split
 from vlbench.measure.machine import Machine
 from vlbench.running.conclusions import now
-from vlbench.running.evaluations import Evaluation
+from vlbench.running.evaluations import Evaluation, Training
 from vlbench.running.store import Store, tell
 from vlbench.running.subject import probe
 
 
 def evaluate_all(
-    questions: Sequence[Question], split: Split, folder: Path, *, process: Process, threads: int
+    questions: Sequence[Question],
+    split: Split,
+    folder: Path,
+    *,
+    process: Process,
+    threads: int,
+    training: Mapping[str, Training] | None = None,
 ) -> list[Evaluation]:
     """What came of each model, in their order; every process but the first gets none.
+
+    `training` says of models by name what it took to train them here, and is recorded with what came of them.
 
     Raises InputError where the weights of a model are another's or something cannot be read; what was evaluated before
     is kept, and the answers so far, too.
@@ -46,7 +54,8 @@ def evaluate_all(
                 continue
             outcome = evaluate(asked, split, folder, process=process, listener=_listener(bar))
             if store is not None and outcome is not None:
-                store.add(_record(asked, split, key, outcome, process, probe(threads)))
+                line = _record(asked, split, key, outcome, process, probe(threads))
+                store.add(line.model_copy(update={"training": (training or {}).get(asked.spec.name)}))
                 found.append(store.results[-1])
     return found
 
@@ -102,6 +111,7 @@ def _record(
     return Evaluation(
         **described,
         regions=regions,
+        detector=outcome.detector,
         evaluation_hash=key,
         unfilled=outcome.unfilled,
         accuracy=outcome.accuracy,

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from vlbench.errors import InputError
-from vlbench.inputs import padded_ids
+from vlbench.inputs import padded_ids, word_spans
 from vlbench.specs import AnySpec, HuggingFaceSpec
 from vlbench.tasks.wordpiece import WordPiece
 
@@ -22,10 +22,12 @@ class Tokenizer:
     pad: what stands behind a shorter text.
     mask: the id of [MASK], if there is one.
     words: of ids that a model answers with, without marks such as [SEP]; None where ids have no meaning.
+    spans: for each id of a text of any length, where in it its word begins and ends; None for marks such as [SEP].
     """
 
     ids: Callable[[str], list[int]]
     pad: int
+    spans: Callable[[str], list[tuple[int, int] | None]]
     mask: int | None = None
     words: Callable[[list[int]], str] | None = None
 
@@ -50,14 +52,21 @@ def tokenizer_for(
                 f"{spec.name}: {weights} comes without a vocabulary; --vocabulary FILE names its vocab.txt"
             )
         pad = min(spec.text.padding, size - 1) if isinstance(spec, HuggingFaceSpec) else 0
-        return Tokenizer(ids=lambda text: _without_padding(text, spec), pad=pad)
+        return Tokenizer(
+            ids=lambda text: _without_padding(text, spec), pad=pad, spans=lambda text: [None, *word_spans(text), None]
+        )
     bare = not isinstance(spec, HuggingFaceSpec) or not _has_tokenizer(source)
     if source.is_dir() and not (bare and (source / "vocab.txt").is_file()):
         return _of_transformers(source, spec.name, size)
     words = WordPiece(source)
     _check_size(spec.name, source, len(words), size)
     most = spec.input.text_tokens
-    return Tokenizer(ids=lambda text: words.ids(text, most), pad=words.pieces["[PAD]"], mask=words.pieces.get("[MASK]"))
+    return Tokenizer(
+        ids=lambda text: words.ids(text, most),
+        pad=words.pieces["[PAD]"],
+        spans=words.spans,
+        mask=words.pieces.get("[MASK]"),
+    )
 
 
 def _without_padding(text: str, spec: AnySpec) -> list[int]:
@@ -89,9 +98,17 @@ def _of_transformers(folder: Path, name: str, size: int) -> Tokenizer:
     return Tokenizer(
         ids=lambda text: list(found(text)["input_ids"]),
         pad=pad,
+        spans=lambda text: _spans(found, text),
         mask=found.mask_token_id,
         words=lambda ids: found.decode(ids, skip_special_tokens=True).strip(),
     )
+
+
+def _spans(found: Any, text: str) -> list[tuple[int, int] | None]:
+    if not found.is_fast:
+        raise InputError(f"{found.name_or_path}: a tokenizer that does not tell the word of a piece; vocab.txt works")
+    encoded = found(text)
+    return [None if word is None else tuple(encoded.word_to_chars(word)) for word in encoded.word_ids()]
 
 
 def _check_size(name: str, source: Path, found: int, wanted: int) -> None:
