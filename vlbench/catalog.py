@@ -109,16 +109,17 @@ def _resolve_word(word: str) -> list[AnySpec]:
 
 def read_spec(path: Path) -> AnySpec:
     """Reads one model file. Raises SpecError, in one line, that names the file, the key and what would work."""
-    content = _read_mapping(path, "a model: the file must be a mapping with name, family, input, visual, ...")
+    content = read_mapping(path, "a model: the file must be a mapping with name, family, input, visual, ...")
     return _validated(path, content, schema_of(content))
 
 
 def read_yaml(path: Path, schema: type[Schema], what: str) -> Schema:
     """Reads one YAML file against a schema; `what` says what it ought to be. Raises SpecError as `read_spec` does."""
-    return _validated(path, _read_mapping(path, what), schema)
+    return _validated(path, read_mapping(path, what), schema)
 
 
-def _read_mapping(path: Path, what: str) -> dict[str, Any]:
+def read_mapping(path: Path, what: str) -> dict[str, Any]:
+    """A YAML file that is a mapping, as `what` says it ought to be. Raises SpecError as `read_spec` does."""
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeys)
     except OSError as error:

@@ -16,10 +16,13 @@ from vlbench.commands.bisect import bisect
 from vlbench.commands.compare import compare
 from vlbench.commands.doctor import doctor
 from vlbench.commands.eval import eval_
+from vlbench.commands.explain import explain
+from vlbench.commands.export import export
 from vlbench.commands.history import history
 from vlbench.commands.reproduce import reproduce
 from vlbench.commands.run import run, show
 from vlbench.commands.score import score
+from vlbench.commands.train import train
 from vlbench.errors import InputError, WorkerError
 from vlbench.options import Listing
 
@@ -60,7 +63,7 @@ def list_(what: Annotated[Listing, typer.Argument(help="What to list.")] = Listi
     print(models() if what is Listing.models else suites())
 
 
-for command in (run, reproduce, show, ab, bisect, compare, doctor, history, score):
+for command in (run, reproduce, show, ab, bisect, compare, doctor, history, score, train, explain, export):
     app.command()(command)
 app.command("eval")(eval_)
 

@@ -19,6 +19,7 @@ from vlbench.specs import AnySpec, HuggingFaceSpec, Input
 
 DEFAULT_TEXT = "A woman in a dark uniform with medals stands in front of a flag."
 LEAST_SIDE, MOST_PIXELS = 16, 100_000_000
+WORD = re.compile(r"\w+|[^\w\s]")
 CLS, SEP, FIRST_WORD = 101, 102, 999  # as in BERT's vocabulary
 
 
@@ -128,7 +129,12 @@ def normalised(image: Image.Image, wanted: Input) -> np.ndarray:
 
 def words(text: str) -> list[str]:
     """Lower-case words and single punctuation marks, as BERT's basic tokenizer splits them."""
-    return re.findall(r"\w+|[^\w\s]", text.lower())
+    return WORD.findall(text.lower())
+
+
+def word_spans(text: str) -> list[tuple[int, int]]:
+    """Where each of a text's `words` begins and ends."""
+    return [found.span() for found in WORD.finditer(text)]
 
 
 def token_ids(text: str, vocabulary: int, *, begin: int | None = CLS, end: int = SEP) -> list[int]:

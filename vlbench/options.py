@@ -74,6 +74,9 @@ WeightsOption = Annotated[
     ),
 ]
 OutOption = Annotated[Path | None, typer.Option(help="Results folder; by default results/local/TIME-HOST.")]
+FrontierOption = Annotated[
+    Path | None, typer.Option("--figures", metavar="DIR", help="Draw accuracy against latency there, PNG and SVG.")
+]
 FormatOption = Annotated[Format, typer.Option("--format", help="How the results are printed.")]
 
 
