@@ -21,7 +21,7 @@ from vlbench.tasks.wordpiece import WordPiece
 from vlbench.training.augmentation import KEEP_ANSWERS, RandAugment
 from vlbench.training.recipe import Recipe
 
-UNSEEDED = 2**32  # scenes that a seed of training has for itself
+SCENES_A_SEED = 2**32  # scenes that a seed of training has for itself
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,7 +109,7 @@ class ShapesStream:
 
     def scene(self, sample: int) -> Scene:
         most = self.recipe.stage_at(sample).most
-        return scene_at("train", self.seed * UNSEEDED + sample, side=self.side, most=most)
+        return scene_at("train", self.seed * SCENES_A_SEED + sample, side=self.side, most=most)
 
     def asked(self, scene: Scene, sample: int) -> Question:
         kinds = self.recipe.stage_at(sample).kinds
