@@ -6,12 +6,12 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
-from pydantic import BaseModel, Field, PositiveFloat, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
 
 from vlbench.catalog import read_yaml
 from vlbench.errors import InputError
 from vlbench.specs import AnySpec, ModelSpec, ResNet
-from vlbench.specs.base import Fraction, Part
+from vlbench.specs.base import Fraction
 from vlbench.specs.detector import C4Head, FeaturePyramid, FpnHead, RegionProposal, RegionSelection
 from vlbench.training.recipe import Recipe
 
@@ -20,7 +20,11 @@ FOLDER = Path(__file__).parent
 WHAT = "a preset: the file must be a mapping with image_side, transformer, patch, grid and region"
 
 
-class TransformerSize(Part):
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class TransformerSize(_Frozen):
     """Of the layers in which text and image meet. A model of two streams has `layers` of the text, half of the image
     and half that join them, at least one of each."""
 
@@ -35,17 +39,17 @@ class TransformerSize(Part):
         return max(1, self.layers // 2)
 
 
-class PatchSize(Part):
+class PatchSize(_Frozen):
     patch_size: PositiveInt
 
 
-class GridSize(Part):
+class GridSize(_Frozen):
     backbone: ResNet
     pool_size: PositiveInt
     sampled_pixels: PositiveInt = 100
 
 
-class RegionSize(Part):
+class RegionSize(_Frozen):
     backbone: ResNet
     fpn: FeaturePyramid | None = None
     rpn: RegionProposal
@@ -53,7 +57,7 @@ class RegionSize(Part):
     nms: RegionSelection
 
 
-class DetectorTraining(Part):
+class DetectorTraining(_Frozen):
     """Attributes:
     samples: that it is trained on; `half_samples` of them where it is to be half-trained.
     anchors, regions, positive_regions, proposals: as `vlbench.training.detection.DetectionSettings` has them.
@@ -69,7 +73,7 @@ class DetectorTraining(Part):
     proposals: PositiveInt
 
 
-class Preset(Part):
+class Preset(_Frozen):
     """What `vlbench train --preset` puts in the place of a model's own sizes.
 
     Attributes:
