@@ -54,6 +54,9 @@ class Listing(StrEnum):
 
 DeviceOption = Annotated[DeviceName, typer.Option(help="auto takes the GPU where there is one.")]
 PrecisionOption = Annotated[PrecisionName, typer.Option(help="Of weights and activations.")]
+ResumeOption = Annotated[
+    bool, typer.Option("--resume", help="Go on with the newest folder of results/local that was not finished.")
+]
 ThreadsOption = Annotated[int | None, typer.Option(min=1, help="CPU threads; by default the physical cores.")]
 WithinOption = Annotated[
     str, typer.Option(metavar="PERCENT", help="Stop a model once its 95% interval is within this of the median.")

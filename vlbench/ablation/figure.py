@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from vlbench.ablation.outcomes import AblationOutcome, ArmOutcome
-from vlbench.report.figures import COLOURS, MARKERS, PAPER, STYLE
+from vlbench.report.figures import COLOURS, DPI, MARKERS, PAPER, STYLE, save
 
 BESIDE = 0.16  # of the mean, from the arm's place to the left; the paper's mark lies as far to the right
-PANEL, DPI = 1.2, 160
+PANEL = 1.2
 
 
 def draw(outcomes: Sequence[AblationOutcome], folder: Path) -> list[Path]:
@@ -30,11 +30,7 @@ def draw(outcomes: Sequence[AblationOutcome], folder: Path) -> list[Path]:
             continue
         with plt.rc_context(STYLE):
             picture = _picture(outcome, plt)
-            for kind in ("png", "svg"):
-                path = folder / f"{outcome.suite.name}.{kind}"
-                picture.savefig(path, dpi=DPI, bbox_inches="tight", metadata={"Date": None} if kind == "svg" else None)
-                written.append(path)
-            plt.close(picture)
+            written += save(picture, folder, outcome.suite.name, plt)
     return written
 
 

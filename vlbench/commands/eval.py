@@ -23,6 +23,7 @@ from vlbench.options import (
     OutOption,
     PrecisionName,
     PrecisionOption,
+    ResumeOption,
     ThreadsOption,
     WeightsOption,
     default_folder,
@@ -70,9 +71,7 @@ def eval_(
     output: FormatOption = Format.table,
     figures: FrontierOption = None,
     out: OutOption = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the newest folder of results/local that was not finished.")
-    ] = False,
+    resume: ResumeOption = False,
 ) -> None:
     """Evaluate models on a data set, and measure their latency beside it.
 

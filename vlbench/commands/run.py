@@ -21,6 +21,7 @@ from vlbench.options import (
     PrecisionName,
     PrecisionOption,
     RestartsOption,
+    ResumeOption,
     ThreadsOption,
     WeightsOption,
     WithinOption,
@@ -60,9 +61,7 @@ def run(
     restarts: RestartsOption = None,
     output: FormatOption = Format.table,
     out: OutOption = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the newest folder of results/local that was not finished.")
-    ] = False,
+    resume: ResumeOption = False,
 ) -> None:
     """Measure models on this machine, stage by stage.
 

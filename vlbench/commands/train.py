@@ -20,6 +20,7 @@ from vlbench.options import (
     Format,
     FormatOption,
     OutOption,
+    ResumeOption,
     ThreadsOption,
     default_folder,
     unfinished_folder,
@@ -77,9 +78,7 @@ def train(
     threads: ThreadsOption = None,
     output: FormatOption = Format.table,
     out: OutOption = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the newest folder of results/local that was not finished.")
-    ] = False,
+    resume: ResumeOption = False,
 ) -> None:
     """Train architectures alike on a generated world, and print their accuracy beside their latency.
 

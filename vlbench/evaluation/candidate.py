@@ -170,10 +170,10 @@ def _unhurried(spec: HuggingFaceSpec) -> HuggingFaceSpec:
 def _ids_for(spec: AnySpec, tokenizer: Tokenizer) -> Callable[[str], list[int]]:
     if getattr(spec.head, "reads", None) != "last_word" or tokenizer.mask is None:
         return tokenizer.ids
-    return partial(_with_mask, tokenizer.ids, tokenizer.mask, spec.input.text_tokens)
+    return partial(with_mask, tokenizer.ids, tokenizer.mask, spec.input.text_tokens)
 
 
-def _with_mask(ids: Callable[[str], list[int]], mask: int, most: int, text: str) -> list[int]:
+def with_mask(ids: Callable[[str], list[int]], mask: int, most: int, text: str) -> list[int]:
     """[MASK] before the end token, where the released VisualBERT reads the answer; in all, no more than `most`."""
     *words, end = ids(text)
     return [*words[: most - 2], mask, end]

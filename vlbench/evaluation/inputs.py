@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch.utils.data import DataLoader, Dataset
 
 from vlbench.architectures.tokens import Images, RegionFeatures, Text
-from vlbench.errors import InputError, WorkerError
+from vlbench.errors import InputError
 from vlbench.evaluation.images import ImageReader, reader_of
+from vlbench.evaluation.loading import Refused, loaded, unchanged
 from vlbench.specs import AnySpec, HuggingFaceSpec
 from vlbench.tasks.features import RegionSource
 from vlbench.tasks.items import Item
@@ -93,11 +93,9 @@ class Encoder:
         A model of transformers that takes no mask gets its full length, as it was trained.
         """
         ids = [self._fitted(self.tokens(text)) for text in texts]
-        lengths = torch.tensor([len(some) for some in ids])
-        longest = int(lengths.max()) if self.masked else self.most_tokens
-        ids_BL = torch.tensor([some + [self.pad_id] * (longest - len(some)) for some in ids])
-        real_BL = torch.arange(longest) < lengths[:, None]
-        return Text(ids=ids_BL, mask=real_BL if self.masked and not bool(real_BL.all()) else None)
+        if self.masked:
+            return padded_text(ids, self.pad_id)
+        return Text(ids=padded_text(ids, self.pad_id, length=self.most_tokens).ids, mask=None)
 
     def _fitted(self, ids: list[int]) -> list[int]:
         return ids if len(ids) <= self.most_tokens else [*ids[: self.most_tokens - 1], ids[-1]]
@@ -105,6 +103,15 @@ class Encoder:
     def images(self, paths: Sequence[Path]) -> Pictures:
         """A batch of images, or of their regions. Raises InputError where one cannot be read."""
         return self.reader.read(paths)
+
+
+def padded_text(ids: Sequence[Sequence[int]], pad_id: int, *, length: int | None = None) -> Text:
+    """Texts of these ids, padded to the longest or to a length, and the mask that says so where one is shorter."""
+    lengths = torch.tensor([len(own) for own in ids])
+    longest = length or int(lengths.max())
+    ids_BL = torch.tensor([[*own, *[pad_id] * (longest - len(own))] for own in ids])
+    real_BL = torch.arange(longest) < lengths[:, None]
+    return Text(ids=ids_BL, mask=None if bool(real_BL.all()) else real_BL)
 
 
 def batches(chunks: Sequence[Sequence[Item]], encoder: Encoder, *, workers: int = 0) -> Iterator[Batch]:
@@ -115,9 +122,9 @@ def batches(chunks: Sequence[Sequence[Item]], encoder: Encoder, *, workers: int 
     """
     paths = [_paths(chunk) for chunk in chunks]
     loader = DataLoader(
-        _Pictures(encoder.reader, paths), batch_size=None, num_workers=workers, collate_fn=_unchanged, shuffle=False
+        _Pictures(encoder.reader, paths), batch_size=None, num_workers=workers, collate_fn=unchanged, shuffle=False
     )
-    for chunk, images in zip(chunks, _loaded(loader), strict=True):
+    for chunk, images in zip(chunks, loaded(loader, prepares="reads images"), strict=True):
         text = encoder.text([item.text for item in chunk]) if encoder.reads_text else None
         yield Batch(items=tuple(chunk), text=text, images=images)
 
@@ -131,13 +138,6 @@ def _paths(items: Sequence[Item]) -> list[Path]:
     return [path for own in each for path in own]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Unreadable:
-    """An InputError on its way out of a process; PyTorch would wrap the error itself in a traceback."""
-
-    message: str
-
-
 class _Pictures(Dataset):
     """The images of each batch."""
 
@@ -148,26 +148,8 @@ class _Pictures(Dataset):
     def __len__(self) -> int:
         return len(self.paths)
 
-    def __getitem__(self, index: int) -> Pictures | _Unreadable:
+    def __getitem__(self, index: int) -> Pictures | Refused:
         try:
             return self.reader.read(self.paths[index])
         except InputError as error:
-            return _Unreadable(message=str(error))
-
-
-def _unchanged(found: Any) -> Any:
-    return found
-
-
-def _loaded(loader: DataLoader) -> Iterator[Pictures]:
-    try:
-        for found in loader:
-            if isinstance(found, _Unreadable):
-                raise InputError(found.message)
-            yield found
-    except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
-            raise
-        raise WorkerError(
-            "a process that reads images was killed; with less memory per batch or --workers 0 it works"
-        ) from error
+            return Refused(message=str(error))

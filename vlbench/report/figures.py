@@ -17,6 +17,7 @@ FAMILIES = {  # the same colour and marker in every figure
     family: (COLOURS[place], MARKERS[place]) for place, family in enumerate(("patch", "grid", "region"))
 }
 PAPER = "#444444"
+DPI = 160
 STYLE: Any = {
     "font.size": 9,
     "axes.spines.top": False,
@@ -50,12 +51,18 @@ def draw(reproduction: Reproduction, folder: Path) -> list[Path]:
             columns = int(picture.get_figwidth() * 20)
             foot = "\n".join(textwrap.wrap(_foot(outcome, reproduction), columns))
             picture.text(0.01, -0.01, foot, fontsize=6.5, color="#666666", va="top")
-            for kind in ("png", "svg"):
-                path = folder / f"{outcome.suite.name}.{kind}"
-                picture.savefig(path, dpi=160, bbox_inches="tight", metadata={"Date": None} if kind == "svg" else None)
-                written.append(path)
-            plt.close(picture)
+            written += save(picture, folder, outcome.suite.name, plt)
     return written
+
+
+def save(picture: Any, folder: Path, name: str, plt: Any) -> list[Path]:
+    """Writes a picture as NAME.png and NAME.svg, the same bytes for the same picture, and closes it."""
+    paths = [folder / f"{name}.{kind}" for kind in ("png", "svg")]
+    for path in paths:
+        dated = {"metadata": {"Date": None}} if path.suffix == ".svg" else {}
+        picture.savefig(path, dpi=DPI, bbox_inches="tight", **dated)
+    plt.close(picture)
+    return paths
 
 
 def _foot(outcome: SuiteOutcome, reproduction: Reproduction) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from vlbench.report.figures import COLOURS, FAMILIES, STYLE, plain_ticks
+from vlbench.report.figures import COLOURS, DPI, FAMILIES, STYLE, plain_ticks, save
 from vlbench.report.frontier import COSTS, ON, comparable, frontier_frame, interval
 from vlbench.report.labels import Line, place
 from vlbench.running.cells import Result
@@ -18,7 +18,7 @@ from vlbench.running.evaluations import Evaluation
 LINE, BASELINE = "#777777", "#444444"
 OTHER_FAMILY = (COLOURS[7], "D")
 MARK = 6.5  # points
-PANEL, DPI = 5.4, 160  # inches; names are as wide as in the file only at its resolution
+PANEL = 5.4  # inches
 SCALE = {"latency_ms": 1.0, "macs": 1e-9}
 AXES = {"latency_ms": "latency, ms", "macs": "GMACs"}
 BASELINES = {"majority": ":", "text_only": "--"}
@@ -42,17 +42,14 @@ def draw(results: Sequence[Result], evaluations: Sequence[Evaluation], folder: P
     for (task, split, _), part in frame.groupby(["task", "split", "metric"], sort=False):
         with plt.rc_context(STYLE):
             picture = _picture(part.reset_index(drop=True), measured, plt)
-            for kind in ("png", "svg"):
-                path = folder / f"frontier-{task}-{split}.{kind}"
-                picture.savefig(path, dpi=DPI, bbox_inches="tight", metadata={"Date": None} if kind == "svg" else None)
-                written.append(path)
-            plt.close(picture)
+            written += save(picture, folder, f"frontier-{task}-{split}", plt)
     return written
 
 
 def _picture(frame: pd.DataFrame, measured: Result, plt: Any) -> Any:
     costs = {standing: cost for standing, cost in COSTS.items() if frame[cost].notna().any()}
     height = 3.6 + 0.1 * min(len(frame), 20)
+    # names are as wide as in the file only at its resolution
     picture, panels = plt.subplots(
         1, len(costs), figsize=(PANEL * len(costs), height), dpi=DPI, layout="constrained", sharey=True, squeeze=False
     )

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 
 from vlbench.architectures.tokens import Images, Text
+from vlbench.evaluation.candidate import with_mask
+from vlbench.evaluation.inputs import padded_text
 from vlbench.specs import ModelSpec
 from vlbench.tasks.shapes.drawing import draw
 from vlbench.tasks.shapes.items import VOCABULARY
@@ -57,21 +59,18 @@ class Texts:
         return self._padded([self._question(text) for text in texts])
 
     def captions(self, texts: Sequence[str]) -> Text:
-        return self._padded([self.words.ids(text, self.most_tokens) for text in texts])
+        return self._padded([self._ids(text) for text in texts])
+
+    def _ids(self, text: str) -> list[int]:
+        return self.words.ids(text, self.most_tokens)
 
     def _question(self, text: str) -> list[int]:
         if text not in self._questions:
-            *ids, end = self.words.ids(text, self.most_tokens - 1)
-            self._questions[text] = [*ids, self.words.pieces["[MASK]"], end]
+            self._questions[text] = with_mask(self._ids, self.words.pieces["[MASK]"], self.most_tokens, text)
         return self._questions[text]
 
     def _padded(self, ids: Sequence[Sequence[int]]) -> Text:
-        lengths = torch.tensor([len(own) for own in ids])
-        longest = int(lengths.max())
-        pad = self.words.pieces["[PAD]"]
-        real_BL = torch.arange(longest) < lengths[:, None]
-        padded = torch.tensor([[*own, *[pad] * (longest - len(own))] for own in ids])
-        return Text(ids=padded, mask=None if bool(real_BL.all()) else real_BL)
+        return padded_text(ids, self.words.pieces["[PAD]"])
 
 
 class ShapesStream:

@@ -116,8 +116,7 @@ class ShapesLearner:
             return images
         boxes = [some.to(self.device) for some in batch.boxes] if self.true_boxes else None
         with torch.no_grad():
-            found = visual.regions(images, boxes=boxes)
-        return RegionFeatures(features=found.features, boxes=found.boxes, sizes=images.sizes, mask=found.mask)
+            return visual.regions(images, boxes=boxes).precomputed(images.sizes)
 
     def _answers(self, objective: str, batch: Samples, seen: Seen, generator: torch.Generator) -> Losses:
         joint = self.module.joint(text_to(batch.questions, self.device), seen)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from vlbench.errors import InputError, WorkerError
+from vlbench.errors import InputError
+from vlbench.evaluation.loading import Refused, loaded, unchanged
 from vlbench.evaluation.processes import Process
 from vlbench.training.budget import Spent
 from vlbench.training.learner import Stream
@@ -58,22 +58,12 @@ def stream_batches(
         sampler=_Wanted(spent, settings, process),
         num_workers=workers,
         prefetch_factor=AHEAD if workers else None,
-        collate_fn=_unchanged,
+        collate_fn=unchanged,
         worker_init_fn=_leave_interrupts,
         generator=torch.Generator(),  # of its own, so that it takes nothing from the global one
         pin_memory=pinned,
     )
-    try:
-        for found in loader:
-            if isinstance(found, _Refused):
-                raise InputError(found.message)
-            yield found
-    except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
-            raise
-        raise WorkerError(
-            "a process that prepares batches was killed; with less memory per batch or --workers 0 it works"
-        ) from error
+    yield from loaded(loader, prepares="prepares batches")
 
 
 class _Wanted:
@@ -92,13 +82,6 @@ class _Wanted:
             spent = spent.plus(Spent(samples=whole[1], steps=1))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Refused:
-    """An InputError on its way out of a process; PyTorch would wrap the error itself in a traceback."""
-
-    message: str
-
-
 class _Prepared(Dataset):
     def __init__(self, stream: Stream) -> None:
         self.stream = stream
@@ -107,11 +90,7 @@ class _Prepared(Dataset):
         try:
             return self.stream.batch(*wanted)
         except InputError as error:
-            return _Refused(message=str(error))
-
-
-def _unchanged(found: Any) -> Any:
-    return found
+            return Refused(message=str(error))
 
 
 def _leave_interrupts(_worker: int) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
 
@@ -83,7 +83,6 @@ class Preset(_Frozen):
         detector: how that of a region model is trained before.
     """
 
-    name: ClassVar[str]
     image_side: PositiveInt
     text_tokens: PositiveInt = 52
     transformer: TransformerSize
