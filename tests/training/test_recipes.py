@@ -9,7 +9,7 @@ import pytest
 from vlbench.catalog import read_yaml
 from vlbench.errors import InputError, SpecError
 from vlbench.training.presets import Preset, read_preset
-from vlbench.training.recipe import Recipe, parse_objectives
+from vlbench.training.recipe import Recipe, changed, parse_objectives, parse_recipe
 
 
 def test_objectives_as_they_are_named() -> None:
@@ -40,11 +40,36 @@ def test_objectives_that_are_none(text: str, told: str) -> None:
         ({"stages": ({"kinds": ("color",)},)}, "did you mean colour"),
         ({"stages": ({"most": 9},)}, "less than or equal to 8"),
         ({"shares": {"vqa": 0.0}}, "no objective has a share"),
+        ({"alignment": 0.1}, "added to image-text matching, which has no share; the objectives vqa,itm work"),
     ],
 )
 def test_recipes_that_are_none(recipe: dict[str, object], told: str) -> None:
     with pytest.raises(ValueError, match=told):
         Recipe.model_validate(recipe)
+
+
+def test_settings_of_a_recipe_as_words_or_in_a_file(tmp_path: Path) -> None:
+    told = parse_recipe("alignment=0.1, augmentation=true,detector=half-trained")
+    assert told == {"alignment": 0.1, "augmentation": True, "detector": "half-trained"}
+    path = tmp_path / "own.yaml"
+    path.write_text("whole_words: false\nstages: [{start: 0, most: 3}]\n", encoding="utf-8")
+    recipe = changed(Recipe(sampled_pixels=5), parse_recipe(str(path)), str(path))
+    assert (recipe.whole_words, recipe.stages[0].most, recipe.sampled_pixels) == (False, 3, 5)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("alignment", "--recipe alignment: has no value; NAME=VALUE works"),
+        ("alignment=[", "--recipe alignment=\\[: '\\[' is no value"),
+        ("aligment=0.1", "--recipe: unknown key 'aligment'; did you mean alignment"),
+        ("sampled_pixels=0", "--recipe: sampled_pixels: .*greater than 0"),
+        ("nowhere.yaml", "nowhere.yaml"),
+    ],
+)
+def test_settings_that_are_none(text: str, told: str) -> None:
+    with pytest.raises(InputError, match=told):
+        changed(Recipe(), parse_recipe(text), text)
 
 
 def test_a_preset_that_is_none() -> None:

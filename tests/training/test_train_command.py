@@ -91,6 +91,7 @@ def test_a_data_set_from_files(tmp_path: Path) -> None:
         (["--models", "clip"], "clip-vit-b32 answers no question; vilt, pixelbert and uniter work"),
         (["--models", "hf-vilt"], "a class of transformers"),
         (["--models", "vilt", "--objectives", "mrfr"], "vilt-b32-tiny plays none of mrfr; vqa works for all"),
+        (["--models", "vilt", "--recipe", "alignment=0.1"], "--recipe: alignment is added to image-text matching"),
         (["--models", "vilt", "--objectives", "mln"], "no such objective; did you mean mlm"),
         (["--models", "vilt", "--task", "shape"], "no such task; did you mean shapes"),
         (["--models", "vilt", "--task", "nlvr2"], "models are trained on shapes or easy-vqa"),

@@ -60,6 +60,14 @@ def train(
         str | None,
         typer.Option(metavar="NAMES", help="vqa, itm, mlm, mpp, mrfr, mrc, mrc-kl; vqa:4,mlm plays vqa more."),
     ] = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SETTINGS",
+            help="What else to change, as alignment=0.1,augmentation=true (also whole_words, conditional, "
+            "sampled_pixels, detector), or a YAML file.",
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of first weights, samples and all other choices.")] = 0,
     batch: Annotated[int | None, typer.Option(min=1, help="Samples of a step; by default the preset's.")] = None,
     accumulate: Annotated[int, typer.Option(min=1, help="Passes that a step is cut into.")] = 1,
@@ -97,6 +105,7 @@ def train(
         preset=preset.value,
         budget=budget,
         objectives=objectives,
+        recipe=recipe,
         seed=seed,
         batch=batch,
         accumulate=accumulate,

@@ -18,7 +18,7 @@ from vlbench.tasks.shapes.language import ANSWERS
 from vlbench.tasks.wordpiece import WordPiece
 from vlbench.training.budget import Budget, parse_budget
 from vlbench.training.presets import Preset, read_preset, sized
-from vlbench.training.recipe import Recipe, parse_objectives
+from vlbench.training.recipe import Recipe, changed, parse_objectives, parse_recipe
 from vlbench.training.settings import TrainingSettings
 from vlbench.training.train import Run
 
@@ -33,6 +33,7 @@ class Wanted:
     preset: str
     budget: str | None
     objectives: str | None
+    recipe: str | None
     seed: int
     batch: int | None
     accumulate: int
@@ -48,9 +49,14 @@ def planned(wanted: Wanted, folder: Path) -> list[Run]:
     task, preset = task_named(wanted.task), read_preset(wanted.preset)
     items = _items(task, wanted.data)
     answers = tuple(sorted({item.answers[0] for item in items})) if items else ANSWERS
-    recipe = preset.recipe
+    if items and wanted.recipe:
+        raise InputError(
+            f"--recipe: {task.name} has questions alone, all asked from the first on; shapes takes a recipe"
+        )
+    changes = parse_recipe(wanted.recipe) if wanted.recipe else {}
     if wanted.objectives:
-        recipe = recipe.model_copy(update={"shares": parse_objectives(wanted.objectives)})
+        changes["shares"] = parse_objectives(wanted.objectives)
+    recipe = changed(preset.recipe, changes, wanted.recipe)
     if items and set(recipe.shares) != {"vqa"}:
         raise InputError(f"--objectives: {task.name} has questions alone; --objectives vqa works")
     settings = _settings(wanted, preset)

@@ -4,11 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import accumulate
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveInt, field_validator
+import yaml
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    PositiveInt,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
-from vlbench.catalog import nearest
+from vlbench.catalog import describe, nearest, read_mapping
 from vlbench.errors import InputError
 from vlbench.tasks.shapes.language import KINDS
 from vlbench.tasks.shapes.scenes import FEWEST, MOST
@@ -25,6 +36,7 @@ OBJECTIVES: dict[str, str] = {
 }
 OF_FAMILY = {"mpp": "patch", "mrfr": "region", "mrc": "region", "mrc-kl": "region"}
 Detector = Literal["trained", "half-trained", "ground-truth"]
+RECIPE_FILES = (".yaml", ".yml")
 
 
 class Stage(BaseModel):
@@ -89,6 +101,14 @@ class Recipe(BaseModel):
             raise ValueError("the first stage starts at sample 0, each other later than the one before")
         return stages
 
+    @model_validator(mode="after")
+    def _alignment_is_played(self) -> Recipe:
+        if self.alignment and not self.shares.get("itm"):
+            raise ValueError(
+                "alignment is added to image-text matching, which has no share; the objectives vqa,itm work"
+            )
+        return self
+
     def stage_at(self, sample: int) -> Stage:
         return next(stage for stage in reversed(self.stages) if sample >= stage.start)
 
@@ -122,3 +142,35 @@ def parse_objectives(text: str) -> dict[str, float]:
     if not shares:
         raise InputError(f"--objectives: none named; {', '.join(OBJECTIVES)} are known")
     return shares
+
+
+def parse_recipe(text: str) -> dict[str, Any]:
+    """Keys of a recipe and their values, from `alignment=0.1,augmentation=true` or a YAML file.
+
+    Raises InputError in one line.
+    """
+    if text.endswith(RECIPE_FILES):
+        return dict(read_mapping(Path(text), "a recipe: the file must be a mapping, as alignment: 0.1"))
+    return dict(_setting(word.strip()) for word in text.split(",") if word.strip())
+
+
+def changed(recipe: Recipe, content: Mapping[str, Any], source: str | None) -> Recipe:
+    """The recipe with other values of some keys, which `parse_recipe` read from `source`.
+
+    Raises InputError in one line.
+    """
+    try:
+        return Recipe.model_validate(recipe.model_dump() | dict(content))
+    except ValidationError as error:
+        where = source if source and source.endswith(RECIPE_FILES) else "--recipe"
+        raise InputError(f"{where}: {describe(error, Recipe)}") from error
+
+
+def _setting(word: str) -> tuple[str, Any]:
+    name, sign, value = word.partition("=")
+    if not sign or not value.strip():
+        raise InputError(f"--recipe {word}: has no value; NAME=VALUE works, as alignment=0.1, or a YAML file")
+    try:
+        return name.strip(), yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise InputError(f"--recipe {word}: {value!r} is no value; a number, true or a word works") from error
