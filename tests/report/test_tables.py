@@ -80,6 +80,14 @@ def test_figures_are_in_the_units_that_the_columns_name() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("macs", "told"), [(0, "0.0"), (98_123_456, "0.0981"), (140_000_000, "0.140"), (1_000_000_000, "1.0")]
+)
+def test_small_figures_keep_three_digits(macs: int, told: str) -> None:
+    (row,) = summary_frame([measured("vilt-b32").model_copy(update={"macs": macs})]).to_dict("records")
+    assert row["GMACs"] == told
+
+
 def test_stages_stand_beside_both_totals_and_a_stage_that_no_model_has_is_no_column() -> None:
     frame = stage_frame([measured("vilt-b32")])
     assert frame.to_dict("records") == [

@@ -240,7 +240,10 @@ def _filled(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _scaled(value: int | None, unit: float, digits: int) -> str | None:
-    return None if value is None else f"{value / unit:,.{digits}f}"
+    """With so many decimals; what is less than one unit has three significant digits."""
+    if value is None:
+        return None
+    return f"{value / unit:#.3g}" if 0 < abs(value) < unit else f"{value / unit:,.{digits}f}"
 
 
 def _milliseconds(summary: LatencySummary | None) -> str | None:
