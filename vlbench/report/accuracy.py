@@ -117,7 +117,7 @@ def _trained(training: Training) -> str:
     words.append(minutes(training.seconds) + (f" ({phases})" if len(training.seconds_by_phase) > 1 else ""))
     words += filter(None, (training.device, training.precision))
     words += [f"{training.processes} processes"] if training.processes > 1 else []
-    words += [f"{training.threads} threads"] if training.threads else []
+    words += [f"{training.threads} thread{'s' if training.threads != 1 else ''}"] if training.threads else []
     return ", ".join(words + ([f"{training.macs:.3g} MACs"] if training.macs is not None else []))
 
 
