@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,9 @@ import pytest
 from vlbench.doctor.activity import watch
 
 OTHERS_CORES = 0.3
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a job that a script runs in the background
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # else what tests start would ignore their Ctrl-C, too
 
 
 @pytest.fixture(scope="session")
