@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 import typer
 import yaml
 
@@ -34,12 +33,7 @@ TINIER = {"transformer.width": 32, "transformer.layers": 1, "transformer.heads":
 WANTED = Wanted(budget=Budget(amount=32), quick=True, device="cpu", precision="fp32", threads=1, workers=0)
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def suite(folder: Path, model: str = "vilt-b32", **changes: object) -> LoadedAblation:

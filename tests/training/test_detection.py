@@ -48,12 +48,7 @@ DETECTOR = {
 SETTINGS = DetectionSettings(anchors=64, regions=24, positive_regions=0.5)
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def embedder(**changes: object) -> RegionEmbedder:

@@ -37,12 +37,7 @@ PIECES = len(WordPiece(VOCABULARY))
 FAMILIES = {"patch": "vilt-b32", "grid": "pixelbert-r50", "region": "uniter-base"}
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def preset() -> Preset:
