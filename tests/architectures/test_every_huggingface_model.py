@@ -149,6 +149,7 @@ def test_counts_are_those_of_a_real_pass_and_stages_hold_almost_all_of_it(name: 
     text, images = batch_of(spec)
     macs = count_macs(lambda: model(replace(text, mask=None), images), model.stages())
     assert (counts.macs, counts.macs_by_stage) == (macs.total, macs.by_stage)
+    assert counts.bytes_moved == pytest.approx(macs.traffic.bytes(4), rel=0.01)
     assert counts.params_total == sum(value.numel() for value in model.parameters())
     parts = [stage for stage in counts.macs_by_stage if "." not in stage]
     assert sum(counts.macs_by_stage[stage] for stage in parts) > 0.99 * counts.macs

@@ -5,14 +5,23 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from contextlib import closing
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
+from vlbench.catalog import catalog
 from vlbench.cli import app
 from vlbench.doctor import diagnose as diagnosis_of
 from vlbench.doctor.findings import Diagnosis, Finding
-from vlbench.measure.machine import describe_machine
+from vlbench.inputs import read_example
+from vlbench.measure.machine import Machine, describe_machine
+from vlbench.running import workers
+from vlbench.running.cells import Result, blank_result
+from vlbench.running.expansion import Settings, expand
+from vlbench.running.peaks import read_peaks
+from vlbench.running.store import Store
 
 
 def diagnosis(*findings: Finding) -> Diagnosis:
@@ -63,6 +72,37 @@ def test_json_is_the_diagnosis(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("words", [["--threads", "0"], ["--threads", "two"], ["--format", "xml"], ["extra"]])
 def test_bad_input_is_refused(words: list[str]) -> None:
     assert CliRunner().invoke(app, ["doctor", *words]).exit_code == 2
+
+
+def results_of(folder: Path, machine: Machine) -> list[tuple[str, str, int]]:
+    """Adds what was measured under two settings; gives them."""
+    settings = [Settings(device="cpu", threads=1), Settings(device="cpu", threads=2, precision="bf16")]
+    with closing(Store(folder, Result)) as store:
+        for one in settings:
+            (cell,) = expand([catalog()["vit-b16"].tiny()], read_example(None, None), one, machine)
+            here = machine.model_copy(update={"threads": one.threads})
+            store.add(blank_result(cell, here, status="ok", measured_at="now"))
+    return [("cpu", one.precision, one.threads) for one in settings]
+
+
+def test_peaks_are_added_to_results_of_this_machine_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(diagnosis_of, "diagnose", lambda threads: diagnosis(GOOD))
+    settings = results_of(tmp_path, describe_machine(threads=1, gpu=None))
+    monkeypatch.setattr(workers, "probe_machine", lambda threads: describe_machine(threads=threads, gpu=None))
+    for _ in range(2):
+        assert CliRunner().invoke(app, ["doctor", "--out", str(tmp_path)]).exit_code == 0
+        assert [one.setting for one in read_peaks(tmp_path)] == settings
+
+
+def test_peaks_are_not_added_to_results_of_another_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    results_of(tmp_path, describe_machine(threads=1, gpu=None).model_copy(update={"torch": "1.0"}))
+    done = subprocess.run(
+        [sys.executable, "-m", "vlbench", "doctor", "--out", str(tmp_path)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "nothing here was measured on this machine" in done.stderr
+    assert read_peaks(tmp_path) == []
 
 
 @pytest.mark.timeout(180)

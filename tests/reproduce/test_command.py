@@ -81,7 +81,12 @@ def test_a_whole_run_then_one_that_keeps_all(tmp_path: Path) -> None:
     assert all(cell["verdict"] == "measured" and cell["measured"] > 0 and cell["interval"] for cell in times)
     lines = (out / "cells.jsonl").read_text().splitlines()
     assert {json.loads(line)["model"] for line in lines} == {"vilt-b32-tiny", "uniter-base-tiny"}
-    assert {path.name for path in out.iterdir()} == {"cells.jsonl", "reproduction.md", "reproduction.json"}
+    assert {path.name for path in out.iterdir()} == {
+        "cells.jsonl",
+        "peaks.jsonl",
+        "reproduction.md",
+        "reproduction.json",
+    }
     assert {path.name for path in (tmp_path / "drawn").iterdir()} == {"tiny.png", "tiny.svg"}
     assert (tmp_path / "drawn" / "tiny.png").read_bytes().startswith(b"\x89PNG")
 

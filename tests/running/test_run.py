@@ -31,7 +31,7 @@ def test_a_run_measures_every_model_and_says_where_the_results_are(tiny_run: Run
     assert rows == [f"{name}-tiny" for name in TINY], "the table keeps the order asked for"
     assert {line["status"] for line in tiny_run.lines} == {"ok"}
     assert f"results: {tiny_run.folder}" in tiny_run.process.stderr
-    assert {path.name for path in tiny_run.folder.iterdir()} == {"cells.jsonl", "table.md", "table.csv"}
+    assert {path.name for path in tiny_run.folder.iterdir()} == {"cells.jsonl", "peaks.jsonl", "table.md", "table.csv"}
 
 
 def test_a_line_holds_every_documented_key(tiny_run: Run) -> None:

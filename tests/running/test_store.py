@@ -324,11 +324,31 @@ def test_one_process_of_an_older_schema_is_one_restart_without_an_interval(tmp_p
     assert Result.model_validate_json(result.to_line()) == result
 
 
-@pytest.mark.parametrize("schema", [0, 4, None, "3"])
+@pytest.mark.parametrize("schema", [0, 5, None, "3"])
 def test_another_schema_is_refused_by_its_number(tmp_path: Path, schema: object) -> None:
     (tmp_path / "cells.jsonl").write_text(json.dumps(OLD | {"schema": schema}) + "\n")
-    with pytest.raises(InputError, match=f"line 1: schema {schema}; this vlbench reads schemas 1, 2 and 3"):
+    with pytest.raises(InputError, match=f"line 1: schema {schema}; this vlbench reads schemas 1, 2, 3 and 4"):
         read_results(tmp_path)
+
+
+def test_a_line_of_schema_3_is_as_it_was_without_bytes(tmp_path: Path) -> None:
+    content = json.loads(a_result().to_line()) | {"schema": 3, "macs": 7}
+    for key in ("bytes_moved", "bytes_moved_by_stage"):
+        del content[key]
+    (tmp_path / "cells.jsonl").write_text(json.dumps(content) + "\n")
+    assert read_results(tmp_path) == [a_result().model_copy(update={"macs": 7})]
+
+
+def test_restarts_that_schema_3_left_unfinished_are_gone_on_with(tmp_path: Path) -> None:
+    hashed = cells()[0].hash()
+    with closing(Store(tmp_path, Result)) as store:
+        store.keep_restart(hashed, MACHINE, a_restart())
+    journal = tmp_path / "cells.unfinished.jsonl"
+    entry = json.loads(journal.read_text())
+    assert entry["schema"] == 4
+    journal.write_text("".join(json.dumps(entry | {"schema": schema}) + "\n" for schema in (1, 2, 3, 5, None, "4")))
+    with closing(Store(tmp_path, Result)) as store:
+        assert store.restarts(hashed, MACHINE) == [entry["restart"]]
 
 
 def test_published_results_are_still_read() -> None:

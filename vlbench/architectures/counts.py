@@ -13,11 +13,13 @@ from vlbench.architectures.table6 import charge_table6, params_table6
 from vlbench.architectures.tokens import Images, RegionFeatures, Text
 from vlbench.measure.counting import MacCount, ParameterCount, count_macs, count_parameters
 from vlbench.measure.counts import Counts
+from vlbench.measure.precision import ELEMENT_BYTES, Precision
 from vlbench.specs import AnySpec, HuggingFaceSpec, ModelSpec
 
 
-def count(spec: AnySpec, *, batch: int = 1) -> Counts:
-    """Parameters and MACs of a batch of the spec's input; a detector passes on the load that the spec declares.
+def count(spec: AnySpec, *, batch: int = 1, precision: Precision = "fp32") -> Counts:
+    """Parameters, MACs and bytes moved of a batch of the spec's input; a detector passes on the load that the spec
+    declares. The precision gives what is floating point its size in bytes, and changes nothing else.
 
     They are of the architecture, so a detector is counted in torchvision's layers whatever its engine. A class of
     transformers whose forward pass looks at values, which the meta device has not, is counted on the CPU. Raises
@@ -25,9 +27,9 @@ def count(spec: AnySpec, *, batch: int = 1) -> Counts:
     """
     if isinstance(spec, HuggingFaceSpec):
         try:
-            return _count_huggingface(spec, batch, "meta")
+            return _count_huggingface(spec, batch, precision, "meta")
         except (NotImplementedError, RuntimeError):
-            return _count_huggingface(spec, batch, "cpu")
+            return _count_huggingface(spec, batch, precision, "cpu")
     with torch.device("meta"):
         model = build(spec.with_engine("torchvision")).eval()
         text, images = blank_batch(spec, batch)
@@ -41,6 +43,7 @@ def count(spec: AnySpec, *, batch: int = 1) -> Counts:
         spec,
         parameters,
         macs,
+        precision,
         image_tokens[0],
         params_table6=params_table6(model),
         macs_table6=charged.macs if charged else None,
@@ -48,7 +51,7 @@ def count(spec: AnySpec, *, batch: int = 1) -> Counts:
     )
 
 
-def _count_huggingface(spec: HuggingFaceSpec, batch: int, device: str) -> Counts:
+def _count_huggingface(spec: HuggingFaceSpec, batch: int, precision: Precision, device: str) -> Counts:
     from vlbench.architectures import huggingface  # noqa: PLC0415  it imports transformers, as slow as PyTorch
 
     images: Images | RegionFeatures
@@ -66,12 +69,18 @@ def _count_huggingface(spec: HuggingFaceSpec, batch: int, device: str) -> Counts
         with model.image_tokens() as image_tokens:
             macs = count_macs(lambda: model(text, images), stages)
     model.check_rest(macs.total, macs.by_stage)
-    return _counts(spec, parameters, macs, image_tokens[-1])
+    return _counts(spec, parameters, macs, precision, image_tokens[-1])
 
 
 def _counts(
-    spec: AnySpec, parameters: ParameterCount, macs: MacCount, image_tokens: int, **table6: int | None
+    spec: AnySpec,
+    parameters: ParameterCount,
+    macs: MacCount,
+    precision: Precision,
+    image_tokens: int,
+    **table6: int | None,
 ) -> Counts:
+    size = ELEMENT_BYTES[precision]
     return Counts(
         image_tokens=image_tokens,
         text_tokens=spec.input.text_tokens,
@@ -82,6 +91,8 @@ def _counts(
         macs_by_stage=macs.by_stage,
         flops=2 * macs.total,
         operators=macs.operators,
+        bytes_moved=macs.traffic.bytes(size),
+        bytes_moved_by_stage={name: moved.bytes(size) for name, moved in macs.traffic_by_stage.items()},
         **table6,
     )
 

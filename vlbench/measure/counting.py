@@ -1,8 +1,9 @@
-"""Counts parameters and multiply-accumulates (MACs) by stage.
+"""Counts parameters, multiply-accumulates (MACs) and the traffic of memory by stage.
 
 One MAC is one multiplication and one addition; `flops` = 2 x MACs everywhere in vlbench. Matrix products, convolutions
 and attention are counted; what is elementwise, moves data or reduces is not, nor is what pools regions or suppresses
-boxes, which has no agreed MACs. Any other operator is an error, so that nothing heavy is ever missed.
+boxes, which has no agreed MACs. Any other operator is an error, so that nothing heavy is ever missed. What memory each
+operator reads and writes, `vlbench.measure.traffic` says.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
+
+from vlbench.measure.traffic import ATTENTION, NOTHING, Traffic, traffic
 
 
 class UnknownOperatorError(Exception):
@@ -34,11 +37,14 @@ class ParameterCount:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MacCount:
-    """MACs of one forward pass of the whole batch, and how many operators it dispatches, the cheap ones included."""
+    """MACs of one forward pass of the whole batch; how many operators it dispatches, the cheap ones included; and what
+    these read and write."""
 
     total: int
     by_stage: dict[str, int]
     operators: int
+    traffic: Traffic
+    traffic_by_stage: dict[str, Traffic]
 
 
 def count_parameters(model: nn.Module, stages: dict[str, nn.Module]) -> ParameterCount:
@@ -64,8 +70,13 @@ def count_macs(forward: Callable[[], object], stages: dict[str, nn.Module]) -> M
             forward()
     finally:
         torch.backends.mha.set_fastpath_enabled(fast_path)
-    by_stage = {name: mode.by_stage[name] for name in stages}
-    return MacCount(total=mode.total, by_stage=by_stage, operators=mode.operators)
+    return MacCount(
+        total=mode.total,
+        by_stage={name: mode.by_stage[name] for name in stages},
+        operators=mode.operators,
+        traffic=mode.traffic,
+        traffic_by_stage={name: mode.traffic_by_stage.get(name, NOTHING) for name in stages},
+    )
 
 
 class _CountingMode(TorchDispatchMode):
@@ -75,27 +86,52 @@ class _CountingMode(TorchDispatchMode):
         self.active: list[str] = []
         self.by_stage: Counter[str] = Counter()
         self.operators = 0
+        self.traffic = NOTHING
+        self.traffic_by_stage: dict[str, Traffic] = {}
+        self.within_fused = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
         kwargs = kwargs or {}
         name = func._schema.name
-        if name not in FORMULAS:
-            if name not in UNCOUNTED and not is_cheap(func):
-                with self:
-                    result = func.decompose(*args, **kwargs)
-                if result is NotImplemented:
-                    raise UnknownOperatorError(
-                        f"{name} is not known to the counter; give it a formula or list it as cheap in {__name__}"
-                    )
-                return result
-            self.operators += 1
-            return func(*args, **kwargs)
+        if name not in FORMULAS and name not in UNCOUNTED and not is_cheap(func):
+            return self._decomposed(func, args, kwargs)
         self.operators += 1
         result = func(*args, **kwargs)
-        macs = FORMULAS[name](args, result)
-        self.total += macs
-        self.by_stage.update(dict.fromkeys(self.active, macs))
+        self._move(func, args, kwargs, result)
+        if name in FORMULAS:
+            macs = FORMULAS[name](args, result)
+            self.total += macs
+            self.by_stage.update(dict.fromkeys(self.active, macs))
         return result
+
+    def _decomposed(self, func: Any, args: tuple, kwargs: dict) -> Any:
+        fused = func._schema.name == ATTENTION
+        self.within_fused += fused
+        with self:
+            result = func.decompose(*args, **kwargs)
+        self.within_fused -= fused
+        if result is NotImplemented:
+            raise UnknownOperatorError(
+                f"{func._schema.name} is not known to the counter; give it a formula or list it as cheap in {__name__}"
+            )
+        if fused:
+            result = _laid_out_as_fused(result)
+            self._move(func, args, kwargs, result)
+        return result
+
+    def _move(self, func: Any, args: tuple, kwargs: dict, result: Any) -> None:
+        """Nothing within attention, which is fused on a CPU and on a GPU, but not where shapes alone are counted."""
+        if self.within_fused:
+            return
+        moved = traffic(func, args, kwargs, result)
+        self.traffic += moved
+        for stage in set(self.active):
+            self.traffic_by_stage[stage] = self.traffic_by_stage.get(stage, NOTHING) + moved
+
+
+def _laid_out_as_fused(mixed_BHLD: Tensor) -> Tensor:
+    """As the fused kernels write it, heads beside each other: what joins them then need not copy."""
+    return mixed_BHLD.transpose(1, 2).contiguous().transpose(1, 2) if mixed_BHLD.is_meta else mixed_BHLD
 
 
 @contextmanager

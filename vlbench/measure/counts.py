@@ -11,6 +11,9 @@ class Counts(BaseModel):
     `flops` is 2 x `macs`. `params_table6`, `macs_table6` and `flops_table6` are of the parts and the tokens that ViLT's
     Table 6 counts for one example, the last in its own convention (docs/table6.md); None for architectures that it does
     not know. `operators` is how many operators PyTorch dispatches, the cheap ones included.
+
+    `bytes_moved` is what these operators read and write, each by itself, with elements of the size that they have in
+    the precision asked for (docs/methodology.md); None where an older version of vlbench counted.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -24,6 +27,8 @@ class Counts(BaseModel):
     macs_by_stage: dict[str, int]
     flops: int
     operators: int
+    bytes_moved: int | None = None
+    bytes_moved_by_stage: dict[str, int] | None = None
     params_table6: int | None = None
     macs_table6: int | None = None
     flops_table6: int | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -11,6 +12,8 @@ from pathlib import Path
 import psutil
 from pydantic import BaseModel, ConfigDict
 
+HARDWARE = ("cpu", "cores", "logical_cores", "ram_bytes", "gpu")
+RAM_WITHIN = 0.02  # a kernel keeps a little of it for itself, and not every kernel as much
 LIBRARIES = ("torch", "torchvision", "numpy", "transformers", "timm", "detectron2")
 
 
@@ -33,6 +36,21 @@ class Machine(BaseModel):
     def same_hardware_and_software(self, other: Machine) -> bool:
         """Whether only the number of threads differs, if anything."""
         return self.model_dump(exclude={"threads"}) == other.model_dump(exclude={"threads"})
+
+    def differing_hardware(self, other: Machine) -> list[str]:
+        """Names of what differs of HARDWARE; none where both are one machine, or alike."""
+        return [
+            name
+            for name in HARDWARE
+            if (own := getattr(self, name)) != (others := getattr(other, name))
+            and not (name == "ram_bytes" and abs(others - own) <= RAM_WITHIN * own)
+        ]
+
+    def in_few_words(self) -> str:
+        """`AMD EPYC, 2 cores`, with the GPU in front where there is one; without what every processor's name has."""
+        gpu = f"{self.gpu}, " if self.gpu else ""
+        cpu = re.sub(r"\((R|TM)\)|\bProcessor\b|\bCPU(?= @)", "", self.cpu, flags=re.IGNORECASE)
+        return f"{gpu}{' '.join(cpu.split())}, {self.cores} core{'s' if self.cores > 1 else ''}"
 
     def in_words(self) -> str:
         gpu = f"{self.gpu}, " if self.gpu else ""

@@ -1,4 +1,4 @@
-"""Measures the speed of this machine in fresh processes, and prints it as one line of JSON.
+"""Measures the speed of this machine: of a device in a precision, or in fresh processes as one line of JSON.
 
 python -m vlbench.measure.peaks --threads N [--processes K]
 """
@@ -11,8 +11,10 @@ from collections.abc import Callable
 
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from vlbench.measure.fresh import call_in_fresh_process
+from vlbench.measure.latency import timer_for
 from vlbench.measure.reference import reference_kernel
 from vlbench.measure.speed import MachineSpeed, ProcessSpeed
 
@@ -21,6 +23,11 @@ _COPIED_FLOATS = 64 * 2**20
 _PEAK_SECONDS, _LAYER_SECONDS, _WARM_UP_SECONDS = 0.7, 0.35, 0.25
 _REFERENCE_CALLS = 15
 _WIDTH, _HEADS, _TOKENS = 384, 6, 160
+_SIDES = {"cpu": (256, 512, 1_024, 2_048, 4_096), "cuda": (1_024, 2_048, 4_096, 8_192)}  # of matrices
+_COPIED_BYTES = {"cpu": 2**27, "cuda": 2**30}
+_SIDE_SECONDS, _LONGEST_SECONDS = 0.08, 0.35  # for each side of a matrix; for one product
+# Too wide for Winograd's and other short cuts, which do fewer operations than are counted.
+_CHANNELS, _PIXELS, _KERNEL = 256, 32, 5
 
 
 def measure_speed(*, threads: int, processes: int) -> MachineSpeed:
@@ -32,6 +39,57 @@ def measure_speed(*, threads: int, processes: int) -> MachineSpeed:
         copy_gigabytes_per_second=call_in_fresh_process(copy_gigabytes_per_second, threads),
         processes=tuple(call_in_fresh_process(process_speed, threads) for _ in range(processes)),
     )
+
+
+def device_gflops(device: torch.device, dtype: torch.dtype) -> float:
+    """The most that a product of matrices or, on a CPU, a convolution reached, in 10^9 operations a second.
+
+    A MAC is two operations. A CPU's products and convolutions come from libraries of their own, and one of these may
+    know the processor while the other does not: on AMD's, MKL multiplies half as fast as oneDNN convolves.
+    """
+    products = product_gflops(device, dtype)
+    return max(products, convolution_gflops(dtype, products)) if device.type == "cpu" else products
+
+
+def convolution_gflops(dtype: torch.dtype, expected: float) -> float:
+    """On the CPU; 0 where by the speed that is expected it would take too long."""
+    operations = 2 * (_CHANNELS * _KERNEL * _PIXELS) ** 2
+    if operations / expected / 1e9 > _LONGEST_SECONDS:
+        return 0.0
+    images = torch.rand(1, _CHANNELS, _PIXELS, _PIXELS).to(dtype)
+    weights = torch.rand(_CHANNELS, _CHANNELS, _KERNEL, _KERNEL).to(dtype)
+    seconds = _best_of(timer_for(torch.device("cpu")), lambda: F.conv2d(images, weights, padding=_KERNEL // 2))
+    return operations / seconds / 1e9
+
+
+def product_gflops(device: torch.device, dtype: torch.dtype) -> float:
+    """Of square matrices. Sides double while a product is short: half precision can be a thousand times slower on a CPU
+    that has none."""
+    timer, best = timer_for(device), 0.0
+    for side in _SIDES[device.type]:
+        left, right = (torch.rand(side, side, device=device).to(dtype) for _ in range(2))  # a GPU is fast with ones
+        product = torch.empty(side, side, device=device, dtype=dtype)
+        seconds = _best_of(timer, lambda: torch.mm(left, right, out=product))  # noqa: B023  called before the next
+        best = max(best, 2 * side**3 / seconds / 1e9)
+        if 8 * seconds > _LONGEST_SECONDS:
+            break
+    return best
+
+
+def device_gigabytes_per_second(device: torch.device, dtype: torch.dtype) -> float:
+    """The most that a copy within its memory reached: bytes read and bytes written, in 10^9 a second."""
+    count = _COPIED_BYTES[device.type] // dtype.itemsize
+    source, target = (torch.zeros(count, device=device, dtype=dtype).fill_(value) for value in (1, 0))
+    return 2 * source.nbytes / _best_of(timer_for(device), lambda: target.copy_(source)) / 1e9
+
+
+def _best_of(timer: Callable[[Callable[[], object]], float], work: Callable[[], object]) -> float:
+    """Seconds of the quickest, the first included."""
+    samples = [timer(work)]
+    end = time.monotonic() + _SIDE_SECONDS
+    while time.monotonic() < end:
+        samples.append(timer(work))
+    return min(samples) / 1e3
 
 
 def gemm_gflops(threads: int) -> float:

@@ -134,7 +134,8 @@ def _count(rows: dict[Key, tuple[LoadedSuite, Row]], request: Request, worker: W
         for key, (loaded, row) in rows.items()
         if row.model and "count" in _origins(loaded, request.categories)
     }
-    unique = {(spec.hash(), batch): (spec, batch) for spec, batch in wanted.values()}
+    precision = request.settings.precision
+    unique = {(spec.hash(), batch): (spec, batch, precision) for spec, batch in wanted.values()}
     counted = dict(zip(unique, count_all(list(unique.values()), worker) if unique else [], strict=True))
     return {key: counted[spec.hash(), batch] for key, (spec, batch) in wanted.items()}
 

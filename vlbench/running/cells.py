@@ -11,13 +11,13 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from vlbench.measure.machine import Machine
 from vlbench.measure.noise import Evidence, Noise
+from vlbench.measure.precision import Precision
 from vlbench.measure.statistics import LatencySummary
 from vlbench.running.evaluations import Accuracy, Training
 from vlbench.running.schemas import SCHEMA
 from vlbench.specs import AnySpec
 
 Device = Literal["auto", "cpu", "cuda"]
-Precision = Literal["fp32", "bf16", "fp16"]
 
 
 class Cell(BaseModel):
@@ -107,6 +107,8 @@ class Result(BaseModel):
     macs_table6: int | None = None
     flops_table6: int | None = None
     operators: int | None = None
+    bytes_moved: int | None = None
+    bytes_moved_by_stage: dict[str, int] | None = None
     latency_ms: LatencySummary | None = None
     latency_ms_by_stage: dict[str, LatencySummary] | None = None
     noise: Noise | None = None

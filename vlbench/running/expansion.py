@@ -9,7 +9,8 @@ from typing import TypeVar
 from vlbench.errors import InputError
 from vlbench.inputs import Example, check_text
 from vlbench.measure.machine import Machine
-from vlbench.running.cells import Cell, Device, Precision
+from vlbench.measure.precision import Precision
+from vlbench.running.cells import Cell, Device
 from vlbench.running.store import Measured, Store
 from vlbench.running.suppressions import SuppressionCell
 from vlbench.specs import AnySpec, Region, Size

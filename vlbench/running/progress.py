@@ -11,16 +11,18 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from vlbench.measure.counts import Counts
 from vlbench.measure.machine import Machine
+from vlbench.measure.precision import Precision
 from vlbench.measure.statistics import median_interval
 from vlbench.running.conclusions import series
+from vlbench.running.peaks import keep_peaks, read_peaks, settings_without_peaks
 from vlbench.running.rounds import Measuring, count_specs, measure_rounds
 from vlbench.running.store import Measured, Store
 from vlbench.running.workers import Worker
 from vlbench.specs import AnySpec
 
 
-def count_all(wanted: Sequence[tuple[AnySpec, int]], worker: Worker) -> list[Counts | str]:
-    """What a batch of each spec costs, or why it cannot be counted."""
+def count_all(wanted: Sequence[tuple[AnySpec, int, Precision]], worker: Worker) -> list[Counts | str]:
+    """What a batch of each spec costs in a precision, or why it cannot be counted."""
     with _bar(len(wanted)) as progress:
         task = progress.task_ids[0]
         counted = count_specs(
@@ -41,8 +43,13 @@ def _bar(total: int) -> Progress:
 def measure_all(
     cells: Sequence[Any], store: Store[Measured], machine: Machine, worker: Worker
 ) -> tuple[list[Measured], bool]:
-    """The results of the cells, as each is finished, and whether Ctrl-C ended it."""
+    """The results of the cells, as each is finished, and whether Ctrl-C ended it.
+
+    Then the machine's own peaks, once a folder. Raises InputError, before anything is measured, where the folder's file
+    of peaks is damaged.
+    """
     results: list[Measured] = []
+    held = read_peaks(store.folder)
     shares = dict.fromkeys((cell.hash() for cell in cells), 0.0)
     with _bar(len(cells)) as progress:
         task = progress.task_ids[0]
@@ -57,6 +64,9 @@ def measure_all(
         try:
             for result in measure_rounds(cells, store, machine, worker, listen):
                 results.append(result)
+            for setting in settings_without_peaks(results, held, machine):
+                progress.update(task, description="peaks of the machine", refresh=True)
+                keep_peaks(setting, store.folder, worker)
             progress.update(task, description="measured", done=f"{len(results)}/{len(cells)}", refresh=True)
         except KeyboardInterrupt:
             return results, True

@@ -9,6 +9,7 @@ from typing import Any
 from vlbench.errors import InputError, WorkerError
 from vlbench.measure.counts import Counts
 from vlbench.measure.machine import Machine
+from vlbench.measure.precision import Precision
 from vlbench.running.cells import Cell, Restart, Result
 from vlbench.running.conclusions import Failure, conclude, conclude_suppression, finished
 from vlbench.running.store import Measured, Store
@@ -112,7 +113,7 @@ def count_into(measured: Sequence[Measuring], worker: Worker, listen: Listener =
     """Counts what the models cost, in a process of its own: counting could slow down what is timed after it."""
     models = [(one, one.cell) for one in measured if isinstance(one.cell, Cell)]
     try:
-        counts = count_specs([(cell.spec, cell.batch) for _, cell in models], worker)
+        counts = count_specs([(cell.spec, cell.batch, cell.precision) for _, cell in models], worker)
     except WorkerError as error:
         counts = [str(error)] * len(models)
     for (measuring, _), found in zip(models, counts, strict=True):
@@ -124,12 +125,15 @@ def count_into(measured: Sequence[Measuring], worker: Worker, listen: Listener =
 
 
 def count_specs(
-    wanted: Sequence[tuple[AnySpec, int]], worker: Worker, report: Callable[[str], None] = lambda name: None
+    wanted: Sequence[tuple[AnySpec, int, Precision]], worker: Worker, report: Callable[[str], None] = lambda name: None
 ) -> list[Counts | str]:
     """What a batch of each spec costs, or why it cannot be counted. Raises WorkerError where the worker fails."""
     if not wanted:
         return []
-    jobs = [{"spec": spec.model_dump(mode="json"), "batch": batch} for spec, batch in wanted]
+    jobs = [
+        {"spec": spec.model_dump(mode="json"), "batch": batch, "precision": precision}
+        for spec, batch, precision in wanted
+    ]
     for message in worker.ask({"action": "count", "jobs": jobs}):
         if "phase" in message:
             report(message["phase"])

@@ -6,7 +6,8 @@ from typing import Any
 
 from vlbench.errors import InputError
 
-SCHEMA = 3
+SCHEMA = 4
+RESTARTS_SINCE = 3  # restarts have been written as they are now since that schema
 
 
 def upgraded(content: Any, where: str) -> dict[str, Any]:
@@ -15,10 +16,14 @@ def upgraded(content: Any, where: str) -> dict[str, Any]:
     if not isinstance(schema, int) or not 1 <= schema <= SCHEMA:
         known = ", ".join(map(str, range(1, SCHEMA)))
         raise InputError(f"{where}: schema {schema}; this vlbench reads schemas {known} and {SCHEMA}")
-    if schema < SCHEMA:
+    if schema < SCHEMA:  # up to schema 3 no bytes were counted
         content = {key: value for key, value in content.items() if key != "uncounted_operators"} | {"schema": SCHEMA}
+    if schema >= RESTARTS_SINCE:
+        return content
+    try:
         return _one_process_as_a_restart(content)
-    return content
+    except (KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{where}: damaged, its latencies are none of schema {schema}; delete the line") from error
 
 
 def _one_process_as_a_restart(content: dict[str, Any]) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Results on disk: `cells.jsonl`, `suppressions.jsonl` and `evaluations.jsonl`, one line a result, only ever added to;
-and beside the first two, until their cells are finished, a journal of their restarts."""
+and beside the first two, until their cells are finished, a journal of their restarts. `vlbench.running.peaks` adds the
+machine's own peaks."""
 
 from __future__ import annotations
 
@@ -17,12 +18,13 @@ from vlbench.measure.machine import Machine
 from vlbench.running.cells import Result
 from vlbench.running.evaluations import EVALUATIONS, Evaluation
 from vlbench.running.lines import append_line, cut_off_fragment
-from vlbench.running.schemas import SCHEMA, upgraded
+from vlbench.running.schemas import RESTARTS_SINCE, SCHEMA, upgraded
 from vlbench.running.suppressions import SUPPRESSIONS, SuppressionResult
 
 CELLS = "cells.jsonl"
 FILES: dict[type[BaseModel], str] = {Result: CELLS, SuppressionResult: SUPPRESSIONS, Evaluation: EVALUATIONS}
 Line = TypeVar("Line", Result, SuppressionResult, Evaluation)
+Model = TypeVar("Model", bound=BaseModel)
 Measured = TypeVar("Measured", Result, SuppressionResult)  # of a cell
 
 
@@ -55,7 +57,7 @@ class Store(Generic[Line]):
             kept = cut_off_fragment(path)
             if kept:
                 tell(f"{path}: its last line was cut off in the middle; moved to {kept.name}, the others are kept")
-        self.results: list[Line] = _read_lines(self.path, kind)
+        self.results: list[Line] = read_lines(self.path, kind)
         self.journal = [entry for line in _lines(self.journal_path) if (entry := _entry(line))]
 
     def add(self, result: Line) -> None:
@@ -97,7 +99,8 @@ def _entry(line: str) -> dict[str, Any] | None:
     """A line of the journal; None where another version or another program wrote it, for it can be measured again."""
     try:
         entry = json.loads(line)
-        return entry if entry["schema"] == SCHEMA and {"cell_hash", "machine", "restart"} <= set(entry) else None
+        known = RESTARTS_SINCE <= entry["schema"] <= SCHEMA and {"cell_hash", "machine", "restart"} <= set(entry)
+        return entry if known else None
     except (json.JSONDecodeError, TypeError, KeyError):
         return None
 
@@ -110,12 +113,12 @@ def read_results(folder: Path, tell: Callable[[str], None] = tell) -> list[Resul
     path = folder / CELLS
     if not path.is_file():
         raise InputError(f"{folder}: no {CELLS} here; name a folder that vlbench run wrote")
-    return _read_lines(path, Result, tell)
+    return read_lines(path, Result, tell)
 
 
 def read_evaluations(folder: Path, tell: Callable[[str], None] = tell) -> list[Evaluation]:
     """The latest of each model, task and split, in the order they were first made; none where there is no file."""
-    found = {one.evaluation_hash: one for one in _read_lines(folder / EVALUATIONS, Evaluation, tell)}
+    found = {one.evaluation_hash: one for one in read_lines(folder / EVALUATIONS, Evaluation, tell)}
     return list({(one.spec_hash, one.accuracy.task, one.accuracy.split): one for one in found.values()}.values())
 
 
@@ -126,8 +129,13 @@ def _lines(path: Path) -> list[str]:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
 
 
-def _read_lines(path: Path, kind: type[Line], tell: Callable[[str], None] = tell) -> list[Line]:
-    results: list[Line] = []
+def read_lines(path: Path, kind: type[Model], tell: Callable[[str], None] = tell) -> list[Model]:
+    """The lines of a file of a results folder, of whatever schema so far; none where there is no file.
+
+    A last line that was cut off is told and left out. Raises InputError, naming file and line, where another is
+    damaged.
+    """
+    results: list[Model] = []
     lines = _lines(path)
     for number, line in enumerate(lines, start=1):
         where = f"{path} line {number}"

@@ -19,8 +19,11 @@ from vlbench.inputs import Example, padded_ids, pixels, read_example
 from vlbench.measure.latency import PassTimer
 from vlbench.measure.machine import Machine, describe_machine
 from vlbench.measure.memory import PeakMemory
+from vlbench.measure.peaks import device_gflops, device_gigabytes_per_second
 from vlbench.running.cells import Cell
+from vlbench.running.conclusions import now
 from vlbench.running.expansion import Settings, expand
+from vlbench.running.peaks import Peaks, Setting
 from vlbench.specs import RANDOM, HuggingFaceSpec
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -61,6 +64,28 @@ def probe(threads: int) -> Machine:
     return describe_machine(threads=threads, gpu=gpu)
 
 
+def measure_peaks(setting: Setting) -> Peaks:
+    """About a second, set up as for a cell, so that what a cell reaches can be held against it."""
+    from vlbench import __version__  # noqa: PLC0415  the package imports this module
+
+    _set_up(setting.threads)
+    device, dtype = torch.device(setting.device), DTYPES[setting.precision]
+    with torch.inference_mode():
+        return Peaks(
+            **setting._asdict(),
+            gflops=device_gflops(device, dtype),
+            gigabytes_per_second=device_gigabytes_per_second(device, dtype),
+            machine=probe(setting.threads),
+            measured_at=now(),
+            vlbench_version=__version__,
+        )
+
+
+def _set_up(threads: int) -> None:
+    torch.set_num_threads(threads)
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False  # fp32 is fp32
+
+
 def prepare_callable(name: str, threads: int) -> Subject:
     """A function without arguments of an importable module; it is called again and again, gradients as it likes."""
     torch.set_num_threads(threads)
@@ -93,8 +118,7 @@ def find_callable(name: str) -> Callable[[], object]:
 
 def prepare(cell: Cell, watch: StopWatch) -> Subject:
     """Builds a cell's model and runs one pass of it. Best in a fresh process: memory adds up."""
-    torch.set_num_threads(cell.threads)
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False  # fp32 is fp32
+    _set_up(cell.threads)
     device = torch.device(cell.device)
     memory = PeakMemory(device)
     watch.step("build")

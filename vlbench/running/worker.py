@@ -30,8 +30,9 @@ from vlbench.measure.observe import Observer
 from vlbench.measure.reference import reference_kernel
 from vlbench.running.cells import Cell, Restart, WarmUp
 from vlbench.running.conclusions import now
+from vlbench.running.peaks import Setting
 from vlbench.running.protocol import CACHE_MS
-from vlbench.running.subject import StopWatch, cell_of, prepare, probe, subject_of
+from vlbench.running.subject import StopWatch, cell_of, measure_peaks, prepare, probe, subject_of
 from vlbench.running.suppressions import SuppressionCell, SuppressionRestart
 from vlbench.specs import AnySpec, schema_of
 
@@ -106,6 +107,10 @@ def _answer_probe(job: dict[str, Any], reply: Reply) -> None:
     reply(machine=probe(job["threads"]).model_dump(mode="json"))
 
 
+def _answer_peaks(job: dict[str, Any], reply: Reply) -> None:
+    reply(peaks=measure_peaks(Setting(**job["setting"])).model_dump(mode="json", by_alias=True))
+
+
 def _answer_restart(job: dict[str, Any], reply: Reply) -> None:
     found = restart(Cell.model_validate(job["cell"]))
     reply(**({"invalid": found} if isinstance(found, str) else {"restart": found.model_dump(mode="json")}))
@@ -129,7 +134,8 @@ def _answer_count(job: dict[str, Any], reply: Reply) -> None:
         spec: AnySpec = schema_of(wanted["spec"]).model_validate(wanted["spec"])
         reply(phase=spec.name)
         try:
-            counts.append(count(spec, batch=wanted["batch"]).model_dump(mode="json"))
+            found = count(spec, batch=wanted["batch"], precision=wanted["precision"])
+            counts.append(found.model_dump(mode="json"))
         except FAILURES as error:
             counts.append(_why(error))
     reply(counts=counts)
@@ -165,13 +171,14 @@ def _answer_describe(job: dict[str, Any], reply: Reply) -> None:
     cell = cell_of(job["subject"])
     reply(
         cell=cell.model_dump(mode="json"),
-        counts=count(cell.spec, batch=cell.batch).model_dump(mode="json"),
+        counts=count(cell.spec, batch=cell.batch, precision=cell.precision).model_dump(mode="json"),
         machine=probe(cell.threads).model_dump(mode="json"),
     )
 
 
 ACTIONS: dict[str, Callable[[dict[str, Any], Reply], None]] = {
     "probe": _answer_probe,
+    "peaks": _answer_peaks,
     "restart": _answer_restart,
     "suppress": _answer_suppress,
     "count": _answer_count,

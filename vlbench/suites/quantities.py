@@ -29,6 +29,7 @@ COUNTED = (
     "macs",
     "flops",
     "operators",
+    "bytes_moved",
     "flops_table6",
 )
 STAGES = (
@@ -50,7 +51,7 @@ SUPPRESSIONS = ("per_class_loop", "per_class_batched", "class_agnostic")
 ORIGINS: dict[str, Origin] = {
     **dict.fromkeys(DESCRIBED, "spec"),
     **dict.fromkeys(COUNTED, "count"),
-    **{f"{total}_by_stage.{stage}": "count" for total in ("params", "macs") for stage in STAGES},
+    **{f"{total}_by_stage.{stage}": "count" for total in ("params", "macs", "bytes_moved") for stage in STAGES},
     "latency_ms": "latency",
     **{f"latency_ms_by_stage.{stage}": "latency" for stage in (*STAGES, "total", "rest")},
     **{f"suppression_ms.{method}": "latency" for method in SUPPRESSIONS},
