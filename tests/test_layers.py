@@ -15,7 +15,7 @@ import vlbench
 PACKAGE = Path(vlbench.__file__).parent
 
 LAYERS = [
-    {"errors", "shares"},
+    {"errors", "markup", "shares"},
     {"specs"},
     {"catalog"},
     {"weights"},
@@ -27,7 +27,7 @@ LAYERS = [
     {"evaluation"},
     {"reproduce", "doctor"},
     {"training", "report", "compare", "history"},
-    {"explain", "ablation"},
+    {"explain", "ablation", "page"},
     {"ab"},
     {"bisect"},
     {"api", "options"},
@@ -46,7 +46,7 @@ IMPORTS_TORCH = (
     "measure.latency",
     "measure.memory",
 )
-IMPORTS_TORCH += ("measure.peaks", "running.worker", "running.subject")
+IMPORTS_TORCH += ("measure.peaks", "measure.traffic", "running.worker", "running.subject")
 IMPORTS_TORCH += ("ablation.planning", "ablation.training", "ablation.true_boxes")
 IMPORTS_TORCH += ("explain.look", "explain.attention", "explain.alignment", "explain.places")
 TORCH = {"torch", "torchvision", "transformers", "timm", "detectron2", "fvcore"}

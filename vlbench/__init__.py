@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from vlbench.api import InputError, Model, WorkerError, build, load
+    from vlbench.api import InputError, Model, Results, WorkerError, build, load, read
 
-__all__ = ["InputError", "Model", "WorkerError", "__version__", "build", "load"]
+__all__ = ["InputError", "Model", "Results", "WorkerError", "__version__", "build", "load", "read"]
 
 
 def __getattr__(name: str) -> Any:

@@ -10,7 +10,9 @@ from vlbench.catalog import read_spec, resolve
 from vlbench.errors import InputError, WorkerError
 from vlbench.inputs import read_example
 from vlbench.measure.machine import physical_cores
-from vlbench.running.cells import Device, Precision, Result
+from vlbench.measure.precision import Precision
+from vlbench.report.frames import Results, read
+from vlbench.running.cells import Device, Result
 from vlbench.running.expansion import Settings, expand
 from vlbench.running.rounds import measure_cell
 from vlbench.running.workers import Worker, probe_machine
@@ -98,4 +100,4 @@ def build(spec: AnySpec | str | Path) -> AnyModel:
     return build_model(load(spec).spec if isinstance(spec, str) else spec)
 
 
-__all__ = ["InputError", "Model", "WorkerError", "build", "load"]
+__all__ = ["InputError", "Model", "Results", "WorkerError", "build", "load", "read"]

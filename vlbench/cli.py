@@ -13,12 +13,15 @@ import typer
 from vlbench import __version__
 from vlbench.commands.ab import ab
 from vlbench.commands.bisect import bisect
+from vlbench.commands.choose import choose
 from vlbench.commands.compare import compare
 from vlbench.commands.doctor import doctor
 from vlbench.commands.eval import eval_
 from vlbench.commands.explain import explain
-from vlbench.commands.export import export
+from vlbench.commands.export import WORLD, Commands, OfResults, OfWorld, export, export_shapes
+from vlbench.commands.figure import figure
 from vlbench.commands.history import history
+from vlbench.commands.report import report
 from vlbench.commands.reproduce import reproduce
 from vlbench.commands.run import run, show
 from vlbench.commands.score import score
@@ -28,6 +31,7 @@ from vlbench.options import Listing
 
 app = typer.Typer(
     name="vlbench",
+    cls=Commands,
     help="Benchmark of vision-and-language architectures: parameters, MACs, memory and latency, stage by stage.",
     add_completion=False,
     rich_markup_mode=None,
@@ -63,8 +67,11 @@ def list_(what: Annotated[Listing, typer.Argument(help="What to list.")] = Listi
     print(models() if what is Listing.models else suites())
 
 
-for command in (run, reproduce, show, ab, bisect, compare, doctor, history, score, train, explain, export):
+COMMANDS = (run, reproduce, show, report, figure, choose, compare, ab, bisect, history, doctor, score, train, explain)
+for command in COMMANDS:
     app.command()(command)
+app.command(cls=OfResults)(export)
+app.command(WORLD, cls=OfWorld)(export_shapes)
 app.command("eval")(eval_)
 
 

@@ -34,9 +34,9 @@ def line(
     machine: Mapping[str, Any] | None = None,
     **changes: Any,
 ) -> dict[str, Any]:
-    """A line of schema 3 whose 15 restarts have exactly this median; None: a cell that failed."""
+    """A line whose 15 restarts have exactly this median; None: a cell that failed."""
     content: dict[str, Any] = {
-        "schema": 3,
+        "schema": 4,
         "model": model,
         "family": "patch",
         "status": "failed" if latency_ms is None else "ok",

@@ -80,7 +80,7 @@ DAMAGED = {
     "no object": ("[1, 2]", "no whole result"),
     "another program's": ('{"name": "x"}', "no whole result"),
     "two on a line": (json.dumps(line()) * 2, "no whole result"),
-    "newer": (json.dumps(line(schema=9)), "schema 9; this vlbench reads schemas 1 to 3"),
+    "newer": (json.dumps(line(schema=9)), "schema 9; this vlbench reads schemas 1 to 4"),
     "without schema": (json.dumps(line(schema=None)), "no schema"),
     "without model": (json.dumps(line(model=None)), "no model"),
     "without time": (json.dumps(line(measured_at="yesterday")), "measured_at yesterday is no time"),

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from tests.report.evaluated import CELL, MACHINE, evaluation, result
 from vlbench.cli import app
 from vlbench.report import frontier_figure
-from vlbench.report.figures import FAMILIES
+from vlbench.report.colours import FAMILIES
 from vlbench.report.frontier import Point, frontier_frame, group_key, lines, pareto, standings
 from vlbench.report.labels import place
 from vlbench.running.cells import Result

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from vlbench.ablation.outcomes import AblationOutcome, ArmOutcome
-from vlbench.report.figures import COLOURS, DPI, MARKERS, PAPER, STYLE, save
+from vlbench.report.colours import COLOURS, MARKERS
+from vlbench.report.figures import PAPER
+from vlbench.report.paper import DPI, drawing, save
 
 BESIDE = 0.16  # of the mean, from the arm's place to the left; the paper's mark lies as far to the right
 PANEL = 1.2
@@ -19,18 +21,12 @@ def draw(outcomes: Sequence[AblationOutcome], folder: Path) -> list[Path]:
 
     Raises OSError where the folder cannot be written.
     """
-    import matplotlib as mpl  # noqa: PLC0415  slow to import, and only drawing needs it
-    from matplotlib import pyplot as plt  # noqa: PLC0415
-
-    mpl.use("Agg")
     folder.mkdir(parents=True, exist_ok=True)
     written = []
-    for outcome in outcomes:
-        if not any(arm.accuracy for arm in outcome.arms):
-            continue
-        with plt.rc_context(STYLE):
-            picture = _picture(outcome, plt)
-            written += save(picture, folder, outcome.suite.name, plt)
+    with drawing() as plt:
+        for outcome in outcomes:
+            if any(arm.accuracy for arm in outcome.arms):
+                written += save(_picture(outcome, plt), folder, outcome.suite.name, plt)
     return written
 
 

@@ -11,6 +11,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from vlbench.ablation.outcomes import AblationOutcome, ArmOutcome
+from vlbench.markup import comments
 from vlbench.report.tables import latex_table, markdown_table, rich_table
 
 QUICK = "Small settings (--quick): trained on a few hundred samples, under two seeds. It shows that everything runs."
@@ -99,7 +100,7 @@ def latex(outcomes: Sequence[AblationOutcome]) -> str:
     """booktabs tables; titles and notes as comments."""
     parts = []
     for outcome in outcomes:
-        parts += [f"% {title(outcome)}", latex_table(frame_of(outcome)), *(f"% {line}" for line in notes(outcome))]
+        parts += [comments([title(outcome)]), latex_table(frame_of(outcome)), comments(notes(outcome))]
     return "\n".join(parts) + "\n"
 
 

@@ -8,9 +8,10 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from vlbench.bisect.record import Bisection, Found
-from vlbench.compare.tables import bullets, details, escaped, markdown_table, table, without_empty
+from vlbench.compare.tables import markdown_table, table, without_empty
 from vlbench.compare.verdicts import change
 from vlbench.compare.words import ABSENT, Row, interval
+from vlbench.markup import bullets, details, escape_markdown
 
 HEADER = ("cell", "change", "interval", "verdict", "since", "what moved", "subject")
 STEP_HEADER = ("commit", "cell", "verdict", "change", "interval")
@@ -44,7 +45,10 @@ def render(bisection: Bisection, width: int | None = None) -> RenderableType:
 
 
 def markdown(bisection: Bisection) -> str:
-    parts = [f"**vlbench: {escaped(headline(bisection))}**", markdown_table(*without_empty(HEADER, rows(bisection)))]
+    parts = [
+        f"**vlbench: {escape_markdown(headline(bisection))}**",
+        markdown_table(*without_empty(HEADER, rows(bisection))),
+    ]
     if reason_lines(bisection):
         parts.append(bullets(reason_lines(bisection)))
     parts.append(details("Steps", markdown_table(STEP_HEADER, step_rows(bisection))))

@@ -33,8 +33,9 @@ from vlbench.options import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from vlbench.measure.precision import Precision
     from vlbench.running.cells import Result
-    from vlbench.running.expansion import Device, Precision
+    from vlbench.running.expansion import Device
     from vlbench.specs import AnySpec
 
 

@@ -7,12 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from vlbench.errors import InputError
-from vlbench.measure.machine import Machine
+from vlbench.measure.machine import HARDWARE, Machine
 from vlbench.running.cells import Result
 
 SETTINGS = ("device", "precision", "backend", "batch", "image_size", "text_tokens", "threads", "image_sha256", "text")
-HARDWARE = ("cpu", "cores", "logical_cores", "ram_bytes", "gpu")
-RAM_WITHIN = 0.02  # a kernel keeps a little of it for itself, and not every kernel as much
 LONGEST = 40  # characters of a value that a message shows
 
 Key = tuple[str, tuple[Any, ...]]
@@ -118,13 +116,11 @@ def _settings_in_words(one: Key, other: Key, names: Names) -> str:
 
 
 def _differences_of_hardware(base: Machine, head: Machine, names: Names) -> list[str]:
-    told = []
-    for name in HARDWARE:
-        before, after = getattr(base, name), getattr(head, name)
-        if before == after or (name == "ram_bytes" and abs(after - before) <= RAM_WITHIN * before):
-            continue
-        told.append(f"another machine: {name} {_shown(before)} in {names[0]}, {_shown(after)} in {names[1]}")
-    return told
+    return [
+        f"another machine: {name} {_shown(getattr(base, name))} in {names[0]}, "
+        f"{_shown(getattr(head, name))} in {names[1]}"
+        for name in base.differing_hardware(head)
+    ]
 
 
 def _notes(pairs: Sequence[Pair]) -> list[str]:

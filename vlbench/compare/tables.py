@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -20,6 +20,7 @@ from vlbench.compare.words import (
     rows,
     stage_rows,
 )
+from vlbench.markup import bullets, details, escape_markdown
 
 COLOURS = {"slower": "bold red", "faster": "bold blue", "same": "green", "unknown": "yellow"}
 OVERALL = {"regression": "bold red", "cannot tell": "bold yellow", "no regression": "bold green"}
@@ -95,7 +96,7 @@ def markdown(comparison: Comparison, picture: str | None = None) -> str:
     """A comment: one line of verdict, the cells, the picture where there is one, and details to open."""
     parts = [
         MARK,
-        f"**vlbench: {escaped(headline(comparison))}**",
+        f"**vlbench: {escape_markdown(headline(comparison))}**",
         markdown_table(*without_empty(HEADER, rows(comparison))),
     ]
     if picture:
@@ -103,7 +104,7 @@ def markdown(comparison: Comparison, picture: str | None = None) -> str:
     if reason_lines(comparison):
         parts.append(bullets(reason_lines(comparison)))
     for cell, stages in stage_rows(comparison).items():
-        parts.append(details(f"Stages of {escaped(cell)}", markdown_table(STAGE_HEADER, stages)))
+        parts.append(details(f"Stages of {escape_markdown(cell)}", markdown_table(STAGE_HEADER, stages)))
     parts.append(details("Exact gates", bullets(gate_lines(comparison))))
     parts.append(details("What was compared", bullets(note_lines(comparison))))
     return "\n\n".join(parts) + "\n"
@@ -111,19 +112,8 @@ def markdown(comparison: Comparison, picture: str | None = None) -> str:
 
 def markdown_table(header: Row, content: Sequence[Row]) -> str:
     sides = [":--" if name in WORDS else "--:" for name in header]
-    marked = [[f"**{value}**" if value in ("slower", "faster") else escaped(value) for value in row] for row in content]
+    marked = [
+        [f"**{value}**" if value in ("slower", "faster") else escape_markdown(value) for value in row]
+        for row in content
+    ]
     return "\n".join(f"| {' | '.join(line)} |" for line in [header, sides, *marked])
-
-
-def bullets(lines: Iterable[str]) -> str:
-    return "\n".join(f"- {escaped(line)}" for line in lines)
-
-
-def details(title: str, content: str) -> str:
-    return f"<details><summary>{title}</summary>\n\n{content}\n\n</details>"
-
-
-def escaped(text: str) -> str:
-    """One line, in which no sign means anything to Markdown or HTML."""
-    line = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;")
-    return "".join(f"\\{sign}" if sign in "\\|*_`[]" else sign for sign in line)

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
-# What is read of a line of cells.jsonl, of schema 1 to 3, with DuckDB's types. Raw samples are not among it.
+# What is read of a line of cells.jsonl, of any schema so far, with DuckDB's types. Raw samples are not among it.
 COLUMNS = {
     "schema": "INTEGER",
     "model": "VARCHAR",

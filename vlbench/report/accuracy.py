@@ -10,6 +10,7 @@ import pandas as pd
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from vlbench.markup import comments
 from vlbench.report import frontier, tables
 from vlbench.running.cells import Result
 from vlbench.running.evaluations import Evaluation, Training, minutes
@@ -140,7 +141,7 @@ def markdown(evaluations: Sequence[Evaluation], cells: Cells) -> str:
 def latex(evaluations: Sequence[Evaluation], cells: Cells) -> str:
     frames = [accuracy_frame(evaluations, cells), metric_frame(evaluations)]
     parts = [tables.latex_table(frame) for frame in frames if len(frame)]
-    return "\n".join([*parts, *(f"% {line}" for line in notes(evaluations, cells))]) + "\n"
+    return "\n".join([*parts, comments(notes(evaluations, cells))]) + "\n"
 
 
 def csv(evaluations: Sequence[Evaluation], cells: Cells) -> str:

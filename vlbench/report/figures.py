@@ -2,31 +2,17 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from vlbench.measure.machine import Machine
+from vlbench.report.colours import COLOURS, MARKERS
+from vlbench.report.paper import drawing, plain_ticks, save, set_foot, settle
 from vlbench.report.tables import short_figure
 from vlbench.reproduce.outcomes import CellOutcome, Reproduction, SuiteOutcome
 
-# Okabe and Ito's palette, which colour-blind readers can tell apart
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000")
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
-FAMILIES = {  # the same colour and marker in every figure
-    family: (COLOURS[place], MARKERS[place]) for place, family in enumerate(("patch", "grid", "region"))
-}
 PAPER = "#444444"
-DPI = 160
-STYLE: Any = {
-    "font.size": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.titlesize": 10,
-    "axes.titlelocation": "left",
-    "legend.frameon": False,
-    "svg.hashsalt": "vlbench",  # the same figure gives the same file
-}
 
 
 def draw(reproduction: Reproduction, folder: Path) -> list[Path]:
@@ -34,43 +20,31 @@ def draw(reproduction: Reproduction, folder: Path) -> list[Path]:
 
     Raises OSError where the folder cannot be written.
     """
-    import matplotlib as mpl  # noqa: PLC0415  slow to import, and only drawing needs it
-    from matplotlib import pyplot as plt  # noqa: PLC0415
-
-    mpl.use("Agg")
     folder.mkdir(parents=True, exist_ok=True)
     written = []
-    for outcome in reproduction.suites:
-        with plt.rc_context(STYLE):
-            picture = PICTURES[outcome.suite.figure.kind](outcome, plt)
-            if picture is None:
-                continue
-            picture.suptitle(outcome.suite.title, x=0.01, ha="left", fontsize=11)
-            picture.draw_without_rendering()  # lays all out; what comes now stands below it
-            picture.set_layout_engine("none")
-            columns = int(picture.get_figwidth() * 20)
-            foot = "\n".join(textwrap.wrap(_foot(outcome, reproduction), columns))
-            picture.text(0.01, -0.01, foot, fontsize=6.5, color="#666666", va="top")
-            written += save(picture, folder, outcome.suite.name, plt)
+    with drawing() as plt:
+        for outcome in reproduction.suites:
+            found = picture(outcome, reproduction.machine, plt)
+            if found is not None:
+                written += save(found, folder, outcome.suite.name, plt)
     return written
 
 
-def save(picture: Any, folder: Path, name: str, plt: Any) -> list[Path]:
-    """Writes a picture as NAME.png and NAME.svg, the same bytes for the same picture, and closes it."""
-    paths = [folder / f"{name}.{kind}" for kind in ("png", "svg")]
-    for path in paths:
-        dated = {"metadata": {"Date": None}} if path.suffix == ".svg" else {}
-        picture.savefig(path, dpi=DPI, bbox_inches="tight", **dated)
-    plt.close(picture)
-    return paths
+def picture(outcome: SuiteOutcome, machine: Machine | None, plt: Any) -> Any:
+    """A suite as its file says; None where it has no figures for that."""
+    found = PICTURES[outcome.suite.figure.kind](outcome, plt)
+    if found is not None:
+        settle(found, outcome.suite.title)
+        set_foot(found, _foot(outcome, machine))
+    return found
 
 
-def _foot(outcome: SuiteOutcome, reproduction: Reproduction) -> str:
+def _foot(outcome: SuiteOutcome, machine: Machine | None) -> str:
     """The machine, where something in the suite was timed on it."""
-    if not reproduction.machine or not any(cell.category == "latency" for cell in outcome.cells):
+    if not machine or not any(cell.category == "latency" for cell in outcome.cells):
         return ""
     warning = "SMALL SETTINGS (--quick), not the paper's. " if outcome.quick else ""
-    return warning + reproduction.machine.in_words()
+    return warning + machine.in_words()
 
 
 def _stages(outcome: SuiteOutcome, plt: Any) -> Any:
@@ -85,9 +59,9 @@ def _stages(outcome: SuiteOutcome, plt: Any) -> Any:
     for place, row in enumerate(rows):
         starts = {"measured": 0.0, "reported": 0.0}
         for column, colour in zip(figure.columns, COLOURS, strict=False):
-            cell = outcome.cell(row, column)
+            cell = outcome.cell(row, column)  # none where the suite has changed since
             for of, height, y in (("measured", 0.36, place - 0.2), ("reported", 0.26, place + 0.2)):
-                value = _number(getattr(cell, of)) or 0.0
+                value = _number(getattr(cell, of, None)) or 0.0
                 fill = {"color": colour} if of == "measured" else {"facecolor": "none", "edgecolor": colour}
                 left.barh(y, value, height, left=starts[of], **fill, linewidth=1.6)
                 starts[of] += value
@@ -126,7 +100,7 @@ def _totals(outcome: SuiteOutcome, rows: Sequence[str], axes: Any) -> None:
     cells = [outcome.cell(row, name) for row in rows]
     for place, cell in enumerate(cells):
         for of, y, marker, colour in (("measured", -0.2, "o", COLOURS[0]), ("reported", 0.2, "|", PAPER)):
-            value = _number(getattr(cell, of))
+            value = _number(getattr(cell, of, None))
             if value:
                 axes.plot(value, place + y, marker, color=colour, markersize=8, markeredgewidth=2)
                 text = short_figure(value) if of == "measured" else f"{value:,g}"
@@ -192,16 +166,6 @@ def _log_axes(axes: Any, ticks: Sequence[float]) -> None:
     axes.set_xticks(apart, [f"{tick:,g}" if tick >= 10 else f"{tick:.2g}" for tick in apart])
     plain_ticks(axes.yaxis)
     axes.xaxis.set_tick_params(which="minor", bottom=False)
-
-
-def plain_ticks(axis: Any) -> None:
-    """Numbers rather than powers on a logarithmic axis; 2 and 5 between the tens where there are few of these."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter  # noqa: PLC0415
-
-    low, high = axis.get_view_interval()
-    axis.set_major_locator(LogLocator(subs=(1.0,) if high > 300 * low else (1.0, 2.0, 5.0)))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
-    axis.set_minor_formatter(NullFormatter())
 
 
 def _bars(outcome: SuiteOutcome, plt: Any) -> Any:

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from vlbench.report.figures import COLOURS, DPI, FAMILIES, STYLE, plain_ticks, save
+from vlbench.report.colours import families_of, family_style
 from vlbench.report.frontier import COSTS, ON, comparable, frontier_frame, interval
 from vlbench.report.labels import Line, place
+from vlbench.report.paper import DPI, drawing, plain_ticks, save, set_foot, settle
 from vlbench.running.cells import Result
 from vlbench.running.evaluations import Evaluation
 
 LINE, BASELINE = "#777777", "#444444"
-OTHER_FAMILY = (COLOURS[7], "D")
 MARK = 6.5  # points
 PANEL = 5.4  # inches
 SCALE = {"latency_ms": 1.0, "macs": 1e-9}
@@ -29,42 +28,45 @@ def draw(results: Sequence[Result], evaluations: Sequence[Evaluation], folder: P
 
     Gives the files written. Raises OSError where the folder cannot be written.
     """
-    frame = frontier_frame(results, evaluations)
-    if not len(frame):
+    found = parts(results, evaluations)
+    if not found:
         return []
-    import matplotlib as mpl  # noqa: PLC0415  slow to import, and only drawing needs it
-    from matplotlib import pyplot as plt  # noqa: PLC0415
-
-    mpl.use("Agg")
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     measured = comparable(results, evaluations)[0]
-    for (task, split, _), part in frame.groupby(["task", "split", "metric"], sort=False):
-        with plt.rc_context(STYLE):
-            picture = _picture(part.reset_index(drop=True), measured, plt)
-            written += save(picture, folder, f"frontier-{task}-{split}", plt)
+    with drawing() as plt:
+        for (task, split), part in found.items():
+            written += save(picture(part, measured, plt), folder, f"frontier-{task}-{split}", plt)
     return written
 
 
-def _picture(frame: pd.DataFrame, measured: Result, plt: Any) -> Any:
+def parts(results: Sequence[Result], evaluations: Sequence[Evaluation]) -> dict[tuple[str, str], pd.DataFrame]:
+    """What each task and split has to draw, in the order of the evaluations."""
+    frame = frontier_frame(results, evaluations)
+    if not len(frame):
+        return {}
+    groups = frame.groupby(["task", "split", "metric"], sort=False)
+    return {(str(task), str(split)): part.reset_index(drop=True) for (task, split, _), part in groups}
+
+
+def picture(frame: pd.DataFrame, measured: Result, plt: Any) -> Any:
+    """Of one task and split; `measured` says what all latencies were measured with."""
     costs = {standing: cost for standing, cost in COSTS.items() if frame[cost].notna().any()}
     height = 3.6 + 0.1 * min(len(frame), 20)
     # names are as wide as in the file only at its resolution
-    picture, panels = plt.subplots(
+    drawn, panels = plt.subplots(
         1, len(costs), figsize=(PANEL * len(costs), height), dpi=DPI, layout="constrained", sharey=True, squeeze=False
     )
     _limit_accuracy(panels[0][0], frame)
     for axes, (standing, cost) in zip(panels[0], costs.items(), strict=True):
         _panel(axes, frame[frame[cost].notna()], cost, standing)
     first = frame.iloc[0]
-    picture.suptitle(f"{first['metric']}, {first['task']} {first['split']}", x=0.01, ha="left", fontsize=11)
     panels[0][0].set_ylabel(f"{first['metric']}, %")
-    picture.draw_without_rendering()  # lays all out; what comes now stands below it, or within
-    picture.set_layout_engine("none")
+    settle(drawn, f"{first['metric']}, {first['task']} {first['split']}")
     for axes, (standing, cost) in zip(panels[0], costs.items(), strict=True):
         _name(axes, frame[frame[cost].notna()], cost, standing)
-    _below(picture, *_legend(frame, panels[0][0].get_ylim()[0], plt), _foot(frame, measured))
-    return picture
+    _below(drawn, *_legend(frame, panels[0][0].get_ylim()[0], plt), _foot(frame, measured))
+    return drawn
 
 
 def _below(picture: Any, handles: Sequence[Any], names: Sequence[str], foot: str) -> None:
@@ -80,15 +82,13 @@ def _below(picture: Any, handles: Sequence[Any], names: Sequence[str], foot: str
         handletextpad=0.5,
         columnspacing=1.4,
     )
-    bottom = legend.get_window_extent().y0 / picture.bbox.height
-    wrapped = "\n".join(textwrap.wrap(foot, int(picture.get_figwidth() * 20)))
-    picture.text(0.01, bottom, wrapped, fontsize=6.5, color="#666666", va="top")
+    set_foot(picture, foot, legend.get_window_extent().y0 / picture.bbox.height)
 
 
 def _panel(axes: Any, frame: pd.DataFrame, cost: str, standing: str) -> None:
     """The points with both intervals, the baselines across, the frontier as the stairs below which all others lie."""
     for row in frame.to_dict("records"):
-        colour, marker = FAMILIES.get(row["family"], OTHER_FAMILY)
+        colour, marker = family_style(row["family"])
         x, y = row[cost] * SCALE[cost], 100 * row["accuracy"]
         for bounds in _bars(row, cost, x, y):
             axes.plot(*bounds, color=colour, linewidth=1.1, alpha=0.75, zorder=2)
@@ -164,10 +164,7 @@ def _legend(frame: pd.DataFrame, lowest: float, plt: Any) -> tuple[list[Any], li
             [], [], color=colour, marker=marker, linestyle="", markersize=MARK, markeredgewidth=1.4, **style
         )
 
-    entries = []
-    for family in [*FAMILIES, *sorted(set(frame["family"]) - set(FAMILIES))]:
-        if family in set(frame["family"]):
-            entries.append((mark(*FAMILIES.get(family, OTHER_FAMILY)), family))
+    entries = [(mark(*family_style(family)), family) for family in families_of(frame["family"])]
     entries.append((plt.Line2D([], [], color=LINE, linewidth=1), "frontier"))
     if (frame[list(COSTS)].notna() & (frame[list(COSTS)] != ON)).any(axis=None):
         entries.append((mark(LINE, "o", markerfacecolor="white"), "beaten on both"))

@@ -11,6 +11,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from vlbench.markup import comments
 from vlbench.report.tables import latex_table, markdown_table, rich_table, short_figure
 from vlbench.reproduce.outcomes import CellOutcome, ClaimOutcome, Reproduction, SuiteOutcome
 from vlbench.suites.schema import Column
@@ -34,16 +35,21 @@ def cell_frame(outcome: SuiteOutcome) -> pd.DataFrame:
             row[_heading(column)] = _measured(cell, column)
             if has_paper:
                 mark = f" [{errata.index(cell.erratum) + 1}]" if cell.erratum else ""
-                row[f"{column.title} paper"] = _printed(cell.reported) + mark
+                row[f"{column.title} paper"] = printed(cell.reported) + mark
             if has_error:
-                row[f"{column.title} error"] = _percent(cell)
+                row[f"{column.title} error"] = percent_error(cell)
     return pd.DataFrame(list(rows.values()), dtype=object)
 
 
 def claim_frame(claims: Sequence[ClaimOutcome]) -> pd.DataFrame:
     return pd.DataFrame(
         [
-            {"verdict": claim.verdict, "claim": _sentence(claim), "value": _value(claim), "expression": claim.expr}
+            {
+                "verdict": claim.verdict,
+                "claim": claim_sentence(claim),
+                "value": claim_value(claim),
+                "expression": claim.expr,
+            }
             for claim in claims
         ],
         dtype=object,
@@ -124,13 +130,13 @@ def latex(reproduction: Reproduction) -> str:
     """booktabs tables; titles and notes as comments."""
     parts = []
     for outcome in reproduction.suites:
-        parts.append(f"% {title(outcome)}")
+        parts.append(comments([title(outcome)]))
         if outcome.cells:
             parts.append(latex_table(cell_frame(outcome)))
         if outcome.claims:
             parts.append(latex_table(claim_frame(outcome.claims).drop(columns="expression")))
-        parts += [f"% {line}" for line in notes(outcome)]
-    return "\n".join([*parts, *(f"% {line}" for line in closing(reproduction))]) + "\n"
+        parts += [comments(notes(outcome))] if notes(outcome) else []
+    return "\n".join([*parts, comments(closing(reproduction))]) + "\n"
 
 
 def as_json(reproduction: Reproduction) -> str:
@@ -155,15 +161,15 @@ def _claim_table(claims: Sequence[ClaimOutcome]) -> Table:
     table.add_column("value", overflow="fold")
     for claim in claims:
         verdict = Text(claim.verdict, style=STYLES[claim.verdict])
-        table.add_row(verdict, Text(f"{_sentence(claim)}\n{claim.expr}"), Text(_value(claim)))
+        table.add_row(verdict, Text(f"{claim_sentence(claim)}\n{claim.expr}"), Text(claim_value(claim)))
     return table
 
 
-def _sentence(claim: ClaimOutcome) -> str:
+def claim_sentence(claim: ClaimOutcome) -> str:
     return f"{claim.text} ({claim.where})" if claim.where else claim.text
 
 
-def _value(claim: ClaimOutcome) -> str:
+def claim_value(claim: ClaimOutcome) -> str:
     """The figure behind a verdict, its interval, and why nothing can be told."""
     parts = []
     if claim.value is not None:
@@ -185,18 +191,26 @@ def _measured(cell: CellOutcome, column: Column) -> str:
     return f"{shown} !" if cell.verdict == "outside" else shown
 
 
+def figure(value: float | str | None) -> str:
+    """As short as it can be told, whatever its column."""
+    if value is None or isinstance(value, str):
+        return value or "-"
+    return _short(value)
+
+
 def _figure(value: float | str | None, digits: int) -> str:
     if value is None:
         return "-"
     return value if isinstance(value, str) else f"{value:,.{digits}f}"
 
 
-def _printed(value: float | str | None) -> str:
+def printed(value: float | str | None) -> str:
     """A reported figure with the digits that the paper prints."""
     return "-" if value is None else f"{value:,}" if not isinstance(value, str) else value
 
 
-def _percent(cell: CellOutcome) -> str:
+def percent_error(cell: CellOutcome) -> str:
+    """By how much the measured figure differs from the reported one."""
     if cell.error is None:
         return "-"
     return f"{cell.error:+.2%}" if abs(cell.error) < 1 else f"{cell.error + 1:,.1f} times"

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pandas as pd
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from vlbench.markup import comments, escape_latex
 from vlbench.measure.statistics import LatencySummary
 from vlbench.running.cells import Result
 from vlbench.running.evaluations import Accuracy
 
 WORDS = {"model", "row", "family", "image", "tokens", "verdict", "noise", "claim", "expression"}  # columns of words
-WORDS |= {"weights", "metric", "accuracy", "trained", "arm", "sign"}
+WORDS |= {"weights", "metric", "accuracy", "trained", "arm", "sign", "folder", "cell", "task", "split", "suite"}
+WORDS |= {"quantity", "unit", "where", "erratum", "meets", "frontier", "why"}
+
+GAP = "-"
 
 
 def summary_frame(results: Sequence[Result]) -> pd.DataFrame:
@@ -31,11 +35,11 @@ def _summary_row(result: Result) -> dict[str, object]:
         "family": result.family,
         "image": "x".join(map(str, result.image_size)),
         "tokens": f"{result.text_tokens}+{result.image_tokens if result.image_tokens is not None else '?'}",
-        "params M": _scaled(result.params_total, 1e6, 1),
-        "trainable M": _scaled(result.params_trainable, 1e6, 1),
-        "GMACs": _scaled(result.macs, 1e9, 1),
-        "GFLOPs": _scaled(result.flops, 1e9, 1),
-        "peak MiB": _scaled(result.peak_memory_bytes, 2**20, 0),
+        "params M": scaled(result.params_total, 1e6, 1),
+        "trainable M": scaled(result.params_trainable, 1e6, 1),
+        "GMACs": scaled(result.macs, 1e9, 1),
+        "GFLOPs": scaled(result.flops, 1e9, 1),
+        "peak MiB": scaled(result.peak_memory_bytes, 2**20, 0),
     }
     latency = result.latency_ms if result.status == "ok" else None
     return row | {
@@ -64,7 +68,7 @@ def percent(value: float | None) -> str:
 def stage_frame(results: Sequence[Result]) -> pd.DataFrame:
     """One row a model: median milliseconds of each stage and of each step within `visual`."""
     rows = []
-    order = _merged_order([list(result.latency_ms_by_stage or {}) for result in results])
+    order = merged_order([list(result.latency_ms_by_stage or {}) for result in results])
     for result in results:
         stages = result.latency_ms_by_stage or {}
         row: dict[str, object] = {"model": result.model}
@@ -76,7 +80,7 @@ def stage_frame(results: Sequence[Result]) -> pd.DataFrame:
     return frame.dropna(axis="columns", how="all")
 
 
-def _merged_order(sequences: Sequence[Sequence[str]]) -> list[str]:
+def merged_order(sequences: Sequence[Sequence[str]]) -> list[str]:
     """Every name once; a name that only some sequences have stands before what follows it there."""
     order: list[str] = []
     for sequence in sequences:
@@ -144,11 +148,11 @@ def notes(results: Sequence[Result]) -> list[str]:
             lines.append(f"Load of {result.model}, an image: {carried}")
         if result.status != "ok":
             lines.append(f"{result.model}: {result.status}: {result.error}")
-        lines += [f"{result.model}: {reason}" for reason in _cautions(result)]
+        lines += [f"{result.model}: {reason}" for reason in cautions(result)]
     return lines
 
 
-def _cautions(result: Result) -> list[str]:
+def cautions(result: Result) -> list[str]:
     """What keeps a latency from being trusted."""
     noise = result.noise
     reasons = [f"{noise.verdict}: {reason}" for reason in noise.reasons] if noise else []
@@ -181,7 +185,7 @@ def latex(results: Sequence[Result], more: Sequence[str] = ()) -> str:
     """booktabs tables; the notes follow as comments."""
     tables = [summary_frame(results), stage_frame([r for r in results if r.latency_ms_by_stage])]
     parts = [latex_table(table) for table in tables if len(table)]
-    return "\n".join([*parts, *(f"% {line}" for line in [*notes(results), *more])]) + "\n"
+    return "\n".join([*parts, comments([*notes(results), *more])]) + "\n"
 
 
 def csv(results: Sequence[Result], _more: Sequence[str] = ()) -> str:
@@ -216,12 +220,14 @@ def natural_width(frame: pd.DataFrame) -> int:
 
 
 def markdown_table(frame: pd.DataFrame) -> str:
+    """Cells as they stand: what they hold may be Markdown."""
     sides = ["left" if name in WORDS else "right" for name in frame.columns]
     return _filled(frame).to_markdown(index=False, disable_numparse=True, colalign=sides)
 
 
-def latex_table(frame: pd.DataFrame) -> str:
-    escaped = _filled(frame).rename(columns=escape_latex).map(lambda value: escape_latex(str(value)))
+def latex_table(frame: pd.DataFrame, write: Callable[[str], str] = escape_latex) -> str:
+    """With the rules of booktabs; `write` makes LaTeX of what a cell says."""
+    escaped = _filled(frame).rename(columns=escape_latex).map(lambda value: write(str(value)))
     alignment = "".join("l" if name in WORDS else "r" for name in frame.columns)
     lines = [" & ".join(row) + r" \\" for row in escaped.itertuples(index=False)]
     header = " & ".join(escaped.columns) + r" \\"
@@ -231,15 +237,16 @@ def latex_table(frame: pd.DataFrame) -> str:
     )
 
 
-def escape_latex(text: str) -> str:
-    return "".join(f"\\{sign}" if sign in "%&_#$" else sign for sign in text)
-
-
 def _filled(frame: pd.DataFrame) -> pd.DataFrame:
-    return frame.astype(object).where(frame.notna(), "-")
+    return frame.astype(object).where(frame.notna(), GAP)
 
 
-def _scaled(value: int | None, unit: float, digits: int) -> str | None:
+def counted(count: int, thing: str) -> str:
+    """`1 thread`, `2 threads`"""
+    return f"{count:,} {thing}{'' if count == 1 else 's'}"
+
+
+def scaled(value: int | None, unit: float, digits: int) -> str | None:
     """With so many decimals; what is less than one unit has three significant digits."""
     if value is None:
         return None

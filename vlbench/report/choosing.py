@@ -1,0 +1,260 @@
+"""Which models meet a budget on one machine, best first: the rules; `choice_tables` prints what they find."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Literal
+
+from vlbench.errors import InputError
+from vlbench.measure.machine import Machine
+from vlbench.report import frontier
+from vlbench.report.frames import Results
+from vlbench.report.joining import Accuracies, Key
+from vlbench.report.naming import cell_names
+from vlbench.report.requirements import Budget, Judged, Meets, judge, worst
+from vlbench.running.cells import Result
+from vlbench.running.evaluations import Accuracy
+
+MEETING: tuple[Meets, ...] = ("yes", "perhaps")
+RankedBy = Literal["accuracy", "latency"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """Which cells are asked about; None: all. `machine` is part of its words, `task` the name of a task."""
+
+    device: str | None = None
+    precision: str | None = None
+    batch: int | None = None
+    machine: str | None = None
+    task: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """A cell, and how it stands. `rank` is of those that meet the budget, surely or perhaps.
+
+    Attributes:
+        judged: what was asked for, and how the cell stands to each.
+        accuracy: of its model on the task that counts.
+        frontier: whether no other candidate beats it on accuracy and latency; see `frontier.standings`.
+    """
+
+    folder: str
+    cell: str
+    result: Result
+    judged: tuple[Judged, ...]
+    accuracy: Accuracy | None
+    frontier: str | None = None
+    rank: int | None = None
+
+    @property
+    def meets(self) -> Meets:
+        return worst(one.meets for one in self.judged)
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """Why it does not meet the budget, or perhaps not."""
+        return tuple(one.reason for one in self.judged if one.reason and one.meets == self.meets)
+
+    @property
+    def latency_ms(self) -> float:
+        """Infinite where it is not known."""
+        return self.result.latency_ms.median if self.result.status == "ok" and self.result.latency_ms else math.inf
+
+    @property
+    def excess(self) -> float:
+        """How many times a budget it takes at most; infinite where that is not known."""
+        return max((one.share for one in self.judged if one.share is not None), default=math.inf)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What meets a budget. `candidates` are those that do, best first, then the others, nearest first."""
+
+    budget: Budget
+    machine: Machine
+    here: bool  # whether that is the machine this process runs on
+    key: Key | None  # the task, split and metric that count
+    ranked_by: RankedBy
+    candidates: tuple[Candidate, ...]
+    notes: tuple[str, ...]
+
+    @cached_property
+    def meeting(self) -> tuple[Candidate, ...]:
+        return tuple(one for one in self.candidates if one.meets in MEETING)
+
+    @cached_property
+    def others(self) -> tuple[Candidate, ...]:
+        return tuple(one for one in self.candidates if one.meets not in MEETING)
+
+    @property
+    def best(self) -> Candidate | None:
+        """The first that surely meets the budget."""
+        return next((one for one in self.candidates if one.meets == "yes"), None)
+
+    @property
+    def exit_code(self) -> int:
+        """0 where a model meets the budget, 1 where none surely does."""
+        return 0 if self.best else 1
+
+
+def choose(results: Results, budget: Budget, wanted: Wanted, here: Machine | None) -> Choice:
+    """Which cells of one machine meet the budget: those of `here` if there are some.
+
+    Raises InputError where nothing is as wanted, or cells are of several machines, none of them this one.
+    """
+    accuracies = Accuracies(results.folders)
+    entries = _as_wanted([(folder, result) for folder, _, result in results.named], wanted)
+    of_machine, on_here, notes = _of_one_machine(entries, wanted, here)
+    latest = _latest(of_machine)
+    if len(latest) < len(of_machine):
+        notes.append(f"Earlier measurements of the same cells left out: {len(of_machine) - len(latest)}")
+    key = _key(accuracies, latest, wanted)
+    if budget.accuracy is not None and key is None:
+        raise InputError(
+            f"--accuracy {budget.accuracy:g}: the results hold none of these models; vlbench eval measures it"
+        )
+    found = [
+        Candidate(folder=folder, cell=cell, result=result, accuracy=accuracy, judged=judge(result, accuracy, budget))
+        for (folder, result), cell in zip(latest, cell_names([result for _, result in latest]), strict=True)
+        for accuracy in [accuracies.of(key, folder, result.spec_hash) if key else None]
+    ]
+    ranked_by: RankedBy = "accuracy" if any(one.accuracy for one in found) else "latency"
+    return Choice(
+        budget=budget,
+        machine=latest[-1][1].machine,
+        here=on_here,
+        key=key,
+        ranked_by=ranked_by,
+        candidates=tuple(_ranked(_with_frontier(found))),
+        notes=(*notes, *_notes(found, accuracies, key)),
+    )
+
+
+Entry = tuple[str, Result]
+
+
+def _as_wanted(entries: Sequence[Entry], wanted: Wanted) -> list[Entry]:
+    """Cells of the settings that were asked for."""
+    if not entries:
+        raise InputError("the results hold no cells to choose from; vlbench run measures some")
+    for name in ("device", "precision", "batch"):
+        value = getattr(wanted, name)
+        if value is None:
+            continue
+        held = sorted({getattr(result, name) for _, result in entries})
+        entries = [entry for entry in entries if getattr(entry[1], name) == value]
+        if not entries:
+            raise InputError(f"--{name} {value}: no such cells; there are {', '.join(map(str, held))}")
+    return list(entries)
+
+
+def _of_one_machine(
+    entries: Sequence[Entry], wanted: Wanted, here: Machine | None
+) -> tuple[list[Entry], bool, list[str]]:
+    """The cells of this machine, or else of the only one there is; whether it is this one; and what to know of it."""
+    machines: list[Machine] = []
+    for _, result in entries:
+        if all(result.machine.differing_hardware(one) for one in machines):
+            machines.append(result.machine)
+    chosen = [one for one in machines if (wanted.machine or "").casefold() in machine_words(one).casefold()]
+    told = "; ".join(map(machine_words, machines))
+    if not chosen:
+        raise InputError(f"--machine {wanted.machine}: no cells of it; there are {told}")
+    this = [one for one in chosen if here and not here.differing_hardware(one)]
+    if len(chosen) > 1 and not this:
+        raise InputError(
+            f"cells of {len(chosen)} machines, none of them this one: {told}; choose one by --machine WORDS"
+        )
+    machine = (this or chosen)[0]
+    kept = [entry for entry in entries if not machine.differing_hardware(entry[1].machine)]
+    words = machine_words(machine)
+    notes = [f"Measured on this machine: {words}" if this else f"Measured on {words}, not on this machine"]
+    if len(kept) < len(entries):
+        others = "; ".join(machine_words(one) for one in machines if one is not machine)
+        notes.append(f"Cells of other machines left out: {len(entries) - len(kept)} ({others})")
+    return kept, bool(this), notes
+
+
+def machine_words(machine: Machine) -> str:
+    """`AMD EPYC, 2 cores, 24 GiB`"""
+    return f"{machine.in_few_words()}, {machine.ram_bytes / 2**30:.0f} GiB"
+
+
+def _latest(entries: Sequence[Entry]) -> list[Entry]:
+    """Of each cell the latest measurement that tells its latency, or else the latest."""
+    found: dict[str, Entry] = {}
+    for entry in sorted(entries, key=lambda one: (_tells(one[1]), one[1].measured_at)):
+        found[entry[1].cell_hash] = entry
+    kept = set(map(id, found.values()))
+    return [entry for entry in entries if id(entry) in kept]
+
+
+def _tells(result: Result) -> bool:
+    return result.status == "ok" and not (result.noise and result.noise.verdict == "contended")
+
+
+def _key(accuracies: Accuracies, entries: Sequence[Entry], wanted: Wanted) -> Key | None:
+    """The task, split and metric that most candidates have."""
+    named = [(folder, result.cell_hash, result) for folder, result in entries]
+    keys = accuracies.keys_of(named)
+    if wanted.task is not None:
+        held = dict.fromkeys(task for task, _, _ in keys)
+        keys = [key for key in keys if key[0] == wanted.task]
+        if not keys:
+            raise InputError(f"--task {wanted.task}: no accuracy of these models; there is {', '.join(held) or 'none'}")
+    counts = {key: sum(bool(accuracies.of(key, folder, one.spec_hash)) for folder, _, one in named) for key in keys}
+    return max(keys, key=lambda key: counts[key], default=None)
+
+
+def _with_frontier(found: Sequence[Candidate]) -> list[Candidate]:
+    """Those with an accuracy and a latency that can be told are marked by where they stand."""
+    points: dict[int, frontier.Point] = {}
+    for place, one in enumerate(found):
+        if one.accuracy and one.result.latency_ms and _tells(one.result):
+            latency = one.result.latency_ms
+            points[place] = frontier.Point(
+                cost=latency.median,
+                accuracy=one.accuracy.value,
+                cost_interval=latency.ci95,
+                accuracy_interval=one.accuracy.ci95,
+            )
+    standing = dict(zip(points, frontier.standings(list(points.values())), strict=True))
+    return [replace(one, frontier=standing.get(place)) for place, one in enumerate(found)]
+
+
+def _ranked(found: Iterable[Candidate]) -> list[Candidate]:
+    ordered = sorted(found, key=_order)
+    return [replace(one, rank=place if one.meets in MEETING else None) for place, one in enumerate(ordered, start=1)]
+
+
+def _order(one: Candidate) -> tuple[int, float, float, float, str]:
+    """Those that meet the budget, then perhaps, by accuracy, then latency; of the others the nearest first."""
+    place = ("yes", "perhaps", "no", "unknown").index(one.meets)
+    memory = one.result.peak_memory_bytes or math.inf
+    if one.meets not in MEETING:
+        return place, one.excess, one.latency_ms, memory, one.cell
+    return place, -(one.accuracy.value if one.accuracy else -1.0), one.latency_ms, memory, one.cell
+
+
+def _notes(found: Sequence[Candidate], accuracies: Accuracies, key: Key | None) -> list[str]:
+    lines = []
+    if key is None:
+        random = ", as the weights are random" if {one.result.weights for one in found} == {"random"} else ""
+        lines.append(f"Accuracy is not known{random}: ranked by latency alone; vlbench eval --task TASK measures it")
+    else:
+        lines.append(f"Ranked by {' '.join(key)}, then by latency; frontier: no other model beats it on both")
+        others = [one for one in accuracies.keys_of((one.folder, "", one.result) for one in found) if one != key]
+        if others:
+            lines.append(f"There is accuracy on {', '.join(map(' '.join, others))}, too: --task TASK")
+        without = [one.cell for one in found if not one.accuracy and one.meets in MEETING]
+        if without:
+            lines.append(f"Of unknown accuracy, so ranked last: {', '.join(without)}")
+    batches = sorted({one.result.batch for one in found})
+    if batches != [1]:
+        lines.append(f"Latency is of a pass of the whole batch, of {', '.join(map(str, batches))}")
+    return lines

@@ -1,0 +1,77 @@
+"""The colours of every figure: a family has the same one everywhere, and what sees is in shades of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import cache
+
+# Okabe and Ito's palette, which colour-blind readers can tell apart
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+FAMILIES = {  # the same colour and marker in every figure
+    family: (COLOURS[place], MARKERS[place]) for place, family in enumerate(("patch", "grid", "region"))
+}
+OTHER_FAMILY = (COLOURS[3], MARKERS[3])
+NEUTRALS = {"interaction": "#4B5563", "text": "#8A919C", "head": "#B8BEC8", "rest": "#D9DCE1"}
+# From the darkest shade to the lightest, so that steps that follow each other in a pass lie at least two apart.
+RANKS = {"backbone": 0, "patch": 0, "roi_head": 1, "transformer": 1, "projection": 2, "fpn": 3, "nms": 4, "rpn": 5}
+RANKS["rest"] = 6
+DARKEST = {"patch": 0.10, "grid": 0.26, "region": 0.12}  # relative luminance; darker orange is brown
+LIGHTEST = 0.72
+WHITE, BLACK = "#FFFFFF", "#111111"
+
+
+def family_style(family: str) -> tuple[str, str]:
+    """Colour and marker."""
+    return FAMILIES.get(family, OTHER_FAMILY)
+
+
+def families_of(names: Iterable[str]) -> list[str]:
+    """Each once: the known ones in their order, then others by name."""
+    found = set(names)
+    return [*(name for name in FAMILIES if name in found), *sorted(found - set(FAMILIES))]
+
+
+@cache
+def stage_colour(family: str, stage: str) -> str:
+    """`#RRGGBB` of a stage or a step of one, such as `visual.backbone` or `visual.rest`, for white and for dark pages.
+
+    What sees is in shades of the family's colour that differ in luminance, too; the other stages are neutral.
+    """
+    name, _, step = stage.partition(".")
+    if name in NEUTRALS:
+        return NEUTRALS[name]
+    darkest = DARKEST.get(family, 0.15)
+    rank = RANKS.get(step or "backbone", 3) / max(RANKS.values())
+    wanted = (darkest + 0.05) * ((LIGHTEST + 0.05) / (darkest + 0.05)) ** rank - 0.05
+    return _with_luminance(family_style(family)[0], wanted)
+
+
+def luminance(colour: str) -> float:
+    """Relative luminance of `#RRGGBB`, from 0 to 1, as WCAG 2.2 defines it."""
+    shares = [int(colour[start : start + 2], 16) / 255 for start in (1, 3, 5)]
+    red, green, blue = (one / 12.92 if one <= 0.04045 else ((one + 0.055) / 1.055) ** 2.4 for one in shares)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def contrast(one: str, other: str) -> float:
+    """Of two colours, from 1 to 21, as WCAG 2.2 defines it."""
+    low, high = sorted((luminance(one), luminance(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+def ink_on(colour: str) -> str:
+    """White or black, whichever is read better on a colour."""
+    return max((WHITE, BLACK), key=lambda ink: contrast(ink, colour))
+
+
+def _with_luminance(colour: str, wanted: float) -> str:
+    """Mixed with as much black or white as it takes."""
+    towards = "#000000" if luminance(colour) > wanted else "#FFFFFF"
+    shares = (place / 256 for place in range(257))
+    return min((_mixed(colour, towards, share) for share in shares), key=lambda one: abs(luminance(one) - wanted))
+
+
+def _mixed(colour: str, other: str, share: float) -> str:
+    pairs = [(int(colour[start : start + 2], 16), int(other[start : start + 2], 16)) for start in (1, 3, 5)]
+    return "#" + "".join(f"{round(own + share * (theirs - own)):02X}" for own, theirs in pairs)

@@ -1,0 +1,126 @@
+"""The roofline: what cells and their stages achieve, over their arithmetic intensity, below what the machine can."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from vlbench.errors import InputError
+from vlbench.report.colours import families_of, family_style
+from vlbench.report.frames import Results
+from vlbench.report.labels import Line, place
+from vlbench.report.paper import DPI, PLATE, machines, plain_ticks, set_foot, set_legend, settle
+from vlbench.report.tables import short_figure
+from vlbench.report.views import PASS, roofline
+
+MARK, SMALL = 6.5, 3.2  # points
+ROOF = "#333333"
+RIDGE: Any = {"markersize": 3.5, "markerfacecolor": "white"}
+DASHES = ("-", "--", "-.", ":")
+MATCHED = ["machine", "device", "precision", "threads"]
+NO_PEAKS = "These results hold no peaks of the machine; vlbench run of this version measures them."
+LEAST = 0.01  # of a pass that a stage takes to be drawn
+HOW = "Each operator's reads and writes count as bytes moved. Small: stages, or their steps, of 1% of a pass or more."
+
+
+def picture(results: Results, plt: Any) -> Any:
+    """Raises InputError where nothing says how many bytes it moved."""
+    points, roofs = roofline(results)
+    points = points[(points["share"] >= LEAST) & ~_has_steps(points)]
+    if not len(points):
+        raise InputError("roofline: no cell of these results has bytes moved; vlbench run of this version counts them")
+    met = roofs.merge(points[MATCHED].drop_duplicates(), on=MATCHED) if len(roofs) else roofs
+    roofs = met if len(met) else roofs
+    drawn, axes = plt.subplots(figsize=(7.4, 4.6 + 0.07 * min(len(_passes(points)), 20)), dpi=DPI, layout="constrained")
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    _limit(axes, points, roofs)
+    lines = _draw_roofs(axes, roofs)
+    small = points[points["stage"] != PASS]
+    for part, style in (
+        (small, {"markersize": SMALL, "markerfacecolor": "white"}),
+        (_passes(points), {"markersize": MARK}),
+    ):
+        for one in part.to_dict("records"):
+            colour, marker = family_style(one["family"])
+            axes.plot(one["intensity"], one["gflops_per_second"], marker, color=colour, zorder=3, **style)
+    for axis in (axes.xaxis, axes.yaxis):
+        plain_ticks(axis)
+    axes.set_xlabel("arithmetic intensity, FLOPs a byte moved")
+    axes.set_ylabel("achieved, GFLOP/s")
+    axes.grid(alpha=0.25)
+    settle(drawn, "What the machine allows, and what is achieved")
+    _name(axes, points, lines)
+    end = set_legend(drawn, [("", _legend(points, plt)), *_roof_legend(roofs, plt)], plt)
+    measured = ((folder, one) for folder, _, one in results.named if one.status == "ok")
+    set_foot(drawn, "\n".join((HOW if len(roofs) else f"{HOW} {NO_PEAKS}", machines(measured))), end)
+    return drawn
+
+
+def _passes(points: pd.DataFrame) -> pd.DataFrame:
+    return points[points["stage"] == PASS]
+
+
+def _has_steps(points: pd.DataFrame) -> pd.Series:
+    """Of each point, whether the same cell has points of its steps."""
+    owners = set(zip(points["label"], points["of"], strict=True))
+    return pd.Series(
+        [pair in owners for pair in zip(points["label"], points["stage"], strict=True)], index=points.index
+    )
+
+
+def _limit(axes: Any, points: pd.DataFrame, roofs: pd.DataFrame) -> None:
+    """Around all points and ridges, with room for names."""
+    across = [*points["intensity"], *roofs["ridge"]]
+    upward = [*points["gflops_per_second"], *roofs["peak_gflops"]]
+    axes.set_xlim(min(across) / 2, max(across) * 3)
+    axes.set_ylim(min(upward) / 1.8, max(upward) * 1.8)
+
+
+def _draw_roofs(axes: Any, roofs: pd.DataFrame) -> list[Line]:
+    """Gives what names should not be written upon; what climbs, in short pieces."""
+    low, high = axes.get_xlim()
+    found: list[Line] = []
+    for number, one in enumerate(roofs.to_dict("records")):
+        peak, speed, ridge = one["peak_gflops"], one["gigabytes_per_second"], one["ridge"]
+        dash = DASHES[number % len(DASHES)]
+        axes.plot((low, ridge, high), (low * speed, peak, peak), dash, color=ROOF, linewidth=1.1, zorder=1)
+        axes.plot(ridge, peak, "o", color=ROOF, zorder=2, **RIDGE)
+        found.append(((ridge, high), (peak, peak)))
+        places = np.geomspace(low, ridge, 60)
+        found += [((a, b), (a * speed, b * speed)) for a, b in pairwise(places)]
+    return found
+
+
+def _name(axes: Any, points: pd.DataFrame, lines: list[Line]) -> None:
+    passes, small = (points[points["stage"].eq(PASS) == whole] for whole in (True, False))
+    at = list(zip(passes["intensity"], passes["gflops_per_second"], strict=True))
+    marks = zip(small["intensity"], small["gflops_per_second"], strict=True)
+    lines += [((x * 0.985, x * 1.015), (y, y)) for x, y in marks]
+    words = list(passes["label"])
+    place(axes, at, words, mark=MARK, lines=lines, fontsize=7.5, color="#222222", bbox=PLATE)
+
+
+def _legend(points: pd.DataFrame, plt: Any) -> list[tuple[Any, str]]:
+    def mark(colour: str, marker: str, **style: Any) -> Any:
+        return plt.Line2D([], [], color=colour, marker=marker, linestyle="", **style)
+
+    entries = [(mark(*family_style(one), markersize=MARK), one) for one in families_of(points["family"])]
+    if (points["stage"] != PASS).any():
+        entries.append((mark("#777777", "o", markersize=SMALL, markerfacecolor="white"), "stages"))
+    return entries
+
+
+def _roof_legend(roofs: pd.DataFrame, plt: Any) -> list[tuple[str, list[tuple[Any, str]]]]:
+    """A line a roof."""
+    rows = []
+    for number, one in enumerate(roofs.to_dict("records")):
+        dash = DASHES[number % len(DASHES)]
+        line = plt.Line2D([], [], color=ROOF, linewidth=1.1, linestyle=dash, marker="o", **RIDGE)
+        peak, speed, ridge = (short_figure(one[name]) for name in ("peak_gflops", "gigabytes_per_second", "ridge"))
+        said = f"{one['label']}: {peak} GFLOP/s, {speed} GB/s as measured; ridge at {ridge} FLOPs a byte"
+        rows.append(("", [(line, said)]))
+    return rows

@@ -1,0 +1,138 @@
+"""Where the time of a pass goes, as in ViLT's Figure 1: a bar a cell, and beside it how long a pass takes."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from vlbench.errors import InputError
+from vlbench.report.colours import NEUTRALS, families_of, family_style, ink_on
+from vlbench.report.frames import Results
+from vlbench.report.paper import DPI, TALLEST, machines, plain_number, set_foot, set_legend, settle
+from vlbench.report.tables import merged_order, short_figure
+from vlbench.report.views import labels, stage_bars, stage_colour
+from vlbench.running.cells import Result
+
+BAR = 0.72  # of the distance from one to the next
+NAME = 38  # letters in a line of it
+TICKS = 3
+INNER = 7  # points, letters within a bar
+
+
+def picture(results: Results, plt: Any) -> Any:
+    """Raises InputError where no cell has stages."""
+    bars = stage_bars(results)
+    if not len(bars):
+        raise InputError("stages: no cell of these results was measured by stage")
+    shown = set(bars["label"])
+    cells = {
+        label: (folder, one)
+        for label, (folder, _, one) in zip(labels(results), results.named, strict=True)
+        if label in shown
+    }
+    names = [textwrap.fill(label, NAME) for label in cells]
+    pitch = max(0.34, 0.15 * max(name.count("\n") + 1 for name in names) + 0.08)
+    height = min(1.1 + pitch * len(cells), TALLEST)
+    drawn, (left, right) = plt.subplots(
+        *(1, 2),
+        figsize=(9.5, height),
+        dpi=DPI,
+        width_ratios=(3.4, 1),
+        layout="constrained",
+        sharey=True,
+    )
+    for place, label in enumerate(cells):
+        _bar(left, bars[bars["label"] == label], place)
+        _total(right, cells[label][1], place)
+    left.set_yticks(range(len(cells)), names)
+    left.tick_params(axis="y", length=0)
+    left.set_ylim(len(cells) - 0.5, -0.5)
+    left.set_xlim(0, 100)
+    left.set_xlabel("share of a pass by stage, %")
+    _scale(right)
+    settle(drawn, "Where the time of a pass goes")
+    for text in left.texts:
+        text.set_visible(_fits(text))
+    end = set_legend(drawn, _legend(bars, plt), plt)
+    set_foot(drawn, f"{INTERVALS}\n{machines(cells.values())}", end)
+    return drawn
+
+
+INTERVALS = (
+    "Shares: medians of passes timed by stage. Right: median of whole passes, with its 95% interval where one is known."
+)
+
+
+def _bar(axes: Any, segments: pd.DataFrame, place: int) -> None:
+    start = 0.0
+    for one in segments.to_dict("records"):
+        colour, width = stage_colour(one["family"], one["stage"]), 100 * one["share"]
+        axes.barh(place, width, BAR, left=start, color=colour, edgecolor="white", linewidth=0.4)
+        words = f"{_step(one['stage'])} {width:.0f}%"
+        text = axes.text(
+            start + width / 2, place, words, ha="center", va="center", fontsize=INNER, color=ink_on(colour)
+        )
+        text.room = (start, start + width)
+        start += width
+
+
+def _step(stage: str) -> str:
+    """Without the stage that a step belongs to."""
+    name, _, step = stage.partition(".")
+    return (step or name).replace("_", " ") if step != "rest" else f"{name}, rest"
+
+
+def _fits(text: Any) -> bool:
+    """Whether a segment's words lie within it; its share alone is written where that does."""
+    low, high = (text.axes.transData.transform((end, 0))[0] for end in text.room)
+    room = high - low - 4
+    if text.get_window_extent().width > room:
+        text.set_text(text.get_text().rpartition(" ")[2])
+    return bool(text.get_window_extent().width <= room)
+
+
+def _total(axes: Any, one: Result, place: int) -> None:
+    latency = one.latency_ms
+    if not latency:
+        return
+    colour, marker = family_style(one.family)
+    if latency.ci95:
+        axes.plot(latency.ci95, (place, place), color=colour, linewidth=2, alpha=0.6)
+    axes.plot(latency.median, place, marker, color=colour, markersize=5.5)
+    axes.annotate(short_figure(latency.median), (latency.median, place), (6, 0), **BESIDE)
+
+
+BESIDE: Any = {"textcoords": "offset points", "va": "center", "fontsize": 8}
+
+
+def _scale(axes: Any) -> None:
+    axes.set_xscale("log")
+    low, high = axes.get_xlim()
+    middle, spread = (low * high) ** 0.5, max(high / low, 10) ** 0.5
+    low, high = middle / spread**1.16, middle * spread**1.16
+    axes.set_xlim(low, middle * spread**2)  # room for the last figure
+    tens = [10.0**power for power in range(-4, 9) if low <= 10.0**power <= high]
+    shown = tens[:: -(-len(tens) // TICKS)]
+    axes.set_xticks(shown, [plain_number(ten) for ten in shown])
+    axes.set_xticks([], minor=True)
+    axes.tick_params(axis="y", length=0)
+    axes.set_xlabel("latency of a pass, ms")
+
+
+def _legend(bars: pd.DataFrame, plt: Any) -> list[tuple[str, list[tuple[Any, str]]]]:
+    """A line a family, of what it sees by; one of the stages that all have."""
+
+    def entries(family: str, stages: Sequence[str]) -> list[tuple[Any, str]]:
+        return [(plt.Rectangle((0, 0), 1, 1, color=stage_colour(family, one)), _step(one)) for one in stages]
+
+    rows = []
+    for family in families_of(bars["family"]):
+        passes = [list(cell["stage"]) for _, cell in bars[bars["family"] == family].groupby("label", sort=False)]
+        own = [one for one in merged_order(passes) if one.partition(".")[0] not in NEUTRALS]
+        if own:
+            rows.append((f"{family}:", entries(family, own)))
+    common = [one for one in ("text", "interaction", "head", "rest") if one in set(bars["stage"])]
+    return [*rows, ("all:" if rows else "", entries("", common))]
