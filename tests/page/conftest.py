@@ -1,4 +1,4 @@
-"""A headless Chromium that the page's tests share; they are skipped where there is none."""
+"""A headless Chromium that the page's tests share; they are skipped where there is none that starts."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ def browser() -> Iterator[Any]:
         pytest.skip("no Chromium here: apt-get install chromium")
     sync_api = pytest.importorskip("playwright.sync_api")
     with sync_api.sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        try:
+            started = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-dev-shm-usage"])
+        except sync_api.Error as error:
+            pytest.skip(f"{path} does not start: {str(error).splitlines()[0]}")
         yield started
         started.close()
 
