@@ -64,6 +64,7 @@ VIEWS: dict[str, Callable[[Tensor], object]] = {
     "a row": lambda values: values[3].detach(),
     "expanded": lambda values: values[:, None].expand(-1, 100, -1),
     "as it is": lambda values: F.dropout(values.contiguous().float().to("cpu"), training=False),
+    "named": lambda values: torch.dropout(values, p=0.1, train=False),
     "in place": lambda values: values[:].detach_(),
     "allocated": lambda values: (torch.empty(7), torch.empty_like(values), values.new_empty(9)),
 }
