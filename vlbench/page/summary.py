@@ -37,7 +37,7 @@ def _fastest(results: Results) -> Iterator[Headline]:
     """Of one folder, machine and setting alone: others do not compare."""
     timed = [(name, one) for _, name, one in results.named if one.status == "ok" and one.latency_ms]
     alike = {(folder, _setting(one)) for folder, _, one in results.named if one.status == "ok"}
-    if not timed or len(alike) > 1:
+    if len(timed) < 2 or len(alike) > 1:
         return
     fastest, slowest = (f(timed, key=lambda pair: _median(pair[1])) for f in (min, max))
     ms = tables.short_figure(_median(fastest[1]))
@@ -45,7 +45,9 @@ def _fastest(results: Results) -> Iterator[Headline]:
     ratio = _median(slowest[1]) / _median(fastest[1])
     if ratio >= 1.1:
         yield Headline(
-            figure=f"{ratio:,.3g} times", words=f"as long takes {slowest[0]}, the slowest", kind=slowest[1].family
+            figure=f"{ratio:,.0f} times" if ratio >= 100 else f"{ratio:.3g} times",
+            words=f"as long takes {slowest[0]}, the slowest",
+            kind=slowest[1].family,
         )
 
 

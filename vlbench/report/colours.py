@@ -12,6 +12,9 @@ FAMILIES = {  # the same colour and marker in every figure
     family: (COLOURS[place], MARKERS[place]) for place, family in enumerate(("patch", "grid", "region"))
 }
 OTHER_FAMILY = (COLOURS[3], MARKERS[3])
+# For what is no family: the palette's other colours, and neutrals; what was measured of all families is dark.
+NO_FAMILY = (COLOURS[4], COLOURS[5], COLOURS[3], "#4B5563", COLOURS[6], "#8A919C", "#B8BEC8")
+MEASURED = "#1F2937"
 NEUTRALS = {"interaction": "#4B5563", "text": "#8A919C", "head": "#B8BEC8", "rest": "#D9DCE1"}
 # From the darkest shade to the lightest, so that steps that follow each other in a pass lie at least two apart.
 RANKS = {"backbone": 0, "patch": 0, "roi_head": 1, "transformer": 1, "projection": 2, "fpn": 3, "nms": 4, "rpn": 5}

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from vlbench.measure.machine import Machine
-from vlbench.report.colours import COLOURS, MARKERS
+from vlbench.report.colours import COLOURS, MARKERS, MEASURED, NO_FAMILY
 from vlbench.report.paper import drawing, plain_ticks, save, set_foot, settle
 from vlbench.report.tables import short_figure
 from vlbench.reproduce.outcomes import CellOutcome, Reproduction, SuiteOutcome
@@ -58,14 +58,14 @@ def _stages(outcome: SuiteOutcome, plt: Any) -> Any:
     )
     for place, row in enumerate(rows):
         starts = {"measured": 0.0, "reported": 0.0}
-        for column, colour in zip(figure.columns, COLOURS, strict=False):
+        for column, colour in zip(figure.columns, NO_FAMILY, strict=False):
             cell = outcome.cell(row, column)  # none where the suite has changed since
             for of, height, y in (("measured", 0.36, place - 0.2), ("reported", 0.26, place + 0.2)):
                 value = _number(getattr(cell, of, None)) or 0.0
                 fill = {"color": colour} if of == "measured" else {"facecolor": "none", "edgecolor": colour}
                 left.barh(y, value, height, left=starts[of], **fill, linewidth=1.6)
                 starts[of] += value
-    handles = [plt.Rectangle((0, 0), 1, 1, color=colour) for colour in COLOURS[: len(figure.columns)]]
+    handles = [plt.Rectangle((0, 0), 1, 1, color=colour) for colour in NO_FAMILY[: len(figure.columns)]]
     names = [outcome.suite.column(column).title.removesuffix(" share") for column in figure.columns]
     handles.append(plt.Rectangle((0, 0), 1, 1, facecolor="none", edgecolor=PAPER, linewidth=1.6))
     _legend_below(left, handles, [*names, "outline: paper"], side="left")
@@ -99,7 +99,7 @@ def _totals(outcome: SuiteOutcome, rows: Sequence[str], axes: Any) -> None:
         return
     cells = [outcome.cell(row, name) for row in rows]
     for place, cell in enumerate(cells):
-        for of, y, marker, colour in (("measured", -0.2, "o", COLOURS[0]), ("reported", 0.2, "|", PAPER)):
+        for of, y, marker, colour in (("measured", -0.2, "o", MEASURED), ("reported", 0.2, "|", PAPER)):
             value = _number(getattr(cell, of, None))
             if value:
                 axes.plot(value, place + y, marker, color=colour, markersize=8, markeredgewidth=2)
@@ -196,7 +196,7 @@ def _bars(outcome: SuiteOutcome, plt: Any) -> Any:
         axes.grid(alpha=0.25)
     panels[0][0].set_yticks(range(len(rows)), rows)
     panels[0][0].set_ylim(len(rows) - 0.5, -0.5)
-    kinds = [("o", COLOURS[0], "measured here")]
+    kinds = [("o", MEASURED, "measured here")]
     if any(cell.reported is not None for cell in outcome.cells if cell.quantity in columns):
         kinds.append(("|", COLOURS[5], "paper"))
     handles = [
@@ -209,9 +209,9 @@ def _bars(outcome: SuiteOutcome, plt: Any) -> Any:
 def _dot(axes: Any, cell: CellOutcome | None, place: int) -> None:
     measured, reported = _number(cell.measured if cell else None), _number(cell.reported if cell else None)
     if cell and cell.interval:
-        axes.plot(cell.interval, (place, place), color=COLOURS[0], linewidth=2)
+        axes.plot(cell.interval, (place, place), color=MEASURED, linewidth=2)
     if measured is not None:
-        axes.plot(measured, place, "o", color=COLOURS[0], markersize=6)
+        axes.plot(measured, place, "o", color=MEASURED, markersize=6)
     if reported is not None:
         axes.plot(reported, place, "|", color=COLOURS[5], markersize=12, markeredgewidth=2)
 
