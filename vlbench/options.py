@@ -21,6 +21,11 @@ class DeviceName(StrEnum):
     cuda = "cuda"
 
 
+class MeasuredOn(StrEnum):
+    cpu = "cpu"
+    cuda = "cuda"
+
+
 class PrecisionName(StrEnum):
     fp32 = "fp32"
     bf16 = "bf16"
@@ -52,6 +57,7 @@ class Listing(StrEnum):
     suites = "suites"
 
 
+MeasuredOnOption = Annotated[MeasuredOn | None, typer.Option(help="Only what was measured on this.")]
 DeviceOption = Annotated[DeviceName, typer.Option(help="auto takes the GPU where there is one.")]
 PrecisionOption = Annotated[PrecisionName, typer.Option(help="Of weights and activations.")]
 ResumeOption = Annotated[

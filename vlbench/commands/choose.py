@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vlbench.errors import WorkerError
-from vlbench.options import PrecisionName, parse_share
+from vlbench.options import MeasuredOnOption, PrecisionName, parse_share
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,11 +23,6 @@ class ChoiceFormat(StrEnum):
     table = "table"
     json = "json"
     markdown = "markdown"
-
-
-class ChoiceDevice(StrEnum):
-    cpu = "cpu"
-    cuda = "cuda"
 
 
 def choose(
@@ -44,7 +39,7 @@ def choose(
     task: Annotated[
         str | None, typer.Option(metavar="TASK", help="Whose accuracy counts; by default that of most models.")
     ] = None,
-    device: Annotated[ChoiceDevice | None, typer.Option(help="Only what was measured on this.")] = None,
+    device: MeasuredOnOption = None,
     precision: Annotated[PrecisionName | None, typer.Option(help="Only what was measured with this.")] = None,
     batch: Annotated[int | None, typer.Option(min=1, help="Only what was measured with this.")] = None,
     machine: Annotated[

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vlbench.errors import InputError
+from vlbench.options import MeasuredOn, MeasuredOnOption
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,17 +25,12 @@ class HistoryFormat(StrEnum):
     markdown = "markdown"
 
 
-class HistoryDevice(StrEnum):
-    cpu = "cpu"
-    cuda = "cuda"
-
-
 def history(
     path: Annotated[
         Path, typer.Argument(metavar="PATH", help="A folder with results in or below it, or a .duckdb file.")
     ],
     model: Annotated[str | None, typer.Option(metavar="GLOB", help="Only these models; several with commas.")] = None,
-    device: Annotated[HistoryDevice | None, typer.Option(help="Only what was measured on this.")] = None,
+    device: MeasuredOnOption = None,
     threshold: Annotated[str, typer.Option(metavar="SHARE", help="The least change that is told: 5% or 0.05.")] = "3%",
     output: Annotated[HistoryFormat, typer.Option("--format", help="How it is printed.")] = HistoryFormat.table,
     figure: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw it, too: a .png or .svg file.")] = None,
@@ -77,7 +73,7 @@ def history(
             print(f"{figure}: without {left_out} series that have fewer than two latencies", file=sys.stderr)
 
 
-def _nothing(runs: Sequence[Run], model: str | None, device: HistoryDevice | None) -> str:
+def _nothing(runs: Sequence[Run], model: str | None, device: MeasuredOn | None) -> str:
     models = ", ".join(sorted({run.model for run in runs}))
     asked = [f"--model {model}" if model else "", f"--device {device.value}" if device else ""]
     devices = ", ".join(sorted({run.settings.device for run in runs}))

@@ -14,10 +14,9 @@ from vlbench.report import tables
 from vlbench.report.colours import ink_on, stage_colour
 from vlbench.report.frames import Results
 from vlbench.report.frontier import ON, frontier_frame
-from vlbench.report.views import roofline, scaling, stage_bars
+from vlbench.report.views import LEAST_SHARE, ROOF, roofline, scaling, stage_bars
 
 Row = dict[str, Any]
-LEAST_SHARE = 0.01  # of a pass, that a stage of a roofline takes; a head of microseconds would stretch it
 AXES = {"batch": "examples a pass", "image pixels": "image pixels", "tokens": "tokens, text + image"}
 
 
@@ -114,9 +113,6 @@ def roofline_rows(results: Results) -> tuple[list[Row], list[Row]]:
         said = f"{one['label']}: {peak:,.0f} GFLOP/s, {slope:,.0f} GB/s"
         corners += [{"roof": said, "intensity": x, "gflops": min(peak, slope * x), "last": x == ends[-1]} for x in ends]
     return rows, corners
-
-
-ROOF = ("machine", "device", "precision", "threads")  # what a point and its roof share
 
 
 def _measured(one: dict[Hashable, Any], roofs: dict[tuple, dict[Hashable, Any]]) -> Row:

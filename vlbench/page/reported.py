@@ -36,7 +36,6 @@ class Suite:
     name: str
     title: str
     folder: str
-    machine: str
     quick: bool
     columns: tuple[str, ...]
     rows: tuple[tuple[str, tuple[Figure | None, ...]], ...]
@@ -72,7 +71,6 @@ def _suite(folder: Folder, name: str) -> Suite:
         name=name,
         title=reproduced.titles[name],
         folder=folder.label,
-        machine=reproduced.machine.in_words() if reproduced.machine else "",
         quick=reproduced.quick,
         columns=tuple(_heading(by_quantity[name]) for name in by_quantity),
         rows=tuple((row, tuple(found.get((row, name)) for name in by_quantity)) for row in rows),

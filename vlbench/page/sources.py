@@ -18,7 +18,6 @@ class Source:
     """Cells of one folder, machine and settings. `facts` are pairs of a name and words."""
 
     folder: str
-    machine: str
     facts: tuple[tuple[str, str], ...]
 
 
@@ -45,7 +44,7 @@ def sources(results: Results) -> list[Source]:
 
 def _of_accuracy(folder: str, machine: str, count: int) -> Source:
     facts = (("Machine", machine), ("Measured", f"accuracy alone, {count} evaluations"))
-    return Source(folder=folder, machine=machine, facts=facts)
+    return Source(folder=folder, facts=facts)
 
 
 def _source(folder: str, own: list[Result]) -> Source:
@@ -60,7 +59,7 @@ def _source(folder: str, own: list[Result]) -> Source:
     when = days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"
     versions = ", ".join(sorted({one.vlbench_version for one in own}))
     facts.append(("Measured", f"{len(own)} cell{'s' if len(own) > 1 else ''}, {when}, by vlbench {versions}"))
-    return Source(folder=folder, machine=machine.in_few_words(), facts=tuple(facts))
+    return Source(folder=folder, facts=tuple(facts))
 
 
 def _settings(own: list[Result]) -> Iterator[str]:

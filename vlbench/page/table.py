@@ -34,17 +34,12 @@ class Column:
     setting: bool = False
     hint: str = ""
 
-    @property
-    def key(self) -> str:
-        return f"{self.title} {self.unit}".strip()
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TableRow:
     """A cell. `values` are in the order of the columns; the rest is what the filters look at."""
 
     number: int
-    name: str
     family: str
     folder: str
     status: str
@@ -78,7 +73,6 @@ def build_table(results: Results) -> Table:
     rows = tuple(
         TableRow(
             number=number,
-            name=name,
             family=one.family,
             folder=folder,
             status=one.status,

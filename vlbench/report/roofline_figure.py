@@ -14,25 +14,23 @@ from vlbench.report.frames import Results
 from vlbench.report.labels import Line, place
 from vlbench.report.paper import DPI, PLATE, machines, plain_ticks, set_foot, set_legend, settle
 from vlbench.report.tables import short_figure
-from vlbench.report.views import PASS, roofline
+from vlbench.report.views import LEAST_SHARE, PASS, ROOF, roofline
 
 MARK, SMALL = 6.5, 3.2  # points
-ROOF = "#333333"
+LINE = "#333333"
 RIDGE: Any = {"markersize": 3.5, "markerfacecolor": "white"}
 DASHES = ("-", "--", "-.", ":")
-MATCHED = ["machine", "device", "precision", "threads"]
 NO_PEAKS = "These results hold no peaks of the machine; vlbench run of this version measures them."
-LEAST = 0.01  # of a pass that a stage takes to be drawn
 HOW = "Each operator's reads and writes count as bytes moved. Small: stages, or their steps, of 1% of a pass or more."
 
 
 def picture(results: Results, plt: Any) -> Any:
     """Raises InputError where nothing says how many bytes it moved."""
     points, roofs = roofline(results)
-    points = points[(points["share"] >= LEAST) & ~_has_steps(points)]
+    points = points[(points["share"] >= LEAST_SHARE) & ~_has_steps(points)]
     if not len(points):
         raise InputError("roofline: no cell of these results has bytes moved; vlbench run of this version counts them")
-    met = roofs.merge(points[MATCHED].drop_duplicates(), on=MATCHED) if len(roofs) else roofs
+    met = roofs.merge(points[ROOF].drop_duplicates(), on=ROOF) if len(roofs) else roofs
     roofs = met if len(met) else roofs
     drawn, axes = plt.subplots(figsize=(7.4, 4.6 + 0.07 * min(len(_passes(points)), 20)), dpi=DPI, layout="constrained")
     axes.set_xscale("log")
@@ -87,8 +85,8 @@ def _draw_roofs(axes: Any, roofs: pd.DataFrame) -> list[Line]:
     for number, one in enumerate(roofs.to_dict("records")):
         peak, speed, ridge = one["peak_gflops"], one["gigabytes_per_second"], one["ridge"]
         dash = DASHES[number % len(DASHES)]
-        axes.plot((low, ridge, high), (low * speed, peak, peak), dash, color=ROOF, linewidth=1.1, zorder=1)
-        axes.plot(ridge, peak, "o", color=ROOF, zorder=2, **RIDGE)
+        axes.plot((low, ridge, high), (low * speed, peak, peak), dash, color=LINE, linewidth=1.1, zorder=1)
+        axes.plot(ridge, peak, "o", color=LINE, zorder=2, **RIDGE)
         found.append(((ridge, high), (peak, peak)))
         places = np.geomspace(low, ridge, 60)
         found += [((a, b), (a * speed, b * speed)) for a, b in pairwise(places)]
@@ -119,7 +117,7 @@ def _roof_legend(roofs: pd.DataFrame, plt: Any) -> list[tuple[str, list[tuple[An
     rows = []
     for number, one in enumerate(roofs.to_dict("records")):
         dash = DASHES[number % len(DASHES)]
-        line = plt.Line2D([], [], color=ROOF, linewidth=1.1, linestyle=dash, marker="o", **RIDGE)
+        line = plt.Line2D([], [], color=LINE, linewidth=1.1, linestyle=dash, marker="o", **RIDGE)
         peak, speed, ridge = (short_figure(one[name]) for name in ("peak_gflops", "gigabytes_per_second", "ridge"))
         said = f"{one['label']}: {peak} GFLOP/s, {speed} GB/s as measured; ridge at {ridge} FLOPs a byte"
         rows.append(("", [(line, said)]))

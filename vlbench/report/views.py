@@ -171,7 +171,8 @@ POINTS: tuple[str, ...] = (
 )
 POINTS += ("device", "precision", "threads", "machine")
 ROOFS = ("label", "machine", "device", "precision", "threads", "peak_gflops", "gigabytes_per_second", "ridge")
-ROOF = list(ROOFS[1:5])  # what tells roofs apart
+ROOF = list(ROOFS[1:5])  # what tells roofs apart, and what a point and its roof share
+LEAST_SHARE = 0.01  # of a pass, that a stage takes to be drawn; a head of microseconds would stretch a roofline
 
 
 def roofline(results: Results) -> tuple[pd.DataFrame, pd.DataFrame]:
