@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.paths import REFERENCE_DATA
 from vlbench.doctor.activity import watch
 
 OTHERS_CORES = 0.3
@@ -30,10 +31,9 @@ def one_thread() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def reference_data() -> Path:
     """`shared/data`, beside the repository; the test is skipped where a checkout comes without it."""
-    folder = Path(__file__).resolve().parents[2] / "shared" / "data"
-    if not folder.is_dir():
-        pytest.skip(f"{folder} is absent")
-    return folder
+    if not REFERENCE_DATA.is_dir():
+        pytest.skip(f"{REFERENCE_DATA} is absent")
+    return REFERENCE_DATA
 
 
 def skip_where_busy() -> None:

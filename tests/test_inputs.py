@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vlbench.catalog import catalog
 from vlbench.errors import InputError
 from vlbench.inputs import check_text, default_image, normalised, open_image, pixels, read_example, token_ids
 from vlbench.specs import Input
+from vlbench.specs.catalog import catalog
 
 
 def saved(path: Path, width: int, height: int, mode: str = "RGB") -> Path:

@@ -2,98 +2,114 @@
 
 from __future__ import annotations
 
-import ast
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import vlbench
+from tests.imports import circles, graph_of, imported, modules_of
 
 PACKAGE = Path(vlbench.__file__).parent
 
 LAYERS = [
-    {"errors", "markup", "shares"},
+    {"errors", "markup", "version"},
     {"specs"},
-    {"catalog"},
-    {"weights"},
     {"inputs"},
-    {"suites"},
     {"tasks", "measure"},
     {"architectures"},
-    {"running"},
-    {"evaluation"},
-    {"reproduce", "doctor"},
-    {"training", "report", "compare", "history"},
-    {"explain", "ablation", "page"},
-    {"ab"},
-    {"bisect"},
-    {"api", "options"},
-    {"commands", "pytest_plugin"},
-    {"cli", "__init__"},
+    {"runner"},
+    {"evaluation", "suites", "doctor"},
+    {"regression"},
+    {"report"},
+    {"training"},
+    {"explain"},
+    {"api"},
+    {"cli", "pytest_plugin"},
+    {"__init__"},
     {"__main__"},
 ]
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
+ABOVE_THEIR_PACKAGE = ("report.page", "training.ablation", "regression.live", "regression.history")
 
 IMPORTS_TORCH = (
     "architectures",
     "evaluation",
     "tasks",
     "training",
-    "measure.counting",
+    "measure.macs",
     "measure.latency",
     "measure.memory",
+    "measure.peaks",
+    "measure.traffic",
+    "runner.worker",
+    "runner.workload",
+    "explain.look",
+    "explain.attention",
 )
-IMPORTS_TORCH += ("measure.peaks", "measure.traffic", "running.worker", "running.subject")
-IMPORTS_TORCH += ("ablation.planning", "ablation.training", "ablation.true_boxes")
-IMPORTS_TORCH += ("explain.look", "explain.attention", "explain.alignment", "explain.places")
+NO_TORCH_IN = ("training.ablation.figure", "training.ablation.tables", "training.ablation.outcomes")
 TORCH = {"torch", "torchvision", "transformers", "timm", "detectron2", "fvcore"}
 
-
-def module_name(path: Path) -> str:
-    """`running.worker` for vlbench/running/worker.py; a package is its folder."""
-    parts = path.relative_to(PACKAGE).with_suffix("").parts
-    return ".".join(parts[:-1] if parts[-1] == "__init__" and len(parts) > 1 else parts)
+MODULES = modules_of(PACKAGE)
+GRAPH = graph_of(PACKAGE)
 
 
-MODULES = {
-    module_name(path): path
-    for path in sorted(PACKAGE.rglob("*.py"))
-    if not {"_models", "_benchmarks"} & set(path.parts)
-}
+def within(module: str, packages: tuple[str, ...]) -> bool:
+    return any(module == package or module.startswith(f"{package}.") for package in packages)
 
 
-def imported(path: Path) -> Iterator[str]:
-    """Every module that a file imports, at its top or within a function, by its full dotted name."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}: relative import"
-            assert node.module
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
-
-
-def internal(path: Path) -> set[str]:
-    """The top-level parts of vlbench that a file imports; `from vlbench import __version__` is none."""
-    names = {name.split(".")[1] for name in imported(path) if name.startswith("vlbench.")}
-    return names - {"__version__"}
+def upward(graph: dict[str, set[str]], module: str) -> set[str]:
+    """What a module imports from a layer that is not below its own."""
+    own = module.split(".")[0]
+    others = {name for name in graph[module] if name.split(".")[0] != own}
+    return {name for name in others if RANK[name.split(".")[0]] >= RANK[own]}
 
 
 def may_import_torch(module: str) -> bool:
-    return any(module == allowed or module.startswith(f"{allowed}.") for allowed in IMPORTS_TORCH)
+    return within(module, IMPORTS_TORCH) and module not in NO_TORCH_IN
 
 
 @pytest.mark.parametrize("module", MODULES)
 def test_imports_point_down(module: str) -> None:
-    own = module.split(".")[0]
-    assert own in RANK, f"{module}: give it a place in LAYERS"
-    unplaced = internal(MODULES[module]) - set(RANK)
-    assert not unplaced, f"{module} imports {unplaced}, which have no place in LAYERS"
-    upward = {name for name in internal(MODULES[module]) - {own} if RANK[name] >= RANK[own]}
-    assert not upward, f"{module} imports {upward}, which lie no lower"
+    unplaced = {name for name in (module, *GRAPH[module]) if name.split(".")[0] not in RANK}
+    assert not unplaced, f"{unplaced}: give them a place in LAYERS"
+    assert not upward(GRAPH, module), f"{module} imports {upward(GRAPH, module)}, which lie no lower"
+
+
+@pytest.mark.parametrize("package", ABOVE_THEIR_PACKAGE)
+def test_nothing_of_a_package_imports_what_lies_above_it(package: str) -> None:
+    parent = package.rpartition(".")[0]
+    below = [name for name in MODULES if within(name, (parent,)) and not within(name, (package,))]
+    assert below
+    assert {name: up for name in below if (up := {other for other in GRAPH[name] if within(other, (package,))})} == {}
+
+
+def test_no_circle_of_imports() -> None:
+    assert circles(GRAPH) == []
+
+
+def test_a_planted_circle_is_found(tmp_path: Path) -> None:
+    """Between packages, inside one, and through an import within a function."""
+    planted = {
+        "__init__.py": "",
+        "report/__init__.py": "",
+        "report/tables.py": "from planted.cli import printing",
+        "cli/__init__.py": "",
+        "cli/printing.py": "def show():\n    from planted.report.tables import table",
+        "tasks/__init__.py": "",
+        "tasks/features.py": "import planted.tasks.lmdb",
+        "tasks/lmdb.py": "from planted.tasks.features import Regions",
+        "tasks/registry.py": "from planted.tasks.lmdb import Lmdb",
+    }
+    package = tmp_path / "planted"
+    for name, text in planted.items():
+        (package / name).parent.mkdir(parents=True, exist_ok=True)
+        (package / name).write_text(text)
+    graph = graph_of(package)
+    assert circles(graph) == [["cli.printing", "report.tables"], ["tasks.features", "tasks.lmdb"]]
+    assert upward(graph, "report.tables") == {"cli.printing"}
+    assert not upward(graph, "cli.printing")
 
 
 @pytest.mark.parametrize("module", [name for name in MODULES if not may_import_torch(name)])

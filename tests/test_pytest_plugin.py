@@ -7,15 +7,14 @@ import subprocess
 import sys
 import tomllib
 from importlib.metadata import entry_points
-from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 
-from tests.ab.made_up import Repository
+from tests.paths import ROOT
+from tests.regression.live.made_up import Repository
 
 pytest_plugins = ["pytester"]
-ROOT = Path(__file__).parents[1]
 # In an environment where vlbench was installed before it had the plugin, or where another checkout is installed
 NAMED = [] if any(one.name == "vlbench" for one in entry_points(group="pytest11")) else ["-p", "vlbench.pytest_plugin"]
 WORK = """
@@ -29,8 +28,8 @@ def thrice():
 """
 # Stands for the measuring: `{plan}` is that of the made-up head
 STUB = """
-import vlbench.ab.functions as functions
-from tests.ab.test_live import QUIET, live
+import vlbench.regression.live.functions as functions
+from tests.regression.live.test_live import QUIET, live
 
 def compare_functions(function, baseline, **options):
     print("asked for", options)

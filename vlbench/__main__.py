@@ -1,6 +1,6 @@
 """`python -m vlbench`, and so `torchrun -m vlbench`."""
 
-from vlbench.cli import main
+from vlbench.cli.main import main
 
 if __name__ == "__main__":
     main()

@@ -6,21 +6,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vlbench.catalog import read_spec, resolve
 from vlbench.errors import InputError, WorkerError
 from vlbench.inputs import read_example
 from vlbench.measure.machine import physical_cores
-from vlbench.measure.precision import Precision
+from vlbench.measure.records import Precision
 from vlbench.report.frames import Results, read
-from vlbench.running.cells import Device, Result
-from vlbench.running.expansion import Settings, expand
-from vlbench.running.rounds import measure_cell
-from vlbench.running.workers import Worker, probe_machine
+from vlbench.runner.plan import Settings, expand
+from vlbench.runner.records import Device, Result
+from vlbench.runner.scheduler import measure_cell
+from vlbench.runner.worker_client import Worker, probe_machine
 from vlbench.specs import AnySpec, Size
-from vlbench.weights import with_weights
+from vlbench.specs.catalog import read_spec, resolve
+from vlbench.specs.weights import with_weights
 
 if TYPE_CHECKING:
-    from vlbench.architectures.model import AnyModel
+    from vlbench.architectures.build import AnyModel
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +93,7 @@ def load(name: str | Path, *, weights: str | None = None) -> Model:
 
 def build(spec: AnySpec | str | Path) -> AnyModel:
     """An `nn.Module` from a spec, a name or a YAML file, with the weights that it names; it can be trained like any."""
-    from vlbench.architectures.model import build as build_model  # noqa: PLC0415  imports torch
+    from vlbench.architectures.build import build as build_model  # noqa: PLC0415  imports torch
 
     if isinstance(spec, Path):
         spec = read_spec(spec)

@@ -1,4 +1,4 @@
-"""Words as Markdown and LaTeX take them: no sign in a name means anything there."""
+"""Text escaped for Markdown and LaTeX, so that no sign in a name means anything there; and shares (`5%`, `0.05`)."""
 
 from __future__ import annotations
 
@@ -37,3 +37,9 @@ def details(title: str, content: str) -> str:
 def comments(lines: Iterable[str]) -> str:
     """Comments of LaTeX, a line each."""
     return "\n".join(f"% {' '.join(line.split())}" for line in lines)
+
+
+def share_of(text: object) -> float | None:
+    """0.05 of `5%` and of `0.05`; None of what is no such number."""
+    match = re.fullmatch(r"\s*(\d+\.?\d*|\.\d+)\s*(%?)\s*", str(text))
+    return float(match[1]) / (100 if match[2] else 1) if match else None

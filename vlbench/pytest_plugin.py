@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NoReturn
 import pytest
 
 if TYPE_CHECKING:
-    from vlbench.ab.record import LiveComparison
+    from vlbench.regression.live.record import LiveComparison
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -55,8 +55,8 @@ class Speed:
             threads: of PyTorch and OpenMP in the processes that measure.
         """
         __tracebackhide__ = True
-        from vlbench.ab.functions import compare_functions
         from vlbench.errors import InputError, WorkerError
+        from vlbench.regression.live.functions import compare_functions
 
         budget = self.config.getoption("--vlbench-budget")
         try:
@@ -101,7 +101,7 @@ def _table(found: LiveComparison) -> str:
 
     from rich.console import Console
 
-    from vlbench.compare.tables import render
+    from vlbench.regression.compare.tables import render
 
     text = StringIO()
     Console(file=text, width=200, color_system=None).print(render(found.comparison))

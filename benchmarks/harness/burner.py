@@ -23,10 +23,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from vlbench.measure.fresh import call_in_fresh_process
 from vlbench.measure.noise import Evidence, Noise, judge, undisturbed
-from vlbench.measure.observe import Observer
-from vlbench.measure.reference import reference_kernel
+from vlbench.measure.observe import Observer, reference_kernel
+from vlbench.measure.peaks import call_in_fresh_process
 from vlbench.measure.statistics import median_interval
 
 from . import interleaved

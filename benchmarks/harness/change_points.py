@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from vlbench.history.change_points import find_changes
+from vlbench.regression.history.change_points import find_changes
 
 RUNS = 40
 STEP = math.log(1.05)

@@ -18,11 +18,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vlbench import catalog, specs
+from vlbench import specs
+from vlbench.architectures.build import build
 from vlbench.architectures.detector import RegionProposalNetwork
-from vlbench.architectures.model import VLModel, build
+from vlbench.architectures.interfaces import Images
 from vlbench.architectures.region import RegionEmbedder
-from vlbench.architectures.tokens import Images
+from vlbench.architectures.vl_model import VLModel
+from vlbench.specs import catalog
 
 from . import interleaved
 

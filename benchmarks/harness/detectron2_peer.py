@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from vlbench import specs
 from vlbench.architectures.detector import spread_boxes
-from vlbench.architectures.tokens import Images
+from vlbench.architectures.interfaces import Images
 
 
 class Peer:

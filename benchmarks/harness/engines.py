@@ -16,12 +16,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vlbench import catalog, specs
-from vlbench.architectures.model import VLModel, build
+from vlbench import specs
+from vlbench.architectures.build import build
+from vlbench.architectures.interfaces import Images
 from vlbench.architectures.region import RegionEmbedder, Regions
-from vlbench.architectures.tokens import Images
+from vlbench.architectures.vl_model import VLModel
 from vlbench.errors import InputError
-from vlbench.specs.engines import Engine, check_engine
+from vlbench.specs import catalog
+from vlbench.specs.base import Engine, check_engine
 
 from . import interleaved
 

@@ -17,12 +17,12 @@ from statistics import median
 
 import numpy as np
 
-from vlbench.catalog import resolve
 from vlbench.inputs import read_example
 from vlbench.measure.noise import why_contended
-from vlbench.running.cells import Cell, Restart
-from vlbench.running.expansion import Settings, expand
-from vlbench.running.workers import Worker, probe_machine
+from vlbench.runner.plan import Settings, expand
+from vlbench.runner.records import Cell, Restart
+from vlbench.runner.worker_client import Worker, probe_machine
+from vlbench.specs.catalog import resolve
 
 from . import interleaved
 

@@ -22,7 +22,7 @@ from pathlib import Path
 import psutil
 import yaml
 
-from vlbench.catalog import catalog
+from vlbench.specs.catalog import catalog
 
 from . import interleaved
 
@@ -64,7 +64,7 @@ def write_tiny(folder: Path, model: str) -> Path:
 
 def one_folder(models: str, out: Path, struck: list[dict], most: int, source: random.Random) -> dict:
     """Runs into one folder until it is finished, most of them killed and told to `struck`; what the folder then has."""
-    command = [sys.executable, "-m", "vlbench.cli", "run", "--models", models, "--device", "cpu", "--threads", "1"]
+    command = [sys.executable, "-m", "vlbench", "run", "--models", models, "--device", "cpu", "--threads", "1"]
     command += ["--restarts", str(RESTARTS), "--budget", "4", "--out", str(out)]
     while True:
         before = len(restarts_on_disk(out))

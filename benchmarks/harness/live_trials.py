@@ -21,13 +21,13 @@ from pathlib import Path
 
 import yaml
 
-from vlbench.ab.lockstep import Member, replicate
-from vlbench.ab.record import BASE, HEAD, base_medians, medians
-from vlbench.ab.run import Request, run, started
-from vlbench.ab.sides import Side
-from vlbench.catalog import catalog
-from vlbench.compare.effects import paired
-from vlbench.compare.thresholds import Thresholds
+from vlbench.regression.compare.effects import paired
+from vlbench.regression.compare.outcomes import Thresholds
+from vlbench.regression.live.lockstep import Member, replicate
+from vlbench.regression.live.record import BASE, HEAD, base_medians, medians
+from vlbench.regression.live.run import Request, run, started
+from vlbench.regression.live.sides import Side
+from vlbench.specs.catalog import catalog
 
 from . import interleaved
 

@@ -24,7 +24,7 @@ def main() -> int:
     budget = () if options.budget is None else ("--budget", str(options.budget))
     with tempfile.TemporaryDirectory() as folder:
         start = time.monotonic()
-        subprocess.run([sys.executable, "-m", "vlbench.cli", *COMMAND, *budget, "--out", folder], check=True)
+        subprocess.run([sys.executable, "-m", "vlbench", *COMMAND, *budget, "--out", folder], check=True)
         wall = time.monotonic() - start
         lines = [json.loads(line) for line in Path(folder, "cells.jsonl").read_text(encoding="utf-8").splitlines()]
     measuring = sum(line["seconds_by_step"][step] for line in lines for step in ("first pass", "latency"))

@@ -18,12 +18,12 @@ from statistics import median
 
 import psutil
 
-from vlbench.catalog import resolve
-from vlbench.compare.effects import Effect, paired
 from vlbench.inputs import read_example
-from vlbench.running.cells import Cell
-from vlbench.running.expansion import Settings, expand
-from vlbench.running.workers import Worker, probe_machine
+from vlbench.regression.compare.effects import Effect, paired
+from vlbench.runner.plan import Settings, expand
+from vlbench.runner.records import Cell
+from vlbench.runner.worker_client import Worker, probe_machine
+from vlbench.specs.catalog import resolve
 
 from . import interleaved
 from .fresh_states import measure
@@ -33,9 +33,9 @@ RATIO_BAR, HOOK_BAR, HOOK_BAR_MS, PARENT_BAR = 0.03, 0.01, 0.020, 0.005
 BARE = """
 import json, sys, time
 import torch
-from vlbench.architectures.model import build
-from vlbench.running.cells import Cell
-from vlbench.running.subject import prepare_batch
+from vlbench.architectures.build import build
+from vlbench.runner.records import Cell
+from vlbench.runner.workload import prepare_batch
 cell = Cell.model_validate_json(sys.argv[1])
 torch.set_num_threads(cell.threads)
 model = build(cell.spec).eval()
@@ -115,7 +115,7 @@ def judged(effect: Effect, low: float, high: float) -> str:
 def parent_share(model: str, threads: int) -> float:
     """Processor time of a run's parent from its first restart to its end, as a share of one core."""
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "vlbench.cli", "run", "--models", model, "--threads", str(threads)]
+        command = [sys.executable, "-m", "vlbench", "run", "--models", model, "--threads", str(threads)]
         command += ["--device", "cpu", "--restarts", "12", "--out", folder]
         process = psutil.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         while not Path(folder, "cells.unfinished.jsonl").exists():

@@ -22,13 +22,12 @@ from math import sqrt
 from pathlib import Path
 from statistics import median
 
-from vlbench.compare.effects import Effect, independent
-from vlbench.compare.thresholds import parse_threshold
-from vlbench.compare.verdicts import confidence_for, decide
 from vlbench.errors import InputError
-from vlbench.measure.statistics import median_interval
-from vlbench.measure.stopping import enough
-from vlbench.running.store import read_results
+from vlbench.measure.statistics import enough, median_interval
+from vlbench.regression.compare.effects import Effect, independent
+from vlbench.regression.compare.outcomes import parse_threshold
+from vlbench.regression.compare.verdicts import confidence_for, decide
+from vlbench.runner.store import read_results
 
 from . import interleaved
 

@@ -15,13 +15,13 @@ from time import perf_counter_ns
 
 import torch
 
-from vlbench.architectures.model import build
-from vlbench.catalog import resolve
+from vlbench.architectures.build import build
 from vlbench.inputs import read_example
 from vlbench.measure.latency import PassTimer
 from vlbench.measure.machine import describe_machine
-from vlbench.running.expansion import Settings, expand
-from vlbench.running.subject import prepare_batch
+from vlbench.runner.plan import Settings, expand
+from vlbench.runner.workload import prepare_batch
+from vlbench.specs.catalog import resolve
 
 from . import interleaved
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from vlbench.architectures.detector import spread_boxes
-from vlbench.architectures.suppression import per_class_batched, per_class_loop
+from vlbench.architectures.nms import per_class_batched, per_class_loop
 
 from . import interleaved
 

@@ -18,9 +18,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import ViltConfig, ViltModel
 
-from vlbench import catalog
-from vlbench.architectures.model import VLModel, build
-from vlbench.architectures.tokens import Images, Joint, Text, join
+from vlbench.architectures.build import build
+from vlbench.architectures.interfaces import Images, Joint, Text, join
+from vlbench.architectures.vl_model import VLModel
+from vlbench.specs import catalog
 
 from . import interleaved
 

@@ -12,11 +12,12 @@ from examples import images_of, mask_of
 from safetensors.torch import save_file
 from torch import Tensor
 
-from vlbench.architectures.model import VLModel, build
+from vlbench.architectures.build import build
+from vlbench.architectures.interfaces import Images, Joint, Text, Tokens, in_one_row, repeated
 from vlbench.architectures.region import Regions
-from vlbench.architectures.tokens import Images, Joint, Text, Tokens, in_one_row, repeated
-from vlbench.catalog import catalog
+from vlbench.architectures.vl_model import VLModel
 from vlbench.specs import ModelSpec
+from vlbench.specs.catalog import catalog
 from vlbench.specs.heads import TaskKind
 
 VOCABULARY, POSITIONS, WIDTH, LAYERS, HEADS, MLP, CHANNELS, PATCH = 60, 40, 32, 3, 4, 80, 20, 16

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from vlbench.architectures import heads
+from vlbench.architectures.interfaces import Images, Joint, Text
 from vlbench.architectures.region import RegionProjection, Regions
-from vlbench.architectures.tokens import Images, Joint, Text
 
 
 class PooledText(heads.Pooler):

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 import torch
 
-from vlbench.architectures.model import build
-from vlbench.architectures.tokens import Images, Text
-from vlbench.catalog import catalog
+from vlbench.architectures.build import build
+from vlbench.architectures.interfaces import Images, Text
 from vlbench.errors import SpecError
 from vlbench.specs import HuggingFaceSpec
+from vlbench.specs.catalog import catalog
 
 ATOL = 1e-5
 

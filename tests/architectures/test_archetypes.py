@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import pytest
 
-from vlbench.architectures.counts import count
-from vlbench.catalog import catalog
+from vlbench.architectures.count import count
 from vlbench.specs import AnySpec, HuggingFaceSpec
+from vlbench.specs.catalog import catalog
 
 EQUAL = 4  # embedders are equally expensive when neither costs more than 4 times the other
 SHALLOW = 0.1  # a stage is shallow beside another when it costs less than a tenth of it

@@ -15,12 +15,12 @@ from vlbench.architectures.checkpoints.clip import CLIP_FAMILIES
 from vlbench.architectures.checkpoints.rules import mapped
 from vlbench.architectures.clip import TextTransformer, VisionTransformer
 from vlbench.architectures.clip_resnet import ClipResNet
-from vlbench.architectures.counts import count
+from vlbench.architectures.count import count
 from vlbench.architectures.initialise import initialise_random
-from vlbench.architectures.model import VLModel
+from vlbench.architectures.interfaces import Images, Text
 from vlbench.architectures.similarity import DotProduct, score_matrix
-from vlbench.architectures.tokens import Images, Text
-from vlbench.catalog import catalog
+from vlbench.architectures.vl_model import VLModel
+from vlbench.specs.catalog import catalog
 
 WIDTH, INNER, HEADS, LAYERS, MLP, PATCH, VOCABULARY, POSITIONS = 24, 32, 4, 3, 80, 16, 60, 12
 TOWER = {"hidden_size": INNER, "num_hidden_layers": LAYERS, "num_attention_heads": HEADS, "intermediate_size": MLP}

@@ -17,13 +17,14 @@ from transformers import CLIPConfig, CLIPModel
 from weights import Weights, randomise
 
 from vlbench import specs
+from vlbench.architectures.build import build
 from vlbench.architectures.checkpoints.clip import CLIP_FAMILIES
 from vlbench.architectures.checkpoints.reading import read_state
 from vlbench.architectures.checkpoints.rules import mapped, recognised
-from vlbench.architectures.model import VLModel, build
 from vlbench.architectures.similarity import score_matrix
-from vlbench.catalog import catalog
+from vlbench.architectures.vl_model import VLModel
 from vlbench.errors import InputError
+from vlbench.specs.catalog import catalog
 
 TRANSFORMERS, OPENAI_VIT, OPENAI_RESNET = CLIP_FAMILIES
 WIDTH, INNER, HEADS, LAYERS, MLP, PATCH, VOCABULARY, POSITIONS, SIDE = 24, 32, 4, 3, 80, 16, 60, 12, 64

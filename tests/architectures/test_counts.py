@@ -5,21 +5,19 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
-from vlbench.architectures.counts import count
+from tests.paths import ROOT
+from vlbench.architectures.build import build
+from vlbench.architectures.count import count
 from vlbench.architectures.dual_stream import CoAttention, CrossModality
-from vlbench.architectures.model import build
-from vlbench.architectures.tokens import Images, Text, Tokens
-from vlbench.catalog import catalog
-from vlbench.measure.counting import count_macs, count_parameters
+from vlbench.architectures.interfaces import Images, Text, Tokens
+from vlbench.measure.macs import count_macs, count_parameters
 from vlbench.specs import ModelSpec
-
-ROOT = Path(__file__).resolve().parents[2]
+from vlbench.specs.catalog import catalog
 
 
 @pytest.mark.parametrize("name", [name for name, spec in catalog().items() if isinstance(spec, ModelSpec)])
@@ -40,8 +38,8 @@ def test_meta_counts_are_those_of_a_real_pass(name: str) -> None:
 
 WHOLE_CATALOG = """
 import json, resource, time
-from vlbench.architectures.counts import count
-from vlbench.catalog import catalog
+from vlbench.architectures.count import count
+from vlbench.specs.catalog import catalog
 start = time.perf_counter()
 stages = {name: count(spec).macs_by_stage for name, spec in catalog().items()}
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -12,11 +12,12 @@ from torch import nn
 from torch.nn import functional as F
 
 from vlbench import specs
+from vlbench.architectures.build import build
 from vlbench.architectures.checkpoints.detectron2_names import C4_NAMES, COUNTER, FPN_NAMES, Renaming
-from vlbench.architectures.model import VLModel, build
+from vlbench.architectures.interfaces import Images
 from vlbench.architectures.region import RegionEmbedder, Regions
-from vlbench.architectures.tokens import Images
-from vlbench.catalog import catalog
+from vlbench.architectures.vl_model import VLModel
+from vlbench.specs.catalog import catalog
 
 pytest.importorskip("detectron2.modeling", reason="Detectron2 is not installed")
 
@@ -161,7 +162,7 @@ def from_config(visual: specs.Region) -> list[str]:
 
 def test_its_model_zoo_is_never_imported() -> None:
     code = (
-        "import sys; from vlbench.catalog import catalog; from vlbench.architectures.model import build; "
+        "import sys; from vlbench.specs.catalog import catalog; from vlbench.architectures.build import build; "
         "build(catalog()['uniter-base'].tiny().with_engine('detectron2')); "
         "print(sorted(name for name in sys.modules if name.startswith('detectron2.model_zoo')))"
     )

@@ -12,7 +12,7 @@ from weights import randomise
 
 from vlbench.architectures.blocks import Block, attention_bias
 from vlbench.architectures.dual_stream import CoAttention, CrossModality, JointLayer
-from vlbench.architectures.tokens import Tokens, join
+from vlbench.architectures.interfaces import Tokens, join
 
 TEXT, IMAGE, INNER, HEADS, EPS = 12, 8, 16, 4, 1e-12
 

@@ -12,13 +12,13 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from vlbench.architectures.counts import count
+from vlbench.architectures.build import build
+from vlbench.architectures.count import count
 from vlbench.architectures.huggingface import HuggingFaceModel
-from vlbench.architectures.model import build
-from vlbench.architectures.tokens import Images, RegionFeatures, Text
-from vlbench.catalog import catalog
-from vlbench.measure.counting import count_macs
+from vlbench.architectures.interfaces import Images, RegionFeatures, Text
+from vlbench.measure.macs import count_macs
 from vlbench.specs import HuggingFaceSpec, schema_of
+from vlbench.specs.catalog import catalog
 
 NAMES = [name for name, spec in catalog().items() if isinstance(spec, HuggingFaceSpec)]
 SCORING = [name for name in NAMES if catalog()[name].gives != "words"]

@@ -13,11 +13,12 @@ from torch import Tensor
 
 from vlbench import specs
 from vlbench.architectures import detector, dual_stream, region
+from vlbench.architectures.build import build
 from vlbench.architectures.initialise import initialise_random
-from vlbench.architectures.model import VLModel, build
-from vlbench.architectures.suppression import per_class_batched
-from vlbench.architectures.tokens import Images, Text
-from vlbench.catalog import catalog
+from vlbench.architectures.interfaces import Images, Text
+from vlbench.architectures.nms import per_class_batched
+from vlbench.architectures.vl_model import VLModel
+from vlbench.specs.catalog import catalog
 
 OWN = {name: spec for name, spec in catalog().items() if isinstance(spec, specs.ModelSpec)}
 

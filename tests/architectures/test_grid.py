@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from vlbench.architectures.grid import PixelProjection
-from vlbench.architectures.tokens import Images
+from vlbench.architectures.interfaces import Images
 
 
 def projection(*, inputs: int = 6, sampled_pixels: int = 100, pool_size: int = 2) -> PixelProjection:

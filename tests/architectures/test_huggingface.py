@@ -9,14 +9,14 @@ import torch
 from huggingface_examples import ATOL, images_of, refusal, text_of, tiny
 from torch import Tensor, nn
 
-from vlbench.architectures.counts import count
+from vlbench.architectures.build import build
+from vlbench.architectures.count import count
 from vlbench.architectures.huggingface import HuggingFaceModel, random_images
-from vlbench.architectures.model import build
-from vlbench.architectures.stage_map import as_stages, find_parts
-from vlbench.architectures.tokens import RegionFeatures, Text
+from vlbench.architectures.huggingface_stages import as_stages, find_parts
+from vlbench.architectures.interfaces import RegionFeatures, Text
 from vlbench.errors import SpecError
-from vlbench.measure.counting import count_macs, count_parameters
 from vlbench.measure.latency import PassTimer
+from vlbench.measure.macs import count_macs, count_parameters
 
 
 @torch.no_grad()

@@ -15,8 +15,9 @@ import torch
 import transformers
 from huggingface_examples import ATOL, images_of, refusal, text_of, tiny
 
-from vlbench.architectures.counts import count
-from vlbench.architectures.model import build
+from tests.paths import ROOT
+from vlbench.architectures.build import build
+from vlbench.architectures.count import count
 from vlbench.specs import HuggingFaceSpec
 
 
@@ -120,8 +121,8 @@ def test_a_pickle_that_would_run_code_is_refused_and_does_not_run(saved: Path, t
 
 UNREACHABLE = """
 import sys
-from vlbench.architectures.model import build
-from vlbench.catalog import catalog
+from vlbench.architectures.build import build
+from vlbench.specs.catalog import catalog
 from vlbench.errors import SpecError
 try:
     build(catalog()["hf-vilt-b32"].model_copy(update={"weights": "hub:nobody/nothing"}))
@@ -144,7 +145,7 @@ def test_a_hub_that_cannot_be_reached_is_one_line(no_hub: dict[str, str]) -> Non
         text=True,
         check=False,
         timeout=120,
-        cwd=Path(__file__).parents[2],
+        cwd=ROOT,
     )
     assert process.stdout.splitlines() == [
         "hf-vilt-b32: hub:nobody/nothing: the hub cannot be reached, and no copy is cached; "

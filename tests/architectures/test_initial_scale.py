@@ -8,8 +8,8 @@ from torch import Tensor
 
 from vlbench.architectures.initialise import initialise_random
 from vlbench.architectures.interaction import SingleStream
+from vlbench.architectures.interfaces import Tokens
 from vlbench.architectures.resnet import ResNetTrunk, initialise_convolutions, res5
-from vlbench.architectures.tokens import Tokens
 
 
 def root_mean_square(values: Tensor) -> float:

@@ -15,16 +15,16 @@ from weights import Weights, randomise
 
 from vlbench import specs
 from vlbench.architectures import heads, region
+from vlbench.architectures.build import build
 from vlbench.architectures.checkpoints.lxmert import LXMERT_FAMILIES
 from vlbench.architectures.checkpoints.reading import read_state
 from vlbench.architectures.checkpoints.rules import Family, mapped, recognised
 from vlbench.architectures.dual_stream import CrossModality
-from vlbench.architectures.model import VLModel, build
+from vlbench.architectures.interfaces import Images, Joint, Tokens, VisualEmbedder
 from vlbench.architectures.text import BertEmbeddings
-from vlbench.architectures.tokens import Images, Joint, Tokens
-from vlbench.architectures.visual import VisualEmbedder
-from vlbench.catalog import catalog
+from vlbench.architectures.vl_model import VLModel
 from vlbench.errors import InputError
+from vlbench.specs.catalog import catalog
 
 MATCHING, PRETRAINED_ANSWERS, ANSWERS = LXMERT_FAMILIES
 DEPTH = {"text_layers": 3, "image_layers": 2, "cross_layers": 2}

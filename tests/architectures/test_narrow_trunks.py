@@ -8,16 +8,16 @@ from torch import Tensor, nn
 from torchvision.models.resnet import Bottleneck, resnet50, resnext50_32x4d
 from torchvision.models.resnet import ResNet as TorchvisionResNet
 
-from vlbench.architectures.convolutional import build_convolutional
+from vlbench.architectures.build_cnn import build_convolutional
 from vlbench.architectures.detector import spread_boxes
 from vlbench.architectures.initialise import initialise_random
+from vlbench.architectures.interfaces import Images
 from vlbench.architectures.region import RegionEmbedder
 from vlbench.architectures.resnet import ResNetTrunk
 from vlbench.architectures.roi_heads import levels_of
-from vlbench.architectures.tokens import Images
-from vlbench.catalog import catalog
 from vlbench.errors import InputError
 from vlbench.specs import C4Head, Region, ResNet
+from vlbench.specs.catalog import catalog
 
 PYRAMID = {
     "kind": "region",
@@ -142,7 +142,7 @@ def test_anchors_need_a_size_a_level() -> None:
 
 
 def test_detectron2_is_not_asked_for_a_pyramid_that_it_has_not() -> None:
-    from vlbench.architectures.convolutional import through_engine  # noqa: PLC0415
+    from vlbench.architectures.build_cnn import through_engine  # noqa: PLC0415
 
     spec = Region.model_validate(PYRAMID | {"engine": "detectron2"})
     with pytest.raises(InputError, match=r"needs res2 to res5, but backbone\.blocks has 3 stages"):

@@ -10,12 +10,13 @@ from checkpoint_examples import changed
 from examples import images_of
 from safetensors.torch import load_file, save_file
 
+from vlbench.architectures.build import build
 from vlbench.architectures.checkpoints.native import SPEC, save_model, saved_spec
-from vlbench.architectures.model import VLModel, build
 from vlbench.architectures.region import CAFFE_POOLING, TRAINED
-from vlbench.catalog import catalog
+from vlbench.architectures.vl_model import VLModel
 from vlbench.errors import InputError
 from vlbench.specs import ModelSpec, ResNet
+from vlbench.specs.catalog import catalog
 
 NAMES = ("vilt-b32", "uniter-base", "pixelbert-r50", "clip-vit-b32", "lxmert", "vit-b16")
 

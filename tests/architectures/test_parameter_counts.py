@@ -12,14 +12,15 @@ import torch
 import torchvision
 from torch import nn
 
+from vlbench.architectures.build import build
 from vlbench.architectures.detector import RegionProposalNetwork
 from vlbench.architectures.grid import PixelProjection
 from vlbench.architectures.interaction import SingleStream
-from vlbench.architectures.model import VLModel, build
 from vlbench.architectures.patch import PatchEmbedder
 from vlbench.architectures.resnet import ResNetTrunk
 from vlbench.architectures.roi_heads import C4RoIHead, FeaturePyramid, FpnRoIHead, RoIHead
-from vlbench.catalog import catalog
+from vlbench.architectures.vl_model import VLModel
+from vlbench.specs.catalog import catalog
 
 
 def count(*parts: nn.Module, trainable: bool) -> int:

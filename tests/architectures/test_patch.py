@@ -9,8 +9,8 @@ from torch.nn import functional as F
 from weights import affine, randomise, stack, timm_layer, under
 
 from vlbench.architectures import heads, interaction, patch
-from vlbench.architectures.model import VLModel
-from vlbench.architectures.tokens import Images, Joint, Tokens
+from vlbench.architectures.interfaces import Images, Joint, Tokens
+from vlbench.architectures.vl_model import VLModel
 
 WIDTH = 32
 

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from vlbench import specs
+from vlbench.architectures.build import build
 from vlbench.architectures.checkpoints.loading import DETECTOR, family_of
 from vlbench.architectures.checkpoints.rules import mapped
-from vlbench.architectures.model import build
-from vlbench.catalog import catalog
 from vlbench.specs import ModelSpec
+from vlbench.specs.catalog import catalog
 
 PAIR = {"heads": specs.TaskHeads(pairs=specs.LinearPair(kind="pair_linear"))}
 TOGETHER = {"heads": specs.TaskHeads(pairs=specs.TogetherPair(kind="pair_together"))}

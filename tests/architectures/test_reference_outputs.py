@@ -15,9 +15,10 @@ from checkpoint_examples import changed, written
 from examples import images_of, regions_of
 from torch import Tensor
 
-from vlbench.architectures.model import VLModel, build
-from vlbench.architectures.tokens import Images, Joint, Text, Tokens, join
-from vlbench.catalog import catalog
+from vlbench.architectures.build import build
+from vlbench.architectures.interfaces import Images, Joint, Text, Tokens, join
+from vlbench.architectures.vl_model import VLModel
+from vlbench.specs.catalog import catalog
 
 
 class Reference:

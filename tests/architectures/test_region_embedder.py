@@ -8,9 +8,9 @@ from examples import images_of
 from torch import nn
 from weights import randomise
 
-from vlbench.architectures.model import build
+from vlbench.architectures.build import build
 from vlbench.architectures.region import CAFFE_POOLING, DETECTOR, TRAINED, RegionEmbedder
-from vlbench.catalog import catalog
+from vlbench.specs.catalog import catalog
 
 SIZES = ((128, 192), (96, 128))
 GIVEN = [torch.tensor([[10.0, 10, 40, 50], [60, 20, 120, 90], [0, 0, 128, 96]]), torch.tensor([[5.0, 5, 90, 60]])]

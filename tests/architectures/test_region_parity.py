@@ -20,8 +20,8 @@ from weights import (
 )
 
 from vlbench.architectures import interaction, text
+from vlbench.architectures.interfaces import Images, Joint, Text
 from vlbench.architectures.region import RegionProjection
-from vlbench.architectures.tokens import Images, Joint, Text
 
 WIDTH, HEADS, MLP, VOCABULARY, CHANNELS, POSITIONS = 32, 4, 80, 60, 20, 12
 SIZES = {"hidden_size": WIDTH, "num_attention_heads": HEADS, "intermediate_size": MLP, "vocab_size": VOCABULARY}

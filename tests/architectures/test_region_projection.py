@@ -9,9 +9,9 @@ from torch import Tensor
 from weights import randomise
 
 from vlbench.architectures.detector import GridBoxes
+from vlbench.architectures.interfaces import Images
 from vlbench.architectures.region import RegionProjection, every_region, with_whole_image
 from vlbench.architectures.roi_heads import C4RoIHead
-from vlbench.architectures.tokens import Images
 
 WIDTH, CHANNELS = 32, 6
 IMAGES = blank((60, 80), (40, 100))

@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from vlbench.architectures.initialise import initialise_random
+from vlbench.architectures.interfaces import Tokens
 from vlbench.architectures.similarity import DotProduct, StackedCrossAttention, score_matrix
-from vlbench.architectures.tokens import Tokens
 
 TEMPERATURE = {"text_image": 9.0, "image_text": 4.0}
 LSE = {"text_image": 6.0, "image_text": 5.0}

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from vlbench.architectures.nms import class_agnostic, per_class_batched, per_class_loop
 from vlbench.architectures.region import RegionSelection
 from vlbench.architectures.roi_heads import Classified
-from vlbench.architectures.suppression import class_agnostic, per_class_batched, per_class_loop
 
 
 def random_boxes(count: int, *, grid: int = 0) -> Tensor:

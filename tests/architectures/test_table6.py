@@ -14,11 +14,12 @@ import pytest
 import torch
 
 from vlbench import specs
-from vlbench.architectures.counts import blank_batch, count
-from vlbench.architectures.model import VLModel, build
+from vlbench.architectures.build import build
+from vlbench.architectures.count import blank_batch, count
 from vlbench.architectures.table6 import Charge, _charges, transformer_charge
-from vlbench.catalog import catalog
-from vlbench.measure.counts import Counts
+from vlbench.architectures.vl_model import VLModel
+from vlbench.measure.records import Counts
+from vlbench.specs.catalog import catalog
 
 # name: row, parameters in millions with their tolerance, FLOPs in billions with theirs
 PRINTED = {

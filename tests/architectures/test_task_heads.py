@@ -8,11 +8,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from vlbench.architectures.counts import count
-from vlbench.architectures.model import VLModel, build
-from vlbench.architectures.tokens import Images, Text
-from vlbench.catalog import catalog
+from vlbench.architectures.build import build
+from vlbench.architectures.count import count
+from vlbench.architectures.interfaces import Images, Text
+from vlbench.architectures.vl_model import VLModel
 from vlbench.specs import ModelSpec
+from vlbench.specs.catalog import catalog
 
 OWN = {name: spec for name, spec in catalog().items() if isinstance(spec, ModelSpec)}
 DECLARED = [(name, kind) for name, spec in OWN.items() for kind in spec.heads.declared()]

@@ -8,9 +8,9 @@ from torch import nn
 from torch.nn import functional as F
 from weights import randomise
 
+from vlbench.architectures.interfaces import Text
 from vlbench.architectures.text import Gru
-from vlbench.architectures.tokens import Text
-from vlbench.measure.counting import FORMULAS, count_macs
+from vlbench.measure.macs import FORMULAS, count_macs
 
 WORD_WIDTH, WIDTH, VOCABULARY = 12, 16, 50
 

@@ -14,12 +14,13 @@ from torch import Tensor, nn
 from weights import Weights, randomise
 
 from vlbench import specs
+from vlbench.architectures.build import build
 from vlbench.architectures.checkpoints.reading import read_state
 from vlbench.architectures.checkpoints.rules import recognised
 from vlbench.architectures.checkpoints.timm import RESNET, TIMM_FAMILIES, VIT, timm_mapped, timm_recognised
-from vlbench.architectures.model import VLModel, build
-from vlbench.architectures.tokens import Images
-from vlbench.catalog import catalog
+from vlbench.architectures.interfaces import Images
+from vlbench.architectures.vl_model import VLModel
+from vlbench.specs.catalog import catalog
 
 
 def changed(name: str, **parts: object) -> VLModel:

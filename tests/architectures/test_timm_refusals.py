@@ -10,10 +10,10 @@ from safetensors.torch import save_file
 from test_timm_checkpoints import changed, of_other_parts, patches_of, resnet, vit, with_backbone
 from weights import Weights
 
+from vlbench.architectures.build import build
 from vlbench.architectures.checkpoints.timm import timm_recognised
-from vlbench.architectures.model import build
-from vlbench.catalog import catalog
 from vlbench.errors import InputError
+from vlbench.specs.catalog import catalog
 
 
 def lacking(state: Weights, name: str) -> Weights:

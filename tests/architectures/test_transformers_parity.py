@@ -10,8 +10,8 @@ from transformers import BertConfig, BertModel, ViltConfig, ViltModel
 from weights import bert_embeddings, bert_layer, randomise, stack
 
 from vlbench.architectures import interaction, text
-from vlbench.architectures.model import VLModel
-from vlbench.architectures.tokens import Images, Text, Tokens, join
+from vlbench.architectures.interfaces import Images, Text, Tokens, join
+from vlbench.architectures.vl_model import VLModel
 
 WIDTH, HEADS, LAYERS, MLP, PATCH, VOCABULARY = 32, 4, 3, 80, 16, 60
 SIZES = {"hidden_size": WIDTH, "num_hidden_layers": LAYERS, "num_attention_heads": HEADS, "intermediate_size": MLP}

@@ -24,10 +24,10 @@ from transformers import BertConfig, BertModel
 from weights import randomise
 
 from vlbench import specs
+from vlbench.architectures.build import build
 from vlbench.architectures.checkpoints import loading
 from vlbench.architectures.checkpoints.loading import load_weights, with_saved_head
-from vlbench.architectures.model import build
-from vlbench.architectures.tokens import join
+from vlbench.architectures.interfaces import join
 from vlbench.errors import InputError
 
 

@@ -13,9 +13,9 @@ from examples import images_of
 from torch import Tensor
 from weights import randomise
 
+from vlbench.architectures.build import build
 from vlbench.architectures.checkpoints.loading import load_weights
-from vlbench.architectures.model import build
-from vlbench.architectures.tokens import Images
+from vlbench.architectures.interfaces import Images
 from vlbench.errors import InputError
 
 CONFIG = transformers.ViltConfig(**THEIRS, image_size=4 * PATCH, patch_size=PATCH, num_labels=7)

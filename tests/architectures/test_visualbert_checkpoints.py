@@ -11,9 +11,9 @@ from checkpoint_examples import CHANNELS, THEIRS, GivenRegions, joint_of, loaded
 from torch import Tensor
 from weights import randomise
 
+from vlbench.architectures.build import build
 from vlbench.architectures.checkpoints.loading import load_weights
-from vlbench.architectures.model import build
-from vlbench.architectures.tokens import Text
+from vlbench.architectures.interfaces import Text
 from vlbench.errors import InputError
 
 CONFIG = transformers.VisualBertConfig(**THEIRS, visual_embedding_dim=CHANNELS, num_labels=7)

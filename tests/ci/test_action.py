@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.ab.made_up import Repository
 from tests.ci.conftest import Runner
 from tests.ci.guide import ACTION, GUIDE, ROOT, STEPS, parse
+from tests.regression.live.made_up import Repository
 
 
 def test_inputs_of_the_action_are_declared_used_and_documented() -> None:

@@ -13,7 +13,7 @@ import yaml
 from tests.ci.guide import ACTION, GUIDE, ROOT, blocks, parse, workflows
 from tests.docs.shown import commands
 from tests.test_pytest_plugin import NAMED
-from vlbench.compare.thresholds import Thresholds
+from vlbench.regression.compare.outcomes import Thresholds
 
 
 def test_every_pytest_command_can_be_called(tmp_path: Path) -> None:

@@ -8,9 +8,9 @@ import subprocess
 
 import pytest
 
-from tests.ab.made_up import Repository
 from tests.ci.conftest import Runner
 from tests.ci.guide import ROOT, parse
+from tests.regression.live.made_up import Repository
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,10 @@ from pathlib import Path
 import yaml
 from PIL import Image
 
-from tests.ab.made_up import Repository
 from tests.docs.workshop import ROOT, Workshop
+from tests.regression.live.made_up import Repository
 from tests.tasks import data_sets
-from vlbench.catalog import catalog
+from vlbench.specs.catalog import catalog
 
 PUBLISHED = ROOT / "results"
 WORDS = "[PAD] [UNK] [CLS] [SEP] [MASK] is it red ? what color a cat on mat there are dogs .".split()
@@ -78,8 +78,8 @@ def spelt_out(page: str, begins: str) -> str:
 
 def checkpoint(shop: Workshop) -> None:
     """Weights of the small catalogue's ViLT, with their answers and their words, as vlbench writes them."""
+    from vlbench.architectures.build import build  # noqa: PLC0415
     from vlbench.architectures.checkpoints.native import save_model  # noqa: PLC0415
-    from vlbench.architectures.model import build  # noqa: PLC0415
 
     answers = ("red", "blue", "yes", "no")
     spec = catalog()["vilt-b32"].tiny()

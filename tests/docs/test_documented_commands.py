@@ -22,8 +22,8 @@ from tests.docs.places import PLACES
 from tests.docs.shown import ROOT, Shown, all_shown, commands
 from tests.docs.treatments import Treatment, by_command, treatments
 from tests.docs.workshop import Called, Workshop
-from vlbench.cli import app
-from vlbench.commands.ab import parse_options
+from vlbench.cli.ab import parse_options
+from vlbench.cli.main import app
 from vlbench.suites.reader import resolve_named
 
 SHOWN = all_shown()
@@ -166,7 +166,7 @@ def test_what_a_reader_installs_exists() -> None:
 
 
 def test_models_that_a_page_spells_out_are_what_it_says() -> None:
-    from vlbench.architectures.counts import count  # noqa: PLC0415
+    from vlbench.architectures.count import count  # noqa: PLC0415
     from vlbench.specs import schema_of  # noqa: PLC0415
 
     page = (ROOT / "docs" / "add-an-architecture.md").read_text(encoding="utf-8")

@@ -16,17 +16,18 @@ from pathlib import Path
 import pytest
 import yaml
 
-import vlbench.ab.sides  # before it is patched: these hold a Worker of their own
 import vlbench.api
-import vlbench.bisect.live
-import vlbench.reproduce.collect
-import vlbench.running.progress
-from vlbench import catalog, cli
-from vlbench.running import workers
-from vlbench.running.workers import Worker
+import vlbench.regression.live.bisect
+import vlbench.regression.live.sides  # before it is patched: these hold a Worker of their own
+import vlbench.runner.progress
+import vlbench.suites.collect
+from tests.paths import ROOT
+from vlbench.cli import main
+from vlbench.runner import worker_client
+from vlbench.runner.worker_client import Worker
+from vlbench.specs import catalog
 from vlbench.tasks.shapes import items
 
-ROOT = Path(__file__).parents[2]
 SCENES = {"test": 4, "val": 2, "train": 20}  # of the tasks of the generated world
 
 
@@ -76,7 +77,7 @@ class Workshop:
                 contextlib.redirect_stderr(error),
                 pytest.raises(SystemExit) as end,
             ):
-                cli.main()
+                main.main()
         signal.signal(signal.SIGTERM, before)
         return Called(int(end.value.code or 0), output.getvalue(), error.getvalue())
 
@@ -101,8 +102,8 @@ class Workshop:
             patched.setenv("COLUMNS", "200")
             patched.setattr(torch.cuda, "is_available", lambda: False)
             patched.setattr(constants, "HF_HUB_OFFLINE", True)
-            patched.setattr(workers, "Worker", self.worker)
-            patched.setattr(vlbench.reproduce.collect, "Worker", self.worker)
+            patched.setattr(worker_client, "Worker", self.worker)
+            patched.setattr(vlbench.suites.collect, "Worker", self.worker)
             patched.setattr(items, "SCENES", SCENES)
             if catalogue == "small":
                 patched.setattr(catalog, "models_folder", lambda: self.small / "models")

@@ -16,7 +16,7 @@ from vlbench.doctor.diagnose import diagnose
 from vlbench.doctor.speeds import measure_speed, speed_findings
 from vlbench.errors import WorkerError
 from vlbench.measure import peaks
-from vlbench.measure.speed import MachineSpeed, ProcessSpeed
+from vlbench.measure.records import MachineSpeed, ProcessSpeed
 
 
 def speed(**values: Any) -> MachineSpeed:

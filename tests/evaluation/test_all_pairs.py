@@ -9,21 +9,15 @@ import pytest
 import torch
 
 from tests.tasks import data_sets
-from vlbench.catalog import catalog
 from vlbench.errors import InputError
-from vlbench.evaluation.candidate import Candidate, ready
+from vlbench.evaluation.adapter import Candidate, ready
 from vlbench.evaluation.inputs import Encoder
-from vlbench.evaluation.matching import (
-    ScoreMatrix,
-    expected_seconds,
-    matching_score,
-    pairs_of,
-    score_pairs,
-)
 from vlbench.evaluation.processes import Process
+from vlbench.evaluation.retrieval import ScoreMatrix, expected_seconds, matching_score, pairs_of, score_pairs
 from vlbench.evaluation.tokens import tokenizer_for
-from vlbench.tasks.features import ImageRegions
+from vlbench.specs.catalog import catalog
 from vlbench.tasks.items import Gallery
+from vlbench.tasks.region_features import ImageRegions
 from vlbench.tasks.registry import TASKS
 
 

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from vlbench.errors import InputError
+from vlbench.evaluation.adapter import check_finite
 from vlbench.evaluation.answers import named_labels, read_answer_set
-from vlbench.evaluation.candidate import check_finite
-from vlbench.evaluation.question import among, truth, truth_among
+from vlbench.evaluation.task_head import among, truth, truth_among
 
 
 @pytest.mark.parametrize(

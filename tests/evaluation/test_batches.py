@@ -13,17 +13,17 @@ import pytest
 import torch
 from PIL import Image
 
-from vlbench.architectures.model import build
-from vlbench.architectures.tokens import Images
-from vlbench.catalog import catalog
+from vlbench.architectures.build import build
+from vlbench.architectures.interfaces import Images
 from vlbench.errors import InputError, WorkerError
 from vlbench.evaluation import images
+from vlbench.evaluation.images import prepared
 from vlbench.evaluation.inputs import Batch, Encoder, batches
-from vlbench.evaluation.preprocessing import prepared
 from vlbench.inputs import token_ids
 from vlbench.specs import ModelSpec
-from vlbench.tasks.features import ImageRegions
+from vlbench.specs.catalog import catalog
 from vlbench.tasks.items import Item
+from vlbench.tasks.region_features import ImageRegions
 from vlbench.tasks.registry import task_named
 
 VILT, PAD = catalog()["vilt-b32"].tiny(), 7

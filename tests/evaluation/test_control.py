@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.tasks import data_sets
-from vlbench.evaluation.control import shuffled_columns, shuffled_images
+from vlbench.evaluation.split import shuffled_columns, shuffled_images
 from vlbench.tasks.items import Item
 from vlbench.tasks.registry import TASKS
 

@@ -15,9 +15,9 @@ import yaml
 from typer.testing import CliRunner
 
 from tests.tasks import data_sets
-from vlbench.catalog import catalog
-from vlbench.cli import app
+from vlbench.cli.main import app
 from vlbench.errors import InputError
+from vlbench.specs.catalog import catalog
 
 QUICK = ("--device", "cpu", "--threads", "1", "--batch", "4")
 
@@ -150,7 +150,7 @@ def test_kill_and_resume(tmp_path: Path) -> None:
     data, out = data_sets.nlvr(tmp_path / "data", statements=40), tmp_path / "out"
     command = ("--models", tiny(tmp_path), "--task", "nlvr", "--data", data)
     arguments = map(str, ("eval", *command, "--out", out, "--no-latency", *QUICK))
-    process = subprocess.Popen([sys.executable, "-m", "vlbench.cli", *arguments], stderr=subprocess.DEVNULL)
+    process = subprocess.Popen([sys.executable, "-m", "vlbench", *arguments], stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
     while not any(path.stat().st_size for path in out.glob("*.unfinished.jsonl")):
         assert time.monotonic() < deadline, "it wrote no answer"
@@ -173,7 +173,7 @@ def test_two_processes_give_what_one_gives(tmp_path: Path, task: str) -> None:
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     for start, out in (([sys.executable], alone), (torchrun, shared)):
         done = subprocess.run(
-            [*start, "-m", "vlbench.cli", *arguments, str(out)], capture_output=True, text=True, timeout=240
+            [*start, "-m", "vlbench", *arguments, str(out)], capture_output=True, text=True, timeout=240
         )
         assert done.returncode == 0, done.stderr
     lines = [json.loads((out / "evaluations.jsonl").read_text()) for out in (alone, shared)]

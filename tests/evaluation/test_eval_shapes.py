@@ -11,19 +11,20 @@ import yaml
 from PIL import Image
 from typer.testing import CliRunner
 
+from vlbench.architectures.build import build
 from vlbench.architectures.checkpoints.native import save_model
-from vlbench.architectures.model import VLModel, build
 from vlbench.architectures.region import RegionEmbedder
-from vlbench.catalog import catalog
-from vlbench.cli import app
+from vlbench.architectures.vl_model import VLModel
+from vlbench.cli.main import app
 from vlbench.errors import InputError
 from vlbench.evaluation import split as split_module
-from vlbench.evaluation.preprocessing import prepared
+from vlbench.evaluation.images import prepared
 from vlbench.evaluation.split import Settings, Split
 from vlbench.inputs import normalised
 from vlbench.report.accuracy import notes
-from vlbench.running.evaluations import Evaluation
+from vlbench.runner.records import Evaluation
 from vlbench.specs import Input, ModelSpec
+from vlbench.specs.catalog import catalog
 from vlbench.tasks.registry import TASKS
 from vlbench.tasks.shapes import items
 from vlbench.tasks.shapes.drawing import draw

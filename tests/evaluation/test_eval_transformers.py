@@ -12,18 +12,18 @@ import torch
 import transformers
 
 from tests.tasks import data_sets
-from vlbench.architectures.model import build
-from vlbench.catalog import catalog
+from vlbench.architectures.build import build
 from vlbench.errors import InputError
-from vlbench.evaluation.candidate import candidate
+from vlbench.evaluation.adapter import candidate
 from vlbench.evaluation.evaluate import Outcome, ask, evaluate
 from vlbench.evaluation.inputs import Encoder
-from vlbench.evaluation.matching import ScoreMatrix, matching_score, score_pairs
 from vlbench.evaluation.processes import Process
-from vlbench.evaluation.question import question
+from vlbench.evaluation.retrieval import ScoreMatrix, matching_score, score_pairs
 from vlbench.evaluation.split import Settings, Split
+from vlbench.evaluation.task_head import question
 from vlbench.evaluation.tokens import tokenizer_for
 from vlbench.specs import HuggingFaceSpec
+from vlbench.specs.catalog import catalog
 from vlbench.tasks.registry import TASKS
 
 PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "what", "color", "is", "it", "red", "?", "there", "a", "##s"]

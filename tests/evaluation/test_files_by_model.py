@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from vlbench.catalog import resolve
 from vlbench.errors import InputError
-from vlbench.evaluation.files import FilesByModel, files_by_model
-from vlbench.evaluation.question import question
+from vlbench.evaluation.answers import FilesByModel, files_by_model
+from vlbench.evaluation.task_head import question
 from vlbench.evaluation.tokens import tokenizer_for
+from vlbench.specs.catalog import resolve
 from vlbench.tasks.registry import TASKS
 
 PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "a", "cat"]
@@ -48,7 +48,7 @@ def test_what_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given:
 def test_what_weights_bring_comes_between_the_two(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     spec = resolve("vilt")[0].tiny().model_copy(update={"weights": str(tmp_path)})
     (tmp_path / "config.json").write_text('{"id2label": {"0": "no", "1": "yes"}}')
-    monkeypatch.setattr("vlbench.evaluation.question.with_saved_head", lambda spec: spec)
+    monkeypatch.setattr("vlbench.evaluation.task_head.with_saved_head", lambda spec: spec)
     task, known = TASKS["easy-vqa"], ("a", "b", "c")
     assert question(spec.model_copy(update={"weights": "random"}), task, images=1, known=known).answers == known
     assert question(spec, task, images=1, known=known).answers == ("no", "yes")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from vlbench.errors import InputError
-from vlbench.evaluation.journal import Journal
+from vlbench.evaluation.predict import Journal
 
 
 def test_what_was_kept_is_read_by_all_processes(tmp_path: Path) -> None:

@@ -10,14 +10,14 @@ import pytest
 import torch
 from PIL import Image
 
-from vlbench.architectures.tokens import Images, RegionFeatures, Tokens, picked
-from vlbench.catalog import catalog
-from vlbench.evaluation.candidate import Candidate, ready
+from vlbench.architectures.interfaces import Images, RegionFeatures, Tokens, picked
+from vlbench.evaluation.adapter import Candidate, ready
 from vlbench.evaluation.inputs import Batch, Encoder, batches, picked_images
 from vlbench.inputs import token_ids
 from vlbench.specs import ModelSpec
-from vlbench.tasks.features import ImageRegions
+from vlbench.specs.catalog import catalog
 from vlbench.tasks.items import Item
+from vlbench.tasks.region_features import ImageRegions
 
 CPU = torch.device("cpu")
 ASKED = (0, 0, 1, 2, 0)  # which image each question is about

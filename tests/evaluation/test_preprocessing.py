@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vlbench.catalog import catalog
 from vlbench.errors import InputError
-from vlbench.evaluation.preprocessing import centre, covering_size, prepared, resized, shorter_side_size
+from vlbench.evaluation.images import centre, covering_size, prepared, resized, shorter_side_size
 from vlbench.inputs import Example, default_image, pixels
 from vlbench.specs import CentreCrop, Input, ShorterSide
+from vlbench.specs.catalog import catalog
 
 # Either side longer, square, too long for the shorter side's length, smaller and larger than what is wanted.
 SIZES = [(500, 333), (333, 500), (400, 400), (400, 100), (90, 700), (64, 64), (641, 640), (17, 23), (1000, 601)]

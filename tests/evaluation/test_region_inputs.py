@@ -11,17 +11,19 @@ import pytest
 import torch
 from torch import Tensor
 
-from vlbench.architectures.model import VLModel, build
+from vlbench.architectures.build import build
+from vlbench.architectures.interfaces import Images, RegionFeatures, Text
 from vlbench.architectures.region import RegionEmbedder, geometry
-from vlbench.architectures.tokens import Images, RegionFeatures, Text
-from vlbench.catalog import catalog
+from vlbench.architectures.vl_model import VLModel
 from vlbench.errors import InputError
 from vlbench.evaluation.images import padded_regions
 from vlbench.evaluation.inputs import Encoder, batches
 from vlbench.inputs import token_ids
 from vlbench.specs import ModelSpec, Region
-from vlbench.tasks.features import ImageRegions, RegionSource, RegionTsv, open_regions
+from vlbench.specs.catalog import catalog
+from vlbench.tasks.features import RegionTsv, open_regions
 from vlbench.tasks.items import Item
+from vlbench.tasks.region_features import ImageRegions, RegionSource
 
 REGION_MODELS = [name for name, spec in catalog().items() if isinstance(spec.visual, Region)]
 UNITER = catalog()["uniter-base"].tiny()

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from vlbench.catalog import catalog
 from vlbench.errors import InputError
-from vlbench.evaluation.candidate import candidate
-from vlbench.evaluation.question import Question
+from vlbench.evaluation.adapter import candidate
+from vlbench.evaluation.task_head import Question
 from vlbench.evaluation.tokens import tokenizer_for
 from vlbench.inputs import token_ids
 from vlbench.specs import ModelSpec
+from vlbench.specs.catalog import catalog
 
 PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "cat", "sat", "##s"]
 

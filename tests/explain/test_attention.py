@@ -13,7 +13,7 @@ from tests.architectures.weights import bert_layer, randomise, stack
 from vlbench.architectures.blocks import Attention, CrossAttention, attention_bias
 from vlbench.architectures.dual_stream import CoAttention, CrossModality
 from vlbench.architectures.interaction import SingleStream
-from vlbench.architectures.tokens import Tokens
+from vlbench.architectures.interfaces import Tokens
 from vlbench.explain.attention import maps_of, watched
 from vlbench.explain.explanation import BOTH, IMAGE, TEXT
 

@@ -11,12 +11,12 @@ import yaml
 from PIL import Image
 from typer.testing import CliRunner, Result
 
+from vlbench.architectures.build import build
 from vlbench.architectures.checkpoints.native import save_model
-from vlbench.architectures.model import build
-from vlbench.catalog import catalog
-from vlbench.cli import app
+from vlbench.cli.main import app
 from vlbench.errors import InputError
 from vlbench.explain.patterns import Pattern
+from vlbench.specs.catalog import catalog
 
 TEXT = "a cat sits on a red mat"
 QUICK = ("--device", "cpu", "--threads", "1")

@@ -11,22 +11,18 @@ import yaml
 from PIL import Image
 from scipy.optimize import linear_sum_assignment
 
+from vlbench.architectures.build import build
 from vlbench.architectures.checkpoints.native import save_model
-from vlbench.architectures.model import build
-from vlbench.architectures.tokens import Joint, Tokens
-from vlbench.catalog import catalog
+from vlbench.architectures.interfaces import Joint, Tokens
 from vlbench.errors import InputError
-from vlbench.evaluation.images import padded_images
-from vlbench.evaluation.preprocessing import prepared
-from vlbench.explain.alignment import align
+from vlbench.evaluation.images import padded_images, prepared
 from vlbench.explain.choice import model_named, why_not
-from vlbench.explain.explanation import Explanation
-from vlbench.explain.look import Settings, look
-from vlbench.explain.places import watched_places
-from vlbench.explain.words import Word
+from vlbench.explain.explanation import Explanation, Word
+from vlbench.explain.look import Settings, align, look, watched_places
 from vlbench.inputs import read_example
 from vlbench.specs import ModelSpec
-from vlbench.tasks.features import ImageRegions
+from vlbench.specs.catalog import catalog
+from vlbench.tasks.region_features import ImageRegions
 
 TEXT = "a red cat on a mat"
 EXPLAINED = sorted(name for name, spec in catalog().items() if not why_not(spec))

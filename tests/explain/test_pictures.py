@@ -12,10 +12,9 @@ from PIL import Image
 
 from vlbench.errors import InputError
 from vlbench.explain.attention_figure import COLOURS, draw_attention, overview, squeezed
-from vlbench.explain.explanation import BOTH, IMAGE, TEXT, Alignment, AttentionMap, Explanation, Places
+from vlbench.explain.explanation import BOTH, IMAGE, TEXT, Alignment, AttentionMap, Explanation, Places, Word
 from vlbench.explain.patterns import Pattern
 from vlbench.explain.plan_figure import draw_plan, plan_figure
-from vlbench.explain.words import Word
 
 mpl.use("Agg")
 from matplotlib import pyplot as plt

@@ -12,12 +12,11 @@ from PIL import Image
 
 from tests.architectures.weights import randomise
 from vlbench.architectures.checkpoints.loading import with_whatever_head
-from vlbench.catalog import catalog
-from vlbench.evaluation.images import padded_images
-from vlbench.evaluation.preprocessing import prepared
+from vlbench.evaluation.images import padded_images, prepared
 from vlbench.explain.look import Settings, look
 from vlbench.inputs import read_example
 from vlbench.specs import ModelSpec
+from vlbench.specs.catalog import catalog
 
 PIECES = "[PAD] [UNK] [CLS] [SEP] [MASK] a cat sit ##s on the mat".split()
 TEXT = "a cat sits on the mat"

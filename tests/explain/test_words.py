@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from vlbench.catalog import catalog
 from vlbench.errors import InputError
 from vlbench.evaluation.tokens import tokenizer_for
-from vlbench.explain.words import Word, chosen, words_of
+from vlbench.explain.explanation import Word, chosen, words_of
+from vlbench.specs.catalog import catalog
 
 PIECES = "[PAD] [UNK] [CLS] [SEP] [MASK] a cat sit ##s on ##ing the mat don ' t . , cafe".split()
 

@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from vlbench.measure.affinity import confine, core_sets
-from vlbench.running.workers import Worker
+from vlbench.runner.worker_client import Worker
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="only Linux confines processes")
 

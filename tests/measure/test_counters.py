@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from vlbench.measure.counters import CounterReader, Counters, CpuGroups, pressure_figure
+from vlbench.measure.os_counters import CounterReader, Counters, CpuGroups, pressure_figure
 
 STAT = """cpu  1000 50 300 9000 70 5 15 40 200 0
 cpu0 500 25 150 4500 35 2 8 20 100 0

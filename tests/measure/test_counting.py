@@ -13,11 +13,12 @@ from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from vlbench.architectures.model import VLModel, build
-from vlbench.architectures.tokens import Images, Text
-from vlbench.catalog import catalog
-from vlbench.measure.counting import UnknownOperatorError, count_macs, count_parameters
+from vlbench.architectures.build import build
+from vlbench.architectures.interfaces import Images, Text
+from vlbench.architectures.vl_model import VLModel
+from vlbench.measure.macs import UnknownOperatorError, count_macs, count_parameters
 from vlbench.specs import ModelSpec, Part, Region
+from vlbench.specs.catalog import catalog
 
 PROPOSALS = 20  # in place of 300 or 1,000: every count of the RoI head is proportional to it
 SMALL = (200, 334)  # pixels, a quarter of 800x1333 on each side

@@ -7,7 +7,7 @@ import os
 import pytest
 
 from vlbench.errors import WorkerError
-from vlbench.measure.fresh import call_in_fresh_process
+from vlbench.measure.peaks import call_in_fresh_process
 
 
 def test_the_result_comes_from_another_process() -> None:

@@ -13,8 +13,7 @@ import pytest
 import torch
 
 from vlbench.measure.noise import Evidence, judge, why_contended
-from vlbench.measure.observe import Observer
-from vlbench.measure.reference import reference_kernel
+from vlbench.measure.observe import Observer, reference_kernel
 
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 

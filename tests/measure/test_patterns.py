@@ -7,7 +7,7 @@ import random
 import pytest
 from scipy import stats
 
-from vlbench.measure.patterns import drift, modes
+from vlbench.measure.statistics import drift, modes
 
 
 @pytest.mark.parametrize("count", [6, 8, 15, 40])

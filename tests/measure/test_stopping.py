@@ -8,8 +8,7 @@ from math import exp, log, sqrt
 
 import pytest
 
-from vlbench.measure.statistics import median_interval
-from vlbench.measure.stopping import enough
+from vlbench.measure.statistics import enough, median_interval
 
 MOST = 60
 

@@ -12,14 +12,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from vlbench.architectures.counts import blank_batch, count
-from vlbench.architectures.model import build
-from vlbench.catalog import catalog
-from vlbench.measure.counting import count_macs
-from vlbench.measure.precision import Precision
+from vlbench.architectures.build import build
+from vlbench.architectures.count import blank_batch, count
+from vlbench.measure.macs import count_macs
+from vlbench.measure.records import Precision
 from vlbench.measure.traffic import Traffic
-from vlbench.running.subject import DTYPES
+from vlbench.runner.workload import DTYPES
 from vlbench.specs import ModelSpec
+from vlbench.specs.catalog import catalog
 
 
 def moved(forward: Callable[[], object], element_bytes: int = 4) -> int:

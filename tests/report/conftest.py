@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from vlbench import cli
+from vlbench.cli import main
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ def vlbench_command(
     def run(*arguments: str) -> Done:
         monkeypatch.setattr(sys, "argv", ["vlbench", *arguments])
         with pytest.raises(SystemExit) as ended:
-            cli.main()
+            main.main()
         said = capsys.readouterr()
         return Done(exit_code=int(ended.value.code or 0), stdout=said.out, stderr=said.err)
 

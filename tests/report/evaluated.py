@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from vlbench.catalog import catalog
 from vlbench.inputs import read_example
 from vlbench.measure.machine import describe_machine
 from vlbench.measure.statistics import LatencySummary
-from vlbench.running.cells import Result, blank_result
-from vlbench.running.evaluations import Accuracy, Evaluation
-from vlbench.running.expansion import Settings, expand
+from vlbench.runner.plan import Settings, expand
+from vlbench.runner.records import Accuracy, Evaluation, Result, blank_result
+from vlbench.specs.catalog import catalog
 
 MACHINE = describe_machine(threads=1, gpu=None)
 WHEN = "2026-01-31T00:00:00+00:00"

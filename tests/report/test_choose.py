@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 import vlbench
+from tests.paths import RESULTS
 from tests.report.conftest import Command
 from tests.report.written import MACHINE, evaluated, failed, folder_of, line, older, summary
 from vlbench.errors import InputError
@@ -17,7 +18,6 @@ from vlbench.report.choice_tables import as_json, markdown, other_lines, sentenc
 from vlbench.report.choosing import Choice, Wanted, choose
 from vlbench.report.requirements import Budget
 
-PUBLISHED = Path(vlbench.__file__).parents[1] / "results"
 HERE = Machine.model_validate(MACHINE)
 ELSEWHERE = MACHINE | {"cpu": "Xeon 5"}
 CONTENDED = {"verdict": "contended", "reasons": ["something else used 1.2 cores"]}
@@ -266,7 +266,7 @@ def test_markdown_and_json_say_the_same(tmp_path: Path) -> None:
 
 
 def published(name: str, **values: Any) -> Choice:
-    results = vlbench.read(PUBLISHED / name)
+    results = vlbench.read(RESULTS / name)
     return choose(results, Budget(**values), Wanted(), None)
 
 

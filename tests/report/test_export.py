@@ -16,12 +16,12 @@ import pytest
 from markdown_it import MarkdownIt
 
 import vlbench
+from tests.paths import RESULTS
 from tests.report.conftest import Command
 from tests.report.written import evaluated, failed, folder_of, line, older, summary
 from vlbench.errors import InputError
-from vlbench.report.exporting import PLAIN, csv, latex, markdown, plain_frame, write_parquet
+from vlbench.report.export import PLAIN, csv, latex, markdown, plain_frame, write_parquet
 
-PUBLISHED = Path(vlbench.__file__).parents[1] / "results"
 NASTY = [
     r"a|b \| <b>c</b> &amp; *d* _e_ `f` [g](h) ~~i~~ \\",
     "# 1",
@@ -179,7 +179,7 @@ def test_no_name_means_anything_to_latex(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize("folder", ["epyc-2-cores", "epyc-2-cores/shapes", "xeon-2-cores/batch", "xeon-2-cores"])
 @pytest.mark.parametrize("table", [None, *PLAIN])
 def test_published_results_are_exported(folder: str, table: str | None) -> None:
-    results = vlbench.read(PUBLISHED / folder)
+    results = vlbench.read(RESULTS / folder)
     if table and (table == "samples" or not len(plain_or_none(results, table))):
         with pytest.raises(InputError, match=f"--table {table}: "):
             latex(results, table)
@@ -249,7 +249,7 @@ def test_parquet_holds_the_frame(tmp_path: Path, table: str) -> None:
 
 def test_pandas_reads_the_same_kinds(tmp_path: Path) -> None:
     pytest.importorskip("pyarrow")
-    results = vlbench.read(PUBLISHED / "epyc-2-cores")
+    results = vlbench.read(RESULTS / "epyc-2-cores")
     write_parquet(results, tmp_path / "samples.parquet")
     found = pd.read_parquet(tmp_path / "samples.parquet", dtype_backend="numpy_nullable")
     kinds = {name: str(kind).replace("Float", "float") for name, kind in found.dtypes.items()}
@@ -274,7 +274,7 @@ def test_what_cannot_be_exported_is_told_in_one_line(tmp_path: Path) -> None:
 
 
 def test_accuracies_alone_are_a_table_too() -> None:
-    rows = shown(markdown(vlbench.read(PUBLISHED / "epyc-2-cores" / "easy-vqa"))).rows
+    rows = shown(markdown(vlbench.read(RESULTS / "epyc-2-cores" / "easy-vqa"))).rows
     assert rows[0][:4] == ["model", "task", "split", "metric"]
     assert rows[1][:4] == ["vilt-b32-tiny", "easy-vqa", "test", "accuracy"]
 

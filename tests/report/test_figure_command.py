@@ -12,16 +12,16 @@ import matplotlib as mpl
 import pytest
 from evaluated import MACHINE, WHEN, evaluation, result
 
-from vlbench import cli
+from tests.paths import RESULTS
+from vlbench.cli import main
 from vlbench.measure.statistics import LatencySummary
 from vlbench.report import one_figure, paper
 from vlbench.report.one_figure import NAMES
 from vlbench.report.paper import UNDATED
-from vlbench.running.cells import Result
-from vlbench.running.peaks import Peaks
+from vlbench.runner.peaks import Peaks
+from vlbench.runner.records import Result
 from vlbench.suites.reader import suites_folder
 
-RESULTS = Path(__file__).parents[2] / "results"
 PNG, PDF = b"\x89PNG\r\n\x1a\n", b"%PDF-1."
 STEPS = {"patch": ("patch",), "grid": ("backbone", "projection"), "region": ("backbone", "rpn", "roi_head", "nms")}
 AWKWARD = "a-<b>&-$x_1$"  # neither XML nor a formula
@@ -37,7 +37,7 @@ def figure(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) 
     def run(*words: object) -> tuple[int, str]:
         monkeypatch.setattr("sys.argv", ["vlbench", "figure", *map(str, words)])
         with pytest.raises(SystemExit) as ended:
-            cli.main()
+            main.main()
         return ended.value.code or 0, capsys.readouterr().err
 
     return run
@@ -246,7 +246,7 @@ def test_a_folder_that_is_missing_is_told(figure: Figure, tmp_path: Path) -> Non
 def test_the_help_lists_every_figure(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.argv", ["vlbench", "figure", "--help"])
     with pytest.raises(SystemExit):
-        cli.main()
+        main.main()
     shown = capsys.readouterr().out
     assert all(f"\n  {name} " in shown for name in NAMES)
 

@@ -11,10 +11,10 @@ import pandas as pd
 import pytest
 
 import vlbench
+from tests.paths import RESULTS
 from tests.report.written import evaluated, failed, folder_of, line, older, summary
 from vlbench.report import columns
 
-PUBLISHED = Path(vlbench.__file__).parents[1] / "results"
 FRAMES = {"cells": columns.CELLS, "stages": columns.STAGES, "samples": columns.SAMPLES}
 FRAMES |= {"accuracy": columns.ACCURACY, "reported": columns.REPORTED, "claims": columns.CLAIMS}
 
@@ -42,12 +42,12 @@ def samples_in(one: dict[str, Any]) -> int:
 
 
 def published() -> list[Path]:
-    found = sorted(path.parent for path in PUBLISHED.rglob("cells.jsonl"))
+    found = sorted(path.parent for path in RESULTS.rglob("cells.jsonl"))
     assert len(found) >= 6
     return found
 
 
-@pytest.mark.parametrize("folder", published(), ids=lambda path: str(path.relative_to(PUBLISHED)))
+@pytest.mark.parametrize("folder", published(), ids=lambda path: str(path.relative_to(RESULTS)))
 def test_the_published_cells_are_told_as_their_lines_tell_them(folder: Path) -> None:
     found, lines = vlbench.read(folder), lines_of(folder)
     assert len(found.cells) == len(lines)
@@ -69,12 +69,12 @@ def test_the_published_cells_are_told_as_their_lines_tell_them(folder: Path) -> 
 
 
 def test_all_published_folders_are_read_together_and_each_cell_has_its_name() -> None:
-    found = vlbench.read(PUBLISHED)
+    found = vlbench.read(RESULTS)
     assert len(found.samples) == sum(samples_in(one) for folder in published() for one in lines_of(folder))
     assert not found.cells.duplicated(["folder", "cell"]).any()
-    evaluations = [one for path in PUBLISHED.rglob("evaluations.jsonl") for one in lines_of(path.parent, path.name)]
+    evaluations = [one for path in RESULTS.rglob("evaluations.jsonl") for one in lines_of(path.parent, path.name)]
     assert len(found.accuracy) == sum(len(one["accuracy"]["metrics"]) for one in evaluations)
-    reproduced = {path.parent.name: json.loads(path.read_text()) for path in PUBLISHED.rglob("reproduction.json")}
+    reproduced = {path.parent.name: json.loads(path.read_text()) for path in RESULTS.rglob("reproduction.json")}
     for folder, outcome in reproduced.items():
         assert (found.reported["folder"] == folder).sum() == len(outcome["cells"])
         assert (found.claims["folder"] == folder).sum() == len(outcome["claims"])
@@ -82,7 +82,7 @@ def test_all_published_folders_are_read_together_and_each_cell_has_its_name() ->
 
 def test_a_run_is_held_against_the_papers_too() -> None:
     """Where a row of a suite is of the very model that was measured; benchmarks/vilt-table6.yaml has the figures."""
-    found = vlbench.read(PUBLISHED / "epyc-2-cores").reported
+    found = vlbench.read(RESULTS / "epyc-2-cores").reported
     assert len(found)
     assert set(found["row"]) == {
         "ViLT-B/32",
@@ -90,7 +90,7 @@ def test_a_run_is_held_against_the_papers_too() -> None:
     }  # uniter-base is not Table 6's, whose detector is lighter
     own = found[(found["suite"] == "vilt-table6") & (found["row"] == "ViLT-B/32")].set_index("quantity")
     assert own["reported"].to_dict() == {"params": 87.4, "flops": 55.9, "time": 15.0, "ratio": 1.0}
-    (line,) = [one for one in lines_of(PUBLISHED / "epyc-2-cores") if one["model"] == "vilt-b32"]
+    (line,) = [one for one in lines_of(RESULTS / "epyc-2-cores") if one["model"] == "vilt-b32"]
     assert own.loc["time", "measured"] == line["latency_ms"]["median"]
     assert own.loc["params", "measured"] == line["params_table6"] / 1e6
     assert "mixes conventions" in own.loc["flops", "erratum"]

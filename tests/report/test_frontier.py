@@ -11,13 +11,12 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from tests.report.evaluated import CELL, MACHINE, evaluation, result
-from vlbench.cli import app
+from vlbench.cli.main import app
 from vlbench.report import frontier_figure
 from vlbench.report.colours import FAMILIES
 from vlbench.report.frontier import Point, frontier_frame, group_key, lines, pareto, standings
 from vlbench.report.labels import place
-from vlbench.running.cells import Result
-from vlbench.running.evaluations import Evaluation
+from vlbench.runner.records import Evaluation, Result
 
 
 def points(*values: tuple[float, float]) -> list[Point]:

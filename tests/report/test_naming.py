@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from tests.report.written import MACHINE, line
-from vlbench.report.naming import cell_names
-from vlbench.running.cells import Result
+from vlbench.report.labels import cell_names
+from vlbench.runner.records import Result
 
 
 def names(*lines: dict[str, Any]) -> list[str]:

@@ -15,7 +15,7 @@ from rich.console import Console
 from vlbench.measure.machine import Machine
 from vlbench.report.figures import draw
 from vlbench.report.reproduction import QUICK, as_json, cell_frame, latex, markdown, notes, render
-from vlbench.reproduce.outcomes import CellOutcome, ClaimOutcome, Reproduction, SuiteOutcome
+from vlbench.suites.outcomes import CellOutcome, ClaimOutcome, Reproduction, SuiteOutcome
 from vlbench.suites.reader import resolve_suites
 
 MACHINE = Machine(cpu="any", cores=1, logical_cores=1, threads=1, ram_bytes=2**30, gpu=None, os="any", python="3")

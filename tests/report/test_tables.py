@@ -9,14 +9,14 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from vlbench.catalog import catalog
 from vlbench.inputs import read_example
 from vlbench.measure.machine import describe_machine
 from vlbench.measure.noise import Noise
 from vlbench.measure.statistics import summarise
 from vlbench.report.tables import WRITERS, notes, render, stage_frame, summary_frame
-from vlbench.running.cells import Restart, Result, WarmUp, blank_result
-from vlbench.running.expansion import Settings, expand
+from vlbench.runner.plan import Settings, expand
+from vlbench.runner.records import Restart, Result, WarmUp, blank_result
+from vlbench.specs.catalog import catalog
 
 MACHINE = describe_machine(threads=2, gpu=None)
 

@@ -9,15 +9,14 @@ import pytest
 from pydantic import ValidationError
 from typer.testing import CliRunner
 
-from vlbench.catalog import catalog
-from vlbench.cli import app
+from vlbench.cli.main import app
 from vlbench.inputs import read_example
 from vlbench.measure.machine import Machine
 from vlbench.report import accuracy, tables
 from vlbench.report.accuracy import joined
-from vlbench.running.cells import Cell, Result, blank_result
-from vlbench.running.evaluations import Accuracy, Evaluation, Training
-from vlbench.running.store import read_evaluations, read_results
+from vlbench.runner.records import Accuracy, Cell, Evaluation, Result, Training, blank_result
+from vlbench.runner.store import read_evaluations, read_results
+from vlbench.specs.catalog import catalog
 from vlbench.tasks.items import Metric
 
 MACHINE = Machine(

@@ -10,13 +10,14 @@ import pytest
 from evaluated import MACHINE, WHEN, result
 
 import vlbench
+from tests.paths import ROOT
 from vlbench.measure.statistics import LatencySummary
 from vlbench.report import views
 from vlbench.report.colours import FAMILIES, NEUTRALS, RANKS, contrast, ink_on, luminance, stage_colour
 from vlbench.report.folders import Folder
 from vlbench.report.frames import Results
-from vlbench.running.cells import Result
-from vlbench.running.peaks import Peaks
+from vlbench.runner.peaks import Peaks
+from vlbench.runner.records import Result
 
 DARK_PAGE, WHITE_PAGE = "#111827", "#FFFFFF"
 REGION_STEPS = ("backbone", "fpn", "rpn", "roi_head", "nms", "projection", "rest")
@@ -84,7 +85,7 @@ class TestStageBars:
         assert tuple(bars.columns) == views.BARS
 
     def test_published_bars_sum_to_each_total(self) -> None:
-        found = vlbench.read(Path(__file__).parents[2] / "results" / "xeon-2-cores" / "vilt")
+        found = vlbench.read(ROOT / "results" / "xeon-2-cores" / "vilt")
         bars = views.stage_bars(found)
         totals = found.stages[found.stages["stage"] == "total"].set_index("cell")["latency_ms"]
         assert bars.groupby("cell")["end_ms"].max().to_dict() == pytest.approx(totals.to_dict())

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from vlbench.tasks.baselines import majority_answer, text_only_answers
 from vlbench.tasks.items import Item
+from vlbench.tasks.scoring import majority_answer, text_only_answers
 
 
 def item(identifier: str, text: str, answer: str | tuple[str, ...], unit: str = "") -> Item:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from vlbench.tasks.intervals import mean_with_interval
+from vlbench.tasks.metrics import mean_with_interval
 
 
 def test_intervals_hold_the_truth_in_about_95_of_100() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vlbench.tasks.retrieval import image_to_text, text_to_image
+from vlbench.tasks.metrics import image_to_text, text_to_image
 
 
 def test_every_case_of_the_golden_file_to_the_last_digit(reference_data: Path) -> None:

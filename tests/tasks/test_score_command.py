@@ -10,11 +10,11 @@ import pytest
 from typer.testing import CliRunner
 
 from tests.tasks import data_sets
-from vlbench.cli import app
+from vlbench.cli.main import app
 from vlbench.errors import InputError
 from vlbench.tasks import predictions as files
-from vlbench.tasks.baselines import majority_answer, text_only_answers
 from vlbench.tasks.registry import TASKS
+from vlbench.tasks.scoring import majority_answer, text_only_answers
 
 
 def score(*arguments: object) -> str:

@@ -11,18 +11,17 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from vlbench.cli import app
+from vlbench.cli.main import app
 from vlbench.errors import InputError
 from vlbench.tasks.items import Item, check_images
+from vlbench.tasks.metrics import accuracy
 from vlbench.tasks.readers.karpathy import read_karpathy
 from vlbench.tasks.readers.nlvr import read_nlvr2
 from vlbench.tasks.readers.vqav2 import read_vqav2
 from vlbench.tasks.shapes import items
-from vlbench.tasks.shapes.drawing import draw
+from vlbench.tasks.shapes.drawing import GAP, SIDE, draw
 from vlbench.tasks.shapes.export import OF_NLVR2, Export, export
-from vlbench.tasks.shapes.overview import GAP, SIDE
 from vlbench.tasks.shapes.scenes import CLASSES, SPLITS, class_of, scene_at
-from vlbench.tasks.vqa import accuracy
 from vlbench.tasks.wordpiece import WordPiece
 
 SCENES = {"test": 5, "val": 4, "train": 6}

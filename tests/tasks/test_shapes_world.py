@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from vlbench.errors import InputError
-from vlbench.tasks.baselines import text_only_answers
+from vlbench.tasks.scoring import text_only_answers
 from vlbench.tasks.shapes import items
 from vlbench.tasks.shapes.drawing import RGB, draw
 from vlbench.tasks.shapes.language import ANSWERS, KINDS, captions, full_name, name, place, question, questions

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from vlbench.tasks.items import Item
+from vlbench.tasks.metrics import balanced, consistent, correct, unbalanced
 from vlbench.tasks.readers.nlvr import read_nlvr, read_nlvr2
-from vlbench.tasks.statements import balanced, consistent, correct, unbalanced
 
 
 def hash_of(text: str) -> int:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from vlbench.tasks.vqa import CONTRACTIONS, accuracy, normalised
+from vlbench.tasks.metrics import CONTRACTIONS, accuracy, normalised
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from vlbench.training.average_precision import Detections, average_precision
+from vlbench.training.detection_losses import Detections, average_precision
 
 
 def seen(*objects: tuple[float, int, float]) -> Detections:

@@ -19,7 +19,7 @@ from torch import nn
 from tests.training.learners import Classifier, Examples, Interrupting, course, course_of, digest, network, settings
 from vlbench.errors import InputError
 from vlbench.training import checkpoint
-from vlbench.training.interruption import Interrupted, Stop
+from vlbench.training.checkpoint import Interrupted, Stop
 from vlbench.training.loop import train
 
 
@@ -112,7 +112,7 @@ def test_ctrl_c_of_a_process_with_workers(tmp_path: Path) -> None:
     wait_until(lambda: (tmp_path / "training.jsonl").exists() and (tmp_path / "training.jsonl").read_text(), process)
     process.send_signal(signal.SIGINT)
     _, told = process.communicate(timeout=30)
-    assert told.strip().splitlines()[-1].startswith("vlbench.training.interruption.Interrupted: the training of")
+    assert told.strip().splitlines()[-1].startswith("vlbench.training.checkpoint.Interrupted: the training of")
     assert "Exception ignored" not in told
     assert json_numbers(tmp_path)["spent"]["steps"] > 0
 

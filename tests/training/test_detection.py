@@ -12,17 +12,17 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchvision.models.detection.roi_heads import RoIHeads
 
-from vlbench.architectures.convolutional import build_convolutional
+from vlbench.architectures.build_cnn import build_convolutional
 from vlbench.architectures.detector import encode
 from vlbench.architectures.initialise import initialise_random
+from vlbench.architectures.interfaces import Images
 from vlbench.architectures.region import RegionEmbedder
 from vlbench.architectures.roi_heads import DELTA_WEIGHTS, Classified
-from vlbench.architectures.tokens import Images
 from vlbench.specs import Region
-from vlbench.training.average_precision import Detections, average_precision
 from vlbench.training.budget import parse_budget
+from vlbench.training.checkpoint import Interrupted
 from vlbench.training.detection import DetectionSettings, DetectorLearner, LabelledImages, _objects, detect
-from vlbench.training.interruption import Interrupted
+from vlbench.training.detection_losses import Detections, average_precision
 from vlbench.training.learner import Losses
 from vlbench.training.loop import train
 from vlbench.training.settings import TrainingSettings

@@ -15,9 +15,8 @@ from torch import Tensor, nn
 from tests.training.learners import Classifier, Examples, course, course_of, digest, network, settings
 from vlbench.errors import InputError
 from vlbench.training.learner import Losses
-from vlbench.training.listening import Listener, State
-from vlbench.training.loop import seed_of, train
-from vlbench.training.schedule import rate
+from vlbench.training.loop import rate, seed_of, train
+from vlbench.training.progress import Listener, State
 
 
 def gradients_seen(folder: Path, **values: object) -> list[Tensor]:

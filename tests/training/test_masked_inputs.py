@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from vlbench.architectures.interfaces import Images, RegionFeatures
 from vlbench.architectures.patch import PatchEmbedder
 from vlbench.architectures.region import RegionProjection, Regions
-from vlbench.architectures.tokens import Images, RegionFeatures
 from vlbench.training.objectives import patch_colours, real_patches, with_masked_patches, with_masked_regions
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from vlbench.architectures.tokens import Text
+from vlbench.architectures.interfaces import Text
 from vlbench.errors import InputError
 from vlbench.training.objectives import MaskedText, Vocabulary, mask_pair, mask_places, mask_words
 

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from vlbench.architectures.tokens import Images, RegionFeatures
+from vlbench.architectures.interfaces import Images, RegionFeatures
 from vlbench.training.objectives import Pairing, in_order, regions_in_order, replace_images
 
 

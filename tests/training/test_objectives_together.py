@@ -6,12 +6,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from vlbench.architectures.build import build
 from vlbench.architectures.initialise import initialise_random
-from vlbench.architectures.model import VLModel, build
+from vlbench.architectures.interfaces import Images, Joint, RegionFeatures, Text
 from vlbench.architectures.patch import PatchEmbedder
 from vlbench.architectures.region import RegionEmbedder
-from vlbench.architectures.tokens import Images, Joint, RegionFeatures, Text
-from vlbench.catalog import catalog
+from vlbench.architectures.vl_model import VLModel
+from vlbench.specs.catalog import catalog
 from vlbench.training import heads, objectives
 from vlbench.training.transport import alignment_loss, without_ends, without_first
 

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from tests.training.learners import Classifier, Examples, Interrupting, course_of, network, settings
-from vlbench.training.interruption import Interrupted
+from vlbench.training.checkpoint import Interrupted
 from vlbench.training.loop import train
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]

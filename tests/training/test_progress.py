@@ -11,9 +11,8 @@ from rich.console import Console
 from tests.training.learners import Classifier, Examples, network, settings
 from vlbench.training import progress
 from vlbench.training.budget import Spent
-from vlbench.training.listening import State
 from vlbench.training.loop import train
-from vlbench.training.progress import in_words, training_display
+from vlbench.training.progress import State, in_words, training_display
 
 
 def test_in_words() -> None:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from vlbench.catalog import read_yaml
 from vlbench.errors import InputError, SpecError
+from vlbench.specs.catalog import read_yaml
 from vlbench.training.presets import Preset, read_preset
 from vlbench.training.recipe import Recipe, changed, parse_objectives, parse_recipe
 

@@ -8,7 +8,7 @@ from tests.training.learners import settings
 from vlbench.evaluation.processes import Process
 from vlbench.training.budget import Spent
 from vlbench.training.loop import Trained
-from vlbench.training.record import recorded
+from vlbench.training.train import recorded
 
 
 def test_the_detector_s_time_and_macs_count_and_its_samples_do_not() -> None:

@@ -8,9 +8,9 @@ from torch import nn
 from transformers import get_linear_schedule_with_warmup
 
 from tests.training.learners import settings
-from vlbench.architectures.model import build
-from vlbench.catalog import catalog
-from vlbench.training.schedule import BETAS, optimizer, rate
+from vlbench.architectures.build import build
+from vlbench.specs.catalog import catalog
+from vlbench.training.loop import BETAS, optimizer, rate
 
 
 def test_rate_is_that_of_transformers() -> None:

@@ -10,28 +10,28 @@ from pathlib import Path
 import pytest
 import torch
 
-from vlbench.architectures.model import VLModel, build
-from vlbench.catalog import catalog, read_spec
+from vlbench.architectures.build import build
+from vlbench.architectures.vl_model import VLModel
 from vlbench.errors import InputError
 from vlbench.evaluation.processes import Process
-from vlbench.running.evaluations import Training
+from vlbench.runner.records import Training
 from vlbench.specs import ModelSpec
 from vlbench.specs.base import RANDOM
+from vlbench.specs.catalog import catalog, read_spec
 from vlbench.tasks.registry import TASKS
 from vlbench.tasks.shapes.items import VOCABULARY
 from vlbench.tasks.shapes.language import ANSWERS, KINDS
 from vlbench.tasks.wordpiece import WordPiece
 from vlbench.training import loop
 from vlbench.training.budget import Budget
-from vlbench.training.first_weights import draw_first_weights
-from vlbench.training.interruption import Interrupted
-from vlbench.training.listening import Listener, State
+from vlbench.training.checkpoint import Interrupted
 from vlbench.training.presets import PRESETS, Preset, read_preset, sized
+from vlbench.training.progress import Listener, State
 from vlbench.training.recipe import OBJECTIVES, Recipe, Stage
 from vlbench.training.samples import Samples, ShapesStream, normalised
 from vlbench.training.settings import TrainingSettings
 from vlbench.training.shapes_learner import ShapesLearner
-from vlbench.training.train import MODEL, Run, macs_of_forward, train_one
+from vlbench.training.train import MODEL, Run, draw_first_weights, macs_of_forward, train_one
 
 PIECES = len(WordPiece(VOCABULARY))
 FAMILIES = {"patch": "vilt-b32", "grid": "pixelbert-r50", "region": "uniter-base"}

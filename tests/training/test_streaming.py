@@ -13,8 +13,8 @@ from vlbench.errors import InputError
 from vlbench.evaluation.processes import Process
 from vlbench.training.budget import Spent
 from vlbench.training.loop import train
+from vlbench.training.samples import batch_at, micro_batches, shares, stream_batches
 from vlbench.training.settings import TrainingSettings
-from vlbench.training.streaming import batch_at, micro_batches, shares, stream_batches
 
 
 @pytest.mark.parametrize(("count", "parts"), [(10, 4), (8, 2), (3, 5), (1, 1)])

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from typer.testing import CliRunner
 
-from vlbench.cli import app
+from vlbench.cli.main import app
 from vlbench.errors import InputError
 from vlbench.tasks.shapes import items
 

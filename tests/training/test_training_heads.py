@@ -10,8 +10,8 @@ from transformers import BertConfig
 from transformers.models.bert.modeling_bert import BertLMPredictionHead
 
 from vlbench.architectures.initialise import initialise_random
+from vlbench.architectures.interfaces import Joint, RegionFeatures, Tokens
 from vlbench.architectures.region import RegionProjection
-from vlbench.architectures.tokens import Joint, RegionFeatures, Tokens
 from vlbench.training.heads import (
     MaskedPatchColours,
     MaskedRegionClasses,

@@ -9,7 +9,7 @@ from scipy.optimize import linprog
 from torch import Tensor
 from torch.nn import functional as F
 
-from vlbench.architectures.tokens import Tokens
+from vlbench.architectures.interfaces import Tokens
 from vlbench.training.transport import (
     alignment_distance,
     alignment_loss,

@@ -6,9 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from vlbench.architectures.blocks import Block, attention_bias, causal_bias, quick_gelu
+from vlbench.architectures.interfaces import Images, Text, Tokens, VisualEmbedder, last_real
 from vlbench.architectures.patch import PatchEmbedder
-from vlbench.architectures.tokens import Images, Text, Tokens, last_real
-from vlbench.architectures.visual import VisualEmbedder
 
 
 class Encoder(nn.Module):

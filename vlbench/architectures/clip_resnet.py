@@ -10,10 +10,9 @@ from torch.nn import functional as F
 from torchvision.models.resnet import Bottleneck
 
 from vlbench.architectures.blocks import CrossAttention, attention_bias
+from vlbench.architectures.interfaces import Images, Tokens, VisualEmbedder, grid_mask, mean_of_real
 from vlbench.architectures.patch import grid_positions
 from vlbench.architectures.resnet import initialise_convolutions
-from vlbench.architectures.tokens import Images, Tokens, grid_mask, mean_of_real
-from vlbench.architectures.visual import VisualEmbedder
 
 WIDTH = 64  # of the stem, and of res2's inner convolutions
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.ops import batched_nms, clip_boxes_to_image, nms, remove_small_boxes
 
-from vlbench.architectures.tokens import Images
+from vlbench.architectures.interfaces import Images
 
 LARGEST_LOG_SCALE = math.log(1000 / 16)  # a box grows to at most 62.5 times its anchor (Faster R-CNN's released code)
 

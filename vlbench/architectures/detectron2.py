@@ -25,8 +25,8 @@ from vlbench import specs
 from vlbench.architectures.checkpoints.detectron2_names import C4_NAMES, COUNTER, FPN_NAMES, Renaming
 from vlbench.architectures.detector import DeclaredBoxes, Proposals
 from vlbench.architectures.detectron2_heads import LEVELS, Maps, RoIHead, c4_head, pyramid_head
+from vlbench.architectures.interfaces import Images
 from vlbench.architectures.region import RegionEmbedder
-from vlbench.architectures.tokens import Images
 
 KEEPS_EMPTY = -1.0  # Detectron2 asks for sides longer than this, ours and torchvision's for sides no shorter
 PYRAMID_STRIDE = 32  # Detectron2 pads images to a multiple of it in front of a pyramid

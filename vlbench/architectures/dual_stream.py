@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from vlbench.architectures.blocks import MLP, Block, CrossAttention, attention_bias
-from vlbench.architectures.tokens import Joint, Tokens
+from vlbench.architectures.interfaces import Joint, Tokens
 
 Streams = tuple[Tensor, Tensor]  # text (B, Lt, Dt), image (B, Li, Di)
 Biases = tuple[Tensor | None, Tensor | None]

@@ -6,9 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from vlbench.architectures.interfaces import Images, Tokens, VisualEmbedder, grid_mask, mean_of_real
 from vlbench.architectures.resnet import ResNetTrunk
-from vlbench.architectures.tokens import Images, Tokens, grid_mask, mean_of_real
-from vlbench.architectures.visual import VisualEmbedder
 
 
 class PixelProjection(nn.Module):

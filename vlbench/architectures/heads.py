@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vlbench.architectures.tokens import Joint, Tokens, last_word, mean_of_real
+from vlbench.architectures.interfaces import Joint, Tokens, last_word, mean_of_real
 
 
 class PooledFeature(nn.Module):

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vlbench.architectures.pretrained import make
-from vlbench.architectures.stage_map import Stage, as_stages, find_parts, unnamed
-from vlbench.architectures.tokens import Images, RegionFeatures, Text
+from vlbench.architectures.huggingface_stages import Stage, as_stages, find_parts, unnamed
+from vlbench.architectures.huggingface_weights import make
+from vlbench.architectures.interfaces import Images, RegionFeatures, Text
 from vlbench.errors import SpecError
 from vlbench.specs import HuggingFaceSpec
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from vlbench.architectures.blocks import Block, attention_bias
-from vlbench.architectures.tokens import Joint, Tokens, in_turn, join, split
+from vlbench.architectures.interfaces import Joint, Tokens, in_turn, join, split
 
 
 class SingleStream(nn.Module):

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from vlbench.architectures.blocks import CrossAttention, attention_bias
 from vlbench.architectures.heads import ImageTextMatching, Pooler, TwoLayers
-from vlbench.architectures.tokens import Joint, Tokens, join
+from vlbench.architectures.interfaces import Joint, Tokens, join
 
 
 class PairClassifier(TwoLayers):

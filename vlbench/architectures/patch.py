@@ -6,8 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vlbench.architectures.tokens import Images, Tokens, grid_mask, grid_sizes
-from vlbench.architectures.visual import VisualEmbedder
+from vlbench.architectures.interfaces import Images, Tokens, VisualEmbedder, grid_mask, grid_sizes
 
 
 class PatchEmbedder(VisualEmbedder):

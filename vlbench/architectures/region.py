@@ -10,11 +10,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vlbench.architectures.detector import GridBoxes, RegionProposalNetwork
+from vlbench.architectures.interfaces import Images, RegionFeatures, Tokens, VisualEmbedder, in_turn, mean_of_real
+from vlbench.architectures.nms import Regions, RegionSelection, every_region
 from vlbench.architectures.resnet import ResNetTrunk
 from vlbench.architectures.roi_heads import Classified, FeaturePyramid, RoIHead
-from vlbench.architectures.selection import Regions, RegionSelection, every_region
-from vlbench.architectures.tokens import Images, RegionFeatures, Tokens, in_turn, mean_of_real
-from vlbench.architectures.visual import VisualEmbedder
 
 DETECTOR = ("backbone", "fpn", "rpn", "roi_head")  # parts of a region embedder that see pixels
 TRAINED, CAFFE_POOLING = "trained", "caffe_pooling"  # traits of a detector that none of its tensors tells

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vlbench.architectures.blocks import attention_bias
-from vlbench.architectures.tokens import Tokens, mean_of_real
+from vlbench.architectures.interfaces import Tokens, mean_of_real
 
 
 class DotProduct(nn.Module):

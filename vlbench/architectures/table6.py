@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from vlbench import specs
 from vlbench.architectures.interaction import SingleStream
-from vlbench.architectures.model import VLModel
 from vlbench.architectures.similarity import DotProduct, StackedCrossAttention
+from vlbench.architectures.vl_model import VLModel
 
 VOCABULARY = 30522  # charged whatever the model's own is
 CLASSES = 2  # of the head that every token is charged for

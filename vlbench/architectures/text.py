@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vlbench.architectures.tokens import Text, Tokens, last_real
+from vlbench.architectures.interfaces import Text, Tokens, last_real
 
 
 class BertEmbeddings(nn.Module):

@@ -13,10 +13,10 @@ from typing import Any
 import psutil
 
 from vlbench.doctor.findings import Finding
-from vlbench.measure.counters import ROOT, pressure_figure
 from vlbench.measure.noise import QUOTA_SHARE, STEAL_SHARE, WAITING_SHARE, Evidence, others_limit
 from vlbench.measure.nvml import GpuState
 from vlbench.measure.observe import Observer
+from vlbench.measure.os_counters import ROOT, pressure_figure
 
 WATCH_SECONDS = 2.0
 BUSIEST, LEAST_CORES = 3, 0.02

@@ -10,12 +10,12 @@ from vlbench.doctor.findings import Diagnosis, Finding
 from vlbench.doctor.settings import settings_findings, threads_finding, throttle_count, timer_finding
 from vlbench.doctor.speeds import measure_speed, speed_findings
 from vlbench.errors import WorkerError
-from vlbench.measure.counters import ROOT, CpuGroups
 from vlbench.measure.machine import describe_machine, physical_cores, usable_cores
 from vlbench.measure.noise import Evidence
 from vlbench.measure.nvml import Gpu
 from vlbench.measure.observe import Observer
-from vlbench.measure.speed import MachineSpeed
+from vlbench.measure.os_counters import ROOT, CpuGroups
+from vlbench.measure.records import MachineSpeed
 
 
 def diagnose(threads: int, root: Path = ROOT) -> Diagnosis:

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from vlbench.doctor.findings import Finding
 from vlbench.errors import WorkerError
-from vlbench.measure.speed import MachineSpeed
+from vlbench.measure.records import MachineSpeed
 from vlbench.measure.statistics import percentile
 
 PROCESSES = 6

@@ -10,20 +10,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from vlbench.evaluation.candidate import Candidate, candidate, detector_of
-from vlbench.evaluation.control import shuffled_columns, shuffled_images
-from vlbench.evaluation.journal import Journal
-from vlbench.evaluation.matching import ScoreMatrix, expected_seconds, pairs_of, score_pairs
-from vlbench.evaluation.predicting import predict, with_images
+from vlbench.evaluation.adapter import Candidate, candidate, detector_of
+from vlbench.evaluation.predict import Journal, predict, with_images
 from vlbench.evaluation.processes import Process
-from vlbench.evaluation.question import Question, question
-from vlbench.evaluation.split import Settings, Split
-from vlbench.running.evaluations import Accuracy
+from vlbench.evaluation.retrieval import ScoreMatrix, expected_seconds, pairs_of, score_pairs
+from vlbench.evaluation.split import Settings, Split, shuffled_columns, shuffled_images
+from vlbench.evaluation.task_head import Question, question
+from vlbench.runner.records import Accuracy
 from vlbench.specs import RANDOM, AnySpec
+from vlbench.specs.weights import located
 from vlbench.tasks import predictions as files
 from vlbench.tasks.items import Item, Metric
 from vlbench.tasks.scoring import Score, accuracy, score_gallery, score_items
-from vlbench.weights import located
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

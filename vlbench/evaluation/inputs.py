@@ -1,21 +1,56 @@
-"""From items of a data set to a model's batches: token ids, and pixels or precomputed regions."""
+"""From items of a data set to a model's batches: token ids, pixels or precomputed regions, and the data-loading
+processes that prepare them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from vlbench.architectures.tokens import Images, RegionFeatures, Text
-from vlbench.errors import InputError
+from vlbench.architectures.interfaces import Images, RegionFeatures, Text
+from vlbench.errors import InputError, WorkerError
 from vlbench.evaluation.images import ImageReader, reader_of
-from vlbench.evaluation.loading import Refused, loaded, unchanged
 from vlbench.specs import AnySpec, HuggingFaceSpec
-from vlbench.tasks.features import RegionSource
 from vlbench.tasks.items import Item
+from vlbench.tasks.region_features import RegionSource
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refused:
+    """An InputError on its way out of a process; PyTorch would wrap the error itself in a traceback."""
+
+    message: str
+
+
+def unchanged(found: Any) -> Any:
+    """For `collate_fn`: a batch is whole when it is made."""
+    return found
+
+
+def loaded(loader: DataLoader[Any], *, prepares: str) -> Iterator[Any]:
+    """What the loader gives, in order.
+
+    Raises InputError in place of what was refused; WorkerError where a process ends without a result.
+
+    Args:
+        prepares: what its processes do, for that error.
+    """
+    try:
+        for found in loader:
+            if isinstance(found, Refused):
+                raise InputError(found.message)
+            yield found
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise WorkerError(
+            f"a process that {prepares} was killed; with less memory per batch or --workers 0 it works"
+        ) from error
+
 
 Pictures = Images | RegionFeatures
 

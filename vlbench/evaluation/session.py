@@ -11,18 +11,18 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from vlbench import __version__
 from vlbench.errors import InputError
 from vlbench.evaluation.evaluate import Listener, Outcome, evaluate, evaluation_hash
 from vlbench.evaluation.images import region_channels
 from vlbench.evaluation.processes import Process
-from vlbench.evaluation.question import Question
 from vlbench.evaluation.split import Split
+from vlbench.evaluation.task_head import Question
 from vlbench.measure.machine import Machine
-from vlbench.running.conclusions import now
-from vlbench.running.evaluations import Evaluation, Training
-from vlbench.running.store import Store, tell
-from vlbench.running.subject import probe
+from vlbench.runner.aggregate import now
+from vlbench.runner.records import Evaluation, Training
+from vlbench.runner.store import Store, tell
+from vlbench.runner.workload import probe
+from vlbench.version import __version__
 
 
 def evaluate_all(

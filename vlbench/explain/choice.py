@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from vlbench.catalog import catalog, resolve
 from vlbench.errors import InputError
 from vlbench.specs import AnySpec, Grid, HuggingFaceSpec, ModelSpec
-from vlbench.weights import with_weights
+from vlbench.specs.catalog import catalog, resolve
+from vlbench.specs.weights import with_weights
 
 
 def model_named(name: str, weights: Sequence[str] = ()) -> ModelSpec:

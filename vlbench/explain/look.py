@@ -1,32 +1,129 @@
-"""One model, one photo, one text: what goes on inside, seen without changing it."""
+"""One model, one photo, one text: what goes on inside, recorded without changing it.
+
+Also where the image tokens lie in the photo, and which of them each word is carried to by the cheapest transport
+plan (ViLT, section 4.7).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from vlbench.architectures.checkpoints.loading import with_whatever_head
 from vlbench.architectures.checkpoints.native import saved_spec
-from vlbench.architectures.tokens import Joint, Tokens, whole_mask
+from vlbench.architectures.interfaces import Images, Joint, RegionFeatures, Tokens, whole_mask
 from vlbench.errors import InputError
-from vlbench.evaluation.candidate import Candidate, candidate
-from vlbench.evaluation.preprocessing import covering_size
-from vlbench.evaluation.question import Question, weights_of
+from vlbench.evaluation.adapter import Candidate, OneByOne, candidate
+from vlbench.evaluation.images import covering_size
+from vlbench.evaluation.task_head import Question, weights_of
 from vlbench.evaluation.tokens import tokenizer_for
-from vlbench.explain.alignment import align
 from vlbench.explain.attention import maps_of, watched
-from vlbench.explain.explanation import IMAGE, TEXT, AttentionMap, Explanation, Places
-from vlbench.explain.places import watched_places
-from vlbench.explain.words import Span, Word, words_of
+from vlbench.explain.explanation import IMAGE, TEXT, Alignment, AttentionMap, Explanation, Places, Span, Word, words_of
 from vlbench.inputs import Example, open_image
-from vlbench.specs import RANDOM, CentreCrop, Input, ModelSpec, Region
-from vlbench.tasks.features import RegionSource
+from vlbench.specs import RANDOM, CentreCrop, Grid, Input, ModelSpec, Patch, Region
+from vlbench.tasks.region_features import RegionSource
+from vlbench.training.transport import cost, transport_plan
+
+if TYPE_CHECKING:
+    from vlbench.architectures.region import Regions  # it imports torchvision, which few models need
+
+
+class Seen:
+    """What the visual embedder of a model saw while it was watched.
+
+    Attributes:
+        grid: rows and columns of the feature map that became tokens.
+        regions: as they went into the projection.
+    """
+
+    def __init__(self, spec: ModelSpec) -> None:
+        self.visual = spec.visual
+        self.grid: tuple[int, int] | None = None
+        self.regions: Regions | None = None
+
+    def places(self, images: Images | RegionFeatures) -> Places:
+        """Of the first image's tokens, padding left out."""
+        height, width = images.sizes[0]
+        if isinstance(self.visual, Region):
+            assert self.regions is not None
+            shares_R4 = self.regions.boxes[0].float().cpu().numpy() / np.array([width, height, width, height])
+            if self.regions.mask is not None:
+                shares_R4 = shares_R4[self.regions.mask[0].cpu().numpy()]
+            special = int(self.visual.projection.whole_image)
+            return Places(boxes=shares_R4.clip(0, 1).astype(np.float32), special=special, grid=None)
+        assert self.grid is not None
+        rows, columns = self.grid
+        step = self._step()
+        boxes = [
+            (left * step / width, top * step / height, (left + 1) * step / width, (top + 1) * step / height)
+            for top in range(rows)
+            for left in range(columns)
+        ]
+        special = 1 if isinstance(self.visual, Patch) else 0
+        return Places(boxes=np.array(boxes, np.float32).clip(0, 1), special=special, grid=self.grid)
+
+    def _step(self) -> int:
+        """Pixels between a cell and the next."""
+        if isinstance(self.visual, Patch):
+            return self.visual.patch_size
+        assert isinstance(self.visual, Grid)
+        return self.visual.backbone.stride * self.visual.pool_size
+
+
+@contextmanager
+def watched_places(visual: nn.Module, spec: ModelSpec) -> Iterator[Seen]:
+    """Sees how a visual embedder cuts images into tokens while the context lasts; changes nothing."""
+    seen = Seen(spec)
+    embedder: Any = visual.embedder if isinstance(visual, OneByOne) else visual
+
+    def take_grid(_module: nn.Module, _arguments: Any, map_BCHW: Any) -> None:
+        seen.grid = map_BCHW.shape[2], map_BCHW.shape[3]
+
+    def take_regions(_module: nn.Module, arguments: Any) -> None:
+        seen.regions = arguments[0]
+
+    if isinstance(spec.visual, Region):
+        hook = embedder.projection.register_forward_pre_hook(take_regions)
+    elif isinstance(spec.visual, Grid):
+        hook = embedder.projection.pool.register_forward_hook(take_grid)
+    else:
+        hook = embedder.patch.register_forward_hook(take_grid)
+    try:
+        yield seen
+    finally:
+        hook.remove()
+
+
+BETA = 0.5  # as in training (ViLT, section 3.2)
+ITERATIONS = 1000  # 50 in training; so many make a clear picture (ViLT, section 4.7)
+
+
+def align(joint: Joint, words: Sequence[Word], places: Tensor) -> Alignment:
+    """The plan between the tokens of words and those of places, after the last layer, of the first example.
+
+    Special tokens take no part, as in ViLT's code. The pieces of a word are taken together.
+
+    Args:
+        joint: text and image of one width.
+        words: of the text.
+        places: which image tokens lie somewhere, (R,) int64.
+    """
+    assert joint.text is not None
+    pieces = [token for word in words for token in word.tokens]
+    costs_1LR = cost(joint.text.values[:1, pieces], joint.image.values[:1, places])
+    plan_LR = transport_plan(costs_1LR, None, None, beta=BETA, iterations=ITERATIONS)[0]
+    owners = torch.tensor([place for place, word in enumerate(words) for _ in word.tokens], device=plan_LR.device)
+    mass_WR = plan_LR.new_zeros(len(words), plan_LR.shape[1]).index_add_(0, owners, plan_LR)
+    shares_WR = (mass_WR / mass_WR.sum(dim=1, keepdim=True)).cpu().numpy()
+    return Alignment(shares=shares_WR.astype(np.float32), beta=BETA, iterations=ITERATIONS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 
-from vlbench.measure.counters import ROOT
+from vlbench.measure.os_counters import ROOT
 
 
 def core_sets(threads: int, root: Path = ROOT) -> list[tuple[int, ...]]:

@@ -11,8 +11,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from vlbench.measure.nvml import SLOWDOWNS
-from vlbench.measure.patterns import drift, modes
-from vlbench.measure.statistics import LEAST_RESTARTS
+from vlbench.measure.statistics import LEAST_RESTARTS, drift, modes
 
 Verdict = Literal["stable", "noisy", "contended"]
 

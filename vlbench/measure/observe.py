@@ -1,13 +1,17 @@
-"""Observes the machine while one restart takes its samples."""
+"""Observes the machine while one restart takes its samples; a fixed piece of work, the reference kernel, shows changes
+of the clock and neighbours that no counter shows."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 
-from vlbench.measure.counters import ROOT, CounterReader, Counters
+import numpy as np
+
 from vlbench.measure.noise import Evidence
 from vlbench.measure.nvml import Gpu, GpuState
+from vlbench.measure.os_counters import ROOT, CounterReader, Counters
 
 
 class Observer:
@@ -111,3 +115,30 @@ class Observer:
             gpu_throttled=tuple(sorted({reason for state in self._gpu_states for reason in state.throttled})),
             gpu_others=max((state.others for state in self._gpu_states if state.others is not None), default=None),
         )
+
+
+_ELEMENTS = (
+    4_096  # input and output take 32 KiB: the first-level cache, so that little of the model's data is displaced
+)
+_CALLS, _REPEATS = 200, 5  # about 0.35 ms a repeat; the best one is without the odd interrupt
+
+
+def reference_kernel() -> Callable[[], float]:
+    """A function that runs exp over the same floats again and again and gives the best time of five, in milliseconds.
+
+    NumPy runs it on the calling thread alone, whatever number of threads PyTorch has, and wakes none of PyTorch's. It
+    touches no memory beyond the first-level cache: it sees clocks and whoever shares the core, not memory traffic.
+    """
+    values = np.linspace(0.0, 1.0, _ELEMENTS, dtype=np.float32)
+    results = np.empty_like(values)
+
+    def once() -> float:
+        start = time.perf_counter_ns()
+        for _ in range(_CALLS):
+            np.exp(values, out=results)
+        return (time.perf_counter_ns() - start) / 1e6
+
+    def best() -> float:
+        return min(once() for _ in range(_REPEATS))
+
+    return best

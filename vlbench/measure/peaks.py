@@ -6,17 +6,58 @@ python -m vlbench.measure.peaks --threads N [--processes K]
 from __future__ import annotations
 
 import argparse
+import multiprocessing
+import sys
 import time
 from collections.abc import Callable
+from multiprocessing.connection import Connection
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-from vlbench.measure.fresh import call_in_fresh_process
+from vlbench.errors import WorkerError
 from vlbench.measure.latency import timer_for
-from vlbench.measure.reference import reference_kernel
-from vlbench.measure.speed import MachineSpeed, ProcessSpeed
+from vlbench.measure.observe import reference_kernel
+from vlbench.measure.records import MachineSpeed, ProcessSpeed
+
+T = TypeVar("T")
+
+
+def call_in_fresh_process(function: Callable[..., T], *arguments: Any) -> T:
+    """The function's result from a process of its own; function, arguments and result must be picklable.
+
+    On Linux the process is forked: what the caller has imported is there at once, and the caller must not have computed
+    with threads before. Elsewhere it is spawned.
+
+    Raises:
+        WorkerError: the process ended without a result, or the function raised; with its reason.
+    """
+    context: Any = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_answer, args=(sender, function, arguments))
+    process.start()
+    sender.close()
+    try:
+        result, error = receiver.recv()
+    except EOFError:
+        process.join()
+        raise WorkerError(f"a measuring process ended without a result, exit code {process.exitcode}") from None
+    finally:
+        receiver.close()
+    process.join()
+    if error is not None:
+        raise WorkerError(f"a measuring process failed: {error}")
+    return result
+
+
+def _answer(sender: Connection, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+    try:
+        sender.send((function(*arguments), None))
+    except Exception as error:  # the caller is told, whatever it was
+        sender.send((None, f"{type(error).__name__}: {error}"))
+
 
 _MATRIX = 2_048
 _COPIED_FLOATS = 64 * 2**20

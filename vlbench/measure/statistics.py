@@ -1,10 +1,13 @@
-"""Summaries of latency over restarts: medians with intervals, and no percentile that too few samples cannot carry."""
+"""Summaries of latency over restarts: medians with intervals, when the restarts are enough, and patterns over them (a
+drift in the order run, several modes). A percentile that too few samples cannot carry is left out."""
 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
-from itertools import chain
+from dataclasses import dataclass
+from itertools import chain, combinations, pairwise
 from statistics import median
 
 from pydantic import BaseModel, ConfigDict
@@ -73,3 +76,83 @@ def _binomial_half(count: int, successes: int) -> float:
     """P[Binomial(count, 1/2) = successes], through logarithms so that a large count does not overflow."""
     chosen = math.lgamma(count + 1) - math.lgamma(successes + 1) - math.lgamma(count - successes + 1)
     return math.exp(chosen - count * math.log(2))
+
+
+FIRST_LOOK, LOOK_EVERY = 9, 3
+CONFIDENCE = 0.98
+
+
+def enough(by_restart_ms: Sequence[float], within: float) -> bool:
+    """Whether measuring may stop: the interval of the median lies within `within` (0.02: 2%) of it on either side.
+
+    Whoever looks after every restart stops at those moments at which the interval happens to be narrow, and then it
+    holds the true median less often than it says. So this looks at nine restarts and at every third from there, and
+    asks for an interval of 98%, while 95% is what is stated.
+
+    Simulated (tests/measure/test_stopping.py repeats it in short): up to 60 restarts, looked at after each, 20,000
+    cells for each of processes that draw a speed of -17%, 0 or +17% (equally often, or 10/80/10) or one of two that lie
+    4, 6 or 17% apart, all with 0.8% noise; lognormal noise of 0.5 to 3%; Student's t with two degrees of freedom; 15%
+    outliers to one side. The stated 95% interval then held the true median in 93.0 to 97.6% of cells, for `within` of
+    1, 2 and 5%. Stopping as soon as the stated interval is narrow, from six restarts on: 81.3 to 97.1%. With up to 120
+    restarts, two speeds that are equally likely come to 90.6% (75.8%), all others stay above 93%.
+    """
+    count = len(by_restart_ms)
+    if count < FIRST_LOOK or (count - FIRST_LOOK) % LOOK_EVERY:
+        return False
+    interval = median_interval(sorted(by_restart_ms), CONFIDENCE)
+    assert interval
+    middle = median(by_restart_ms)
+    return middle * (1 - within) <= interval[0] and interval[1] <= middle * (1 + within)
+
+
+# A step between neighbours in size that parts two modes: as a share of the median, and in typical steps. Restarts of
+# one speed state differ by about 1%, so that neighbours lie far nearer; states were seen 17% apart.
+_LEAST_GAP, _GAP_TO_TYPICAL = 0.03, 4.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drift:
+    """How values moved in the order given: `total` from first to last as a share of the median, and its p-value."""
+
+    total: float
+    p: float
+
+
+def drift(values: Sequence[float]) -> Drift:
+    """Mann-Kendall's test of a trend, two-sided, with Theil and Sen's slope for its size.
+
+    The p-value is the normal approximation with corrections for continuity and ties; for few values it is too large.
+    Sources: Mann (1945), Kendall (1975), Sen (1968). Under three values there is no drift: p is 1.
+    """
+    count = len(values)
+    if count < 3:
+        return Drift(total=0.0, p=1.0)
+    score = sum((later > earlier) - (later < earlier) for earlier, later in combinations(values, 2))
+    ties = sum(_pairs_variance(size) for size in Counter(values).values())
+    variance = (_pairs_variance(count) - ties) / 18
+    z = max(0, abs(score) - 1) / math.sqrt(variance) if variance else 0.0
+    slopes = [(values[later] - values[earlier]) / (later - earlier) for earlier, later in combinations(range(count), 2)]
+    return Drift(total=median(slopes) * (count - 1) / median(values), p=math.erfc(z / math.sqrt(2)))
+
+
+def _pairs_variance(count: int) -> int:
+    return count * (count - 1) * (2 * count + 5)
+
+
+def modes(values: Sequence[float]) -> list[tuple[float, ...]]:
+    """Groups of values, fastest first, that wide steps part; a lone value is an outlier and no mode.
+
+    A step is wide where it is at least 3% of the median and four times the typical step. One group, perhaps the whole,
+    is one mode.
+    """
+    ordered = sorted(values)
+    steps = [later - earlier for earlier, later in pairwise(ordered)]
+    if not steps:
+        return [tuple(ordered)] if ordered else []
+    wide = max(_LEAST_GAP * median(ordered), _GAP_TO_TYPICAL * median(steps))
+    groups: list[list[float]] = [[ordered[0]]]
+    for value, step in zip(ordered[1:], steps, strict=True):
+        if step >= wide:
+            groups.append([])
+        groups[-1].append(value)
+    return [tuple(group) for group in groups if len(group) > 1]

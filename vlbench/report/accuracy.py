@@ -12,8 +12,7 @@ from rich.text import Text
 
 from vlbench.markup import comments
 from vlbench.report import frontier, tables
-from vlbench.running.cells import Result
-from vlbench.running.evaluations import Evaluation, Training, minutes
+from vlbench.runner.records import Evaluation, Result, Training, minutes
 from vlbench.tasks.items import Metric
 
 Cells = dict[str, Result]  # by the hash of their spec

@@ -13,7 +13,7 @@ from rich.text import Text
 from vlbench.markup import bullets, details, escape_markdown
 from vlbench.report import tables
 from vlbench.report.choosing import Candidate, Choice
-from vlbench.report.told import LATENCY, bracketed
+from vlbench.report.export import LATENCY, bracketed
 
 
 def meeting_frame(choice: Choice) -> pd.DataFrame:

@@ -11,12 +11,10 @@ from typing import Literal
 from vlbench.errors import InputError
 from vlbench.measure.machine import Machine
 from vlbench.report import frontier
-from vlbench.report.frames import Results
-from vlbench.report.joining import Accuracies, Key
-from vlbench.report.naming import cell_names
+from vlbench.report.frames import Accuracies, Key, Results
+from vlbench.report.labels import cell_names
 from vlbench.report.requirements import Budget, Judged, Meets, judge, worst
-from vlbench.running.cells import Result
-from vlbench.running.evaluations import Accuracy
+from vlbench.runner.records import Accuracy, Result
 
 MEETING: tuple[Meets, ...] = ("yes", "perhaps")
 RankedBy = Literal["accuracy", "latency"]

@@ -10,7 +10,7 @@ from vlbench.measure.machine import Machine
 from vlbench.report.colours import COLOURS, MARKERS, MEASURED, NO_FAMILY
 from vlbench.report.paper import drawing, plain_ticks, save, set_foot, settle
 from vlbench.report.tables import short_figure
-from vlbench.reproduce.outcomes import CellOutcome, Reproduction, SuiteOutcome
+from vlbench.suites.outcomes import CellOutcome, Reproduction, SuiteOutcome
 
 PAPER = "#444444"
 

@@ -1,8 +1,9 @@
-"""Results folders as tidy data frames: one row a thing measured, plain units, names as in the files."""
+"""Results folders as tidy data frames: one row per measurement, plain units, names as in the files. Accuracies join
+measurements by the hash of the model's spec."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
@@ -14,10 +15,9 @@ from vlbench.measure.statistics import LatencySummary
 from vlbench.report import columns
 from vlbench.report.columns import Row
 from vlbench.report.folders import Folder, read_folders
-from vlbench.report.naming import cell_names
-from vlbench.reproduce.outcomes import CellOutcome, ClaimOutcome
-from vlbench.running.cells import Result
-from vlbench.running.evaluations import Evaluation
+from vlbench.report.labels import cell_names
+from vlbench.runner.records import Accuracy, Evaluation, Result
+from vlbench.suites.outcomes import CellOutcome, ClaimOutcome
 
 WHOLE = "end to end"  # the stage of a sample that is of a whole pass, nothing hooked
 PLAIN: tuple[str, ...] = (
@@ -222,3 +222,32 @@ def _claim(folder: str, one: ClaimOutcome) -> Row:
     row: Row = {"folder": folder, "suite": one.suite, "claim": one.text, "where": one.where, "verdict": one.verdict}
     row |= {"value": one.value, "value_low": low, "value_high": high}
     return row | {"expression": one.expr, "reason": one.reason}
+
+
+Key = tuple[str, str, str]  # task, split, metric
+
+
+class Accuracies:
+    """What models answer right, by task, split and metric: that in a cell's own folder, or else the latest of all."""
+
+    def __init__(self, folders: Sequence[Folder]) -> None:
+        self._by_key: dict[Key, dict[tuple[str | None, str], Accuracy]] = {}
+        evaluations = [(folder.label, one) for folder in folders for one in folder.evaluations]
+        for label, one in sorted(evaluations, key=lambda pair: pair[1].measured_at):
+            accuracy = one.accuracy
+            own = self._by_key.setdefault((accuracy.task, accuracy.split, accuracy.metric), {})
+            own[label, one.spec_hash] = own[None, one.spec_hash] = accuracy
+
+    @property
+    def keys(self) -> list[Key]:
+        """Every task, split and metric that is held, in alphabetical order."""
+        return sorted(self._by_key)
+
+    def of(self, key: Key, folder: str, spec_hash: str) -> Accuracy | None:
+        own = self._by_key.get(key, {})
+        return own.get((folder, spec_hash)) or own.get((None, spec_hash))
+
+    def keys_of(self, named: Iterable[tuple[str, str, Result]]) -> list[Key]:
+        """Those that some of these cells' models were asked."""
+        hashes = {(folder, result.spec_hash) for folder, _, result in named}
+        return [key for key in self.keys if any(self.of(key, *one) for one in hashes)]

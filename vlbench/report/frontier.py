@@ -12,8 +12,7 @@ from typing import Any
 import pandas as pd
 
 from vlbench.measure.statistics import median_interval
-from vlbench.running.cells import Result
-from vlbench.running.evaluations import Evaluation
+from vlbench.runner.records import Evaluation, Result
 
 Interval = tuple[float, float]
 ON, PERHAPS, BEATEN = "yes", "perhaps", "no"

@@ -12,8 +12,7 @@ from vlbench.report.colours import families_of, family_style
 from vlbench.report.frontier import COSTS, ON, comparable, frontier_frame, interval
 from vlbench.report.labels import Line, place
 from vlbench.report.paper import DPI, drawing, plain_ticks, save, set_foot, settle
-from vlbench.running.cells import Result
-from vlbench.running.evaluations import Evaluation
+from vlbench.runner.records import Evaluation, Result
 
 LINE, BASELINE = "#777777", "#444444"
 MARK = 6.5  # points

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from vlbench.errors import InputError
-from vlbench.running.cells import Result
+from vlbench.runner.records import Result
 
 DPI = 160
 TALLEST = 300  # inches; a PNG of 65,536 dots cannot be written

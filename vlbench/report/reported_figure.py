@@ -7,12 +7,12 @@ from typing import Any
 
 import pandas as pd
 
-from vlbench.catalog import catalog
 from vlbench.errors import InputError
 from vlbench.report.colours import families_of, family_style
 from vlbench.report.frames import Results
 from vlbench.report.labels import Line, place
 from vlbench.report.paper import DPI, PLATE, TALLEST, plain_number, set_foot, set_legend, settle
+from vlbench.specs.catalog import catalog
 
 MARK = 5.0  # points
 LEAST, DOT, ROOM = 0.36, 0.11, 0.2  # inches: a row, a dot of it, and what is free above and below them

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from vlbench.markup import comments
 from vlbench.report.tables import latex_table, markdown_table, rich_table, short_figure
-from vlbench.reproduce.outcomes import CellOutcome, ClaimOutcome, Reproduction, SuiteOutcome
+from vlbench.suites.outcomes import CellOutcome, ClaimOutcome, Reproduction, SuiteOutcome
 from vlbench.suites.schema import Column
 
 QUICK = "Small settings (--quick): tiny models on small images, briefly timed. These latencies are not the papers'."

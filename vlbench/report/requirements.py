@@ -9,8 +9,7 @@ from typing import Literal
 
 from vlbench.errors import InputError
 from vlbench.report.tables import percent, short_figure
-from vlbench.running.cells import Result
-from vlbench.running.evaluations import Accuracy
+from vlbench.runner.records import Accuracy, Result
 
 Meets = Literal["yes", "perhaps", "no", "unknown"]
 GB = 10**9

@@ -14,7 +14,7 @@ from vlbench.report.frames import Results
 from vlbench.report.paper import DPI, TALLEST, machines, plain_number, set_foot, set_legend, settle
 from vlbench.report.tables import merged_order, short_figure
 from vlbench.report.views import labels, stage_bars, stage_colour
-from vlbench.running.cells import Result
+from vlbench.runner.records import Result
 
 BAR = 0.72  # of the distance from one to the next
 NAME = 38  # letters in a line of it

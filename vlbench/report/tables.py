@@ -12,8 +12,7 @@ from rich.text import Text
 
 from vlbench.markup import comments, escape_latex
 from vlbench.measure.statistics import LatencySummary
-from vlbench.running.cells import Result
-from vlbench.running.evaluations import Accuracy
+from vlbench.runner.records import Accuracy, Result
 
 WORDS = {"model", "row", "family", "image", "tokens", "verdict", "noise", "claim", "expression"}  # columns of words
 WORDS |= {"weights", "metric", "accuracy", "trained", "arm", "sign", "folder", "cell", "task", "split", "suite"}

@@ -11,8 +11,8 @@ import pandas as pd
 
 from vlbench.report.colours import stage_colour as stage_colour  # beside the data that it colours
 from vlbench.report.frames import Results, Row
-from vlbench.report.naming import SETTINGS, tell_apart
-from vlbench.running.cells import Result
+from vlbench.report.labels import SETTINGS, tell_apart
+from vlbench.runner.records import Result
 
 REST, TOTAL, PASS = "rest", "total", "pass"
 BARS = ("folder", "cell", "label", "family", "stage", "start_ms", "end_ms", "latency_ms", "share")

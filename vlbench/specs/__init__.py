@@ -26,8 +26,7 @@ from vlbench.specs.interaction import CoAttention, CrossModality, DotProduct, Si
 from vlbench.specs.model import Input, ModelSpec, Table6
 from vlbench.specs.resizing import CentreCrop, ExactResize, ShorterSide
 from vlbench.specs.text import BertEmbeddings, Gru, TextTransformer
-from vlbench.specs.towers import ClipResNet, MeanFeature, VisionTransformer
-from vlbench.specs.visual import Grid, Patch, Region, RegionProjection
+from vlbench.specs.visual import ClipResNet, Grid, MeanFeature, Patch, Region, RegionProjection, VisionTransformer
 
 __all__ = [
     "RANDOM",

@@ -1,10 +1,13 @@
-"""What all parts of a description have in common."""
+"""What all parts of a description have in common; and which library runs the layers of a detector."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from importlib.util import find_spec
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+
+from vlbench.errors import InputError
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Size = tuple[PositiveInt, PositiveInt]  # height, width
@@ -46,3 +49,22 @@ def check_side(height: int, width: int, *, least: int) -> None:
     """Raises ValueError where an image is too small for a CNN and its pooling to leave a pixel."""
     if min(height, width) < least:
         raise ValueError(f"image size {height}x{width} leaves no pixel; each side needs {least} at least")
+
+
+Engine = Literal["torchvision", "detectron2"]
+
+INSTALLATION = "https://detectron2.readthedocs.io/tutorials/install.html"
+
+
+def check_engine(engine: Engine, name: str) -> None:
+    """Raises InputError, for the model of this name, where the engine is not installed."""
+    if engine == "detectron2" and find_spec("detectron2") is None:
+        raise cannot_import(f"{name}: ", "No module named 'detectron2'")
+
+
+def cannot_import(where: str, why: str) -> InputError:
+    """What to say where Detectron2 cannot be imported."""
+    return InputError(
+        f"{where}the detector's engine is detectron2, which cannot be imported ({why}); {INSTALLATION} tells how to "
+        "install it, and the engine torchvision does without"
+    )

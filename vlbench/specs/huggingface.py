@@ -9,8 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, PositiveInt, Tag, model_validator
 
-from vlbench.specs.base import Part, Size
-from vlbench.specs.engines import Engine
+from vlbench.specs.base import Engine, Part, Size
 from vlbench.specs.heads import TaskKind
 from vlbench.specs.huggingface_parts import (
     Arguments,

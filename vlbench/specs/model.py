@@ -9,8 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
-from vlbench.specs.base import RANDOM, Part, Size
-from vlbench.specs.engines import Engine
+from vlbench.specs.base import RANDOM, Engine, Part, Size
 from vlbench.specs.heads import PAIRS, SUITED, HeadPart, ProductHead, TaskHeads, TaskKind, TextHead, TogetherPair
 from vlbench.specs.interaction import DotProduct, InteractionPart, StackedCrossAttention
 from vlbench.specs.resizing import CentreCrop, ExactResize, Resizing, ShorterSide

@@ -1,1 +1,1 @@
-"""Benchmark suites, as data: `benchmarks/*.yaml`, their schema, and the expressions of their columns and claims."""
+"""Benchmark suites: the schema of `benchmarks/*.yaml`, their columns and claims, how they are measured and judged."""

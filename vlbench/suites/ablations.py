@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, model_validator
 
-from vlbench.catalog import nearest
+from vlbench.specs.catalog import nearest
 from vlbench.suites.schema import Source
 
 Percent = Annotated[float, Field(ge=0, le=100)]

@@ -11,9 +11,9 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from vlbench.catalog import catalog, data_folder, describe, nearest, read_mapping, read_spec, read_yaml
 from vlbench.errors import InputError, SpecError
 from vlbench.specs import AnySpec
+from vlbench.specs.catalog import catalog, data_folder, describe, nearest, read_mapping, read_spec, read_yaml
 from vlbench.suites.ablations import Ablation
 from vlbench.suites.schema import CATEGORIES, Category, Row, Suite
 

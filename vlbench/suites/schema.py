@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
 
-from vlbench.catalog import nearest
+from vlbench.specs.catalog import nearest
 from vlbench.suites.expressions import Comparison, Expression, Name, parse, parse_comparison
 from vlbench.suites.quantities import origin
 

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import base64
 import binascii
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from vlbench.errors import InputError
+from vlbench.tasks.region_features import ImageRegions, RegionSource
 
 FIELDS = (
     "img_id",
@@ -28,28 +26,6 @@ FIELDS = (
 ID, HEIGHT, WIDTH, CONFIDENCE, COUNT, BOXES, FEATURES = (
     FIELDS.index(name) for name in ("img_id", "img_h", "img_w", "objects_conf", "num_boxes", "boxes", "features")
 )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ImageRegions:
-    """The regions of one image: features, (R, C) float32; boxes in pixels, left, top, right, bottom, (R, 4) float32."""
-
-    features: NDArray[np.float32]
-    boxes: NDArray[np.float32]
-    height: int
-    width: int
-
-
-class RegionSource(Protocol):
-    """Where the regions of images lie. `read` raises InputError, in one line, where those of an image cannot be had."""
-
-    path: Path
-
-    def __contains__(self, name: object) -> bool: ...
-
-    def __len__(self) -> int: ...
-
-    def read(self, name: str) -> ImageRegions: ...
 
 
 def open_regions(path: Path) -> RegionSource:

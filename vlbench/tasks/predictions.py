@@ -15,7 +15,7 @@ import numpy as np
 
 from vlbench.errors import InputError
 from vlbench.tasks.items import Gallery, Item
-from vlbench.tasks.retrieval import Scores
+from vlbench.tasks.metrics import Scores
 
 LABELS = {"true": "True", "false": "False"}
 INDEX_NAMES = ("scores", "image_of_text")

@@ -15,7 +15,7 @@ from torch import Tensor, distributed
 
 from vlbench.errors import InputError
 from vlbench.evaluation.processes import Process
-from vlbench.running.lines import append_line
+from vlbench.runner.store import append_line
 from vlbench.training.learner import Losses
 
 CURVE = "training.jsonl"

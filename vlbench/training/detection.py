@@ -10,11 +10,10 @@ from torch import Tensor, nn
 from torchvision.ops import batched_nms, clip_boxes_to_image
 
 from vlbench.architectures.detector import RegionProposalNetwork, Scored, decode
+from vlbench.architectures.interfaces import Images
 from vlbench.architectures.region import DETECTOR, RegionEmbedder
 from vlbench.architectures.roi_heads import DELTA_WEIGHTS, Classified
-from vlbench.architectures.tokens import Images
-from vlbench.training.average_precision import Detections
-from vlbench.training.detection_losses import Sampled, match, proposal_losses, region_losses, sample
+from vlbench.training.detection_losses import Detections, Sampled, match, proposal_losses, region_losses, sample
 from vlbench.training.learner import Losses
 
 

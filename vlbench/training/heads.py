@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from vlbench.architectures.interfaces import Joint, RegionFeatures
 from vlbench.architectures.region import RegionProjection, Regions
-from vlbench.architectures.tokens import Joint, RegionFeatures
-from vlbench.training.objectives.regions import with_masked_regions
+from vlbench.training.losses import with_masked_regions
 
 Found = TypeVar("Found", Regions, RegionFeatures)
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vlbench.evaluation.preprocessing import resized
+from vlbench.evaluation.images import resized
 from vlbench.inputs import open_image
 from vlbench.specs import Input
 from vlbench.tasks.items import Item

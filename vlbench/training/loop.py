@@ -1,4 +1,5 @@
-"""The loop that trains any learner, in one process or several, and goes on where it was killed.
+"""The loop that trains any learner, in one process or several, and resumes where it was killed; its optimiser and
+schedule.
 
 In several processes each computes its share of every batch. BatchNorm normalises by the micro-batch that a process sees
 at once, and the running statistics that are kept are the first process's, as with DistributedDataParallel; in the end
@@ -15,18 +16,62 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
+from torch.optim import AdamW, Optimizer
 
 from vlbench.evaluation.processes import Process
 from vlbench.training import checkpoint as disk
 from vlbench.training.budget import Spent, training_macs
+from vlbench.training.checkpoint import Interrupted, Stop, stopping
 from vlbench.training.curve import Curve, Point, Tally, check_finite, parts_of
 from vlbench.training.gradients import Reducer, clipped
-from vlbench.training.interruption import Interrupted, Stop, stopping
 from vlbench.training.learner import Learner, Stream
-from vlbench.training.listening import Clock, Listener
-from vlbench.training.schedule import optimizer, rate, set_rate
+from vlbench.training.progress import Clock, Listener
+from vlbench.training.samples import batch_at, micro_batches, stream_batches
 from vlbench.training.settings import TrainingSettings
-from vlbench.training.streaming import batch_at, micro_batches, stream_batches
+
+BETAS = (0.9, 0.98)  # in the released code of ViLT and UNITER; their papers do not say
+EPSILON = 1e-8  # ViLT's, as released
+UNDECAYED = frozenset({"positions", "class_token", "position_embeddings", "cls_token", "pos_embed"})
+
+
+def rate(share: float, *, warm_up: float) -> float:
+    """The learning rate at a share of the budget, as a share of its height: up to 1 linearly, then down to 0.
+
+    A function of the share alone, so that a budget of seconds has its full schedule too.
+    """
+    if share < warm_up:
+        return share / warm_up
+    return (1.0 - share) / (1.0 - warm_up) if warm_up < 1 else 1.0
+
+
+def optimizer(module: nn.Module, settings: TrainingSettings) -> Optimizer:
+    """AdamW over all that requires a gradient.
+
+    Weight decay is left out for biases and norms, as ViLT's and UNITER's released code does, and for positions and
+    class tokens, as that of ViT does, on which ViLT builds.
+    """
+    trained = [(name, one) for name, one in module.named_parameters() if one.requires_grad]
+    groups = [
+        {
+            "params": [one for name, one in trained if decays(name, one.ndim) == decayed],
+            "weight_decay": settings.weight_decay if decayed else 0.0,
+        }
+        for decayed in (True, False)
+    ]
+    wanted = [group for group in groups if group["params"]]
+    return AdamW(wanted, lr=settings.learning_rate, betas=BETAS, eps=EPSILON, fused=True)
+
+
+def decays(name: str, dimensions: int) -> bool:
+    """Whether a parameter has weight decay: one that is a matrix or more, and no position or class token."""
+    return dimensions > 1 and not UNDECAYED & set(name.split("."))
+
+
+def set_rate(optimiser: Optimizer, learning_rate: float) -> None:
+    for group in optimiser.param_groups:
+        group["lr"] = learning_rate
+
 
 WATCHED_SECONDS = 0.5  # between two looks at the loss, each of which waits for the device
 

@@ -8,9 +8,9 @@ from typing import Literal
 
 from pydantic import ValidationError
 
-from vlbench.catalog import resolve
 from vlbench.errors import InputError
 from vlbench.specs import AnySpec, ModelSpec
+from vlbench.specs.catalog import resolve
 from vlbench.tasks.items import Item, check_images
 from vlbench.tasks.registry import TASKS, Task, task_named
 from vlbench.tasks.shapes.items import VOCABULARY

@@ -19,8 +19,8 @@ from pydantic import (
     model_validator,
 )
 
-from vlbench.catalog import describe, nearest, read_mapping
 from vlbench.errors import InputError
+from vlbench.specs.catalog import describe, nearest, read_mapping
 from vlbench.tasks.shapes.language import KINDS
 from vlbench.tasks.shapes.scenes import FEWEST, MOST
 

@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 from vlbench.architectures.heads import ImageTextMatching
 from vlbench.architectures.initialise import initialise_random
-from vlbench.architectures.model import VLModel
+from vlbench.architectures.interfaces import Images, Joint, RegionFeatures, Text
 from vlbench.architectures.patch import PatchEmbedder
 from vlbench.architectures.region import RegionEmbedder
-from vlbench.architectures.tokens import Images, Joint, RegionFeatures, Text
+from vlbench.architectures.vl_model import VLModel
 from vlbench.evaluation.inputs import text_to
 from vlbench.specs import ModelSpec
 from vlbench.tasks.shapes.items import VOCABULARY

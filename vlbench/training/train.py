@@ -1,10 +1,11 @@
-"""Trains one architecture at a preset's sizes on the generated world: its detector first, if it has one."""
+"""Trains one architecture at a preset's sizes on the generated world: its detector first, if it has one. Sets the
+random weights to train from, and records what training cost."""
 
 from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -13,12 +14,14 @@ import torch
 import yaml
 from torch import nn
 
+from vlbench.architectures.build import build
 from vlbench.architectures.checkpoints.native import save_model
-from vlbench.architectures.counts import count
-from vlbench.architectures.model import VLModel, build
+from vlbench.architectures.count import count
+from vlbench.architectures.patch import PatchEmbedder
 from vlbench.architectures.region import RegionEmbedder
+from vlbench.architectures.vl_model import VLModel
 from vlbench.evaluation.processes import Process
-from vlbench.running.evaluations import Training
+from vlbench.runner.records import Training
 from vlbench.specs import ModelSpec
 from vlbench.tasks.items import Item
 from vlbench.tasks.registry import Task
@@ -26,17 +29,60 @@ from vlbench.tasks.shapes.items import VOCABULARY
 from vlbench.training.budget import FORWARDS_A_STEP, Budget, Spent
 from vlbench.training.checkpoint import CHECKPOINT
 from vlbench.training.detection import DetectionSettings, DetectorLearner, LabelledImages
-from vlbench.training.first_weights import draw_first_weights
 from vlbench.training.item_samples import ItemStream
 from vlbench.training.learner import Losses, Stream
-from vlbench.training.listening import Listener
 from vlbench.training.loop import Trained, train
 from vlbench.training.presets import Preset
+from vlbench.training.progress import Listener
 from vlbench.training.recipe import Recipe
-from vlbench.training.record import recorded
 from vlbench.training.samples import Samples, ShapesStream, normalised
 from vlbench.training.settings import TrainingSettings
 from vlbench.training.shapes_learner import ShapesLearner
+
+
+def recorded(
+    phases: Mapping[str, Trained], settings: TrainingSettings, *, preset: str, device: str, process: Process
+) -> Training:
+    """Of all phases in their order, the last of which trained the model itself with these settings.
+
+    MACs are None where those of a phase are not known, rather than too few.
+    """
+    spent = [one.spent for one in phases.values()]
+    return Training(
+        preset=preset,
+        samples=spent[-1].samples,
+        steps=spent[-1].steps,
+        batch=settings.batch,
+        seconds=sum(one.seconds for one in spent),
+        seconds_by_phase={name: one.spent.seconds for name, one in phases.items()},
+        macs=sum(one.macs for one in spent) if all(one.macs for one in spent) else None,
+        seed=settings.seed,
+        device=device,
+        precision=settings.precision,
+        processes=process.world,
+        threads=settings.threads,
+    )
+
+
+POSITIONS = 0.3  # of a patch, about as large as what its pixels give
+
+
+@torch.no_grad()
+def draw_first_weights(model: VLModel, seed: int) -> None:
+    """Weights of the interaction and the head that keep the scale of what they read (Glorot and Bengio 2010).
+
+    BERT's 0.02 does so at a width of 2,500 only: at 192 all attention begins even, and a model guesses from what an
+    image holds at all long before it looks at a place. Positions of patches begin as large as patches for the same
+    reason.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    for part in (model.interaction, model.head):
+        for module in part.modules() if part is not None else ():
+            if isinstance(module, nn.Linear):
+                module.weight.normal_(0, module.in_features**-0.5, generator=generator)
+    if isinstance(model.visual, PatchEmbedder):
+        model.visual.positions.normal_(0, POSITIONS, generator=generator)
+
 
 MODEL, WEIGHTS = "model.yaml", "model.safetensors"
 DETECTOR_STEPS = ("visual.backbone", "visual.fpn", "visual.rpn", "visual.roi_head", "visual.nms")

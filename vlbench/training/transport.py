@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from vlbench.architectures.tokens import Tokens, whole_mask
+from vlbench.architectures.interfaces import Tokens, whole_mask
 
 
 def cost(words_BLD: Tensor, image_BRD: Tensor) -> Tensor:

@@ -11,14 +11,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from vlbench.architectures.checkpoints.arrays import read_arrays
+from vlbench.architectures.build import build
 from vlbench.architectures.checkpoints.bottom_up import BOTTOM_UP_FAMILIES, MEAN_BGR, detector_loaded, fill_bottom_up
 from vlbench.architectures.checkpoints.detectron2_names import C4_NAMES, COUNTER, Renaming
+from vlbench.architectures.checkpoints.reading import read_arrays
 from vlbench.architectures.checkpoints.rules import mapped
-from vlbench.architectures.model import VLModel, build
-from vlbench.architectures.tokens import Images
-from vlbench.catalog import catalog
+from vlbench.architectures.interfaces import Images
+from vlbench.architectures.vl_model import VLModel
 from vlbench.errors import InputError
+from vlbench.specs.catalog import catalog
 from vlbench.specs.model import Input, ModelSpec
 
 SOURCE = "detector.pkl"

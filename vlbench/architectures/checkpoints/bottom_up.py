@@ -18,7 +18,7 @@ from vlbench.errors import InputError
 from vlbench.specs.model import Input
 
 if TYPE_CHECKING:
-    from vlbench.architectures.model import VLModel
+    from vlbench.architectures.vl_model import VLModel
 
 STEPS = ("backbone", "rpn", "roi_head")
 MEAN_BGR = (102.9801, 115.9465, 122.7717)  # where a checkpoint does not hold its own

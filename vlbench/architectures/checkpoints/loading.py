@@ -24,7 +24,7 @@ from vlbench.specs import RANDOM, Input, ModelSpec, Part, Region
 from vlbench.specs.heads import SUITED, HeadPart
 
 if TYPE_CHECKING:
-    from vlbench.architectures.model import VLModel
+    from vlbench.architectures.vl_model import VLModel
 
 VISUAL = ("visual.",)
 DETECTOR = ("visual.backbone.", "visual.fpn.", "visual.rpn.", "visual.roi_head.")

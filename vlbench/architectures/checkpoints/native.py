@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from vlbench.architectures.checkpoints.reading import read_metadata
 from vlbench.architectures.checkpoints.rules import State, refuse_gaps, refuse_shapes
-from vlbench.architectures.visual import VisualEmbedder
+from vlbench.architectures.interfaces import VisualEmbedder
 from vlbench.errors import InputError
 from vlbench.specs import ModelSpec
 

@@ -16,7 +16,7 @@ from vlbench.architectures.checkpoints.rules import COUNTERS, Dropped, Family, R
 from vlbench.errors import InputError
 
 if TYPE_CHECKING:
-    from vlbench.architectures.model import VLModel
+    from vlbench.architectures.vl_model import VLModel
 
 BACKBONE, RES5, STAGES = "visual.backbone.", "visual.roi_head.res5.", 4
 STEM = f"{BACKBONE}stem.0.weight"  # the stem of CLIP's ResNet has its names a level deeper

@@ -19,11 +19,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from vlbench.errors import InputError
 from vlbench.tasks.readers.vqav2 import ANSWERS, SPLITS
-from vlbench.tasks.shapes.drawing import draw
+from vlbench.tasks.shapes.drawing import COLUMNS, ROWS, draw, overview
 from vlbench.tasks.shapes.items import VOCABULARY, question_number
 from vlbench.tasks.shapes.language import ANSWERS as ANSWER_SET
 from vlbench.tasks.shapes.language import captions, questions
-from vlbench.tasks.shapes.overview import COLUMNS, ROWS, overview
 from vlbench.tasks.shapes.scenes import CLASSES, SIDE, WORLD, Scene, class_of, scene_at
 from vlbench.tasks.shapes.scenes import SPLITS as ALL
 from vlbench.tasks.shapes.statements import statement

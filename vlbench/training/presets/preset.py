@@ -8,10 +8,10 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
 
-from vlbench.catalog import read_yaml
 from vlbench.errors import InputError
 from vlbench.specs import AnySpec, ModelSpec, ResNet
 from vlbench.specs.base import Fraction
+from vlbench.specs.catalog import read_yaml
 from vlbench.specs.detector import C4Head, FeaturePyramid, FpnHead, RegionProposal, RegionSelection
 from vlbench.training.recipe import Recipe
 

@@ -1,0 +1,163 @@
+"""Bad input: one line, exit code 2, no traceback, and nothing measured is lost."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+import torch
+
+from tests.runner.conftest import Run, ended, vlbench, write_tiny
+
+
+def refused(*arguments: object, code: int = 2) -> str:
+    process = vlbench(*arguments)
+    assert process.returncode == code, process.stderr
+    assert process.stdout == ""
+    assert process.stderr.count("\n") == 1, process.stderr
+    return process.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("run", "--models", "vlit"), "no model 'vlit'; did you mean vilt?"),
+        (("run", "--models", "zzz*"), "no model matches 'zzz*'"),
+        (("run", "--models", ","), "no model named"),
+        (("run", "--models", "nowhere.yaml"), "nowhere.yaml: cannot be read: No such file"),
+        (("run",), "Missing option '--models'"),
+        (("run", "--models", "vilt", "--bugdet", "3"), "No such option"),
+        (("run", "--models", "vilt", "--device", "tpu"), "'auto', 'cpu', 'cuda'"),
+        (("run", "--models", "vilt", "--batch", "0"), "--batch"),
+        (("run", "--models", "vilt", "--budget", "-3"), "--budget"),
+        (("run", "--models", "vilt", "--image", "nowhere.jpg"), "nowhere.jpg: no such file"),
+        (("run", "--models", "vilt", "--image-size", "384"), "384x640 works"),
+        (
+            ("run", "--models", "vilt", "--device", "cpu", "--image-size", "800x1333"),
+            "vilt-b32: image size 800x1333 is no",
+        ),
+        (("run", "--models", "uniter", "--device", "cpu", "--image-size", "9000x9000"), "from 32 to 4096"),
+        (("run", "--models", "vilt", "--device", "cpu", "--text", "word " * 60), "62 tokens"),
+        (("run", "--models", "vilt", "--device", "cpu", "--text-tokens", "99"), "40 positions"),
+        (("show", "nowhere"), "nowhere: no cells.jsonl here"),
+        (("list", "colours"), "models"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_it_is_one_line_that_says_what_works(arguments: tuple, said: str) -> None:
+    assert said in refused(*arguments)
+
+
+def test_cuda_without_a_gpu() -> None:
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    assert "PyTorch sees no GPU here; --device cpu works" in refused("run", "--models", "vilt", "--device", "cuda")
+
+
+def test_a_misspelt_key_names_file_key_and_nearest(tmp_path: Path) -> None:
+    path = write_tiny(tmp_path, "uniter-base")
+    path.write_text(path.read_text().replace("proposals:", "propsals:"))
+    line = refused("run", "--models", path)
+    assert f"{path}: unknown key 'visual.rpn.propsals'; did you mean proposals?" in line
+
+
+def test_an_out_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    model = write_tiny(tmp_path, "vit-b16")
+    assert "cannot be written" in refused(
+        "run", "--models", model, "--device", "cpu", "--out", tmp_path / "file" / "out"
+    )
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (lambda line: line[: len(line) // 2] + "\n" + line, "line 1: not JSON"),
+        (
+            lambda line: line.replace('"schema":4', '"schema":99'),
+            "line 1: schema 99; this vlbench reads schemas 1, 2, 3 and 4",
+        ),
+        (lambda line: line.replace('"model":', '"modle":'), "line 1: model"),
+        (lambda line: "[1, 2]", "line 1: schema None"),
+        (lambda line: "", "holds no results yet"),
+    ],
+    ids=["cut off", "schema", "key", "list", "empty"],
+)
+def test_damaged_results(tiny_run: Run, tmp_path: Path, damage, said: str) -> None:
+    line = (tiny_run.folder / "cells.jsonl").read_text().splitlines()[0]
+    (tmp_path / "cells.jsonl").write_text(damage(line))
+    assert said in refused("show", tmp_path)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+def test_a_full_disk_is_one_line(tiny_run: Run) -> None:
+    command = [sys.executable, "-m", "vlbench", "show", str(tiny_run.folder)]
+    with open("/dev/full", "w") as full:
+        process = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert process.returncode == 2
+    assert process.stderr.count("\n") == 1
+    assert "No space left on device" in process.stderr
+
+
+def test_a_reader_that_leaves_early_is_no_traceback(tiny_run: Run) -> None:
+    command = f"{sys.executable} -m vlbench show {tiny_run.folder} --format json | true"
+    process = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
+    assert process.stderr == ""
+
+
+def start_long_run(tmp_path: Path) -> tuple[subprocess.Popen, Path]:
+    """Two quick models, then one that takes a minute; gives back once the first two are kept."""
+    models = [write_tiny(tmp_path, name) for name in ("vit-b16", "vit-b32", "vilt-b32")]
+    out = tmp_path / "out"
+    quick = vlbench("run", "--models", f"{models[0]},{models[1]}", "--budget", 0.2, "--device", "cpu", "--out", out)
+    assert quick.returncode == 0, quick.stderr
+    command = [sys.executable, "-m", "vlbench", "run", "--models", ",".join(map(str, models))]
+    process = subprocess.Popen(
+        [*command, "--budget", "120", "--device", "cpu", "--out", str(out)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 60
+    while not busy_workers(process.pid) and time.monotonic() < deadline and process.poll() is None:
+        time.sleep(0.2)
+    return process, out
+
+
+def busy_workers(pid: int) -> list[int]:
+    """A worker that measures, and the process that it forked to do so, more than a second ago: probing and counting are
+    shorter."""
+    for child in psutil.Process(pid).children():
+        with contextlib.suppress(psutil.Error):  # one that ends meanwhile
+            forked = [one.pid for one in child.children() if time.time() - one.create_time() > 1]
+            if forked:
+                return [child.pid, *forked]
+    return []
+
+
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["Ctrl-C", "SIGTERM"])
+def test_an_interrupted_run_keeps_what_was_measured_and_leaves_no_worker(
+    tmp_path: Path, sent: signal.Signals, code: int
+) -> None:
+    process, out = start_long_run(tmp_path)
+    workers = busy_workers(process.pid)
+    assert workers, "the third model was never reached"
+    os.kill(process.pid, sent)
+    stdout, stderr = process.communicate(timeout=30)
+    assert process.returncode == code, stderr
+    assert "Traceback" not in stderr
+    kept = {json.loads(line)["model"] for line in (out / "cells.jsonl").read_text().splitlines()}
+    assert kept == {"vit-b16-tiny", "vit-b32-tiny"}
+    assert all(map(ended, workers))
+    if sent is signal.SIGINT:
+        assert "interrupted: 2 of 3 models are kept" in stderr
+        assert "vit-b32-tiny" in stdout

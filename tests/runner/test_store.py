@@ -1,0 +1,357 @@
+"""What is measured is kept: kills at any moment, full disks, cut lines, two writers, clocks set back, older schemas."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.paths import ROOT
+from tests.runner.conftest import vlbench, write_tiny
+from vlbench.errors import InputError
+from vlbench.inputs import read_example
+from vlbench.measure.machine import describe_machine
+from vlbench.runner.plan import Settings, expand
+from vlbench.runner.records import Restart, Result, WarmUp, blank_result
+from vlbench.runner.store import Store, append_line, read_results
+from vlbench.runner.worker_client import Worker
+from vlbench.specs.catalog import catalog
+
+MACHINE = describe_machine(threads=1, gpu=None)
+SPEC = catalog()["vit-b16"].tiny()
+RESTARTS, CELLS, KILLS = 6, 4, 50
+
+# A worker that takes 20 ms a restart, writes down each that it begins, and numbers them so that none can hide twice.
+WORKER = """
+import json, os, sys, time
+for line in sys.stdin:
+    job = json.loads(line)
+    if job["action"] == "count":
+        print(json.dumps({"counts": [COUNTS] * len(job["jobs"])}))
+    else:
+        begun = os.open(sys.argv[1], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+        os.write(begun, b".")
+        number = os.fstat(begun).st_size
+        os.close(begun)
+        time.sleep(0.02)
+        restart = {"latency_ms": [number], "warm_up": {"n": 1, "steady": True}, "measured_at": "now"}
+        print(json.dumps({"restart": restart}), flush=True)
+    print(json.dumps({"ended": 0}), flush=True)
+"""
+COUNTS = {
+    "image_tokens": 1,
+    "text_tokens": 0,
+    "params_total": 1,
+    "params_trainable": 1,
+    "params_by_stage": {},
+    "macs": 1,
+    "macs_by_stage": {},
+    "flops": 2,
+    "operators": 1,
+}
+
+PARENT = """
+import sys
+from pathlib import Path
+from contextlib import closing
+from tests.runner.test_store import MACHINE, cells, fake_worker
+from vlbench.runner.records import Result
+from vlbench.runner.plan import split_measured
+from vlbench.runner.scheduler import measure_rounds
+from vlbench.runner.store import Store
+folder = Path(sys.argv[1])
+with fake_worker(folder) as worker, closing(Store(folder / "out", Result)) as store:
+    missing, _ = split_measured(cells(), store, MACHINE)
+    print("begun", flush=True)
+    for result in measure_rounds(missing, store, MACHINE, worker):
+        pass
+"""
+
+
+def cells() -> list:
+    settings = [Settings(threads=1, device="cpu", batch=batch, restarts=RESTARTS) for batch in range(1, 1 + CELLS)]
+    return [expand([SPEC], read_example(None, None), one, MACHINE)[0] for one in settings]
+
+
+def fake_worker(folder: Path) -> Worker:
+    script = WORKER.replace("COUNTS", repr(COUNTS))
+    return Worker(1, command=[sys.executable, "-u", "-c", script, str(folder / "begun")])
+
+
+@pytest.mark.parametrize("victim", ["parent", "worker"])
+def test_kill_9_at_random_moments_loses_at_most_the_restart_under_way(tmp_path: Path, victim: str) -> None:
+    """A round of four cells takes about half a second; runs are killed until half of all kills have struck."""
+    source = random.Random(victim)
+    kills = lost_at_most = 0
+    while kills < KILLS // 2:
+        folder = tmp_path / str(kills)
+        folder.mkdir()
+        struck = True
+        while struck and kills < KILLS // 2:
+            struck = killed_run(folder, victim, source.uniform(0, 0.5))
+            kills += struck
+            lost_at_most += struck
+        while killed_run(folder, "nobody", 0):
+            pass
+        results = read_results(folder / "out")
+        ok = [result for result in results if result.status == "ok"]
+        assert len(ok) == len({result.cell_hash for result in ok}) == CELLS, "each cell has one good line"
+        numbers = [restart.latency_ms[0] for result in ok for restart in result.restarts]
+        assert len(numbers) == len(set(numbers)) == RESTARTS * CELLS, "no restart is told twice"
+        assert not (folder / "out" / "cells.unfinished.jsonl").exists()
+        lost = (folder / "begun").stat().st_size - len(numbers)
+        assert lost <= lost_at_most
+        lost_at_most = 0
+        failed = [result.error or "" for result in results if result.status == "failed"]
+        assert victim == "worker" or not failed
+        assert all("killed by signal 9" in error for error in failed)
+
+
+def killed_run(folder: Path, victim: str, after_seconds: float) -> bool:
+    """Starts or goes on with a run, and kills one of its processes so much later; whether that struck."""
+    command = [sys.executable, "-c", PARENT, str(folder)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout
+    assert process.stdout.readline() == "begun\n", process.communicate()[1]
+    struck = False
+    if victim != "nobody":
+        time.sleep(after_seconds)
+        with contextlib.suppress(psutil.NoSuchProcess, ProcessLookupError):  # it had ended
+            parent = psutil.Process(process.pid)
+            targets = [parent] if victim == "parent" else parent.children()
+            if targets and process.poll() is None:
+                os.kill(targets[0].pid, signal.SIGKILL)
+                struck = True
+    _, said = process.communicate(timeout=60)
+    if not struck:
+        assert process.returncode == 0, said
+    return struck
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store[Result]]:
+    with closing(Store(tmp_path, Result)) as opened:
+        yield opened
+
+
+def a_result(batch: int = 1) -> Result:
+    return blank_result(cells()[batch - 1], MACHINE, status="failed", error="why", measured_at="now")
+
+
+def a_restart(value: float = 1.0) -> Restart:
+    return Restart(latency_ms=(value,), warm_up=WarmUp(n=1, steady=True), measured_at="now")
+
+
+def test_a_second_writer_is_refused_and_a_reader_is_not(store: Store[Result], tmp_path: Path) -> None:
+    store.add(a_result())
+    with pytest.raises(InputError, match=r"another vlbench writes there; wait for it or name another"):
+        Store(tmp_path, Result)
+    assert read_results(tmp_path) == [a_result()]
+    store.close()
+    Store(tmp_path, Result).close()
+
+
+def test_two_runs_into_one_folder_from_the_command_line(tmp_path: Path) -> None:
+    model = write_tiny(tmp_path, "vit-b16")
+    out = tmp_path / "out"
+    with closing(Store(out, Result)):
+        process = vlbench("run", "--models", model, "--device", "cpu", "--out", out)
+    assert process.returncode == 2
+    assert process.stderr.count("\n") == 1
+    assert "another vlbench writes there" in process.stderr
+
+
+def test_the_lock_ends_with_its_process(tmp_path: Path) -> None:
+    script = "import sys, os; from pathlib import Path; from vlbench.runner.records import Result\n"
+    script += f"from vlbench.runner.store import Store; store = Store(Path({str(tmp_path)!r}), Result)\n"
+    script += "os.kill(os.getpid(), 9)"
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == -9
+    Store(tmp_path, Result).close()
+
+
+@pytest.mark.parametrize("cut", [1, 40, -2], ids=["at its start", "in the middle", "before its end"])
+def test_a_last_line_that_was_cut_off_is_moved_aside_and_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture, cut: int
+) -> None:
+    whole, fragment = a_result(1).to_line(), a_result(2).to_line()[:cut]
+    path = tmp_path / "cells.jsonl"
+    path.write_text(whole + "\n" + fragment)
+    assert read_results(tmp_path) == [a_result(1)]
+    assert "line 2: cut off in the middle and left out; the others are kept" in capsys.readouterr().err
+    with closing(Store(tmp_path, Result)) as store:
+        store.add(a_result(3))
+    assert "moved to cells.jsonl.cut-off" in capsys.readouterr().err
+    assert (tmp_path / "cells.jsonl.cut-off").read_text() == fragment + "\n"
+    assert read_results(tmp_path) == [a_result(1), a_result(3)]
+    assert capsys.readouterr().err == ""
+
+
+def test_a_last_line_that_lacks_its_end_alone_is_whole(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    (tmp_path / "cells.jsonl").write_text(a_result(1).to_line())
+    with closing(Store(tmp_path, Result)) as store:
+        store.add(a_result(2))
+    assert read_results(tmp_path) == [a_result(1), a_result(2)]
+    assert capsys.readouterr().err == ""
+
+
+def test_a_full_disk_leaves_whole_lines_and_is_one_line(tmp_path: Path) -> None:
+    """A limit on the size of files stands for the disk: the write stops in the middle of a line in the same way."""
+    model = write_tiny(tmp_path, "vit-b16")
+    out = tmp_path / "out"
+    command = (
+        f"ulimit -f 3; exec {sys.executable} -m vlbench run --models {model} --device cpu --budget 0.2 --out {out}"
+    )
+    process = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert process.returncode == 2, process.stderr
+    last = process.stderr.splitlines()[-1]
+    assert last.startswith(f"vlbench: {out}")
+    assert "File too large; what was measured before is kept" in last
+    assert "Traceback" not in process.stderr
+    kept = (out / "cells.unfinished.jsonl").read_text()
+    assert kept.endswith("\n")
+    again = vlbench("run", "--models", model, "--device", "cpu", "--budget", 0.2, "--out", out)
+    assert again.returncode == 0, again.stderr
+    (result,) = read_results(out)
+    assert [restart.model_dump(mode="json") for restart in result.restarts][: kept.count("\n")] == [
+        json.loads(line)["restart"] for line in kept.splitlines()
+    ]
+
+
+def test_a_line_that_cannot_be_written_leaves_no_trace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written = os.write
+
+    def half(descriptor: int, content: bytes) -> int:
+        if len(content) < 10:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return written(descriptor, content[: len(content) // 2])
+
+    path = tmp_path / "lines"
+    with path.open("ab", buffering=0) as file:
+        append_line(file, "the first line")
+        monkeypatch.setattr(os, "write", half)
+        with pytest.raises(OSError, match="No space left") as raised:
+            append_line(file, "the second line is longer")
+    assert raised.value.filename == str(path)
+    assert path.read_text() == "the first line\n"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_read_only_folder(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    with pytest.raises(InputError, match=r"cannot be written \(Permission denied\); name another folder"):
+        Store(tmp_path / "out", Result)
+
+
+def test_a_file_where_the_folder_should_be(tmp_path: Path) -> None:
+    (tmp_path / "out").touch()
+    with pytest.raises(InputError, match=r"--out .*out: cannot be written"):
+        Store(tmp_path / "out", Result)
+
+
+def test_restarts_are_gone_on_with_on_the_same_machine_alone(tmp_path: Path) -> None:
+    hashed = cells()[0].hash()
+    other = MACHINE.model_copy(update={"torch": "1.0"})
+    with closing(Store(tmp_path, Result)) as store:
+        for machine in (MACHINE, other):
+            store.keep_restart(hashed, machine, a_restart())
+        store.keep_restart("another cell", MACHINE, a_restart())
+    with (tmp_path / "cells.unfinished.jsonl").open("a") as file:
+        file.write('[1]\nnull\n{"schema": 2, "cell_hash": "x", "machine": {}, "restart": {}}\nnot JSON\n{"cut')
+    with closing(Store(tmp_path, Result)) as store:
+        assert len(store.restarts(hashed, MACHINE)) == 1
+        store.drop_journal()
+        assert store.restarts(hashed, MACHINE) == []
+
+
+def test_a_clock_that_was_set_back_changes_no_order(tmp_path: Path) -> None:
+    with closing(Store(tmp_path, Result)) as store:
+        for measured_at in ("2026-06-01T00:00:00+00:00", "1970-01-01T00:00:00+00:00"):
+            store.add(a_result().model_copy(update={"measured_at": measured_at}))
+    assert [result.measured_at[:4] for result in read_results(tmp_path)] == ["2026", "1970"]
+
+
+OLD = {
+    "schema": 2,
+    "model": "vit-b16",
+    "family": "patch",
+    "archetype": None,
+    "status": "ok",
+    "device": "cpu",
+    "precision": "fp32",
+    "backend": "eager",
+    "batch": 1,
+    "image_size": [224, 224],
+    "text_tokens": 0,
+    "latency_ms": {"median": 2.0, "mean": 2.0, "p90": None, "p99": None, "ci95": [1, 3], "n": 3, "samples": [1, 2, 3]},
+    "latency_ms_by_stage": {
+        "total": {"median": 4.0, "mean": 4.0, "p90": None, "p99": None, "ci95": None, "n": 1, "samples": [4]}
+    },
+    "warm_up": {"n": 9, "steady": True},
+    "machine": MACHINE.model_dump(mode="json"),
+    "image_sha256": "0",
+    "text": "x",
+    "budget_seconds": 45,
+    "seed": 0,
+    "spec_hash": "0",
+    "cell_hash": "0",
+    "measured_at": "2026-01-31T00:00:00+00:00",
+    "vlbench_version": "0.1.0",
+}
+
+
+@pytest.mark.parametrize("schema", [1, 2])
+def test_one_process_of_an_older_schema_is_one_restart_without_an_interval(tmp_path: Path, schema: int) -> None:
+    content = OLD | {"schema": schema} | ({"uncounted_operators": {}} if schema == 1 else {})
+    (tmp_path / "cells.jsonl").write_text(json.dumps(content) + "\n")
+    (result,) = read_results(tmp_path)
+    assert result.latency_ms
+    assert (result.latency_ms.median, result.latency_ms.ci95, result.latency_ms.by_restart) == (2.0, None, (2.0,))
+    assert result.restarts[0].latency_ms == (1, 2, 3)
+    assert result.restarts[0].warm_up == WarmUp(n=9, steady=True)
+    assert result.restarts[0].latency_ms_by_stage == {"total": (4,)}
+    assert Result.model_validate_json(result.to_line()) == result
+
+
+@pytest.mark.parametrize("schema", [0, 5, None, "3"])
+def test_another_schema_is_refused_by_its_number(tmp_path: Path, schema: object) -> None:
+    (tmp_path / "cells.jsonl").write_text(json.dumps(OLD | {"schema": schema}) + "\n")
+    with pytest.raises(InputError, match=f"line 1: schema {schema}; this vlbench reads schemas 1, 2, 3 and 4"):
+        read_results(tmp_path)
+
+
+def test_a_line_of_schema_3_is_as_it_was_without_bytes(tmp_path: Path) -> None:
+    content = json.loads(a_result().to_line()) | {"schema": 3, "macs": 7}
+    for key in ("bytes_moved", "bytes_moved_by_stage"):
+        del content[key]
+    (tmp_path / "cells.jsonl").write_text(json.dumps(content) + "\n")
+    assert read_results(tmp_path) == [a_result().model_copy(update={"macs": 7})]
+
+
+def test_restarts_that_schema_3_left_unfinished_are_gone_on_with(tmp_path: Path) -> None:
+    hashed = cells()[0].hash()
+    with closing(Store(tmp_path, Result)) as store:
+        store.keep_restart(hashed, MACHINE, a_restart())
+    journal = tmp_path / "cells.unfinished.jsonl"
+    entry = json.loads(journal.read_text())
+    assert entry["schema"] == 4
+    journal.write_text("".join(json.dumps(entry | {"schema": schema}) + "\n" for schema in (1, 2, 3, 5, None, "4")))
+    with closing(Store(tmp_path, Result)) as store:
+        assert store.restarts(hashed, MACHINE) == [entry["restart"]]
+
+
+def test_published_results_are_still_read() -> None:
+    published = sorted(ROOT.glob("results/*/**/cells.jsonl"))
+    assert published
+    assert all(read_results(path.parent) for path in published)

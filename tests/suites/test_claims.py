@@ -1,0 +1,205 @@
+"""Verdicts on made-up measurements whose truth is known."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from vlbench.measure.machine import Machine
+from vlbench.measure.records import Counts
+from vlbench.measure.statistics import summarise
+from vlbench.runner.records import Cell, Result, blank_result
+from vlbench.specs.catalog import catalog
+from vlbench.suites.evaluate import evaluate
+from vlbench.suites.evidence import DRAWS, Evidence, interval, median_draws
+from vlbench.suites.outcomes import CellOutcome, ClaimOutcome, SuiteOutcome
+from vlbench.suites.schema import CATEGORIES, Suite
+
+SPEC = catalog()["vit-b16"]
+MACHINE = Machine(cpu="any", cores=1, logical_cores=1, threads=1, ram_bytes=1, gpu=None, os="any", python="3")
+COUNTS = Counts(
+    image_tokens=10,
+    text_tokens=0,
+    params_total=100,
+    params_trainable=100,
+    params_by_stage={},
+    macs=1000,
+    macs_by_stage={"visual": 400, "visual.patch": 400, "interaction": 600},
+    flops=2000,
+    operators=30,
+)
+COLUMNS = [
+    {"name": "params", "title": "params", "quantity": "params_total", "cells": "params", "tolerance": 0.01},
+    {"name": "table6", "title": "table6", "quantity": "params_table6", "cells": "params"},
+    {"name": "kind", "title": "kind", "quantity": "components.cnn", "cells": "parts"},
+    {"name": "ms", "title": "ms", "quantity": "latency_ms", "cells": "latency"},
+    {"name": "patch", "title": "patch", "quantity": "latency_ms_by_stage.visual.patch", "cells": "latency"},
+    {"name": "rpn", "title": "rpn", "quantity": "latency_ms_by_stage.visual.rpn", "cells": "latency"},
+    {
+        "name": "share",
+        "title": "share",
+        "quantity": "latency_ms_by_stage.visual.patch / latency_ms_by_stage.total",
+        "cells": "latency",
+    },
+]
+
+
+def result(samples: Sequence[float], patch: Sequence[float]) -> Result:
+    cell = Cell(spec=SPEC, image="x.jpg", image_sha256="0", text="x")
+    stages = {
+        "total": summarise([[2 * value] for value in patch]),
+        "visual.patch": summarise([[value] for value in patch]),
+    }
+    return blank_result(
+        cell,
+        MACHINE,
+        status="ok",
+        latency_ms=summarise([[value] for value in samples]),
+        latency_ms_by_stage=stages,
+        measured_at="now",
+    )
+
+
+def outcome_of(*claims: str, row: dict | None = None, quick: bool = False, **found: object) -> SuiteOutcome:
+    """A suite of the rows `slow` (about 100 ms), `fast` (about 10), `few` (three restarts) and `none` (failed)."""
+    labels = ("slow", "fast", "few", "none")
+    suite = Suite.model_validate(
+        {
+            "name": "made-up",
+            "title": "made up",
+            "source": {"paper": "none"},
+            "columns": COLUMNS,
+            "rows": [{"label": label, "model": "vit-b16"} | (row or {}) for label in labels],
+            "claims": [{"text": "a claim", "expr": claim} for claim in claims],
+            "figure": {"kind": "bars", "columns": ["ms"]},
+        }
+    )
+    generator = np.random.default_rng(0)
+    slow, fast = (list(generator.normal(centre, centre / 20, 50)) for centre in (100, 10))
+    results = {"slow": result(slow, slow), "fast": result(fast, fast), "few": result(fast[:3], fast[:3])}
+    results["none"] = "failed: out of memory"  # type: ignore[assignment]
+    evidence = {
+        one.label: Evidence(row=one, spec=SPEC, **({"counts": COUNTS, "result": results[one.label]} | found))  # type: ignore[arg-type]
+        for one in suite.rows
+    }
+    return evaluate(suite, evidence, CATEGORIES, quick=quick)
+
+
+def claim_of(expr: str, **options: object) -> ClaimOutcome:
+    return outcome_of(expr, **options).claims[0]  # type: ignore[arg-type]
+
+
+def cell_of(column: str, label: str = "slow", **options: object) -> CellOutcome:
+    found = outcome_of(**options).cell(label, column)  # type: ignore[arg-type]
+    assert found
+    return found
+
+
+@pytest.mark.parametrize(
+    ("expr", "verdict"),
+    [
+        ('params["slow"] == 100', "holds"),
+        ('params["slow"] != 100', "does not hold"),
+        ('params["slow"] <= 100', "holds"),
+        ('params["slow"] >= 100.5', "does not hold"),
+        ('99 < params["slow"] < 101', "holds"),
+        ('99 < params["slow"] < 100', "does not hold"),
+        ('ms["slow"] / ms["fast"] > 8', "holds"),
+        ('ms["slow"] / ms["fast"] > 12', "does not hold"),
+        ('ms["slow"] / ms["fast"] < 8', "does not hold"),
+        ('ms["slow"] > ms["fast"]', "holds"),
+        ('8 < ms["slow"] / ms["fast"] < 12', "holds"),
+        ('8 < ms["slow"] / ms["fast"] < 9', "does not hold"),
+        ('min(ms["slow"], ms["fast"]) < 20', "holds"),
+        ('ms["slow"] == ms["fast"]', "does not hold"),
+        ('ms["slow"] != ms["fast"]', "holds"),
+        ('ms["slow"] * params["slow"] > 5000', "holds"),
+        ('ms["few"] < 1000', "cannot tell"),
+        ('ms["none"] < 1000', "cannot tell"),
+        ('params["slow"] / rpn["slow"] > 1', "cannot tell"),
+    ],
+)
+def test_verdict(expr: str, verdict: str) -> None:
+    assert claim_of(expr).verdict == verdict
+
+
+def test_an_interval_on_both_sides_tells_nothing() -> None:
+    shown = claim_of('ms["slow"] > 0')
+    assert shown.interval
+    middle = sum(shown.interval) / 2
+    undecided = claim_of(f'ms["slow"] > {middle}')
+    assert (undecided.verdict, undecided.reason) == ("cannot tell", "the interval lies on both sides")
+    assert claim_of(f'ms["slow"] == {middle}').verdict == "cannot tell"
+
+
+def test_the_reason_says_what_is_missing() -> None:
+    assert 'fewer than 6 restarts of ms["few"]' in (claim_of('ms["few"] < 1000').reason or "")
+    assert claim_of('ms["none"] < 1000').reason == "failed: out of memory"
+    assert "params_table6" in (claim_of('table6["slow"] < 1').reason or "")
+
+
+def test_the_value_and_the_interval_are_those_of_the_first_side_with_a_figure() -> None:
+    shown = claim_of('5 < ms["slow"] / ms["fast"] < 20')
+    assert shown.value == pytest.approx(10, rel=0.05)
+    assert shown.interval
+    low, high = shown.interval
+    assert low < (shown.value or 0) < high
+    assert claim_of('params["slow"] > 1').interval is None
+
+
+def test_quick_decides_counted_claims_alone() -> None:
+    assert claim_of('params["slow"] == 100', quick=True).verdict == "holds"
+    timed = claim_of('ms["slow"] > ms["fast"]', quick=True)
+    assert timed.verdict == "cannot tell"
+    assert "small settings" in (timed.reason or "")
+
+
+def test_stages_of_one_pass_stay_together() -> None:
+    """Each pass spends half its time in the patch projection, however long it takes, so the share has no spread."""
+    share = cell_of("share")
+    assert share.measured == pytest.approx(0.5)
+    assert share.interval == pytest.approx((0.5, 0.5))
+
+
+def test_draws_of_a_median_match_their_known_spread() -> None:
+    """The median of n normal samples has a standard error of sqrt(pi / 2 / n)."""
+    samples = np.random.default_rng(1).normal(0, 1, 2000)
+    drawn = median_draws(list(samples), "key")
+    assert drawn.shape == (1 + DRAWS,)
+    assert drawn[0] == np.median(samples)
+    assert drawn[1:].std() == pytest.approx(math.sqrt(math.pi / 2 / 2000), rel=0.25)
+    np.testing.assert_array_equal(drawn, median_draws(list(samples), "key"))
+    assert interval(median_draws([1.0] * 5, "key")) is None
+
+
+@pytest.mark.parametrize(
+    ("row", "column", "verdict", "error"),
+    [
+        ({"reported": {"params": 100.9}}, "params", "within", -0.9 / 100.9),
+        ({"reported": {"params": 102}}, "params", "outside", -2 / 102),
+        ({"reported": {"params": 102}, "tolerance": {"params": 0.02}}, "params", "within", -2 / 102),
+        ({}, "params", "no reference", None),
+        ({"reported": {"kind": "-"}}, "kind", "within", None),
+        ({"reported": {"kind": "R50"}}, "kind", "outside", None),
+        ({"reported": {"ms": 1}}, "ms", "measured", None),
+        ({}, "rpn", "not applicable", None),
+        ({"reported": {"rpn": 3}}, "rpn", "not measured", None),
+        ({}, "table6", "not measured", None),
+    ],
+)
+def test_verdict_of_a_cell(row: dict, column: str, verdict: str, error: float | None) -> None:
+    cell = cell_of(column, row=row)
+    assert cell.verdict == verdict
+    if error is not None:
+        assert cell.error == pytest.approx(error)
+    assert cell.reported == row.get("reported", {}).get(column)
+
+
+def test_whether_a_suite_passed() -> None:
+    known = {"result": result([10.0] * 9, [5.0] * 9), "counts": COUNTS.model_copy(update={"params_table6": 100})}
+    assert outcome_of(**known).passed
+    assert not outcome_of(row={"reported": {"params": 102}}, **known).passed
+    assert not outcome_of(**(known | {"result": "failed: out of memory"})).passed

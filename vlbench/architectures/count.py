@@ -1,0 +1,116 @@
+"""Counts a model of a spec on the meta device: no memory, no time to speak of, the same figures as a real pass."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+
+from vlbench.architectures.build import build
+from vlbench.architectures.interfaces import Images, RegionFeatures, Text
+from vlbench.architectures.table6 import charge_table6, params_table6
+from vlbench.measure.macs import MacCount, ParameterCount, count_macs, count_parameters
+from vlbench.measure.records import ELEMENT_BYTES, Counts, Precision
+from vlbench.specs import AnySpec, HuggingFaceSpec, ModelSpec
+
+
+def count(spec: AnySpec, *, batch: int = 1, precision: Precision = "fp32") -> Counts:
+    """Parameters, MACs and bytes moved of a batch of the spec's input; a detector passes on the load that the spec
+    declares. The precision gives what is floating point its size in bytes, and changes nothing else.
+
+    They are of the architecture, so a detector is counted in torchvision's layers whatever its engine. A class of
+    transformers whose forward pass looks at values, which the meta device has not, is counted on the CPU. Raises
+    SpecError where one's stages leave out much of its MACs, or where it cannot be built.
+    """
+    if isinstance(spec, HuggingFaceSpec):
+        try:
+            return _count_huggingface(spec, batch, precision, "meta")
+        except (NotImplementedError, RuntimeError):
+            return _count_huggingface(spec, batch, precision, "cpu")
+    with torch.device("meta"):
+        model = build(spec.with_engine("torchvision")).eval()
+        text, images = blank_batch(spec, batch)
+        single = blank_batch(spec, 1)
+    stages = model.stages()
+    parameters = count_parameters(model, stages)
+    with _token_count(model.visual) as image_tokens:
+        macs = count_macs(lambda: model(text, images), stages)
+    charged = charge_table6(spec, model, lambda: model(*single), image_tokens=image_tokens[0])
+    return _counts(
+        spec,
+        parameters,
+        macs,
+        precision,
+        image_tokens[0],
+        params_table6=params_table6(model),
+        macs_table6=charged.macs if charged else None,
+        flops_table6=charged.flops if charged else None,
+    )
+
+
+def _count_huggingface(spec: HuggingFaceSpec, batch: int, precision: Precision, device: str) -> Counts:
+    from vlbench.architectures import huggingface  # noqa: PLC0415  it imports transformers, as slow as PyTorch
+
+    images: Images | RegionFeatures
+    pictures = batch * spec.images
+    with torch.device(device):
+        model = huggingface.build_huggingface(spec, blank=True).eval()
+        text = Text(ids=torch.zeros(batch, spec.input.text_tokens, dtype=torch.long), mask=None)
+        if spec.features:
+            images = huggingface.random_images(spec, pictures, device)
+        else:
+            pixels = torch.zeros(pictures, 3, *spec.input.image_size)
+            images = Images(pixels=pixels, sizes=(spec.input.image_size,) * pictures)
+        stages = model.stages()
+        parameters = count_parameters(model, stages)
+        with model.image_tokens() as image_tokens:
+            macs = count_macs(lambda: model(text, images), stages)
+    model.check_rest(macs.total, macs.by_stage)
+    return _counts(spec, parameters, macs, precision, image_tokens[-1])
+
+
+def _counts(
+    spec: AnySpec,
+    parameters: ParameterCount,
+    macs: MacCount,
+    precision: Precision,
+    image_tokens: int,
+    **table6: int | None,
+) -> Counts:
+    size = ELEMENT_BYTES[precision]
+    return Counts(
+        image_tokens=image_tokens,
+        text_tokens=spec.input.text_tokens,
+        params_total=parameters.total,
+        params_trainable=parameters.trainable,
+        params_by_stage=parameters.by_stage,
+        macs=macs.total,
+        macs_by_stage=macs.by_stage,
+        flops=2 * macs.total,
+        operators=macs.operators,
+        bytes_moved=macs.traffic.bytes(size),
+        bytes_moved_by_stage={name: moved.bytes(size) for name, moved in macs.traffic_by_stage.items()},
+        **table6,
+    )
+
+
+def blank_batch(spec: ModelSpec, batch: int) -> tuple[Text | None, Images]:
+    """An input of the spec's shape without content, on the device of the context."""
+    count = batch * spec.images
+    images = Images(pixels=torch.empty(count, 3, *spec.input.image_size), sizes=(spec.input.image_size,) * count)
+    if spec.text is None:
+        return None, images
+    return Text(ids=torch.empty(batch, spec.input.text_tokens, dtype=torch.long), mask=None), images
+
+
+@contextmanager
+def _token_count(visual: nn.Module) -> Iterator[list[int]]:
+    """Fills its list with the number of tokens that each call of the visual embedder gives."""
+    lengths: list[int] = []
+    hook = visual.register_forward_hook(lambda _, __, tokens: lengths.append(tokens.values.shape[1]))
+    try:
+        yield lengths
+    finally:
+        hook.remove()

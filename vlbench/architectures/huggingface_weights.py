@@ -1,0 +1,195 @@
+"""Classes, configs and weights of transformers: made from a seed, or read from a folder or a hub."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from safetensors import SafetensorError
+from torch import nn
+from transformers.initialization import no_init_weights
+from transformers.utils import logging
+
+from vlbench.architectures.initialise import without_default_weights
+from vlbench.errors import SpecError
+from vlbench.specs import HuggingFaceSpec
+from vlbench.specs.catalog import nearest
+from vlbench.specs.weights import HUB
+
+UNREADABLE = (OSError, ValueError, RuntimeError, KeyError, SafetensorError, pickle.UnpicklingError)
+
+
+def find_class(spec: HuggingFaceSpec) -> Any:
+    """The class that a spec names. Raises SpecError where transformers has none."""
+    found = getattr(transformers, spec.transformers, None)
+    if isinstance(found, type) and issubclass(found, transformers.PreTrainedModel):
+        return found
+    known = [name for name in dir(transformers) if name.endswith("Model") or "For" in name]
+    raise SpecError(
+        f"{spec.name}: transformers {transformers.__version__} has no model class {spec.transformers!r}; "
+        + nearest(spec.transformers, known)
+    )
+
+
+def make(spec: HuggingFaceSpec, *, blank: bool = False) -> nn.Module:
+    """The model, its weights from the spec's seed or its `weights`; `blank` for whatever the memory held.
+
+    Raises SpecError where class, config or weights do not fit.
+    """
+    model_class = find_class(spec)
+    with quiet():
+        if spec.weights != "random" and not blank:
+            return _with_weights(spec, model_class)
+        config = config_of(spec, model_class)
+        # transformers fills what a layer's own reset would, so that once is enough.
+        with _seeded(spec.seed), no_init_weights() if blank else without_default_weights():
+            try:
+                model = model_class(config)
+                model.tie_weights()  # which a blank model has not done
+                return model
+            except (ValueError, TypeError, AttributeError, KeyError, ZeroDivisionError) as error:
+                raise SpecError(f"{spec.name}: config: {spec.transformers} refuses it: {_line(error)}") from error
+
+
+def config_of(spec: HuggingFaceSpec, model_class: Any) -> Any:
+    """The config of the weights, of a folder or a hub, or of the spec's own settings. Raises SpecError."""
+    config_class = model_class.config_class
+    source = spec.weights if spec.weights != "random" else spec.config
+    if isinstance(source, str):
+        config = _read(source, config_class, spec)
+    else:
+        _check_keys(source, config_class(), f"{spec.name}: config")
+        config = config_class(**source)
+    if spec.answers is not None:
+        if spec.weights != "random":
+            _check_answers(spec, config)
+        else:
+            setattr(config, spec.answers_setting, spec.answers)
+    vocabulary = getattr(config.get_text_config(), "vocab_size", spec.text.vocabulary)
+    if vocabulary < spec.text.vocabulary:
+        raise SpecError(
+            f"{spec.name}: text.vocabulary is {spec.text.vocabulary}, but the config has {vocabulary}; "
+            f"{vocabulary} works"
+        )
+    return config
+
+
+def _check_keys(settings: Mapping[str, Any], config: Any, where: str) -> None:
+    """Any key makes an attribute of a config: a misspelt one would change nothing in silence."""
+    known = {**vars(config), **config.to_dict(), "num_labels": None}
+    for key, value in settings.items():
+        if key not in known and not hasattr(config, key):
+            raise SpecError(f"{where}: {type(config).__name__} has no {key!r}; {nearest(key, known)}")
+        inner = getattr(config, key, None)
+        if isinstance(value, Mapping) and isinstance(inner, transformers.PretrainedConfig):
+            _check_keys(value, inner, f"{where}.{key}")
+
+
+def _check_answers(spec: HuggingFaceSpec, config: Any) -> None:
+    held = getattr(config, spec.answers_setting)
+    if held != spec.answers:
+        raise SpecError(f"{spec.name}: {spec.weights} has {held} answers, but {spec.answers} are asked for")
+
+
+def _read(source: str, config_class: Any, spec: HuggingFaceSpec) -> Any:
+    identifier, options = located(source, spec)
+    with told(source, spec):
+        content, _ = config_class.get_config_dict(identifier, **options)
+        if content.get("model_type") != config_class.model_type:
+            named = content.get("model_type") or "no model of transformers"
+            raise SpecError(f"{spec.name}: {source} is {named}, not {config_class.model_type}")
+        return config_class.from_dict(content)
+
+
+def _with_weights(spec: HuggingFaceSpec, model_class: Any) -> nn.Module:
+    config = config_of(spec, model_class)
+    identifier, options = located(spec.weights, spec)
+    with told(spec.weights, spec):
+        model, loaded = model_class.from_pretrained(
+            identifier, config=config, dtype=torch.float32, output_loading_info=True, **options
+        )
+    kind = (config.architectures or [config.model_type])[0]
+    gaps = {
+        "lacks": loaded["missing_keys"],
+        "has besides": loaded["unexpected_keys"],
+        "other shape": loaded["mismatched_keys"],
+    }
+    for what, keys in gaps.items():
+        if keys:
+            first, *more = sorted(str(key[0] if isinstance(key, tuple) else key) for key in keys)
+            raise SpecError(
+                f"{spec.name}: {spec.weights} looks like {kind}, not {spec.transformers}: {what} {first}"
+                + (f" (and {len(more)} more)" if more else "")
+            )
+    return model
+
+
+def located(source: str, spec: HuggingFaceSpec) -> tuple[str, dict[str, Any]]:
+    """What transformers calls it, and whether it may ask a hub."""
+    if source.startswith(HUB):
+        return source.removeprefix(HUB), {}
+    path = Path(source).expanduser()
+    if not path.exists():
+        raise SpecError(f"{spec.name}: {source}: no such folder; hub:ID names one on a hub")
+    if not (path / "config.json").is_file():
+        raise SpecError(f"{spec.name}: {source}: no folder with a config.json, as save_pretrained writes it")
+    return str(path), {"local_files_only": True}
+
+
+@contextmanager
+def told(source: str, spec: HuggingFaceSpec) -> Iterator[None]:
+    """Turns what transformers says of files that it cannot read into one line."""
+    try:
+        yield
+    except SpecError:
+        raise
+    except UNREADABLE as error:
+        chain: list[BaseException] = [error]
+        while cause := chain[-1].__cause__ or chain[-1].__context__:
+            chain.append(cause)
+        if source.startswith(HUB) and any(_of_a_connection(one) for one in chain):
+            reason = "the hub cannot be reached, and no copy is cached; a folder of the same files works"
+        else:
+            reason = f"cannot be read: {_line(error)}"
+        raise SpecError(f"{spec.name}: {source}: {reason}") from error
+
+
+def _of_a_connection(error: BaseException) -> bool:
+    return isinstance(error, ConnectionError) or any(
+        word in kind.__name__ for kind in type(error).__mro__ for word in ("Connect", "Offline", "LocalEntryNotFound")
+    )
+
+
+def _line(error: BaseException) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+
+
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """Draws on the host from one seed, and leaves the generator as it was."""
+    generator = torch.random.default_generator
+    before = generator.get_state()
+    generator.manual_seed(seed)
+    try:
+        yield
+    finally:
+        generator.set_state(before)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without notes of defaults and bars: what goes wrong is an error of ours."""
+    before, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
+        if bars:
+            logging.enable_progress_bar()

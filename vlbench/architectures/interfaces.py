@@ -1,0 +1,185 @@
+"""What crosses between the parts of a model: inputs, tokens, the one function that joins text and image tokens, and the
+base class of visual embedders."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Text:
+    """WordPiece ids of a padded batch. `mask` is None where no text is padded."""
+
+    ids: Tensor  # (B, L) int64
+    mask: Tensor | None  # (B, L) bool, True = real
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Images:
+    """Normalised pixels of a batch, padded at the right and the bottom to the largest image.
+
+    `sizes` lies on the host so that no step of a forward pass has to wait for the device to know a shape.
+    """
+
+    pixels: Tensor  # (B, 3, H, W) float
+    sizes: tuple[tuple[int, int], ...]  # height, width of each image before padding, in pixels
+
+    @property
+    def padded(self) -> bool:
+        """Whether some image is smaller than the batch."""
+        extent = tuple(self.pixels.shape[-2:])
+        return any(size != extent for size in self.sizes)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegionFeatures:
+    """Regions that a detector found earlier, in place of pixels; zeros stand behind an image's last region.
+
+    Only boxes as shares of `sizes` are ever looked at, so both can be in any unit that they have in common.
+    """
+
+    features: Tensor  # (B, R, C) float
+    boxes: Tensor  # (B, R, 4) float32: x1, y1, x2, y2, in pixels
+    sizes: tuple[tuple[int, int], ...]  # height, width of each image, in pixels
+    mask: Tensor | None  # (B, R) bool, True = real; None where every image has all R
+
+    @property
+    def pixels(self) -> Tensor:
+        """What an embedder without a detector asks for. Raises ValueError."""
+        raise ValueError("this model sees pixels and cannot read precomputed regions; only region models can")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tokens:
+    """Embedded tokens. `mask` is None where all are real."""
+
+    values: Tensor  # (B, L, D) float
+    mask: Tensor | None  # (B, L) bool, True = real
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Joint:
+    """Each modality's tokens after they met; their widths can differ. `text` is None without text."""
+
+    text: Tokens | None
+    image: Tokens
+
+
+def join(text: Tokens | None, image: Tokens) -> Tokens:
+    """Text tokens before image tokens, (B, Lt + Li, D)."""
+    if text is None:
+        return image
+    values = torch.cat((text.values, image.values), dim=1)
+    if text.mask is None and image.mask is None:
+        return Tokens(values=values, mask=None)
+    return Tokens(values=values, mask=torch.cat([whole_mask(part) for part in (text, image)], dim=1))
+
+
+def split(tokens: Tokens, text_length: int) -> Joint:
+    """The text and the image of tokens that `join` made."""
+
+    def part(start: int, end: int | None) -> Tokens:
+        mask = None if tokens.mask is None else tokens.mask[:, start:end]
+        return Tokens(values=tokens.values[:, start:end], mask=mask)
+
+    return Joint(text=part(0, text_length) if text_length else None, image=part(text_length, None))
+
+
+def whole_mask(tokens: Tokens) -> Tensor:
+    """(B, L) bool, True = real, also where no token is padded."""
+    if tokens.mask is not None:
+        return tokens.mask
+    return tokens.values.new_ones(tokens.values.shape[:2], dtype=torch.bool)
+
+
+def grid_mask(images: Images, height: int, width: int) -> Tensor | None:
+    """Which cells of an H x W grid over the batch hold a part of each image, (B, H*W) bool; None if all do."""
+    if not images.padded:
+        return None
+    mask = torch.zeros(len(images.sizes), height, width, dtype=torch.bool)
+    for index, (rows, columns) in enumerate(grid_sizes(images, height, width)):
+        mask[index, :rows, :columns] = True
+    return mask.flatten(1).to(images.pixels.device)
+
+
+def grid_sizes(images: Images, height: int, width: int) -> list[tuple[int, int]]:
+    """Rows and columns of an H x W grid over the batch that each image reaches into."""
+    full_height, full_width = images.pixels.shape[-2:]
+    return [(-(-h * height // full_height), -(-w * width // full_width)) for h, w in images.sizes]
+
+
+def mean_of_real(tokens: Tokens) -> Tensor:
+    """Mean over the real tokens, (B, D)."""
+    if tokens.mask is None:
+        return tokens.values.mean(dim=1)
+    weight = tokens.mask.to(tokens.values.dtype)[:, :, None]
+    return (tokens.values * weight).sum(dim=1) / weight.sum(dim=1)
+
+
+def last_word(tokens: Tokens) -> Tensor:
+    """The real token before the last one, (B, D); padding comes after both."""
+    if tokens.mask is None:
+        return tokens.values[:, -2]
+    place_B11 = (tokens.mask.sum(dim=1) - 2).clamp(min=0)[:, None, None]
+    return tokens.values.gather(1, place_B11.expand(-1, -1, tokens.values.shape[2]))[:, 0]
+
+
+def repeated(tokens: Tokens, times: int) -> Tokens:
+    """Each example so many times in a row, (B * times, L, D)."""
+    mask = None if tokens.mask is None else tokens.mask.repeat_interleave(times, dim=0)
+    return Tokens(values=tokens.values.repeat_interleave(times, dim=0), mask=mask)
+
+
+def picked(tokens: Tokens, rows: Sequence[int]) -> Tokens:
+    """These examples in this order; one can stand there several times."""
+    places = torch.tensor(rows, device=tokens.values.device)
+    mask = None if tokens.mask is None else tokens.mask.index_select(0, places)
+    return Tokens(values=tokens.values.index_select(0, places), mask=mask)
+
+
+def in_turn(types: Tensor, rows: int) -> Tensor:
+    """What to add to so many rows of tokens: (D,) for all alike, or of (T, D) one after the other, (rows, 1, D)."""
+    return types if types.dim() == 1 else types.repeat(rows // len(types), 1)[:, None]
+
+
+def in_one_row(tokens: Tokens, rows: int) -> Tokens:
+    """The tokens of so many examples that follow each other as one, (B / rows, L * rows, D)."""
+    mask = None if tokens.mask is None else tokens.mask.unflatten(0, (-1, rows)).flatten(1)
+    return Tokens(values=tokens.values.unflatten(0, (-1, rows)).flatten(1, 2), mask=mask)
+
+
+def last_real(tokens: Tokens) -> Tokens:
+    """The last real token of each example, (B, 1, D); padding comes after it."""
+    if tokens.mask is None:
+        return Tokens(values=tokens.values[:, -1:], mask=None)
+    last_B11 = (tokens.mask.sum(dim=1) - 1)[:, None, None]
+    return Tokens(values=tokens.values.gather(1, last_B11.expand(-1, -1, tokens.values.shape[2])), mask=None)
+
+
+class VisualEmbedder(nn.Module):
+    """Images to tokens.
+
+    `load` says what the last forward pass carried through a detector, for the least loaded image of the batch; empty
+    where there is none.
+    """
+
+    load: Mapping[str, int] = {}
+
+    def declared_load(self, images: Images | RegionFeatures) -> dict[str, int]:
+        """What a forward pass must carry at the least for its latency to mean anything."""
+        return {}
+
+    def traits(self) -> tuple[str, ...]:
+        """What no tensor tells of how its weights have to be used; a file that keeps them keeps this beside them."""
+        return ()
+
+    def take_on(self, traits: tuple[str, ...]) -> None:
+        """What `traits` gave of an embedder whose weights this one has."""
+
+    def charged_by_table6(self) -> tuple[Sequence[nn.Module], nn.Conv2d | nn.Linear] | None:
+        """The modules that ViLT's Table 6 charges as vision, and the projection; None where it has no such embedder."""
+        return None

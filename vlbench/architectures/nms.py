@@ -1,0 +1,157 @@
+"""Non-maximum suppression, and which of a detector's boxes become regions.
+
+Three suppressions of all RoIs for every class: class by class as the papers loop it, in one batch, or once for all
+classes. Each gives the confidence of every box: the highest class score that survived, 0 where none did (bottom-up
+attention, section 3.1; UNITER's features were extracted so).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torchvision.ops import box_iou, nms
+
+from vlbench.architectures.interfaces import RegionFeatures
+from vlbench.architectures.roi_heads import Classified
+
+WORD = 62  # boxes a bit field of int64 holds; fewer than 63 keeps every shift within positive numbers
+
+
+def per_class_loop(boxes_N4: Tensor, scores_NC: Tensor, iou: float) -> Tensor:
+    """One torchvision NMS a class, as the published extractors do it. (N,) float"""
+    confidence = torch.zeros_like(scores_NC[:, 0])
+    for scores in scores_NC.unbind(1):
+        kept = nms(boxes_N4, scores, iou)
+        confidence[kept] = torch.maximum(confidence[kept], scores[kept])
+    return confidence
+
+
+def per_class_batched(boxes_N4: Tensor, scores_NC: Tensor, iou: float) -> Tensor:
+    """The same boxes and confidences as `per_class_loop`, all classes at once. (N,) float
+
+    The classes share their boxes, so one overlap matrix serves all. Its rows are bit fields; the greedy choice then
+    walks once through the ranks, and at each rank every class takes its next box and strikes out what that overlaps.
+    """
+    count, classes = scores_NC.shape
+    struck_by = _overlap_fields(boxes_N4, iou)  # (N, words)
+    order_NC = scores_NC.argsort(dim=0, descending=True, stable=True)
+    word_NC, bit_NC = order_NC // WORD, order_NC % WORD
+    struck_CW = struck_by.new_zeros(classes, struck_by.shape[1])
+    kept_NC = torch.empty(count, classes, dtype=torch.bool, device=boxes_N4.device)
+    for rank in range(count):
+        word = struck_CW.gather(1, word_NC[rank, :, None])[:, 0]
+        alive = ((word >> bit_NC[rank]) & 1) == 0
+        kept_NC[rank] = alive
+        struck_CW |= struck_by[order_NC[rank]] * alive[:, None]
+    survivors = torch.zeros_like(scores_NC).scatter_(0, order_NC, scores_NC.gather(0, order_NC) * kept_NC)
+    return survivors.amax(1)
+
+
+def class_agnostic(boxes_N4: Tensor, scores_NC: Tensor, iou: float) -> Tensor:
+    """One NMS by each box's highest score (VinVL, section 2). (N,) float"""
+    scores = scores_NC.amax(1)
+    kept = nms(boxes_N4, scores, iou)
+    return torch.zeros_like(scores).index_copy_(0, kept, scores[kept])
+
+
+METHODS: dict[str, Callable[[Tensor, Tensor, float], Tensor]] = {
+    "per_class_loop": per_class_loop,
+    "per_class_batched": per_class_batched,
+    "class_agnostic": class_agnostic,
+}
+
+
+def _overlap_fields(boxes_N4: Tensor, iou: float) -> Tensor:
+    """Bit j of row i tells whether box j overlaps box i by more than `iou`; (N, words) int64.
+
+    torchvision's CPU kernel compares its float32 overlap with the threshold in double precision, so this does too.
+    """
+    overlap = box_iou(boxes_N4, boxes_N4)
+    if overlap.device.type == "cpu":
+        overlap = overlap.double()
+    overlaps = (overlap > iou).fill_diagonal_(False)
+    padding = -len(overlaps) % WORD
+    fields = torch.nn.functional.pad(overlaps, (0, padding)).unflatten(1, (-1, WORD)).long()
+    return (fields << torch.arange(WORD, device=fields.device)).sum(2)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Regions:
+    """The most confident boxes of each image and their features; `mask` is None where every image has all R."""
+
+    features: Tensor  # (B, R, C)
+    boxes: Tensor  # (B, R, 4) float32, in pixels
+    confidence: Tensor  # (B, R) float32
+    mask: Tensor | None  # (B, R) bool, True = real
+
+    def precomputed(self, sizes: tuple[tuple[int, int], ...]) -> RegionFeatures:
+        """The same regions for a model that is to read them in place of pixels, with no gradient behind them.
+
+        Args:
+            sizes: height, width of each image, in pixels.
+        """
+        return RegionFeatures(features=self.features.detach(), boxes=self.boxes.detach(), sizes=sizes, mask=self.mask)
+
+
+class RegionSelection(nn.Module):
+    """Suppresses overlapping boxes and keeps the most confident (bottom-up attention, section 3.1).
+
+    Args:
+        method: `per_class_loop`, `per_class_batched` (the same boxes) or `class_agnostic`.
+        iou: overlap above which the lower of two boxes goes.
+        regions: R, boxes that stay.
+    """
+
+    def __init__(self, *, method: str, iou: float, regions: int) -> None:
+        super().__init__()
+        self.suppress = METHODS[method]
+        self.iou = iou
+        self.regions = regions
+
+    def forward(self, classified: Classified) -> Regions:
+        chosen, confidence = [], []
+        for boxes, scores in zip(classified.boxes, classified.scores, strict=True):
+            # Without values nothing can be suppressed, and only the number of regions matters.
+            confidences = scores.amax(1) if scores.is_meta else self.suppress(boxes, scores, self.iou)
+            best = confidences.topk(min(self.regions, len(boxes)))
+            chosen.append(best.indices)
+            confidence.append(best.values)
+        return in_rows(classified, self.regions, confidence, chosen)
+
+
+def every_region(classified: Classified, regions: int = 0) -> Regions:
+    """All boxes without a choice, each as confident as any; at least so many rows, or as many as an image has boxes."""
+    rows = max(regions, *(len(boxes) for boxes in classified.boxes))
+    confidence = [torch.ones_like(boxes[:, 0]) for boxes in classified.boxes]
+    return in_rows(classified, rows, confidence)
+
+
+def in_rows(
+    classified: Classified, rows: int, confidence: Sequence[Tensor], chosen: Sequence[Tensor] | None = None
+) -> Regions:
+    """The chosen boxes of each image, by default all, with zeros behind the last where there are fewer than `rows`."""
+
+    def picked(values: Sequence[Tensor]) -> list[Tensor]:
+        return list(values) if chosen is None else [some[one] for some, one in zip(values, chosen, strict=True)]
+
+    counts = [len(some) for some in confidence]
+    mask = None
+    if min(counts) < rows:
+        real = [[index < count for index in range(rows)] for count in counts]
+        mask = torch.tensor(real, device=confidence[0].device)
+    return Regions(
+        features=_padded(picked(classified.features), rows),
+        boxes=_padded(picked(classified.boxes), rows),
+        confidence=_padded(confidence, rows),
+        mask=mask,
+    )
+
+
+def _padded(values: Sequence[Tensor], rows: int) -> Tensor:
+    """(B, rows, ...) with zeros where an image has fewer."""
+    if all(len(value) == rows for value in values):
+        return torch.stack(list(values))
+    return torch.stack([torch.cat((value, value.new_zeros(rows - len(value), *value.shape[1:]))) for value in values])

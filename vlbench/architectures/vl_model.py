@@ -1,0 +1,79 @@
+"""`VLModel`, the one interface: a vision-and-language model in four stages."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from vlbench.architectures import pair_heads
+from vlbench.architectures.interfaces import Images, RegionFeatures, Text, Tokens, VisualEmbedder, in_one_row, repeated
+
+
+class VLModel(nn.Module):
+    """A vision-and-language model in four stages, each a module: `text`, `visual`, `interaction`, `head`.
+
+    Args:
+        text: text embedder, or None for a model of images alone.
+        visual: visual embedder; its own modules are the stages `visual.patch`, `visual.backbone` and so on.
+        interaction: takes both kinds of tokens, gives joint tokens, or a score of each pair of text and image.
+        head: takes joint tokens, gives logits or features; None behind an interaction that gives scores.
+
+    Behind a head of pairs (`pair_heads`) a batch of B texts has 2B images, the left and the right of each in turn.
+    """
+
+    def __init__(
+        self, *, text: nn.Module | None, visual: VisualEmbedder, interaction: nn.Module, head: nn.Module | None
+    ) -> None:
+        super().__init__()
+        self.text = text
+        self.visual = visual
+        self.interaction = interaction
+        self.head = head
+        self.unfilled: tuple[str, ...] = ()  # tensors that the checkpoint of the whole model says nothing of
+
+    def forward(self, text: Text | None, images: Images | RegionFeatures) -> Tensor:
+        """Logits, features or scores of a batch, a row an example.
+
+        Regions in place of pixels reach the projection without a detector. Raises ValueError where the model reads text
+        and `text` is None, or where it has no use for regions.
+        """
+        text_tokens = self.embed_text(text)
+        return self.meet(text_tokens, self.visual(images))
+
+    def embed_text(self, text: Text | None) -> Tokens | None:
+        """None of a model of images alone. Raises ValueError where the model reads text and `text` is None."""
+        if self.text is None:
+            return None
+        if text is None:
+            raise ValueError("this model reads text; text is None")
+        embedded: Tokens = self.text(text)
+        return embedded
+
+    def meet(self, text_tokens: Tokens | None, image_tokens: Tokens) -> Tensor:
+        """What `forward` gives, from what `embed_text` and `visual` gave; one image can so meet many texts."""
+        if isinstance(self.head, pair_heads.TogetherPair):
+            image_tokens = in_one_row(image_tokens, 2)
+        elif isinstance(self.head, APART) and text_tokens is not None:
+            text_tokens = repeated(text_tokens, 2)
+        met = self.interaction(text_tokens, image_tokens)
+        return met if self.head is None else self.head(met)
+
+    def stages(self) -> dict[str, nn.Module]:
+        """Stages and, as `visual.NAME`, the steps within the visual embedder, in the order of the forward pass."""
+        named = {name: getattr(self, name) for name in ("text", "visual", "interaction", "head")}
+        steps = {f"visual.{name}": step for name, step in self.visual.named_children() if name in VISUAL_STEPS}
+        order = {"text": named["text"], "visual": named["visual"], **steps}
+        order |= {name: named[name] for name in ("interaction", "head")}
+        return {name: module for name, module in order.items() if module is not None}
+
+    @property
+    def load(self) -> dict[str, int]:
+        """What the last forward pass carried through a detector; empty for other models."""
+        return dict(self.visual.load)
+
+    def declared_load(self, images: Images | RegionFeatures) -> dict[str, int]:
+        """What it must carry; empty for models without a detector."""
+        return self.visual.declared_load(images)
+
+
+APART = (pair_heads.PairClassifier, pair_heads.LinearPair, pair_heads.AttentivePair)
+VISUAL_STEPS = ("patch", "backbone", "fpn", "rpn", "roi_head", "nms", "transformer", "projection")

@@ -1,0 +1,168 @@
+"""`vlbench ab`. Exit codes: 0 no regression, 1 regression, 3 cannot tell, 2 bad input."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from vlbench.cli.compare import (
+    ComparisonFormat,
+    ComparisonFormatOption,
+    JunitOption,
+    MarkdownOption,
+    OutputOption,
+    PictureOption,
+    ThresholdOption,
+    ThresholdsOption,
+    check_files,
+    write_comparison,
+    write_files,
+)
+from vlbench.cli.live_options import (
+    BatchOption,
+    BudgetOption,
+    CallableOption,
+    ImageOption,
+    ImageSizeOption,
+    ModelsOption,
+    TextOption,
+    TextTokensOption,
+    clear,
+    report,
+    request_of,
+)
+from vlbench.cli.options import (
+    DeviceName,
+    DeviceOption,
+    EngineName,
+    PrecisionName,
+    PrecisionOption,
+    ThreadsOption,
+    parse_size,
+)
+from vlbench.errors import HeadError, InputError, WorkerError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from vlbench.regression.compare.outcomes import Overall
+
+SideHelp = "A git revision, a virtual environment, or a folder with code; by default what is installed here."
+
+
+def ab(
+    models: ModelsOption = None,
+    callables: CallableOption = None,
+    base: Annotated[str | None, typer.Option(metavar="A", help=SideHelp)] = None,
+    head: Annotated[str | None, typer.Option(metavar="B", help="The same, for the side that may be slower.")] = None,
+    base_option: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=VALUE", help="An option of vlbench run for the base alone.")
+    ] = None,
+    head_option: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=VALUE", help="The same for the head: image-size=416x672.")
+    ] = None,
+    device: DeviceOption = DeviceName.auto,
+    precision: PrecisionOption = PrecisionName.fp32,
+    batch: BatchOption = 1,
+    image: ImageOption = None,
+    text: TextOption = None,
+    image_size: ImageSizeOption = None,
+    text_tokens: TextTokensOption = None,
+    threads: ThreadsOption = None,
+    budget: BudgetOption = 120,
+    threshold: ThresholdOption = None,
+    thresholds: ThresholdsOption = None,
+    output_format: ComparisonFormatOption = ComparisonFormat.table,
+    output: OutputOption = None,
+    markdown: MarkdownOption = None,
+    junit: JunitOption = None,
+    picture: PictureOption = None,
+    record: Annotated[Path | None, typer.Option(metavar="FILE", help="Keep every sample there, as JSON.")] = None,
+) -> None:
+    """Measure two versions live, side by side, and say whether one is slower: the gate for continuous integration.
+
+    Fresh processes of both run in lockstep, with a second process of the base as a control; what looks slower or
+    faster is measured once more before it is said. Exit code 0: no regression; 1: regression; 3: cannot tell.
+    """
+    from vlbench.regression.compare.outcomes import EXIT_CODES
+    from vlbench.regression.live.run import run, started
+    from vlbench.regression.live.sides import opened
+
+    request = request_of(
+        models=models,
+        callables=callables,
+        device=device,
+        precision=precision,
+        batch=batch,
+        image=image,
+        text=text,
+        image_size=image_size,
+        text_tokens=text_tokens,
+        threads=threads,
+        budget=budget,
+        threshold=threshold,
+        thresholds=thresholds,
+    )
+    check_files(output=output, markdown=markdown, junit=junit, picture=picture, record=record)
+    sides = opened(
+        base,
+        head,
+        base_options=parse_options("--base-option", base_option or []),
+        head_options=parse_options("--head-option", head_option or []),
+    )
+    try:
+        with sides as (first, second), started(request, first, second) as workers:
+            found = run(request, first, second, workers, report)
+    except WorkerError as error:
+        clear()
+        print(f"vlbench: {error}", file=sys.stderr)
+        verdict: Overall = "regression" if isinstance(error, HeadError) else "cannot tell"
+        raise typer.Exit(EXIT_CODES[verdict]) from error
+    clear()
+    if record:
+        record.write_text(found.model_dump_json(by_alias=True), encoding="utf-8")
+    write_comparison(found.comparison, output_format, output, picture)
+    write_files(found.comparison, markdown=markdown, junit=junit, picture=picture)
+    if found.comparison.exit_code:
+        raise typer.Exit(found.comparison.exit_code)
+
+
+def parse_options(option: str, texts: Sequence[str]) -> dict[str, Any]:
+    """`threads=1` and the like, in the types that settings have. Raises InputError for what `run` does not know."""
+    from vlbench.specs.catalog import nearest
+
+    found: dict[str, Any] = {}
+    for text in texts:
+        name, sign, value = text.partition("=")
+        if not sign or not value:
+            raise InputError(f"{option} {text}: not NAME=VALUE; threads=1 works")
+        if name not in OPTIONS:
+            raise InputError(f"{option} {text}: no option {name!r} here; {nearest(name, OPTIONS)}")
+        try:
+            found[name.replace("-", "_")] = OPTIONS[name](value)
+        except ValueError as error:
+            raise InputError(f"{option} {text}: {value!r} is no {name}") from error
+    return found
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError(text)
+    return number
+
+
+OPTIONS: dict[str, Callable[[str], Any]] = {
+    "device": lambda text: DeviceName(text).value,
+    "precision": lambda text: PrecisionName(text).value,
+    "batch": _count,
+    "detector": lambda text: EngineName(text).value,
+    "image": lambda text: str(Path(text).absolute()),
+    "text": str,
+    "image-size": parse_size,
+    "text-tokens": _count,
+    "threads": _count,
+}

@@ -1,0 +1,116 @@
+"""`vlbench bisect`. Exit codes: 0 nothing is slower, 1 a culprit was found, 3 cannot tell, 2 bad input."""
+
+from __future__ import annotations
+
+import sys
+from enum import StrEnum
+from math import ceil, log2
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vlbench.cli.compare import OutputOption, ThresholdOption, ThresholdsOption, check_files
+from vlbench.cli.live_options import (
+    BatchOption,
+    BudgetOption,
+    CallableOption,
+    ImageOption,
+    ImageSizeOption,
+    ModelsOption,
+    TextOption,
+    TextTokensOption,
+    clear,
+    report,
+    request_of,
+)
+from vlbench.cli.options import DeviceName, DeviceOption, PrecisionName, PrecisionOption, ThreadsOption
+
+if TYPE_CHECKING:
+    from vlbench.regression.live.bisect import Bisection
+
+
+class BisectionFormat(StrEnum):
+    table = "table"
+    markdown = "markdown"
+    json = "json"
+
+
+def bisect(
+    good: Annotated[str, typer.Option(metavar="REV", help="A git revision that was fast enough.")],
+    bad: Annotated[str, typer.Option(metavar="REV", help="A later one that is slower.")] = "HEAD",
+    models: ModelsOption = None,
+    callables: CallableOption = None,
+    device: DeviceOption = DeviceName.auto,
+    precision: PrecisionOption = PrecisionName.fp32,
+    batch: BatchOption = 1,
+    image: ImageOption = None,
+    text: TextOption = None,
+    image_size: ImageSizeOption = None,
+    text_tokens: TextTokensOption = None,
+    threads: ThreadsOption = None,
+    budget: BudgetOption = 120,
+    threshold: ThresholdOption = None,
+    thresholds: ThresholdsOption = None,
+    output_format: Annotated[
+        BisectionFormat, typer.Option("--format", help="How the answer is printed.")
+    ] = BisectionFormat.table,
+    output: OutputOption = None,
+) -> None:
+    """Find the commit since which a model or function is slower, by live comparisons with the good commit.
+
+    Only what is slower at the bad commit is searched for. Merges are one commit each. A commit that cannot be measured
+    is skipped; the answer may then be a range. Exit code 0: nothing is slower; 1: culprit found; 3: cannot tell.
+    """
+    from vlbench.regression.live import bisect
+    from vlbench.regression.live.revisions import way
+
+    request = request_of(
+        models=models,
+        callables=callables,
+        device=device,
+        precision=precision,
+        batch=batch,
+        image=image,
+        text=text,
+        image_size=image_size,
+        text_tokens=text_tokens,
+        threads=threads,
+        budget=budget,
+        threshold=threshold,
+        thresholds=thresholds,
+    )
+    check_files(output=output, picture=None)
+    start, commits = way(good, bad)
+    _tell(
+        f"good {start.short}, bad {commits[-1].short}: {len(commits)} commits, "
+        f"at most {1 + ceil(log2(len(commits)))} to measure if none is skipped"
+    )
+    found = bisect.bisect(request, start, commits, _tell, report)
+    _write(found, output_format, output)
+    if found.exit_code:
+        raise typer.Exit(found.exit_code)
+
+
+def _tell(line: str) -> None:
+    clear()
+    print(line, file=sys.stderr, flush=True)
+
+
+def _write(found: Bisection, form: BisectionFormat, output: Path | None) -> None:
+    if form is BisectionFormat.table:
+        from vlbench.cli.compare import print_wide
+        from vlbench.regression.live.bisect_tables import render
+
+        print_wide(lambda width: render(found, width), output)
+        return
+    if form is BisectionFormat.json:
+        text = found.model_dump_json(by_alias=True, indent=1) + "\n"
+    else:
+        from vlbench.regression.live.bisect_tables import markdown
+
+        text = markdown(found)
+    if output:
+        output.write_text(text, encoding="utf-8")
+    else:
+        sys.stdout.write(text)

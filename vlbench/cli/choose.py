@@ -1,0 +1,83 @@
+"""`vlbench choose RESULTS...`. Exit codes: 0 a model meets the budget, 1 none surely does, 2 bad input."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vlbench.cli.options import MeasuredOnOption, PrecisionName, parse_share
+from vlbench.errors import WorkerError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from vlbench.measure.machine import Machine
+    from vlbench.runner.records import Result
+
+
+class ChoiceFormat(StrEnum):
+    table = "table"
+    json = "json"
+    markdown = "markdown"
+
+
+def choose(
+    folders: Annotated[
+        list[Path], typer.Argument(metavar="RESULTS", help="Results folders; one without any: those below it.")
+    ],
+    latency_ms: Annotated[
+        float | None, typer.Option(metavar="MS", help="The most that a pass of the batch may take.")
+    ] = None,
+    memory_gb: Annotated[float | None, typer.Option(metavar="GB", help="The most peak memory, in 10^9 bytes.")] = None,
+    accuracy: Annotated[
+        str | None, typer.Option(metavar="SHARE", help="The least accuracy, 80% or 0.8, where the results hold it.")
+    ] = None,
+    task: Annotated[
+        str | None, typer.Option(metavar="TASK", help="Whose accuracy counts; by default that of most models.")
+    ] = None,
+    device: MeasuredOnOption = None,
+    precision: Annotated[PrecisionName | None, typer.Option(help="Only what was measured with this.")] = None,
+    batch: Annotated[int | None, typer.Option(min=1, help="Only what was measured with this.")] = None,
+    machine: Annotated[
+        str | None, typer.Option(metavar="WORDS", help="Only the machine whose description has these words.")
+    ] = None,
+    output: Annotated[ChoiceFormat, typer.Option("--format", help="How it is printed.")] = ChoiceFormat.table,
+) -> None:
+    """Say which models meet a budget of latency, memory or both on this machine, best first.
+
+    One meets it where the upper end of its latency's 95% interval does. The best is the most accurate, where the
+    results hold accuracies, or else the quickest. The exit code is 0 where one meets it and 1 where none surely does.
+    """
+    from vlbench.cli.printing import print_wide
+    from vlbench.report import choice_tables, choosing
+    from vlbench.report.frames import read
+    from vlbench.report.requirements import Budget
+
+    least = None if accuracy is None else parse_share("--accuracy", accuracy)
+    budget = Budget(latency_ms=latency_ms, memory_gb=memory_gb, accuracy=least)
+    wanted = choosing.Wanted(device=device, precision=precision, batch=batch, machine=machine, task=task)
+    results = read(*folders)
+    here = _this_machine([result for _, _, result in results.named])
+    choice = choosing.choose(results, budget, wanted, here)
+    if output is ChoiceFormat.table:
+        print_wide(lambda width: choice_tables.render(choice, width))
+    else:
+        print(choice_tables.WRITERS[output.value](choice), end="")
+    if choice.exit_code:
+        raise typer.Exit(choice.exit_code)
+
+
+def _this_machine(results: Sequence[Result]) -> Machine:
+    """Only PyTorch knows the GPU, which takes seconds: it is asked where all else is that of a machine with one."""
+    from vlbench.measure.machine import describe_machine, physical_cores
+    from vlbench.runner.worker_client import probe_machine
+
+    here = describe_machine(threads=physical_cores(), gpu=None)
+    if any(here.differing_hardware(result.machine) == ["gpu"] for result in results):
+        with suppress(WorkerError):
+            return probe_machine(here.threads)
+    return here

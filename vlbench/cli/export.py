@@ -1,0 +1,151 @@
+"""`vlbench export`: results for a paper, a pull request or pandas; `vlbench export shapes`: the generated world."""
+
+from __future__ import annotations
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from vlbench.errors import InputError
+
+WORLD = "export shapes"
+OF_RESULTS = "it writes the generated world; a results folder of this name is ./shapes"
+OF_WORLD = "the generated world is `vlbench export shapes`, with its options after these two words"
+
+
+class Commands(TyperGroup):
+    """The commands, one of which has a name of two words: `export shapes`."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        if args[:2] == WORLD.split():
+            args = [WORLD, *args[2:]]
+        return super().resolve_command(ctx, args)
+
+
+class _Hinting(TyperCommand):
+    """Where an option is none of its own, says whose it is."""
+
+    hint: str
+
+    def parse_args(self, ctx: Any, args: list[str]) -> Any:
+        try:
+            return super().parse_args(ctx, args)
+        except Exception as error:
+            if type(error).__name__ == "NoSuchOption":
+                error.message = f"{error.message.rstrip('.')}; {self.hint}"  # type: ignore[attr-defined]
+            raise
+
+
+class OfWorld(_Hinting):
+    hint = OF_RESULTS
+
+
+class OfResults(_Hinting):
+    hint = OF_WORLD
+
+
+class ExportFormat(StrEnum):
+    markdown = "markdown"
+    latex = "latex"
+    csv = "csv"
+    parquet = "parquet"
+
+
+class TableName(StrEnum):
+    summary = "summary"
+    stages = "stages"
+    samples = "samples"
+    accuracy = "accuracy"
+    reported = "reported"
+    claims = "claims"
+
+
+class SplitName(StrEnum):
+    test = "test"
+    val = "val"
+    train = "train"
+
+
+BY_SUFFIX = {".tex": ExportFormat.latex, ".csv": ExportFormat.csv, ".parquet": ExportFormat.parquet}
+
+
+def export(
+    folders: Annotated[
+        list[Path], typer.Argument(metavar="RESULTS", help="Results folders; one without any: those below it.")
+    ],
+    output_format: Annotated[
+        ExportFormat | None,
+        typer.Option("--format", help="By default what FILE ends in, .tex, .csv or .parquet; else markdown."),
+    ] = None,
+    table: Annotated[
+        TableName | None, typer.Option(help="By default summary; of Parquet samples, a row each.", show_default=False)
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write it there rather than print it.")
+    ] = None,
+) -> None:
+    """Write results as a table: GitHub Markdown, LaTeX (booktabs), CSV or Parquet.
+
+    Markdown and LaTeX have a row a cell with its intervals, the stages, and notes. CSV and Parquet are in plain units,
+    with the columns that `vlbench.read` gives. `vlbench export shapes` writes the generated world.
+    """
+    from vlbench.report import export
+    from vlbench.report.frames import read
+
+    form = output_format or BY_SUFFIX.get(output.suffix if output else "", ExportFormat.markdown)
+    if form is ExportFormat.parquet and output is None:
+        raise InputError("--format parquet: is no text to print; add -o FILE")
+    if output is not None and not output.absolute().parent.is_dir():
+        raise InputError(f"-o {output}: no folder {output.parent}; make it first")
+    if output is not None and output.is_dir():
+        raise InputError(f"-o {output}: is a folder; name a file in it")
+    results, wanted = read(*folders), [table.value] if table else []
+    if form is ExportFormat.parquet:
+        assert output
+        rows = export.write_parquet(results, output, *wanted)
+        print(f"written: {output}, {rows:,} rows", file=sys.stderr)
+        return
+    text = {"markdown": export.markdown, "latex": export.latex, "csv": export.csv}[form.value](results, *wanted)
+    if output is None:
+        sys.stdout.write(text)
+    else:
+        output.write_text(text, encoding="utf-8")
+        print(f"written: {output}", file=sys.stderr)
+
+
+def export_shapes(
+    out: Annotated[Path, typer.Option(metavar="DIR", help="A new folder.")],
+    split: Annotated[
+        list[SplitName] | None, typer.Option(help="By default all of them; repeatable.", show_default=False)
+    ] = None,
+    scenes: Annotated[
+        int | None, typer.Option(min=2, max=10**6, help="Of each split; by default as many as the task has.")
+    ] = None,
+    side: Annotated[int, typer.Option(min=32, max=4096, help="Of the images, in pixels.")] = 128,
+    seed: Annotated[
+        int, typer.Option(help="0: the scenes of the tasks shapes, shapes-pairs and shapes-retrieval.")
+    ] = 0,
+) -> None:
+    """Write the generated world as PNG and official JSON: questions, statements, captions and boxes.
+
+    Questions are in VQAv2's form, statements in NLVR2's, captions in Karpathy's and boxes in COCO's; the tasks vqav2,
+    nlvr2 and coco read the folder. (A results folder that is called shapes is exported as ./shapes.)
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from vlbench.tasks.shapes.export import Export
+    from vlbench.tasks.shapes.export import export as write
+    from vlbench.tasks.shapes.items import SCENES
+
+    chosen = [one.value for one in split or SplitName]
+    wanted = Export(scenes={name: scenes or SCENES[name] for name in sorted(set(chosen))}, seed=seed, side=side)
+    columns = (TextColumn("scenes"), BarColumn(), MofNCompleteColumn(), TextColumn("left"), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
+        task = bar.add_task("", total=sum(wanted.scenes.values()))
+        written = write(wanted, out, listen=lambda count: bar.advance(task, count))
+    print(f"{'written' if written else 'kept, exported alike before'}: {out}", file=sys.stderr)

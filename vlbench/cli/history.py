@@ -1,0 +1,91 @@
+"""`vlbench history`: latency over many runs, with change points."""
+
+from __future__ import annotations
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vlbench.cli.options import MeasuredOn, MeasuredOnOption
+from vlbench.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from vlbench.regression.history.runs import Run
+    from vlbench.regression.history.series import Series
+
+
+class HistoryFormat(StrEnum):
+    table = "table"
+    json = "json"
+    markdown = "markdown"
+
+
+def history(
+    path: Annotated[
+        Path, typer.Argument(metavar="PATH", help="A folder with results in or below it, or a .duckdb file.")
+    ],
+    model: Annotated[str | None, typer.Option(metavar="GLOB", help="Only these models; several with commas.")] = None,
+    device: MeasuredOnOption = None,
+    threshold: Annotated[str, typer.Option(metavar="SHARE", help="The least change that is told: 5% or 0.05.")] = "3%",
+    output: Annotated[HistoryFormat, typer.Option("--format", help="How it is printed.")] = HistoryFormat.table,
+    figure: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw it, too: a .png or .svg file.")] = None,
+    store: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Add the results to this .duckdb file, and show all that is in it."),
+    ] = None,
+) -> None:
+    """Show how each model's latency went over many runs, and where it changed.
+
+    Runs of one model with the same settings on the same machine are one series. Contended runs are shown, but count for
+    no change point.
+    """
+    from vlbench.regression.history.reading import read_runs
+    from vlbench.regression.history.series import build_series, parse_threshold, select
+
+    least = parse_threshold(threshold)
+    if figure:
+        from vlbench.regression.history.figures import check_figure, draw
+
+        check_figure(figure)
+    reading = read_runs(path, store=store)
+    for warning in reading.warnings:
+        print(f"vlbench: {warning}", file=sys.stderr)
+    if store:
+        print(f"{store}: {reading.added} results added, {len(reading.runs)} in all", file=sys.stderr)
+    runs = select(reading.runs, models=model, device=device.value if device else None)
+    if not runs:
+        raise InputError(_nothing(reading.runs, model, device))
+    found = build_series(runs, threshold=least)
+    if output is HistoryFormat.table:
+        _print_table(found, least)
+    else:
+        from vlbench.regression.history.tables import WRITERS
+
+        print(WRITERS[output.value](found, least), end="")
+    if figure:
+        left_out = draw(found, figure)
+        if left_out:
+            print(f"{figure}: without {left_out} series that have fewer than two latencies", file=sys.stderr)
+
+
+def _nothing(runs: Sequence[Run], model: str | None, device: MeasuredOn | None) -> str:
+    models = ", ".join(sorted({run.model for run in runs}))
+    asked = [f"--model {model}" if model else "", f"--device {device.value}" if device else ""]
+    devices = ", ".join(sorted({run.settings.device for run in runs}))
+    return f"{' '.join(filter(None, asked))}: no such results; there are {models} on {devices}"
+
+
+def _print_table(found: Sequence[Series], threshold: float) -> None:
+    """Whole, where a terminal is narrower: a longer line wraps there."""
+    from rich.console import Console
+
+    from vlbench.regression.history.tables import render
+
+    console = Console()
+    console.width = max(console.width, 200)
+    console.print(render(found, threshold), crop=False)

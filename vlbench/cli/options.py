@@ -1,0 +1,122 @@
+"""The options that commands share, and what they can be."""
+
+from __future__ import annotations
+
+import platform
+import re
+import time
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vlbench.errors import InputError
+from vlbench.markup import share_of
+
+
+class DeviceName(StrEnum):
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+
+
+class MeasuredOn(StrEnum):
+    cpu = "cpu"
+    cuda = "cuda"
+
+
+class PrecisionName(StrEnum):
+    fp32 = "fp32"
+    bf16 = "bf16"
+    fp16 = "fp16"
+
+
+class EngineName(StrEnum):
+    torchvision = "torchvision"
+    detectron2 = "detectron2"
+
+
+class Format(StrEnum):
+    table = "table"
+    json = "json"
+    csv = "csv"
+    markdown = "markdown"
+    latex = "latex"
+
+
+class SuiteFormat(StrEnum):
+    table = "table"
+    json = "json"
+    markdown = "markdown"
+    latex = "latex"
+
+
+class Listing(StrEnum):
+    models = "models"
+    suites = "suites"
+
+
+MeasuredOnOption = Annotated[MeasuredOn | None, typer.Option(help="Only what was measured on this.")]
+DeviceOption = Annotated[DeviceName, typer.Option(help="auto takes the GPU where there is one.")]
+PrecisionOption = Annotated[PrecisionName, typer.Option(help="Of weights and activations.")]
+ResumeOption = Annotated[
+    bool, typer.Option("--resume", help="Go on with the newest folder of results/local that was not finished.")
+]
+ThreadsOption = Annotated[int | None, typer.Option(min=1, help="CPU threads; by default the physical cores.")]
+WithinOption = Annotated[
+    str, typer.Option(metavar="PERCENT", help="Stop a model once its 95% interval is within this of the median.")
+]
+RestartsOption = Annotated[
+    int | None, typer.Option(min=1, help="Exactly so many fresh processes a model, whatever --budget and --within say.")
+]
+DetectorOption = Annotated[
+    EngineName | None,
+    typer.Option(help="Whose layers run every detector: torchvision's parts, or Detectron2's own."),
+]
+WeightsOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--weights",
+        metavar="MODEL=SOURCE",
+        help="A checkpoint for a model, or for MODEL.visual alone: a file, a folder or hub:OWNER/NAME; repeatable.",
+    ),
+]
+OutOption = Annotated[Path | None, typer.Option(help="Results folder; by default results/local/TIME-HOST.")]
+FrontierOption = Annotated[
+    Path | None, typer.Option("--figures", metavar="DIR", help="Draw accuracy against latency there, PNG and SVG.")
+]
+FormatOption = Annotated[Format, typer.Option("--format", help="How the results are printed.")]
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    match = re.fullmatch(r"(\d{1,5})x(\d{1,5})", text)
+    if not match:
+        raise InputError(f"--image-size {text}: not HEIGHTxWIDTH in pixels; 384x640 works")
+    return int(match[1]), int(match[2])
+
+
+def parse_share(option: str, text: str) -> float:
+    """`2%` or `0.02` as 0.02. Raises InputError for anything else, or what lies outside 0 to 100%."""
+    share = share_of(text)
+    if share is None or not 0 < share < 1:
+        raise InputError(f"{option} {text}: not a share between 0 and 100%; 2% or 0.02 works")
+    return share
+
+
+def default_folder() -> Path:
+    """`results/local/20260131-235959-host`, in local time."""
+    return Path("results", "local", f"{time.strftime('%Y%m%d-%H%M%S')}-{platform.node() or 'host'}")
+
+
+def unfinished_folder(out: Path | None) -> Path:
+    """What `--resume` goes on with. Raises InputError where there is nothing to go on with."""
+    if out is not None:
+        if not out.is_dir():
+            raise InputError(f"--resume --out {out}: no such folder; leave --resume out to begin it")
+        return out
+    unfinished = Path("results", "local").glob("*/*.unfinished.*")
+    newest = max(unfinished, key=lambda path: path.stat().st_mtime, default=None)
+    if newest is None:
+        raise InputError("--resume: every run of results/local is finished; name a folder with --out, or begin anew")
+    return newest.parent

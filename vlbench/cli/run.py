@@ -1,0 +1,146 @@
+"""`vlbench run` and `show`. Exit codes: 0 all measured, 1 some cells could not be, 2 bad input, 130 interrupted."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vlbench.cli.options import (
+    DetectorOption,
+    DeviceName,
+    DeviceOption,
+    Format,
+    FormatOption,
+    FrontierOption,
+    OutOption,
+    PrecisionName,
+    PrecisionOption,
+    RestartsOption,
+    ResumeOption,
+    ThreadsOption,
+    WeightsOption,
+    WithinOption,
+    default_folder,
+    parse_share,
+    parse_size,
+    unfinished_folder,
+)
+from vlbench.cli.printing import draw_frontier, print_evaluations, print_results, tell_kept
+from vlbench.errors import InputError
+
+if TYPE_CHECKING:
+    from vlbench.runner.records import Cell, Result
+    from vlbench.runner.store import Store
+
+
+def run(
+    models: Annotated[
+        str, typer.Option(help="Names, aliases, globs or paths of YAML files, separated by commas; see: vlbench list.")
+    ],
+    weights: WeightsOption = None,
+    device: DeviceOption = DeviceName.auto,
+    precision: PrecisionOption = PrecisionName.fp32,
+    batch: Annotated[int, typer.Option(min=1, help="Examples in one forward pass.")] = 1,
+    detector: DetectorOption = None,
+    image: Annotated[Path | None, typer.Option(help="A photograph; by default matplotlib's of Grace Hopper.")] = None,
+    text: Annotated[str | None, typer.Option(help="A sentence about it.")] = None,
+    image_size: Annotated[
+        str | None, typer.Option(metavar="HxW", help="Resize to this instead of each model's own size.")
+    ] = None,
+    text_tokens: Annotated[
+        int | None, typer.Option(min=2, help="Pad the text to this instead of each model's own length.")
+    ] = None,
+    threads: ThreadsOption = None,
+    budget: Annotated[
+        float, typer.Option(min=0.001, metavar="SECONDS", help="Time for each model, all its restarts together.")
+    ] = 45,
+    within: WithinOption = "2%",
+    restarts: RestartsOption = None,
+    output: FormatOption = Format.table,
+    out: OutOption = None,
+    resume: ResumeOption = False,
+) -> None:
+    """Measure models on this machine, stage by stage.
+
+    Cells that the results folder already holds for this machine are kept, not measured again.
+    """
+    from vlbench.inputs import read_example
+    from vlbench.measure.machine import physical_cores
+    from vlbench.runner.plan import Settings, expand, split_measured
+    from vlbench.runner.progress import measure_all
+    from vlbench.runner.records import Result
+    from vlbench.runner.store import Store
+    from vlbench.runner.worker_client import Worker, check_weights, probe_machine
+    from vlbench.specs.catalog import resolve
+    from vlbench.specs.weights import with_weights
+
+    specs = with_weights(resolve(models), weights or [])
+    example = read_example(image, text)
+    settings = Settings(
+        device=device.value,
+        precision=precision.value,
+        batch=batch,
+        detector=detector.value if detector else None,
+        image_size=parse_size(image_size) if image_size else None,
+        text_tokens=text_tokens,
+        threads=threads or physical_cores(),
+        budget_seconds=budget,
+        within=parse_share("--within", within),
+        restarts=restarts,
+    )
+    folder = (unfinished_folder(out) if resume else out) or default_folder()
+    with Worker(settings.threads) as worker:
+        machine = probe_machine(settings.threads, worker)
+        cells = expand(specs, example, settings, machine)
+        store = Store(folder, Result)
+        missing, kept = split_measured(cells, store, machine)
+        check_weights((cell.spec for cell in missing), worker)
+        tell_kept([result.model for result in kept], folder)
+        measured, interrupted = measure_all(missing, store, machine, worker) if missing else ([], False)
+    results = _in_order(cells, [*kept, *measured])
+    _write_tables(store)
+    print_results(results, output)
+    print(f"results: {folder}", file=sys.stderr)
+    if interrupted:
+        print(f"interrupted: {len(results)} of {len(cells)} models are kept", file=sys.stderr)
+        raise typer.Exit(130)
+    if any(result.status != "ok" for result in results):
+        raise typer.Exit(1)
+
+
+def show(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that vlbench run wrote.")],
+    output: FormatOption = Format.table,
+    figures: FrontierOption = None,
+) -> None:
+    """Print the results of an earlier run."""
+    from vlbench.report.accuracy import joined
+    from vlbench.report.frontier import lines
+    from vlbench.runner.store import CELLS, read_evaluations, read_results
+
+    evaluations = read_evaluations(folder)
+    if evaluations and not (folder / CELLS).is_file():
+        print_evaluations(evaluations, [], output)
+        draw_frontier([], evaluations, figures)
+        return
+    results = read_results(folder)
+    if not results:
+        raise InputError(f"{folder}: holds no results yet")
+    print_results(joined(results, evaluations), output, lines(results, evaluations))
+    draw_frontier(results, evaluations, figures)
+
+
+def _in_order(cells: list[Cell], results: list[Result]) -> list[Result]:
+    by_hash = {result.cell_hash: result for result in results}
+    return [by_hash[cell.hash()] for cell in cells if cell.hash() in by_hash]
+
+
+def _write_tables(store: Store[Result]) -> None:
+    from vlbench.report.tables import csv, markdown
+
+    if store.results:
+        (store.folder / "table.md").write_text(markdown(store.results), encoding="utf-8")
+        (store.folder / "table.csv").write_text(csv(store.results), encoding="utf-8")

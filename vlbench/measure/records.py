@@ -1,0 +1,71 @@
+"""Plain records of what is measured: the cost of one forward pass, precisions, and the speed of a machine."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Counts(BaseModel):
+    """Parameters of a model, and multiply-accumulates of one forward pass of a whole batch, as a whole and by stage.
+
+    `flops` is 2 x `macs`. `params_table6`, `macs_table6` and `flops_table6` are of the parts and the tokens that ViLT's
+    Table 6 counts for one example, the last in its own convention (docs/table6.md); None for architectures that it does
+    not know. `operators` is how many operators PyTorch dispatches, the cheap ones included.
+
+    `bytes_moved` is what these operators read and write, each by itself, with elements of the size that they have in
+    the precision asked for (docs/methodology.md); None where an older version of vlbench counted.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    image_tokens: int
+    text_tokens: int
+    params_total: int
+    params_trainable: int
+    params_by_stage: dict[str, int]
+    macs: int
+    macs_by_stage: dict[str, int]
+    flops: int
+    operators: int
+    bytes_moved: int | None = None
+    bytes_moved_by_stage: dict[str, int] | None = None
+    params_table6: int | None = None
+    macs_table6: int | None = None
+    flops_table6: int | None = None
+
+
+Precision = Literal["fp32", "bf16", "fp16"]
+
+ELEMENT_BYTES: dict[Precision, int] = {"fp32": 4, "bf16": 2, "fp16": 2}
+
+
+class ProcessSpeed(BaseModel):
+    """One fresh process: the reference kernel, and a Transformer layer with `threads` threads, in milliseconds."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    reference_ms: tuple[float, ...]
+    layer_ms: tuple[float, ...]
+
+
+class MachineSpeed(BaseModel):
+    """Peaks that this machine reached, and the spread of fresh processes.
+
+    Attributes:
+        threads: PyTorch's, for all but `gemm_gflops_one_thread`.
+        gemm_gflops_one_thread, gemm_gflops: fp32 product of two 2048 x 2048 matrices, 2 x 2048^3 operations, in 10^9 a
+            second; the best of at least three.
+        copy_gigabytes_per_second: 256 MiB copied to another place; bytes read and bytes written both count, as STREAM
+            counts them, in 10^9 a second; the best of at least three.
+        processes: fresh processes, one after the other.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    threads: int
+    gemm_gflops_one_thread: float
+    gemm_gflops: float
+    copy_gigabytes_per_second: float
+    processes: tuple[ProcessSpeed, ...]

@@ -1,0 +1,90 @@
+"""A comparison as JUnit XML, which CI services show beside the tests."""
+
+from __future__ import annotations
+
+import re
+from xml.etree import ElementTree
+
+from vlbench.regression.compare.outcomes import CellOutcome, Comparison, Gate
+from vlbench.regression.compare.tables import headline, interval, milliseconds, note_lines
+from vlbench.regression.compare.verdicts import change
+
+# What is no character of XML 1.0: https://www.w3.org/TR/xml/#charsets
+FORBIDDEN = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+def junit(comparison: Comparison) -> str:
+    """A test case for each cell's latency and each of its gates: a regression fails, what is unknown is skipped."""
+    suite = ElementTree.Element("testsuite", name="vlbench compare")
+    for cell in comparison.cells:
+        _latency(suite, cell)
+        for gate in cell.gates:
+            _gate(suite, cell, gate)
+    for side, names in (("BASE", comparison.only_in_base), ("HEAD", comparison.only_in_head)):
+        for name in names:
+            _case(suite, name, "latency", skipped=f"only in {side}")
+    counts = {outcome: str(len(suite.findall(f"*/{outcome}"))) for outcome in ("failure", "skipped")}
+    suite.attrib |= {
+        "tests": str(len(suite)),
+        "failures": counts["failure"],
+        "errors": "0",
+        "skipped": counts["skipped"],
+    }
+    said = ElementTree.SubElement(suite, "system-out")
+    said.text = _clean("\n".join([headline(comparison), *note_lines(comparison)]))
+    root = ElementTree.Element("testsuites")
+    root.append(suite)
+    ElementTree.indent(root)
+    return f'<?xml version="1.0" encoding="utf-8"?>\n{ElementTree.tostring(root, encoding="unicode")}\n'
+
+
+def _latency(suite: ElementTree.Element, cell: CellOutcome) -> None:
+    figures = f"{milliseconds(cell.base_ms)} to {milliseconds(cell.head_ms)} ms"
+    if cell.effect:
+        figures += f", {change(cell.effect.ratio)} ({interval(cell.effect)})"
+    moved = f"; what moved: {cell.moved.text}" if cell.moved else ""
+    _case(
+        suite,
+        cell.cell,
+        "latency",
+        failure=f"slower: {figures}{moved}" if cell.verdict == "slower" else None,
+        skipped=f"unknown: {cell.reason}" if cell.verdict == "unknown" else None,
+        said=f"{cell.verdict}: {figures}{moved}",
+        seconds=(cell.head_ms or 0) / 1e3,
+    )
+
+
+def _gate(suite: ElementTree.Element, cell: CellOutcome, gate: Gate) -> None:
+    _case(
+        suite,
+        cell.cell,
+        gate.figure,
+        failure=gate.message if gate.verdict == "regression" else None,
+        skipped=gate.message if gate.verdict == "not compared" else None,
+        said=f"{gate.verdict}: {gate.message}",
+    )
+
+
+def _case(
+    suite: ElementTree.Element,
+    cell: str,
+    name: str,
+    *,
+    failure: str | None = None,
+    skipped: str | None = None,
+    said: str = "",
+    seconds: float = 0.0,
+) -> None:
+    case = ElementTree.SubElement(
+        suite, "testcase", classname=_clean(f"vlbench.{cell}"), name=name, time=f"{seconds:.6f}"
+    )
+    for kind, message in (("failure", failure), ("skipped", skipped)):
+        if message is not None:
+            ElementTree.SubElement(case, kind, message=_clean(message)).text = _clean(message)
+    if said and not len(case):
+        ElementTree.SubElement(case, "system-out").text = _clean(said)
+
+
+def _clean(text: str) -> str:
+    """Without the characters that XML cannot hold, such as a terminal's colours in an error message."""
+    return FORBIDDEN.sub("?", text)

@@ -1,0 +1,273 @@
+"""Runs grouped into series that can be compared, and what changed in each; from the lines of cells.jsonl and Parquet
+files in DuckDB's table `raw`."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vlbench.errors import InputError
+from vlbench.markup import share_of
+from vlbench.regression.history.change_points import SHORTEST, Changes, fewest_values, find_changes
+from vlbench.regression.history.database import columns_of, quoted, reason
+from vlbench.regression.history.runs import COLUMNS, OPTIONAL, Hardware, Run, Settings
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+
+SIGNIFICANCE = 0.01  # of a whole history: its series that are long enough to be tested share it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """A change of software or of the model's definition with run `index`, such as "torch 2.14.0 -> 2.15.0"."""
+
+    index: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shift:
+    """A change point of a series: with run `index` (from 0) the level became `after_ms`.
+
+    `events` are those with that run, or since the last run that counts before it; `nearby` those of one run more on
+    either side, as a change point may be found one run off.
+    """
+
+    index: int
+    before_ms: float
+    after_ms: float
+    change: float
+    events: tuple[Event, ...]
+    nearby: tuple[Event, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Series:
+    """One model with one set of settings on one machine, in the order measured.
+
+    `fewest` is how many judged runs a change point takes; `shifts` and `drift` are empty under that.
+    """
+
+    model: str
+    settings: Settings
+    hardware: Hardware
+    runs: tuple[Run, ...]
+    events: tuple[Event, ...]
+    shifts: tuple[Shift, ...]
+    drift: float | None
+    fewest: int
+
+    @property
+    def timed(self) -> list[Run]:
+        return [run for run in self.runs if run.latency_ms is not None]
+
+    @property
+    def judged(self) -> list[Run]:
+        return [run for run in self.runs if run.judged]
+
+
+def build_series(runs: Iterable[Run], *, threshold: float) -> tuple[Series, ...]:
+    """Series of runs that are in order, sorted by model, settings and machine; changes of at least `threshold`."""
+    groups: dict[tuple[str, Settings, Hardware], list[Run]] = defaultdict(list)
+    for run in runs:
+        groups[run.model, run.settings, run.hardware].append(run)
+    parts = {key: part for group in groups.values() for key, part in _by_variant(group).items()}
+    tested = sum(sum(run.judged for run in part) >= SHORTEST for part in parts.values())
+    significance = SIGNIFICANCE / max(1, tested)
+    return tuple(_series(*key, parts[key], threshold, significance) for key in sorted(parts))
+
+
+def select(runs: Sequence[Run], *, models: str | None = None, device: str | None = None) -> list[Run]:
+    """The runs of models that any of the comma-separated patterns names, on a device."""
+    patterns = [pattern.strip() for pattern in models.split(",")] if models else ["*"]
+    return [
+        run
+        for run in runs
+        if any(fnmatchcase(run.model, pattern) for pattern in patterns) and device in (None, run.settings.device)
+    ]
+
+
+def parse_threshold(text: str) -> float:
+    """0.05 of `5%` or `0.05`. Raises InputError where it is neither, or not from 0 to under 1."""
+    share = share_of(text)
+    if share is None or share >= 1:
+        hint = f"{text}%" if share is not None and not text.endswith("%") else "5%"
+        raise InputError(f"--threshold {text}: not a share below 1; {hint} or 0.05 works")
+    return share
+
+
+def _by_variant(group: list[Run]) -> dict[tuple[str, Settings, Hardware], list[Run]]:
+    """One name may stand for several definitions side by side, as in a suite; one that was edited stays one series.
+
+    They are side by side where one folder has two of them, or where one returns after another.
+    """
+    first = group[0]
+    in_source: dict[str, set[str]] = defaultdict(set)
+    for run in group:
+        in_source[run.source].add(run.definition)
+    turns = sum(run.definition != before.definition for before, run in pairwise(group))
+    definitions = {run.definition for run in group}
+    if turns < len(definitions) and all(len(found) == 1 for found in in_source.values()):
+        return {(first.model, first.settings, first.hardware): group}
+    return {
+        (first.model, replace(first.settings, variant=definition), first.hardware): [
+            run for run in group if run.definition == definition
+        ]
+        for definition in sorted(definitions)
+    }
+
+
+def _series(
+    model: str, settings: Settings, hardware: Hardware, runs: list[Run], threshold: float, significance: float
+) -> Series:
+    places = [place for place, run in enumerate(runs) if run.judged]
+    changes = find_changes(
+        [run.latency_ms for run in runs if run.judged and run.latency_ms],
+        threshold=threshold,
+        significance=significance,
+    )
+    events = _events(runs)
+    return Series(
+        model=model,
+        settings=settings,
+        hardware=hardware,
+        runs=tuple(runs),
+        events=events,
+        shifts=_shifts(changes, places, events),
+        drift=changes.drift,
+        fewest=fewest_values(significance),
+    )
+
+
+def _shifts(changes: Changes, places: list[int], events: tuple[Event, ...]) -> tuple[Shift, ...]:
+    shifts = []
+    for point in changes.points:
+        index = places[point.index]
+        since = places[point.index - 1] + 1
+        earlier = places[point.index - 2] + 1 if point.index > 1 else 0
+        later = places[point.index + 1] if point.index + 1 < len(places) else index
+        shifts.append(
+            Shift(
+                index=index,
+                before_ms=point.before,
+                after_ms=point.after,
+                change=point.change,
+                events=tuple(event for event in events if since <= event.index <= index),
+                nearby=tuple(
+                    event for event in events if earlier <= event.index < since or index < event.index <= later
+                ),
+            )
+        )
+    return tuple(shifts)
+
+
+def _events(runs: Sequence[Run]) -> tuple[Event, ...]:
+    """Versions that differ from the last that was known under the same name."""
+    events, known = [], dict[str, str]()
+    for index, run in enumerate(runs):
+        now = {**run.software, "definition": run.definition[:8]}
+        events += [
+            Event(index=index, text=f"{name} {known[name]} -> {value}")
+            for name, value in now.items()
+            if known.get(name, value) != value
+        ]
+        known |= now
+    return tuple(events)
+
+
+LINES = "cells.jsonl"
+LONGEST_LINE = 64 * 2**20  # bytes; with its raw samples one has about a tenth of a mebibyte
+NESTED = {
+    "image_size": ["INTEGER"],
+    "latency_ms": {"median": "DOUBLE", "ci95": ["DOUBLE"], "by_restart": ["DOUBLE"]},
+    "noise": {"verdict": "VARCHAR"},
+}
+
+
+def read_files(connection: DuckDBPyConnection, files: Sequence[Path]) -> list[str]:
+    """Makes `raw`: a row a line, in order, with the line's file as `filename`; all of a damaged line is NULL.
+
+    Gives a warning for each file that could not be read.
+    """
+    types = ", ".join(f"{name} {kind}" for name, kind in COLUMNS.items())
+    connection.execute(f"CREATE TABLE raw ({types}, filename VARCHAR)")
+    faults = {file: fault for file in files if (fault := _unreadable(file))}
+    sound = [file for file in files if file not in faults and file.stat().st_size]  # DuckDB reads no empty file
+    lines = [file for file in sound if file.suffix != ".parquet"]
+    if lines and _insert_lines(connection, lines):  # one of them stops DuckDB; it is found alone
+        faults |= {file: fault for file in lines if (fault := _insert_lines(connection, [file]))}
+    rows = [file for file in sound if file.suffix == ".parquet"]
+    faults |= {file: fault for file in rows if (fault := _insert_parquet(connection, file))}
+    return [f"{file}: {fault}; left out" for file, fault in faults.items()]
+
+
+def line_numbers(file: Path, positions: Sequence[int]) -> list[int]:
+    """The lines, from 1, in which the rows at these positions, from 1, stand; blank lines are no rows."""
+    numbers = [number for number, line in enumerate(file.read_bytes().split(b"\n"), start=1) if line.strip()]
+    return [numbers[position - 1] for position in positions if position <= len(numbers)]
+
+
+def _unreadable(file: Path) -> str | None:
+    try:
+        file.open("rb").close()
+    except OSError as error:
+        return f"cannot be read ({error.strerror})"
+    return None
+
+
+def _insert_lines(connection: DuckDBPyConnection, files: Sequence[Path]) -> str | None:
+    import duckdb  # noqa: PLC0415  as in reading.py
+
+    types = "{" + ", ".join(f"{name}: '{kind}'" for name, kind in COLUMNS.items()) + "}"
+    try:
+        connection.execute(
+            f"""
+            INSERT INTO raw SELECT {", ".join(COLUMNS)}, filename
+            FROM read_json(?, format = 'newline_delimited', columns = {types}, filename = true,
+                           ignore_errors = true, maximum_object_size = {LONGEST_LINE})
+            """,
+            [[_literally(file) for file in files]],
+        )
+    except duckdb.Error as error:
+        return reason(error)
+    return None
+
+
+def _insert_parquet(connection: DuckDBPyConnection, file: Path) -> str | None:
+    """Rows with the names and the nesting that lines of cells.jsonl have; `machine` may be a struct or JSON."""
+    import duckdb  # noqa: PLC0415
+
+    source = f"read_parquet({quoted(_literally(file))})"
+    try:
+        held = columns_of(connection, f"SELECT * FROM {source}")
+        missing = [name for name in COLUMNS if name not in held and name not in OPTIONAL]
+        if missing:
+            return f"has no column {missing[0]}, so holds no results of vlbench"
+        values = [_converted(name, held[name]) if name in held else "NULL" for name in COLUMNS]
+        connection.execute(f"INSERT INTO raw SELECT {', '.join(values)}, {quoted(str(file))} FROM {source}")
+    except duckdb.Error as error:
+        return reason(error)
+    return None
+
+
+def _converted(name: str, kind: str) -> str:
+    """SQL that makes a Parquet column what `COLUMNS` says, NULL where it cannot."""
+    if name in NESTED:
+        return f"json_transform(to_json({name}), {quoted(json.dumps(NESTED[name]))})"
+    if name == "machine" and kind != "VARCHAR":
+        return "to_json(machine)"
+    return f"TRY_CAST({name} AS {COLUMNS[name]})"
+
+
+def _literally(file: Path) -> str:
+    """A path in which no sign stands for others."""
+    return re.sub(r"([*?\[])", r"[\1]", str(file))

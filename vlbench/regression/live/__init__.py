@@ -1,0 +1,1 @@
+"""Two versions measured live in lockstep on one machine (the gate that may block a merge), and bisection."""

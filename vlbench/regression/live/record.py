@@ -1,0 +1,136 @@
+"""What a live comparison leaves: every replicate of every member, and what was said of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from math import sqrt
+from statistics import median
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from vlbench.measure.machine import Machine
+from vlbench.measure.noise import Evidence, why_contended
+from vlbench.measure.statistics import LatencySummary, summarise
+from vlbench.regression.compare.effects import Effect
+from vlbench.regression.compare.outcomes import Comparison
+from vlbench.runner.aggregate import now
+from vlbench.runner.records import Result
+
+SCHEMA = 1
+BASE, CONTROL, HEAD = "base", "control", "head"  # the control is another process of the base
+
+
+class Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+
+class Samples(Record):
+    """What one fresh process of a member measured, in milliseconds."""
+
+    latency_ms: tuple[float, ...]
+    latency_ms_by_stage: dict[str, tuple[float, ...]]
+    peak_memory_bytes: int
+    steady: bool
+    evidence: Evidence | None = None
+
+
+Replicate = dict[str, Samples]
+
+
+class Confirmation(Record):
+    """A second, independent set of replicates, taken where the first said that something changed."""
+
+    effect: Effect
+    confirmed: bool
+
+
+class Subject(Record):
+    """One thing compared: its replicates, the null control, and the confirmation if there was need of one.
+
+    `control` is the effect of a second process of the base against the first: it ought to be none. `biased` says that
+    it is not, and that the verdict is advice alone, as it is where `disturbed` says what else kept the machine busy in
+    half of the replicates.
+    """
+
+    name: str
+    base: Result
+    head: Result
+    replicates: tuple[Replicate, ...]
+    confirming: tuple[Replicate, ...] = ()
+    control: Effect
+    biased: bool
+    disturbed: str | None = None
+    confirmation: Confirmation | None = None
+
+    @property
+    def advisory(self) -> bool:
+        """Whether the verdict may not block anything."""
+        return self.biased or self.disturbed is not None
+
+
+class Failure(Record):
+    """Something that could not be measured. `head_alone`: the base could, when each was tried by itself."""
+
+    name: str
+    threshold: float
+    reason: str
+    head_alone: bool
+
+
+class LiveComparison(Record):
+    """The whole: `comparison` is what is printed, and its exit code the command's."""
+
+    schema_version: int = Field(default=SCHEMA, alias="schema")
+    comparison: Comparison
+    subjects: tuple[Subject, ...]
+    failed: tuple[Failure, ...] = ()
+    machine: Machine
+    measured_at: str
+
+
+def why_disturbed(replicate: Mapping[str, Samples]) -> str | None:
+    """What something else did while any of the members had its turn; None where nothing did."""
+    return next((why for one in replicate.values() if one.evidence and (why := why_contended(one.evidence))), None)
+
+
+def medians(replicates: Sequence[Mapping[str, Samples]], member: str) -> list[float]:
+    """The median of each of a member's processes."""
+    return [median(replicate[member].latency_ms) for replicate in replicates]
+
+
+def base_medians(replicates: Sequence[Mapping[str, Samples]]) -> list[float]:
+    """Of the base's two processes in each replicate, the geometric mean: half the noise of one alone."""
+    pairs = zip(medians(replicates, BASE), medians(replicates, CONTROL), strict=True)
+    return [sqrt(one * other) for one, other in pairs]
+
+
+def sides_of(replicates: Sequence[Mapping[str, Samples]], base: Result, head: Result) -> tuple[Result, Result]:
+    """Both sides' results with their latencies, restart i of one measured in lockstep with restart i of the other."""
+    stages = [name for name in replicates[0][BASE].latency_ms_by_stage if _timed_in_all(replicates, name)]
+    return (
+        base.model_copy(update=_measured(replicates, [BASE, CONTROL], base_medians(replicates), stages)),
+        head.model_copy(update=_measured(replicates, [HEAD], medians(replicates, HEAD), stages)),
+    )
+
+
+def _timed_in_all(replicates: Sequence[Mapping[str, Samples]], stage: str) -> bool:
+    return all(stage in samples.latency_ms_by_stage for replicate in replicates for samples in replicate.values())
+
+
+def _measured(
+    replicates: Sequence[Mapping[str, Samples]], members: Sequence[str], by_restart: list[float], stages: list[str]
+) -> dict[str, Any]:
+    """A stage of the base is that of the first of its processes and of the control, averaged as the whole is."""
+    by_stage: dict[str, LatencySummary] = {}
+    for stage in stages:
+        of_members = [[median(one[member].latency_ms_by_stage[stage]) for one in replicates] for member in members]
+        averaged = [sum(values) / len(values) for values in zip(*of_members, strict=True)]
+        by_stage[stage] = summarise([[value] for value in averaged])
+    return {
+        "status": "ok",
+        "latency_ms": summarise([[value] for value in by_restart]),
+        "latency_ms_by_stage": by_stage,
+        "peak_memory_bytes": int(median(one[member].peak_memory_bytes for one in replicates for member in members)),
+        "measured_at": now(),
+    }

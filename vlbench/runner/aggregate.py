@@ -1,0 +1,138 @@
+"""From the restarts of a cell to its line: which of them count, and whether there are enough."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from statistics import median
+from typing import Any, Literal, Protocol
+
+from vlbench.measure.machine import Machine
+from vlbench.measure.noise import Evidence, Noise, judge, undisturbed, why_contended
+from vlbench.measure.records import Counts
+from vlbench.measure.statistics import LEAST_RESTARTS, LatencySummary, enough, summarise
+from vlbench.runner.nms_records import SuppressionCell, SuppressionRestart, SuppressionResult, suppression_result
+from vlbench.runner.records import Cell, Restart, Result, blank_result
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a cell cannot be measured; `invalid` where it ran, but its time would mean nothing."""
+
+    reason: str
+    status: Literal["failed", "invalid"] = "failed"
+
+
+class Observed(Protocol):
+    """A restart of any kind."""
+
+    @property
+    def evidence(self) -> Evidence | None: ...
+
+
+def now() -> str:
+    """The time in UTC, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def counting(restarts: Sequence[Any]) -> list[Any]:
+    """The restarts that nothing else disturbed, if they are enough to conclude from; else all."""
+    return [restarts[number] for number in undisturbed([restart.evidence for restart in restarts])]
+
+
+def series(restart: Restart | SuppressionRestart) -> Mapping[str, Sequence[float]]:
+    """Samples of everything whose interval must be narrow before measuring stops."""
+    return restart.latency_ms if isinstance(restart, SuppressionRestart) else {"end to end": restart.latency_ms}
+
+
+def finished(cell: Cell | SuppressionCell, restarts: Sequence[Any], spent_seconds: float) -> bool:
+    """Whether a cell needs no further restart: as many as were asked for; or a narrow interval; or no time left."""
+    if cell.restarts is not None:
+        return len(restarts) >= cell.restarts
+    if len(restarts) < LEAST_RESTARTS:
+        return False
+    if spent_seconds >= cell.budget_seconds:
+        return True
+    calm = [restart for restart in restarts if not (restart.evidence and why_contended(restart.evidence))]
+    if len(calm) < LEAST_RESTARTS:
+        return False
+    return all(enough([median(series(restart)[name]) for restart in calm], cell.within) for name in series(calm[0]))
+
+
+def conclude(
+    cell: Cell,
+    machine: Machine,
+    restarts: Sequence[Restart],
+    counts: Counts | None,
+    failure: Failure | None = None,
+) -> Result:
+    """The line of a cell. `failure` is why no more of it was measured, or why there are no counts."""
+    machine = machine.model_copy(update={"threads": cell.threads})
+    described: dict[str, Any] = {
+        "restarts": tuple(restarts),
+        "measured_at": restarts[-1].measured_at if restarts else now(),
+        "seconds_by_step": _total_seconds(restarts),
+    }
+    if restarts:
+        peaks = [restart.peak_memory_bytes for restart in restarts if restart.peak_memory_bytes is not None]
+        described |= {"load": restarts[0].load, "peak_memory_bytes": int(median(peaks)) if peaks else None}
+    if counts:
+        described |= counts.model_dump(exclude={"text_tokens"})
+    if failure:
+        return blank_result(cell, machine, status=failure.status, error=failure.reason, **described)
+    counted = counting(restarts)
+    latency_ms = summarise([restart.latency_ms for restart in counted])
+    names = counted[0].latency_ms_by_stage
+    return blank_result(
+        cell,
+        machine,
+        status="ok",
+        latency_ms=latency_ms,
+        latency_ms_by_stage={
+            name: summarise([restart.latency_ms_by_stage[name] for restart in counted]) for name in names
+        },
+        noise=_noise(cell, restarts, [restart.latency_ms for restart in restarts], latency_ms),
+        **described,
+    )
+
+
+def conclude_suppression(
+    cell: SuppressionCell, machine: Machine, restarts: Sequence[SuppressionRestart], failure: Failure | None = None
+) -> SuppressionResult:
+    """The line of a suppression."""
+    measured_at = restarts[-1].measured_at if restarts else now()
+    if failure:
+        reason = failure.reason
+        return suppression_result(cell, machine, measured_at, status="failed", error=reason, restarts=tuple(restarts))
+    counted = counting(restarts)
+    latency_ms = {name: summarise([restart.latency_ms[name] for restart in counted]) for name in counted[0].latency_ms}
+    widest = max(latency_ms, key=lambda name: _width(latency_ms[name]))
+    return suppression_result(
+        cell,
+        machine,
+        measured_at,
+        status="ok",
+        latency_ms=latency_ms,
+        noise=_noise(cell, restarts, [restart.latency_ms[widest] for restart in restarts], latency_ms[widest]),
+        restarts=tuple(restarts),
+    )
+
+
+def _width(latency: LatencySummary) -> float:
+    return (latency.ci95[1] - latency.ci95[0]) / latency.median if latency.ci95 else float("inf")
+
+
+def _noise(
+    cell: Cell | SuppressionCell,
+    restarts: Sequence[Observed],
+    samples_ms: Sequence[Sequence[float]],
+    latency: LatencySummary,
+) -> Noise:
+    evidence = [restart.evidence for restart in restarts]
+    return judge(list(map(median, samples_ms)), evidence, within=cell.within, ci95=latency.ci95)
+
+
+def _total_seconds(restarts: Sequence[Restart]) -> dict[str, float]:
+    names = dict.fromkeys(name for restart in restarts for name in restart.seconds_by_step)
+    return {name: round(sum(restart.seconds_by_step.get(name, 0.0) for restart in restarts), 3) for name in names}

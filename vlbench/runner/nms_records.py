@@ -1,0 +1,86 @@
+"""Non-maximum suppression on its own: what is timed, and the line that it leaves in `suppressions.jsonl`."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from vlbench.measure.machine import Machine
+from vlbench.measure.noise import Evidence, Noise
+from vlbench.measure.statistics import LatencySummary
+from vlbench.runner.schemas import SCHEMA
+
+SUPPRESSIONS = "suppressions.jsonl"
+
+
+class SuppressionCell(BaseModel):
+    """So many boxes over an image of 600x1000 with random class scores, suppressed by every method in turn."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    action: ClassVar = "suppress"
+
+    boxes: int = Field(ge=1)
+    classes: int = Field(ge=1)
+    iou: float = Field(gt=0, lt=1)
+    device: Literal["cpu", "cuda"] = "cpu"
+    threads: int = Field(default=1, ge=1)
+    budget_seconds: float = Field(default=15, gt=0)
+    within: float = Field(default=0.02, gt=0)
+    restarts: int | None = Field(default=None, ge=1)
+
+    @property
+    def name(self) -> str:
+        return f"{self.boxes} boxes, {self.classes} classes"
+
+    def hash(self) -> str:
+        """Of everything that the result depends on, but for how long to measure."""
+        settings = self.model_dump(mode="json", exclude={"budget_seconds", "within", "restarts"})
+        return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
+
+
+class SuppressionRestart(BaseModel):
+    """Raw samples of each method in milliseconds, taken by one fresh process."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    latency_ms: dict[str, tuple[float, ...]]
+    evidence: Evidence | None = None
+    measured_at: str
+
+
+class SuppressionResult(BaseModel):
+    """Milliseconds of one call of each method, samples included."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    schema_version: int = Field(default=SCHEMA, alias="schema")
+    cell: SuppressionCell
+    status: Literal["ok", "failed"]
+    error: str | None = None
+    latency_ms: dict[str, LatencySummary] = {}
+    noise: Noise | None = None
+    restarts: tuple[SuppressionRestart, ...] = ()
+    machine: Machine
+    cell_hash: str
+    measured_at: str
+    vlbench_version: str
+
+    def to_line(self) -> str:
+        return self.model_dump_json(by_alias=True)
+
+
+def suppression_result(cell: SuppressionCell, machine: Machine, measured_at: str, **values: Any) -> SuppressionResult:
+    """The line of a cell; `values` say what came of it."""
+    from vlbench.version import __version__  # noqa: PLC0415  the package imports this module
+
+    return SuppressionResult(
+        cell=cell,
+        machine=machine.model_copy(update={"threads": cell.threads}),
+        cell_hash=cell.hash(),
+        measured_at=measured_at,
+        vlbench_version=__version__,
+        **values,
+    )

@@ -1,0 +1,98 @@
+"""Turns what was asked for into cells, and leaves out those that the results already hold."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from vlbench.errors import InputError
+from vlbench.inputs import Example, check_text
+from vlbench.measure.machine import Machine
+from vlbench.measure.records import Precision
+from vlbench.runner.nms_records import SuppressionCell
+from vlbench.runner.records import Cell, Device
+from vlbench.runner.store import Measured, Store
+from vlbench.specs import AnySpec, Region, Size
+from vlbench.specs.base import Engine, check_engine
+from vlbench.specs.weights import find_weights
+
+SomeCell = TypeVar("SomeCell", Cell, SuppressionCell)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What every cell of a run has in common."""
+
+    device: Device = "auto"
+    precision: Precision = "fp32"
+    batch: int = 1
+    detector: Engine | None = None
+    image_size: Size | None = None
+    text_tokens: int | None = None
+    threads: int
+    budget_seconds: float = 45
+    within: float = 0.02
+    restarts: int | None = None
+
+
+def expand(specs: Sequence[AnySpec], example: Example, settings: Settings, machine: Machine) -> list[Cell]:
+    """One cell a model. Raises InputError where a setting fits no model or machine, or weights are not to be found."""
+    if settings.device == "cuda" and machine.gpu is None:
+        raise InputError("--device cuda: PyTorch sees no GPU here; --device cpu works")
+    device = "cpu" if settings.device == "cpu" or machine.gpu is None else "cuda"
+    cells = []
+    for spec in through_engine(specs, settings.detector, settings.precision):
+        try:
+            fitted = spec.with_input(image_size=settings.image_size, text_tokens=settings.text_tokens)
+        except ValueError as error:
+            raise InputError(f"{spec.name}: {error}") from error
+        check_text(example, fitted)
+        find_weights(fitted)
+        cells.append(
+            Cell(
+                spec=fitted,
+                image=example.image,
+                image_sha256=example.image_sha256,
+                text=example.text,
+                device=device,
+                precision=settings.precision,
+                batch=settings.batch,
+                threads=settings.threads,
+                budget_seconds=settings.budget_seconds,
+                within=settings.within,
+                restarts=settings.restarts,
+            )
+        )
+    return cells
+
+
+def through_engine(specs: Sequence[AnySpec], detector: Engine | None, precision: Precision) -> list[AnySpec]:
+    """The models with the engine that was asked for in each that has a detector.
+
+    Raises InputError where none has, the engine is absent, or it does not run in this precision.
+    """
+    if detector and not any(isinstance(spec.visual, Region) for spec in specs):
+        raise InputError(f"--detector {detector}: none of these models has a detector; --models uniter has one")
+    chosen = [spec.with_engine(detector) if detector else spec for spec in specs]
+    for spec in chosen:
+        check_engine(spec.engine, spec.name)
+        if spec.engine == "detectron2" and precision != "fp32":
+            raise InputError(
+                f"--precision {precision}: {spec.name} runs through Detectron2, whose suppression takes fp32 "
+                "alone; leave --precision out, or take the engine torchvision"
+            )
+    return chosen
+
+
+def split_measured(
+    cells: Sequence[SomeCell], store: Store[Measured], machine: Machine
+) -> tuple[list[SomeCell], list[Measured]]:
+    """The cells still to be measured, and the results of the others that the folder holds for this machine."""
+    held = {
+        result.cell_hash: result
+        for result in store.results
+        if result.status == "ok" and result.machine.same_hardware_and_software(machine)
+    }
+    missing = [cell for cell in cells if cell.hash() not in held]
+    return missing, [held[cell.hash()] for cell in cells if cell.hash() in held]

@@ -1,0 +1,261 @@
+"""A cell is one measurement to be made; a result is the line that it leaves; an evaluation is that of an accuracy."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from vlbench.measure.machine import Machine
+from vlbench.measure.noise import Evidence, Noise
+from vlbench.measure.records import Precision
+from vlbench.measure.statistics import LatencySummary
+from vlbench.runner.schemas import SCHEMA
+from vlbench.specs import AnySpec
+from vlbench.tasks.items import Metric
+
+EVALUATIONS = "evaluations.jsonl"
+
+
+def minutes(seconds: float) -> str:
+    """`45.0 s`, `12.3 min`"""
+    return f"{seconds:.1f} s" if seconds < 100 else f"{seconds / 60:.1f} min"
+
+
+class Accuracy(BaseModel):
+    """Shares between 0 and 1 of one task and split; docs/eval.md explains each key.
+
+    Attributes:
+        metric: what `value` is; the others are in `metrics`.
+        n: things that it is the mean of.
+        majority, text_only, shuffled_images: what the same metric is for the most frequent answer (for retrieval: for a
+            model to which all pairs are alike), for the text without an image, and for the model with other images.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    task: str
+    split: str
+    metric: str
+    value: float
+    ci95: tuple[float, float] | None
+    n: int
+    majority: float | None = None
+    text_only: float | None = None
+    shuffled_images: float | None = None
+    metrics: tuple[Metric, ...] = ()
+    baselines: tuple[Metric, ...] = ()
+
+
+class Training(BaseModel):
+    """What it took to train a model here; docs/eval.md explains each key.
+
+    Attributes:
+        preset: the recipe's name.
+        samples, steps: of the model itself; those of its detector's training are in `macs` and `seconds` alone.
+        seconds: by the wall clock, of all phases, whatever the number of processes; `seconds_by_phase` sum up to it.
+        macs: multiply-accumulates of forward and backward passes on all samples, those of its detector's training too;
+            None where they were not counted.
+        seed: of weights, batches and dropout.
+        batch: samples of a step, over all processes.
+        threads: of the CPU, over all processes.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    preset: str
+    samples: int = Field(ge=0)
+    seconds: float = Field(ge=0)
+    macs: float | None = Field(default=None, ge=0)
+    seed: int
+    steps: int | None = None
+    batch: int | None = None
+    device: str | None = None
+    precision: str | None = None
+    processes: int = 1
+    threads: int | None = None
+    seconds_by_phase: dict[str, float] = {}
+
+    def in_words(self) -> str:
+        """`tiny, 200,000 samples, 12.3 min`"""
+        return f"{self.preset}, {self.samples:,} samples, {minutes(self.seconds)}"
+
+
+class Evaluation(BaseModel):
+    """A model on a split. `items` of `of` were asked; `seconds` are of all processes' passes, by the wall clock."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    schema_version: int = Field(default=SCHEMA, alias="schema")
+    model: str
+    family: str
+    weights: str
+    visual_weights: str
+    unfilled: tuple[str, ...] = ()  # tensors that the weights say nothing of, and that are random
+    regions: str | None  # "detector", or "precomputed"; None for a model without
+    detector: Literal["random", "trained"] | None = None  # what found them; None too where an earlier version wrote it
+    spec_hash: str
+    evaluation_hash: str
+    accuracy: Accuracy
+    training: Training | None = None
+    items: int
+    of: int
+    passes: int
+    seconds: float
+    device: str
+    precision: str
+    batch: int
+    processes: int
+    predictions: str  # the file beside this one
+    machine: Machine
+    measured_at: str
+    vlbench_version: str
+
+    def to_line(self) -> str:
+        return self.model_dump_json(by_alias=True)
+
+
+Device = Literal["auto", "cpu", "cuda"]
+
+
+class Cell(BaseModel):
+    """A model, its input and the settings it is measured with."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    action: ClassVar = "restart"
+
+    spec: AnySpec
+    image: Path
+    image_sha256: str
+    text: str
+    device: Literal["cpu", "cuda"] = "cpu"
+    precision: Precision = "fp32"
+    backend: Literal["eager"] = "eager"
+    batch: int = Field(default=1, ge=1)
+    threads: int = Field(default=1, ge=1)
+    budget_seconds: float = Field(default=45, gt=0)
+    within: float = Field(default=0.02, gt=0)
+    restarts: int | None = Field(default=None, ge=1)
+
+    @property
+    def name(self) -> str:
+        return self.spec.name
+
+    def hash(self) -> str:
+        """Of everything that the result depends on, but for how long to measure and where the image lies."""
+        settings = self.model_dump(mode="json", exclude={"spec", "image", "budget_seconds", "within", "restarts"})
+        text = json.dumps({"spec": self.spec.hash(), **settings}, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+class WarmUp(BaseModel):
+    """Passes before the first sample, and whether their time had settled."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    n: int
+    steady: bool
+
+
+class Restart(BaseModel):
+    """What one fresh process measured: raw samples in milliseconds, in the order taken, and what disturbed them.
+
+    `latency_ms_by_stage` is from a pass of its own, whose whole is `total`.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    latency_ms: tuple[float, ...]
+    latency_ms_by_stage: dict[str, tuple[float, ...]] = {}
+    warm_up: WarmUp
+    peak_memory_bytes: int | None = None
+    load: dict[str, int] | None = None
+    evidence: Evidence | None = None
+    seconds_by_step: dict[str, float] = {}
+    measured_at: str
+
+
+class Result(BaseModel):
+    """One line of `cells.jsonl`; docs/results.md explains each key. All counts and times are of one forward pass."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+    schema_version: int = Field(default=SCHEMA, alias="schema")
+    model: str
+    family: str
+    archetype: str | None
+    status: Literal["ok", "invalid", "failed"]
+    error: str | None = None
+    device: str
+    precision: str
+    backend: str
+    batch: int
+    image_size: tuple[int, int]
+    image_tokens: int | None = None
+    text_tokens: int
+    weights: str = "random"
+    load: dict[str, int] | None = None
+    params_total: int | None = None
+    params_trainable: int | None = None
+    params_by_stage: dict[str, int] | None = None
+    macs: int | None = None
+    macs_by_stage: dict[str, int] | None = None
+    flops: int | None = None
+    params_table6: int | None = None
+    macs_table6: int | None = None
+    flops_table6: int | None = None
+    operators: int | None = None
+    bytes_moved: int | None = None
+    bytes_moved_by_stage: dict[str, int] | None = None
+    latency_ms: LatencySummary | None = None
+    latency_ms_by_stage: dict[str, LatencySummary] | None = None
+    noise: Noise | None = None
+    peak_memory_bytes: int | None = None
+    accuracy: Accuracy | None = None
+    training: Training | None = None
+    restarts: tuple[Restart, ...] = ()
+    seconds_by_step: dict[str, float] = {}
+    machine: Machine
+    image_sha256: str
+    text: str
+    budget_seconds: float
+    within: float | None = None
+    seed: int
+    spec_hash: str
+    cell_hash: str
+    measured_at: str
+    vlbench_version: str
+
+    def to_line(self) -> str:
+        return self.model_dump_json(by_alias=True)
+
+
+def blank_result(cell: Cell, machine: Machine, **values: Any) -> Result:
+    """A result that says what the cell was; `values` say what came of it."""
+    from vlbench.version import __version__  # noqa: PLC0415  the package imports this module
+
+    described = {
+        "model": cell.spec.name,
+        "family": cell.spec.family,
+        "archetype": cell.spec.archetype,
+        "device": cell.device,
+        "precision": cell.precision,
+        "backend": cell.backend if cell.spec.engine == "torchvision" else f"{cell.backend}+{cell.spec.engine}",
+        "batch": cell.batch,
+        "image_size": cell.spec.input.image_size,
+        "text_tokens": cell.spec.input.text_tokens,
+        "machine": machine,
+        "image_sha256": cell.image_sha256,
+        "text": cell.text,
+        "budget_seconds": cell.budget_seconds,
+        "within": cell.within,
+        "seed": cell.spec.seed,
+        "weights": cell.spec.weights_told,
+        "spec_hash": cell.spec.hash(),
+        "cell_hash": cell.hash(),
+        "vlbench_version": __version__,
+    }
+    return Result(**(described | values))

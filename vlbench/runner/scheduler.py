@@ -1,0 +1,141 @@
+"""Measures cells in rounds: one restart of each in turn, so that a drift of the machine reaches all alike."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from vlbench.errors import InputError, WorkerError
+from vlbench.measure.machine import Machine
+from vlbench.measure.records import Counts, Precision
+from vlbench.runner.aggregate import Failure, conclude, conclude_suppression, finished
+from vlbench.runner.nms_records import SuppressionCell, SuppressionRestart
+from vlbench.runner.records import Cell, Restart, Result
+from vlbench.runner.store import Measured, Store
+from vlbench.runner.worker_client import SILENCE_SECONDS, Worker
+from vlbench.specs import AnySpec
+
+Listener = Callable[["Measuring"], None]
+
+
+class Measuring:
+    """A cell on its way: the restarts so far, and why there are no more where that is so."""
+
+    def __init__(self, cell: Cell | SuppressionCell, restarts: Sequence[dict[str, Any]] = ()) -> None:
+        self.cell = cell
+        kind = SuppressionRestart if isinstance(cell, SuppressionCell) else Restart
+        self.kind: Any = kind
+        self.restarts: list[Any] = [kind.model_validate(restart) for restart in restarts]
+        self.spent_seconds = sum(sum(getattr(one, "seconds_by_step", {}).values()) for one in self.restarts)
+        self.failure: Failure | None = None
+        self.counts: Counts | None = None
+
+    @property
+    def name(self) -> str:
+        return self.cell.name
+
+    @property
+    def finished(self) -> bool:
+        return self.failure is not None or finished(self.cell, self.restarts, self.spent_seconds)
+
+    @property
+    def share(self) -> float:
+        """How far it is, 0 to 1, if it takes all its budget."""
+        return 1.0 if self.finished else min(0.99, self.spent_seconds / self.cell.budget_seconds)
+
+    def restart(self, worker: Worker) -> Any:
+        """One more restart; None, with the reason in `failure`, where there is none."""
+        start = time.monotonic()
+        job = {"action": self.cell.action, "cell": self.cell.model_dump(mode="json")}
+        try:
+            (message,) = worker.ask(job, self.cell.budget_seconds + SILENCE_SECONDS)
+            if "invalid" in message:
+                self.failure = Failure(message["invalid"], "invalid")
+                return None
+            self.restarts.append(self.kind.model_validate(message["restart"]))
+            return self.restarts[-1]
+        except (WorkerError, InputError) as error:  # such as weights that turn out to be another model's
+            self.failure = Failure(str(error))
+            return None
+        finally:
+            self.spent_seconds += time.monotonic() - start
+
+    def conclude(self, machine: Machine) -> Any:
+        if isinstance(self.cell, SuppressionCell):
+            return conclude_suppression(self.cell, machine, self.restarts, self.failure)
+        return conclude(self.cell, machine, self.restarts, self.counts, self.failure)
+
+
+def measure_rounds(
+    cells: Sequence[Any],
+    store: Store[Measured],
+    machine: Machine,
+    worker: Worker,
+    listen: Listener = lambda measuring: None,
+) -> Iterator[Measured]:
+    """The line of each cell, as each is finished; forth and back through the cells, one restart at a time.
+
+    A cell that fails is a line that says so; the others go on. Every restart and every line is in `store` before the
+    next begins, so whatever ends this process, or fails a cell, the next run goes on from there.
+    """
+    waiting = [Measuring(cell, store.restarts(cell.hash(), machine)) for cell in cells]
+    count_into(waiting, worker, listen)
+    while waiting:
+        for measuring in list(waiting):
+            listen(measuring)
+            if not measuring.finished:
+                restart = measuring.restart(worker)
+                if restart is not None:
+                    store.keep_restart(measuring.cell.hash(), machine, restart)
+            if measuring.finished:
+                waiting.remove(measuring)
+                result = measuring.conclude(machine)
+                store.add(result)
+                listen(measuring)
+                yield result
+        waiting.reverse()
+    if all(result.status == "ok" for result in store.results[-len(cells) :]):
+        store.drop_journal()
+
+
+def measure_cell(cell: Cell, machine: Machine, worker: Worker) -> Result:
+    """Measures one cell and keeps nothing on disk."""
+    measuring = Measuring(cell)
+    count_into([measuring], worker)
+    while not measuring.finished:
+        measuring.restart(worker)
+    return conclude(cell, machine, measuring.restarts, measuring.counts, measuring.failure)
+
+
+def count_into(measured: Sequence[Measuring], worker: Worker, listen: Listener = lambda measuring: None) -> None:
+    """Counts what the models cost, in a process of its own: counting could slow down what is timed after it."""
+    models = [(one, one.cell) for one in measured if isinstance(one.cell, Cell)]
+    try:
+        counts = count_specs([(cell.spec, cell.batch, cell.precision) for _, cell in models], worker)
+    except WorkerError as error:
+        counts = [str(error)] * len(models)
+    for (measuring, _), found in zip(models, counts, strict=True):
+        if isinstance(found, str):
+            measuring.failure = Failure(found)
+        else:
+            measuring.counts = found
+        listen(measuring)
+
+
+def count_specs(
+    wanted: Sequence[tuple[AnySpec, int, Precision]], worker: Worker, report: Callable[[str], None] = lambda name: None
+) -> list[Counts | str]:
+    """What a batch of each spec costs, or why it cannot be counted. Raises WorkerError where the worker fails."""
+    if not wanted:
+        return []
+    jobs = [
+        {"spec": spec.model_dump(mode="json"), "batch": batch, "precision": precision}
+        for spec, batch, precision in wanted
+    ]
+    for message in worker.ask({"action": "count", "jobs": jobs}):
+        if "phase" in message:
+            report(message["phase"])
+        else:
+            counts = message["counts"]
+    return [found if isinstance(found, str) else Counts.model_validate(found) for found in counts]

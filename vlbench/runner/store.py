@@ -1,0 +1,191 @@
+"""Results on disk: `cells.jsonl`, `suppressions.jsonl` and `evaluations.jsonl`, one line a result, only ever appended
+to, whole lines or none; and beside the first two, until a cell is finished, a journal of its restarts.
+`vlbench.runner.peaks` adds the machine's own peaks."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, BinaryIO, Generic, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from vlbench.errors import InputError
+from vlbench.measure.machine import Machine
+from vlbench.runner.nms_records import SUPPRESSIONS, SuppressionResult
+from vlbench.runner.records import EVALUATIONS, Evaluation, Result
+from vlbench.runner.schemas import RESTARTS_SINCE, SCHEMA, upgraded
+
+
+def append_line(file: BinaryIO, line: str) -> None:
+    """Adds a line to a file opened unbuffered for appending, and waits until it is on the disk.
+
+    Raises OSError, with the file's name, where that fails; the file is then as it was before.
+    """
+    content = line.encode() + b"\n"
+    before = os.fstat(file.fileno()).st_size
+    try:
+        written = 0
+        while written < len(content):
+            written += os.write(file.fileno(), content[written:])
+        os.fsync(file.fileno())
+    except OSError as error:
+        os.ftruncate(file.fileno(), before)
+        raise OSError(error.errno, error.strerror, file.name) from error
+
+
+def cut_off_fragment(path: Path) -> Path | None:
+    """Moves a last line without an end, which a power cut or a full disk leaves, to a file beside it, and names that.
+
+    A line that lacks nothing but its end gets it. None where there is nothing to mend.
+    """
+    content = path.read_bytes() if path.is_file() else b""
+    if not content or content.endswith(b"\n"):
+        return None
+    whole, _, fragment = content.rpartition(b"\n")
+    try:
+        json.loads(fragment)
+    except ValueError:
+        aside = path.with_name(path.name + ".cut-off")
+        with aside.open("ab", buffering=0) as file:
+            append_line(file, fragment.decode(errors="replace"))
+        os.truncate(path, len(whole) + 1 if whole else 0)
+        return aside
+    with path.open("ab", buffering=0) as file:
+        append_line(file, "")
+    return None
+
+
+CELLS = "cells.jsonl"
+FILES: dict[type[BaseModel], str] = {Result: CELLS, SuppressionResult: SUPPRESSIONS, Evaluation: EVALUATIONS}
+Line = TypeVar("Line", Result, SuppressionResult, Evaluation)
+Model = TypeVar("Model", bound=BaseModel)
+Measured = TypeVar("Measured", Result, SuppressionResult)  # of a cell
+
+
+def tell(message: str) -> None:
+    """On standard error, as the command line tells what a user should know."""
+    print(f"vlbench: {message}", file=sys.stderr)
+
+
+class Store(Generic[Line]):
+    """One file of a results folder, held against other writers until `close`.
+
+    Raises InputError where it cannot be written, another process writes it, or it holds what is not vlbench's.
+    """
+
+    def __init__(self, folder: Path, kind: type[Line]) -> None:
+        self.folder = folder
+        self.path = folder / FILES[kind]
+        self.journal_path = self.path.with_suffix(".unfinished.jsonl")
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self.file = self.path.open("ab", buffering=0)
+        except OSError as error:
+            raise InputError(f"--out {folder}: cannot be written ({error.strerror}); name another folder") from error
+        try:
+            fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            self.file.close()
+            raise InputError(f"--out {folder}: another vlbench writes there; wait for it or name another") from error
+        for path in (self.path, self.journal_path):
+            kept = cut_off_fragment(path)
+            if kept:
+                tell(f"{path}: its last line was cut off in the middle; moved to {kept.name}, the others are kept")
+        self.results: list[Line] = read_lines(self.path, kind)
+        self.journal = [entry for line in _lines(self.journal_path) if (entry := _entry(line))]
+
+    def add(self, result: Line) -> None:
+        """Appends one line and waits until it is on the disk. Raises OSError, without a trace of it, where it fails."""
+        append_line(self.file, result.to_line())
+        self.results.append(result)
+
+    def keep_restart(self, cell_hash: str, machine: Machine, restart: Any) -> None:
+        """Appends a restart of a cell that is not finished, so that it need not be measured again."""
+        entry = {
+            "schema": SCHEMA,
+            "cell_hash": cell_hash,
+            "machine": machine.model_dump(mode="json"),
+            "restart": restart.model_dump(mode="json"),
+        }
+        with self.journal_path.open("ab", buffering=0) as file:
+            append_line(file, json.dumps(entry))
+
+    def restarts(self, cell_hash: str, machine: Machine) -> list[dict[str, Any]]:
+        """What an earlier run on this machine measured of a cell before it ended."""
+        return [
+            entry["restart"]
+            for entry in self.journal
+            if entry["cell_hash"] == cell_hash
+            and Machine.model_validate(entry["machine"]).same_hardware_and_software(machine)
+        ]
+
+    def drop_journal(self) -> None:
+        """Every restart is part of a line by now."""
+        self.journal_path.unlink(missing_ok=True)
+        self.journal = []
+
+    def close(self) -> None:
+        """Lets others write."""
+        self.file.close()
+
+
+def _entry(line: str) -> dict[str, Any] | None:
+    """A line of the journal; None where another version or another program wrote it, for it can be measured again."""
+    try:
+        entry = json.loads(line)
+        known = RESTARTS_SINCE <= entry["schema"] <= SCHEMA and {"cell_hash", "machine", "restart"} <= set(entry)
+        return entry if known else None
+    except (json.JSONDecodeError, TypeError, KeyError):
+        return None
+
+
+def read_results(folder: Path, tell: Callable[[str], None] = tell) -> list[Result]:
+    """All results of a folder, in the order measured; a last line that was cut off is told and left out.
+
+    Raises InputError, naming file and line, where another line is damaged.
+    """
+    path = folder / CELLS
+    if not path.is_file():
+        raise InputError(f"{folder}: no {CELLS} here; name a folder that vlbench run wrote")
+    return read_lines(path, Result, tell)
+
+
+def read_evaluations(folder: Path, tell: Callable[[str], None] = tell) -> list[Evaluation]:
+    """The latest of each model, task and split, in the order they were first made; none where there is no file."""
+    found = {one.evaluation_hash: one for one in read_lines(folder / EVALUATIONS, Evaluation, tell)}
+    return list({(one.spec_hash, one.accuracy.task, one.accuracy.split): one for one in found.values()}.values())
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def read_lines(path: Path, kind: type[Model], tell: Callable[[str], None] = tell) -> list[Model]:
+    """The lines of a file of a results folder, of whatever schema so far; none where there is no file.
+
+    A last line that was cut off is told and left out. Raises InputError, naming file and line, where another is
+    damaged.
+    """
+    results: list[Model] = []
+    lines = _lines(path)
+    for number, line in enumerate(lines, start=1):
+        where = f"{path} line {number}"
+        try:
+            results.append(kind.model_validate(upgraded(json.loads(line), where)))
+        except json.JSONDecodeError as error:
+            if number == len(lines):
+                tell(f"{where}: cut off in the middle and left out; the others are kept")
+                return results
+            raise InputError(f"{where}: not JSON; cut off or damaged, delete the line to go on") from error
+        except ValidationError as error:
+            key = ".".join(str(step) for step in error.errors()[0]["loc"])
+            raise InputError(f"{where}: {key}: {error.errors()[0]['msg']}") from error
+    return results

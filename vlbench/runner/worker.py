@@ -1,0 +1,281 @@
+"""The process that measures: reads jobs on standard input, answers in lines of JSON on standard output.
+
+`python -m vlbench.runner.worker` imports PyTorch once and forks a fresh process for each job, so that a restart costs
+no import; torchvision, too, before the first model that sees with a ResNet. It never computes itself: a process forked
+from one with threads could hang. Whatever else a library prints goes to standard error.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import json
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from typing import Any, TextIO
+
+import torch
+
+from vlbench.architectures.build import TRANSFORMERS, build, import_for
+from vlbench.architectures.count import count
+from vlbench.errors import InputError
+from vlbench.measure.latency import PassTimer
+from vlbench.measure.macs import UnknownOperatorError
+from vlbench.measure.observe import Observer, reference_kernel
+from vlbench.runner.aggregate import now
+from vlbench.runner.nms_records import SuppressionCell, SuppressionRestart
+from vlbench.runner.peaks import Setting
+from vlbench.runner.records import Cell, Restart, WarmUp
+from vlbench.runner.schemas import CACHE_MS
+from vlbench.runner.workload import StopWatch, cell_of, measure_peaks, prepare, probe, subject_of
+from vlbench.specs import AnySpec, schema_of
+from vlbench.specs.catalog import resolve
+
+Reply = Callable[..., None]
+
+LONGEST_BLOCKS = 2.0  # seconds that one restart samples; more would tell only of the speed that this process drew
+SHARE_A_RESTART = 1 / 20  # of the budget, if that is less
+END_TO_END_SHARE = 0.6
+FAILURES = (RuntimeError, MemoryError, UnknownOperatorError)  # RuntimeError: also PyTorch's own out of memory
+
+
+def restart(cell: Cell) -> Restart | str:
+    """Measures a cell in this process, which ought to be a fresh one; or says why its time would mean nothing."""
+    watch = StopWatch()
+    subject = prepare(cell, watch)
+    if subject.invalid:
+        return subject.invalid
+    watch.step("warm-up")
+    seconds = min(LONGEST_BLOCKS, cell.budget_seconds * SHARE_A_RESTART)
+    warm_up, steady = subject.timer.warm_up(subject.first_ms, 2 * seconds)
+    watch.step("latency")
+    observer = observer_for(cell.device)
+    observer.start()
+    quick = subject.first_ms < CACHE_MS
+    end_to_end = subject.timer.end_to_end(END_TO_END_SHARE * seconds, discarded=quick)
+    observer.between_blocks()
+    by_stage = subject.timer.by_stage((1 - END_TO_END_SHARE) * seconds, discarded=quick)
+    evidence = observer.finish()
+    return Restart(
+        latency_ms=tuple(end_to_end),
+        latency_ms_by_stage={name: tuple(samples) for name, samples in by_stage.items()},
+        warm_up=WarmUp(
+            n=len(warm_up), steady=steady or subject.timer.settled(warm_up, end_to_end, by_stage.get("total", []))
+        ),
+        peak_memory_bytes=subject.peak_memory_bytes,
+        load=subject.load,
+        evidence=evidence,
+        seconds_by_step=watch.spent(),
+        measured_at=now(),
+    )
+
+
+def suppress(cell: SuppressionCell) -> SuppressionRestart:
+    """Times each method on the same boxes and scores, which leave out the background, the last of a softmax."""
+    from vlbench.architectures.detector import spread_boxes  # noqa: PLC0415  torchvision is slow to import,
+    from vlbench.architectures.nms import METHODS  # noqa: PLC0415  and patches need none of it
+
+    torch.set_num_threads(cell.threads)
+    device = torch.device(cell.device)
+    generator = torch.Generator().manual_seed(0)
+    scores_NC = torch.randn(cell.boxes, cell.classes + 1, generator=generator).mul(3).softmax(1)[:, :-1]
+    scores_NC, boxes_N4 = scores_NC.contiguous().to(device), spread_boxes(cell.boxes, 600, 1000).to(device)
+    seconds = min(LONGEST_BLOCKS, cell.budget_seconds * SHARE_A_RESTART) / len(METHODS)
+    latency_ms = {}
+    observer = observer_for(cell.device)
+    observer.start()
+    for name, method in METHODS.items():
+        timer = PassTimer(partial(method, boxes_N4, scores_NC, cell.iou), {}, device)
+        timer.warm_up(timer.first(), seconds)
+        latency_ms[name] = tuple(timer.end_to_end(seconds))
+        observer.between_blocks()
+    return SuppressionRestart(latency_ms=latency_ms, evidence=observer.finish(), measured_at=now())
+
+
+def observer_for(device: str) -> Observer:
+    """Of this process and what disturbs it; of the GPU, too, where it measures on one."""
+    uuid = str(torch.cuda.get_device_properties(device).uuid) if device == "cuda" else None
+    return Observer(reference_kernel(), device, gpu_uuid=uuid)
+
+
+def _answer_probe(job: dict[str, Any], reply: Reply) -> None:
+    reply(machine=probe(job["threads"]).model_dump(mode="json"))
+
+
+def _answer_peaks(job: dict[str, Any], reply: Reply) -> None:
+    reply(peaks=measure_peaks(Setting(**job["setting"])).model_dump(mode="json", by_alias=True))
+
+
+def _answer_restart(job: dict[str, Any], reply: Reply) -> None:
+    found = restart(Cell.model_validate(job["cell"]))
+    reply(**({"invalid": found} if isinstance(found, str) else {"restart": found.model_dump(mode="json")}))
+
+
+def _answer_suppress(job: dict[str, Any], reply: Reply) -> None:
+    reply(restart=suppress(SuppressionCell.model_validate(job["cell"])).model_dump(mode="json"))
+
+
+def _answer_fill(job: dict[str, Any], reply: Reply) -> None:
+    """Builds a model, so that weights that are not its own are refused."""
+    spec: AnySpec = schema_of(job["spec"]).model_validate(job["spec"])
+    build(spec)
+    reply(filled=spec.name)
+
+
+def _answer_count(job: dict[str, Any], reply: Reply) -> None:
+    """All counts at the end, in the order asked for; the reason in place of what cannot be counted."""
+    counts: list[dict[str, Any] | str] = []
+    for wanted in job["jobs"]:
+        spec: AnySpec = schema_of(wanted["spec"]).model_validate(wanted["spec"])
+        reply(phase=spec.name)
+        try:
+            found = count(spec, batch=wanted["batch"], precision=wanted["precision"])
+            counts.append(found.model_dump(mode="json"))
+        except FAILURES as error:
+            counts.append(_why(error))
+    reply(counts=counts)
+
+
+def _answer_attend(job: dict[str, Any], reply: Reply) -> None:
+    """Prepares a subject, then takes a block of passes whenever it is told to, until it is told to end."""
+    subject = subject_of(job["subject"])
+    if subject.invalid:
+        reply(invalid=subject.invalid)
+        return
+    warm_up, steady = subject.timer.warm_up(subject.first_ms, job["warm_up_seconds"])
+    reply(ready={"pass_ms": warm_up[-1], "steady": steady, "peak_memory_bytes": subject.peak_memory_bytes})
+    observer = observer_for(job["subject"]["settings"].get("device", "cpu"))
+    observer.start()
+    observer.pause()
+    for line in lines_of(sys.stdin.fileno()):
+        block = json.loads(line)
+        if "end" in block:
+            reply(evidence=observer.finish().model_dump(mode="json"))
+            return
+        observer.resume()
+        answer = {
+            "latency_ms": subject.timer.end_to_end(0, least=block["end_to_end"], discarded=block["discarded"]),
+            "latency_ms_by_stage": subject.timer.by_stage(0, least=block["by_stage"]),
+        }
+        observer.pause()
+        reply(**answer)
+
+
+def _answer_describe(job: dict[str, Any], reply: Reply) -> None:
+    """The cell that a subject is, and what it costs, by this revision of the code."""
+    cell = cell_of(job["subject"])
+    reply(
+        cell=cell.model_dump(mode="json"),
+        counts=count(cell.spec, batch=cell.batch, precision=cell.precision).model_dump(mode="json"),
+        machine=probe(cell.threads).model_dump(mode="json"),
+    )
+
+
+ACTIONS: dict[str, Callable[[dict[str, Any], Reply], None]] = {
+    "probe": _answer_probe,
+    "peaks": _answer_peaks,
+    "restart": _answer_restart,
+    "suppress": _answer_suppress,
+    "count": _answer_count,
+    "fill": _answer_fill,
+    "attend": _answer_attend,
+    "describe": _answer_describe,
+}
+
+
+def main() -> None:
+    replies = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    reply = partial(_reply, replies)
+    die_with_parent()
+    gc.collect()
+    for line in lines_of(sys.stdin.fileno()):
+        job = json.loads(line)
+        for kind in kinds_of(job):
+            import_for(kind)
+        gc.freeze()  # the collector of a forked process would copy every page that it looks at
+        child = os.fork()
+        if child == 0:
+            _run(job, reply)
+        _, status = os.waitpid(child, 0)
+        reply(ended=os.waitstatus_to_exitcode(status))
+
+
+def kinds_of(job: Mapping[str, Any]) -> set[str]:
+    """What the models that a job builds see with, engines too, or their class of transformers; none to be refused."""
+    if job["action"] == "suppress":
+        return {"region"}
+    if job["action"] == "restart":
+        return _kinds(job["cell"]["spec"])
+    if job["action"] == "fill":
+        return _kinds(job["spec"])
+    if job["action"] == "count":
+        return {kind for wanted in job["jobs"] for kind in _kinds(wanted["spec"])}
+    if "model" not in job.get("subject", {}):
+        return set()
+    try:
+        asked = job["subject"].get("settings", {}).get("detector") or "torchvision"
+        return {kind for spec in resolve(job["subject"]["model"]) for kind in _kinds(spec.model_dump(), asked)}
+    except InputError:
+        return set()
+
+
+def _kinds(spec: Mapping[str, Any], engine: str = "torchvision") -> set[str]:
+    if "transformers" in spec:
+        return {f"{TRANSFORMERS}{spec['transformers']}"}
+    visual = spec["visual"]
+    return {visual["kind"], visual.get("engine", engine), engine} - {"torchvision"}
+
+
+def _run(job: dict[str, Any], reply: Reply) -> None:
+    """Does one job in a process of its own, which ends here whatever happens."""
+    status = 1
+    try:
+        die_with_parent()
+        try:
+            ACTIONS[job["action"]](job, reply)
+        except InputError as error:
+            reply(refused=str(error))
+        except FAILURES as error:
+            reply(failed=_why(error))
+        status = 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stderr.flush()
+        os._exit(status)
+
+
+def die_with_parent() -> None:
+    """Asks the kernel to end this process when its parent ends, even by kill -9 (Linux: prctl(2), PR_SET_PDEATHSIG)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+
+
+def lines_of(descriptor: int) -> Iterator[str]:
+    """Lines of a pipe as they come, never reading beyond what has been sent."""
+    pending = b""
+    while chunk := os.read(descriptor, 1 << 16):
+        *lines, pending = (pending + chunk).split(b"\n")
+        yield from (line.decode() for line in lines)
+
+
+def _why(error: BaseException) -> str:
+    first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    oom = isinstance(error, torch.cuda.OutOfMemoryError | MemoryError)
+    if oom or "DefaultCPUAllocator: can't allocate memory" in str(error):
+        return f"out of memory: {first}"
+    return first if isinstance(error, UnknownOperatorError) else f"{type(error).__name__}: {first}"
+
+
+def _reply(replies: TextIO, **message: Any) -> None:
+    replies.write(json.dumps(message) + "\n")
+    replies.flush()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,191 @@
+"""What a worker measures: a model of a cell, or a function of a user's, prepared in this process and passed once."""
+
+from __future__ import annotations
+
+import importlib
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vlbench.architectures.build import AnyModel, build
+from vlbench.architectures.interfaces import Images, RegionFeatures, Text
+from vlbench.errors import InputError
+from vlbench.inputs import Example, padded_ids, pixels, read_example
+from vlbench.measure.latency import PassTimer
+from vlbench.measure.machine import Machine, describe_machine
+from vlbench.measure.memory import PeakMemory
+from vlbench.measure.peaks import device_gflops, device_gigabytes_per_second
+from vlbench.runner.aggregate import now
+from vlbench.runner.peaks import Peaks, Setting
+from vlbench.runner.plan import Settings, expand
+from vlbench.runner.records import Cell
+from vlbench.specs import RANDOM, HuggingFaceSpec
+from vlbench.specs.catalog import resolve
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subject:
+    """Something to time. `invalid` says why its time would mean nothing; None where it would."""
+
+    timer: PassTimer
+    first_ms: float
+    peak_memory_bytes: int
+    load: dict[str, int] | None
+    invalid: str | None
+
+
+def subject_of(wanted: Mapping[str, Any]) -> Subject:
+    """`{"model": ..., "settings": ...}` by this process's own catalogue, or `{"callable": "module:function", ...}`."""
+    if "callable" in wanted:
+        return prepare_callable(wanted["callable"], wanted["settings"]["threads"])
+    return prepare(cell_of(wanted), StopWatch())
+
+
+def cell_of(wanted: Mapping[str, Any]) -> Cell:
+    """The cell that a model's name and settings mean to this revision of the code. Raises InputError as `run` does."""
+    settings = Settings(**wanted["settings"])
+    if settings.image_size:
+        height, width = settings.image_size
+        settings = replace(settings, image_size=(height, width))  # JSON has no tuples
+    example = read_example(Path(wanted["image"]) if wanted.get("image") else None, wanted.get("text"))
+    (cell,) = expand(resolve(wanted["model"]), example, settings, probe(settings.threads))
+    return cell
+
+
+def probe(threads: int) -> Machine:
+    """What this machine is, with its GPU if PyTorch sees one."""
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    return describe_machine(threads=threads, gpu=gpu)
+
+
+def measure_peaks(setting: Setting) -> Peaks:
+    """About a second, set up as for a cell, so that what a cell reaches can be held against it."""
+    from vlbench.version import __version__  # noqa: PLC0415  the package imports this module
+
+    _set_up(setting.threads)
+    device, dtype = torch.device(setting.device), DTYPES[setting.precision]
+    with torch.inference_mode():
+        return Peaks(
+            **setting._asdict(),
+            gflops=device_gflops(device, dtype),
+            gigabytes_per_second=device_gigabytes_per_second(device, dtype),
+            machine=probe(setting.threads),
+            measured_at=now(),
+            vlbench_version=__version__,
+        )
+
+
+def _set_up(threads: int) -> None:
+    torch.set_num_threads(threads)
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False  # fp32 is fp32
+
+
+def prepare_callable(name: str, threads: int) -> Subject:
+    """A function without arguments of an importable module; it is called again and again, gradients as it likes."""
+    torch.set_num_threads(threads)
+    memory = PeakMemory(torch.device("cpu"))
+    function = find_callable(name)
+
+    def forward() -> object:
+        with torch.inference_mode(False):
+            return function()
+
+    timer = PassTimer(forward, {}, torch.device("cpu"))
+    return Subject(timer=timer, first_ms=timer.first(), peak_memory_bytes=memory.read_bytes(), load=None, invalid=None)
+
+
+def find_callable(name: str) -> Callable[[], object]:
+    """Imports `package.module:function`. Raises InputError where there is no such thing."""
+    module_name, _, path = name.partition(":")
+    if not module_name or not path:
+        raise InputError(f"--callable {name}: not MODULE:FUNCTION; package.module:function works")
+    try:
+        found: Any = importlib.import_module(module_name)
+        for part in path.split("."):
+            found = getattr(found, part)
+    except (ImportError, AttributeError) as error:
+        raise InputError(f"--callable {name}: {error}") from error
+    if not callable(found):
+        raise InputError(f"--callable {name}: is no function")
+    return found
+
+
+def prepare(cell: Cell, watch: StopWatch) -> Subject:
+    """Builds a cell's model and runs one pass of it. Best in a fresh process: memory adds up."""
+    _set_up(cell.threads)
+    device = torch.device(cell.device)
+    memory = PeakMemory(device)
+    watch.step("build")
+    model = build(cell.spec).eval().to(device=device, dtype=DTYPES[cell.precision])
+    text, images = prepare_batch(cell)
+    if cell.spec.weights_told != RANDOM:
+        memory.forget()
+    watch.step("first pass")
+    output: list[torch.Tensor] = []
+    timer = PassTimer(lambda: output.append(model(text, images)), {}, device)
+    first_ms = timer.first()
+    return Subject(
+        timer=PassTimer(lambda: model(text, images), model.stages(), device),
+        first_ms=first_ms,
+        peak_memory_bytes=memory.read_bytes(),
+        load=model.load or None,
+        invalid=why_invalid(model, images, output[0]),
+    )
+
+
+def prepare_batch(cell: Cell) -> tuple[Text | None, Images | RegionFeatures]:
+    """The example, repeated to the batch size, on the cell's device and in its precision; a pair is an image twice."""
+    example = Example(image=cell.image, image_sha256=cell.image_sha256, text=cell.text)
+    images = _prepare_images(example, cell)
+    if cell.spec.text is None:
+        return None, images
+    ids, real = padded_ids(cell.text, cell.spec)
+    padding = len(ids) - real
+    ids_L = torch.tensor(ids, device=cell.device)
+    mask_L = torch.tensor([True] * real + [False] * padding, device=cell.device)
+    repeated = (cell.batch, -1)
+    text = Text(ids=ids_L.expand(repeated), mask=mask_L.expand(repeated) if padding else None)
+    return text, images
+
+
+def _prepare_images(example: Example, cell: Cell) -> Images | RegionFeatures:
+    """The image as often as the batch asks for it; features drawn from a seed for a model that reads those."""
+    spec, count, dtype = cell.spec, cell.batch * cell.spec.images, DTYPES[cell.precision]
+    if isinstance(spec, HuggingFaceSpec):
+        from vlbench.architectures.huggingface import random_images  # noqa: PLC0415  transformers is slow to import
+
+        if spec.features:
+            return random_images(spec, count, cell.device, dtype)
+    image_3HW = torch.from_numpy(pixels(example, spec.input)).to(cell.device, dtype)
+    return Images(pixels=image_3HW.expand(count, -1, -1, -1).contiguous(), sizes=(spec.input.image_size,) * count)
+
+
+def why_invalid(model: AnyModel, images: Images | RegionFeatures, output: torch.Tensor) -> str | None:
+    """Why the time of this forward pass would mean nothing; None where it would."""
+    if not torch.isfinite(output).all():
+        return "the output is not finite"
+    declared, carried = model.declared_load(images) if isinstance(images, Images) else {}, model.load
+    short = [
+        f"{name} {carried.get(name, 0)} of {least}" for name, least in declared.items() if carried.get(name, 0) < least
+    ]
+    return f"the declared load was not met: {', '.join(short)}" if short else None
+
+
+class StopWatch:
+    """Seconds spent in each step."""
+
+    def __init__(self) -> None:
+        self.begun: list[tuple[str, float]] = []
+
+    def step(self, name: str) -> None:
+        self.begun.append((name, time.monotonic()))
+
+    def spent(self) -> dict[str, float]:
+        ends = [start for _, start in self.begun[1:]] + [time.monotonic()]
+        return {name: round(end - start, 3) for (name, start), end in zip(self.begun, ends, strict=True)}

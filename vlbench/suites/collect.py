@@ -1,0 +1,185 @@
+"""Gathers what suites need, each measurement once: counts in one worker, then latencies, kept in a folder. `--quick`
+takes small settings."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from vlbench.inputs import read_example
+from vlbench.measure.machine import Machine
+from vlbench.measure.records import Counts
+from vlbench.runner.nms_records import SuppressionCell, SuppressionResult
+from vlbench.runner.plan import Settings, expand, split_measured
+from vlbench.runner.progress import count_all, measure_all
+from vlbench.runner.records import Cell, Result
+from vlbench.runner.store import Measured, Store
+from vlbench.runner.worker_client import Worker, probe_machine
+from vlbench.specs import AnySpec, HuggingFaceSpec, Patch
+from vlbench.suites.evidence import Evidence
+from vlbench.suites.quantities import Origin, origin
+from vlbench.suites.reader import LoadedSuite
+from vlbench.suites.schema import Category, Row
+
+BUDGET_SECONDS = 0.6
+SHRINK = 4  # each side of the image; boxes and classes of a suppression
+
+
+def small_spec(spec: AnySpec) -> AnySpec:
+    """The architecture with tiny parts, its text as long as it was, on an image of a quarter of each side.
+
+    A class of transformers is as small as its file says, input and all.
+    """
+    if isinstance(spec, HuggingFaceSpec):
+        return spec.tiny()
+    tiny = spec.tiny()
+    step = tiny.visual.patch_size if isinstance(tiny.visual, Patch) else 64
+    height, width = (max(1, math.ceil(side / SHRINK / step)) * step for side in spec.input.image_size)
+    return tiny.with_input(image_size=(height, width), text_tokens=spec.input.text_tokens)
+
+
+Key = tuple[str, str]  # a suite's name and a row's label
+LEFT_OUT = "--cells leaves it out"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What is wanted of the suites. `budget_seconds` None: each suite's own."""
+
+    categories: Collection[Category]
+    quick: bool
+    settings: Settings
+    budget_seconds: float | None
+    folder: Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Collected:
+    """Evidence by suite and row. `machine` is None where nothing was to be timed."""
+
+    evidence: dict[Key, Evidence]
+    machine: Machine | None
+    device: str
+    kept: list[str]
+    interrupted: bool
+
+
+def collect(suites: Sequence[LoadedSuite], request: Request) -> Collected:
+    """Counts, then measures. Raises InputError, before anything runs, where a setting fits no model or machine."""
+    rows = {(loaded.suite.name, row.label): (loaded, row) for loaded in suites for row in loaded.suite.rows}
+    with Worker(request.settings.threads) as worker:
+        return _collect(rows, request, worker)
+
+
+def _collect(rows: dict[Key, tuple[LoadedSuite, Row]], request: Request, worker: Worker) -> Collected:
+    timed = {key: pair for key, pair in rows.items() if "latency" in _origins(pair[0], request.categories)}
+    machine = probe_machine(request.settings.threads, worker) if timed else None
+    cells: dict[Key, Cell] = {}
+    suppressions: dict[Key, SuppressionCell] = {}
+    for key, (loaded, row) in timed.items():
+        assert machine
+        if row.suppression:
+            suppressions[key] = _suppression_cell(loaded, row, request, machine)
+        else:
+            cells[key] = _cell(loaded, row, request, machine)
+    counts = _count(rows, request, worker)
+    results, interrupted, kept = _measure(cells, Result, request, machine, worker)
+    found: dict[Key, Any] = {}
+    if not interrupted:
+        found, interrupted, more = _measure(suppressions, SuppressionResult, request, machine, worker)
+        kept += more
+    missing = "interrupted before it was measured" if interrupted else LEFT_OUT
+    evidence = {
+        key: Evidence(
+            row=row,
+            spec=loaded.specs.get(row.label),
+            counts=counts.get(key, LEFT_OUT),
+            result=_or_reason(results.get(key, missing)),
+            suppression=_or_reason(found.get(key, missing)),
+        )
+        for key, (loaded, row) in rows.items()
+    }
+    device = _device(request, machine) if machine else request.settings.device
+    return Collected(evidence=evidence, machine=machine, device=device, kept=kept, interrupted=interrupted)
+
+
+def _origins(loaded: LoadedSuite, categories: Collection[Category]) -> set[Origin]:
+    """How the wanted columns of a suite come to be known."""
+    wanted = [column for column in loaded.suite.columns if column.cells in categories]
+    return {origin(name.path) for column in wanted for name in column.expression.names}
+
+
+def _budget(loaded: LoadedSuite, row: Row, request: Request) -> float:
+    own = row.budget_seconds or loaded.suite.settings.budget_seconds
+    return request.budget_seconds or (BUDGET_SECONDS if request.quick else own)
+
+
+def _cell(loaded: LoadedSuite, row: Row, request: Request, machine: Machine) -> Cell:
+    spec = loaded.specs[row.label]
+    settings = replace(
+        request.settings,
+        batch=row.batch,
+        budget_seconds=_budget(loaded, row, request),
+        restarts=1 if request.quick else None,
+    )
+    (cell,) = expand([small_spec(spec) if request.quick else spec], read_example(None, None), settings, machine)
+    return cell
+
+
+def _device(request: Request, machine: Machine) -> Literal["cpu", "cuda"]:
+    return "cpu" if request.settings.device == "cpu" or machine.gpu is None else "cuda"
+
+
+def _suppression_cell(loaded: LoadedSuite, row: Row, request: Request, machine: Machine) -> SuppressionCell:
+    assert row.suppression
+    small = {name: max(1, getattr(row.suppression, name) // SHRINK) for name in ("boxes", "classes")}
+    return SuppressionCell(
+        **row.suppression.model_dump() | (small if request.quick else {}),
+        device=_device(request, machine),
+        threads=request.settings.threads,
+        budget_seconds=_budget(loaded, row, request),
+        restarts=1 if request.quick else None,
+    )
+
+
+def _count(rows: dict[Key, tuple[LoadedSuite, Row]], request: Request, worker: Worker) -> dict[Key, Counts | str]:
+    """Counts at full size, also for --quick: they take no time to speak of."""
+    wanted = {
+        key: (loaded.specs[row.label], row.batch)
+        for key, (loaded, row) in rows.items()
+        if row.model and "count" in _origins(loaded, request.categories)
+    }
+    precision = request.settings.precision
+    unique = {(spec.hash(), batch): (spec, batch, precision) for spec, batch in wanted.values()}
+    counted = dict(zip(unique, count_all(list(unique.values()), worker) if unique else [], strict=True))
+    return {key: counted[spec.hash(), batch] for key, (spec, batch) in wanted.items()}
+
+
+def _measure(
+    cells: dict[Key, Any], kind: type[Measured], request: Request, machine: Machine | None, worker: Worker
+) -> tuple[dict[Key, Measured], bool, list[str]]:
+    """The result of each cell, each measured once; whether Ctrl-C ended it; the names of those that were kept."""
+    if not cells or machine is None:
+        return {}, False, []
+    by_budget = sorted(cells.values(), key=lambda cell: cell.budget_seconds)
+    longest = {cell.hash(): cell for cell in by_budget}  # what two suites want is measured once, for the longer of both
+    unique = list({cell.hash(): longest[cell.hash()] for cell in cells.values()}.values())
+    held: list[Measured]
+    measured: list[Measured] = []
+    interrupted = False
+    with closing(Store(request.folder, kind)) as store:
+        missing, held = split_measured(unique, store, machine)
+        if missing:
+            measured, interrupted = measure_all(missing, store, machine, worker)
+    by_hash: dict[str, Any] = {result.cell_hash: result for result in [*held, *measured]}
+    kept = [cell.name for cell in unique if cell not in missing]
+    return {key: by_hash[cell.hash()] for key, cell in cells.items() if cell.hash() in by_hash}, interrupted, kept
+
+
+def _or_reason(result: Any) -> Any:
+    """A result that has figures, or why it has none."""
+    return result if isinstance(result, str) or result.status == "ok" else f"{result.status}: {result.error}"

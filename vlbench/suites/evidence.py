@@ -1,0 +1,127 @@
+"""What is known of one row: its spec, its counts, its measurement, or why one of them is missing; and bootstrap draws
+of a median as one array, to pass through any formula."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from vlbench.measure.records import Counts
+from vlbench.measure.statistics import LEAST_RESTARTS
+from vlbench.runner.nms_records import SuppressionResult
+from vlbench.runner.records import Result
+from vlbench.specs import AnySpec
+from vlbench.suites.expressions import Expression, NoValueError, Value
+from vlbench.suites.quantities import DESCRIPTIONS, origin
+from vlbench.suites.schema import Row
+
+DRAWS = 1_000
+AT_ONCE = 1_000_000  # samples drawn together, 8 MB
+
+
+def median_draws(by_restart: Sequence[float], key: str) -> np.ndarray:
+    """The median itself, then `DRAWS` medians of restarts drawn with repetition; NaN where there are too few of them.
+
+    Equal keys and lengths draw the same places, so that what one process measured stays together. (1 + DRAWS,) float64
+    """
+    values = np.asarray(by_restart, dtype=np.float64)
+    count = len(values)
+    drawn = np.full(1 + DRAWS, np.nan)
+    drawn[0] = np.median(values)
+    if count < LEAST_RESTARTS:
+        return drawn
+    generator = np.random.default_rng(zlib.crc32(key.encode()))
+    step = max(1, AT_ONCE // count)
+    for start in range(1, 1 + DRAWS, step):
+        stop = min(start + step, 1 + DRAWS)
+        places = generator.integers(count, size=(stop - start, count))
+        drawn[start:stop] = np.median(values[places], axis=1)
+    return drawn
+
+
+def interval(drawn: np.ndarray) -> tuple[float, float] | None:
+    """The middle 95% of the draws; None where there are none."""
+    if np.isnan(drawn).any():
+        return None
+    low, high = np.percentile(drawn[1:], [2.5, 97.5])
+    return float(low), float(high)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """One row's figures. `counts`, `result` and `suppression` are texts where there are none: the reason."""
+
+    row: Row
+    spec: AnySpec | None
+    counts: Counts | str = "it was not counted"
+    result: Result | str = "it was not measured"
+    suppression: SuppressionResult | str = "it was not measured"
+
+    def value(self, path: str) -> Value:
+        """A quantity of `vlbench.suites.quantities`; a step that the model does not have costs 0.
+
+        Raises NoValueError with the reason where it is not known.
+        """
+        name, _, rest = path.partition(".")
+        if name == "suppression_ms":
+            return self._suppression_ms(rest)
+        kind = origin(path)
+        if kind == "spec":
+            return self._described(name, rest)
+        source = self.counts if kind == "count" else self.result
+        if self.spec is None:
+            raise NoValueError(f"{path} needs a model, and this row has none")
+        if isinstance(source, str):
+            raise NoValueError(source)
+        found = getattr(source, name)
+        if found is None:
+            raise NoValueError(f"{name} does not exist for {self.spec.name}")
+        if kind == "latency":
+            latency = found.get(rest) if rest else found
+            return self._draws(latency.by_restart) if latency else 0.0
+        return float(found.get(rest, 0) if rest else found)
+
+    def applies(self, expression: Expression) -> bool:
+        """Whether the row has any of the stages that a formula sums up; a formula without stages always applies."""
+        paths = [name.path for name in expression.names if name.row is None]
+        staged = [path.partition(".")[2] for path in paths if "_by_stage." in path]
+        if len(staged) < len(paths) or not staged or self.spec is None:
+            return True
+        return any(self._has_stage(stage) for stage in staged)
+
+    def _has_stage(self, stage: str) -> bool:
+        known: set[str] = {"total"}
+        if isinstance(self.counts, Counts):
+            known |= set(self.counts.macs_by_stage)
+        if isinstance(self.result, Result):
+            known |= set(self.result.latency_ms_by_stage or {})
+        return len(known) == 1 or stage in known
+
+    def _described(self, name: str, rest: str) -> Value:
+        suppression = self.row.suppression
+        if name in ("boxes", "classes") and suppression:
+            return float(getattr(suppression, name))
+        if self.spec is None or name in ("boxes", "classes"):
+            raise NoValueError(f"{name} does not exist for row {self.row.label}")
+        height, width = self.spec.input.image_size
+        if name == "components":
+            return DESCRIPTIONS[rest](self.spec)
+        known = {
+            "batch": self.row.batch,
+            "image_height": height,
+            "image_width": width,
+            "text_tokens": self.spec.input.text_tokens,
+        }
+        return float(known[name])
+
+    def _suppression_ms(self, method: str) -> Value:
+        if isinstance(self.suppression, str):
+            raise NoValueError(self.suppression)
+        return self._draws(self.suppression.latency_ms[method].by_restart)
+
+    def _draws(self, by_restart: Sequence[float]) -> Value:
+        """All of a row is drawn by the same restarts: end to end, stages, methods of one process stay together."""
+        return median_draws(by_restart, self.row.label)

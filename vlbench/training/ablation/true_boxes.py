@@ -1,0 +1,69 @@
+"""Regions at the things' own boxes, as a file that stands in for what a detector would find."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from vlbench.architectures.build import build
+from vlbench.architectures.region import RegionEmbedder
+from vlbench.architectures.vl_model import VLModel
+from vlbench.tasks.shapes.drawing import draw
+from vlbench.tasks.shapes.items import generated_scene
+from vlbench.tasks.shapes.scenes import Scene
+from vlbench.training.samples import normalised
+from vlbench.training.train import Run
+
+BATCH = 64
+
+
+def write_true_regions(run: Run, paths: Iterable[Path], file: Path) -> None:
+    """Writes what the trained detector's head sees in the true boxes of images of the generated world, as a TSV of
+    regions (`vlbench.tasks.features`).
+
+    Args:
+        run: that is trained.
+        paths: that name the images.
+    """
+    model = build(run.trained_spec)
+    assert isinstance(model, VLModel)
+    device = torch.device(run.device)
+    visual = model.visual.to(device).eval()
+    assert isinstance(visual, RegionEmbedder)
+    lines = []
+    wanted = list(paths)
+    for start in range(0, len(wanted), BATCH):
+        some = wanted[start : start + BATCH]
+        scenes = [_scene(path, run.preset.image_side) for path in some]
+        boxes = [torch.tensor([thing.box for thing in scene.things], dtype=torch.float32) for scene in scenes]
+        pixels = torch.from_numpy(np.stack([draw(scene) for scene in scenes])).permute(0, 3, 1, 2)
+        with torch.inference_mode():
+            found = visual.regions(normalised(pixels.to(device), run.spec), boxes=[one.to(device) for one in boxes])
+        features, places = found.features.float().cpu().numpy(), found.boxes.float().cpu().numpy()
+        for row, path in enumerate(some):
+            count = len(boxes[row])
+            lines.append(_line(path.stem, run.preset.image_side, places[row, :count], features[row, :count]))
+    file.write_text("".join(lines), encoding="utf-8")
+
+
+def _scene(path: Path, side: int) -> Scene:
+    found = generated_scene(path, side)
+    assert found is not None
+    return found
+
+
+def _line(name: str, side: int, boxes: NDArray[np.float32], features: NDArray[np.float32]) -> str:
+    """Ten fields, of which classes and attributes are left empty; every box is as confident as any."""
+    count = len(boxes)
+    confidence = np.ones(count, dtype=np.float32)
+    fields = [name, str(side), str(side), "", _encoded(confidence), "", "", str(count)]
+    return "\t".join([*fields, _encoded(boxes), _encoded(features)]) + "\n"
+
+
+def _encoded(values: NDArray[np.float32]) -> str:
+    return base64.b64encode(np.ascontiguousarray(values, dtype=np.float32).tobytes()).decode()
