@@ -11,7 +11,7 @@ from vlbench.inputs import read_example
 from vlbench.measure.machine import physical_cores
 from vlbench.measure.records import Precision
 from vlbench.report.frames import Results, read
-from vlbench.runner.plan import Settings, expand
+from vlbench.runner.plan import RunSettings, expand
 from vlbench.runner.records import Device, Result
 from vlbench.runner.scheduler import measure_cell
 from vlbench.runner.worker_client import Worker, probe_machine
@@ -59,7 +59,7 @@ class Model:
         """
         example = read_example(Path(image) if image is not None else None, text)
         count = physical_cores() if threads is None else threads
-        settings = Settings(
+        settings = RunSettings(
             device=device,
             precision=precision,
             batch=batch,

@@ -19,7 +19,7 @@ import numpy as np
 
 from vlbench.inputs import read_example
 from vlbench.measure.noise import why_contended
-from vlbench.runner.plan import Settings, expand
+from vlbench.runner.plan import RunSettings, expand
 from vlbench.runner.records import Cell, Restart
 from vlbench.runner.worker_client import Worker, probe_machine
 from vlbench.specs.catalog import resolve
@@ -43,7 +43,7 @@ def main() -> int:
     disturbed = 0
     seconds: dict[str, list[float]] = {FORKED: [], STARTED: []}
     with Worker(threads) as lasting:
-        settings = Settings(device="cpu", threads=threads, budget_seconds=BUDGET_SECONDS)
+        settings = RunSettings(device="cpu", threads=threads, budget_seconds=BUDGET_SECONDS)
         (cell,) = expand(resolve(options.model), read_example(None, None), settings, probe_machine(threads, lasting))
         for number in range(options.rounds):
             for kind in interleaved.order_of_round([FORKED, STARTED], number):

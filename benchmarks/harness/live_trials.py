@@ -25,7 +25,7 @@ from vlbench.regression.compare.effects import paired
 from vlbench.regression.compare.outcomes import Thresholds
 from vlbench.regression.live.lockstep import Member, replicate
 from vlbench.regression.live.record import BASE, HEAD, base_medians, medians
-from vlbench.regression.live.run import Request, run, started
+from vlbench.regression.live.run import LiveRequest, run, started
 from vlbench.regression.live.sides import Side
 from vlbench.specs.catalog import catalog
 
@@ -81,7 +81,7 @@ def main() -> int:
         model = small_model(folder) if options.model == "small" else options.model
         head = slowed_copy(folder, options.stage)
         base = Side(name=BASE, label="this checkout", source=ROOT)
-        request = Request(
+        request = LiveRequest(
             models=[model],
             settings={"threads": options.threads, "device": "cpu"},
             thresholds=Thresholds(),
@@ -156,7 +156,7 @@ def slowed_copy(folder: Path, stage: str) -> Side:
     return Side(name=HEAD, label="with a slowdown", source=copy)
 
 
-def trials(request: Request, base: Side, head: Side, share: float, count: int) -> Iterator[Trial]:
+def trials(request: LiveRequest, base: Side, head: Side, share: float, count: int) -> Iterator[Trial]:
     """So many comparisons in a row; of equal sides where the share is zero."""
     assert head.source
     products = calibrate(request, base, head, share) if share and count else 0
@@ -181,7 +181,7 @@ def trials(request: Request, base: Side, head: Side, share: float, count: int) -
         yield trial
 
 
-def calibrate(request: Request, base: Side, head: Side, share: float) -> int:
+def calibrate(request: LiveRequest, base: Side, head: Side, share: float) -> int:
     """How many products make a pass longer by `share`: the mean of several rounds, each with what those before say."""
     assert head.source
     products, made, tried = FIRST_GUESS, 0.0, 0

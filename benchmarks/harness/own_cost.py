@@ -20,7 +20,7 @@ import psutil
 
 from vlbench.inputs import read_example
 from vlbench.regression.compare.effects import Effect, paired
-from vlbench.runner.plan import Settings, expand
+from vlbench.runner.plan import RunSettings, expand
 from vlbench.runner.records import Cell
 from vlbench.runner.worker_client import Worker, probe_machine
 from vlbench.specs.catalog import resolve
@@ -63,7 +63,7 @@ def main() -> int:
     print("; ".join(f"{name} {value}" for name, value in facts.items()))
     samples: dict[str, list[float]] = {"worker": [], "bare": [], "staged": []}
     with Worker(threads) as worker:
-        settings = Settings(device="cpu", threads=threads, budget_seconds=BUDGET_SECONDS)
+        settings = RunSettings(device="cpu", threads=threads, budget_seconds=BUDGET_SECONDS)
         (cell,) = expand(resolve(options.model), read_example(None, None), settings, probe_machine(threads, worker))
         for number in range(options.rounds):
             for kind in interleaved.order_of_round(["worker", "bare"], number):

@@ -19,7 +19,7 @@ from vlbench.architectures.build import build
 from vlbench.inputs import read_example
 from vlbench.measure.latency import PassTimer
 from vlbench.measure.machine import describe_machine
-from vlbench.runner.plan import Settings, expand
+from vlbench.runner.plan import RunSettings, expand
 from vlbench.runner.workload import prepare_batch
 from vlbench.specs.catalog import resolve
 
@@ -51,7 +51,7 @@ def main() -> int:
     interleaved.print_facts(facts, options.rounds, 1)
 
     machine = describe_machine(threads=threads, gpu=None)
-    (cell,) = expand(resolve(options.model), read_example(None, None), Settings(threads=threads), machine)
+    (cell,) = expand(resolve(options.model), read_example(None, None), RunSettings(threads=threads), machine)
     model = build(cell.spec).eval()
     inputs = prepare_batch(cell)
     timer = PassTimer(partial(model, *inputs), model.stages(), torch.device("cpu"))

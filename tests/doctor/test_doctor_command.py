@@ -18,7 +18,7 @@ from vlbench.inputs import read_example
 from vlbench.measure.machine import Machine, describe_machine
 from vlbench.runner import worker_client
 from vlbench.runner.peaks import read_peaks
-from vlbench.runner.plan import Settings, expand
+from vlbench.runner.plan import RunSettings, expand
 from vlbench.runner.records import Result, blank_result
 from vlbench.runner.store import Store
 from vlbench.specs.catalog import catalog
@@ -76,7 +76,7 @@ def test_bad_input_is_refused(words: list[str]) -> None:
 
 def results_of(folder: Path, machine: Machine) -> list[tuple[str, str, int]]:
     """Adds what was measured under two settings; gives them."""
-    settings = [Settings(device="cpu", threads=1), Settings(device="cpu", threads=2, precision="bf16")]
+    settings = [RunSettings(device="cpu", threads=1), RunSettings(device="cpu", threads=2, precision="bf16")]
     with closing(Store(folder, Result)) as store:
         for one in settings:
             (cell,) = expand([catalog()["vit-b16"].tiny()], read_example(None, None), one, machine)

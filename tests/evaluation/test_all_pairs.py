@@ -10,8 +10,8 @@ import torch
 
 from tests.tasks import data_sets
 from vlbench.errors import InputError
-from vlbench.evaluation.adapter import Candidate, ready
-from vlbench.evaluation.inputs import Encoder
+from vlbench.evaluation.adapter import ModelUnderTest, ready
+from vlbench.evaluation.inputs import ItemEncoder
 from vlbench.evaluation.processes import Process
 from vlbench.evaluation.retrieval import ScoreMatrix, expected_seconds, matching_score, pairs_of, score_pairs
 from vlbench.evaluation.tokens import tokenizer_for
@@ -51,14 +51,14 @@ class Regions:
         return ImageRegions(features=features, boxes=50 * corners, height=50, width=50)
 
 
-def candidate(name: str, features: Regions | None = None) -> Candidate:
+def candidate(name: str, features: Regions | None = None) -> ModelUnderTest:
     spec = catalog()[name].tiny().for_task("ranking")
     tokenizer = tokenizer_for(spec, weights=None, vocabulary=None)
-    encoder = Encoder(spec, tokenizer.ids, pad_id=tokenizer.pad, features=features)
-    return Candidate(ready(spec), encoder, torch.device("cpu"), torch.float32)
+    encoder = ItemEncoder(spec, tokenizer.ids, pad_id=tokenizer.pad, features=features)
+    return ModelUnderTest(ready(spec), encoder, torch.device("cpu"), torch.float32)
 
 
-def one_by_one(asked: Candidate, gallery: Gallery) -> np.ndarray:
+def one_by_one(asked: ModelUnderTest, gallery: Gallery) -> np.ndarray:
     with torch.inference_mode():
         rows = [
             [float(matching_score(asked.model(asked.text([text]), asked.images([image])))) for image in gallery.images]
@@ -78,7 +78,7 @@ def test_pairs_with_regions_found_before(tmp_path: Path, gallery: Gallery, name:
     check_all_pairs(candidate(name, Regions()), gallery, tmp_path)
 
 
-def check_all_pairs(asked: Candidate, gallery: Gallery, tmp_path: Path) -> None:
+def check_all_pairs(asked: ModelUnderTest, gallery: Gallery, tmp_path: Path) -> None:
     matrix = ScoreMatrix(tmp_path / "scores.npy", len(gallery.texts), len(gallery.images), make=True)
     assert score_pairs(asked, gallery, matrix, batch=2) == pairs_of(gallery) == 18
     np.testing.assert_allclose(matrix.scores, one_by_one(asked, gallery), atol=1e-5)

@@ -18,7 +18,7 @@ from vlbench.architectures.interfaces import Images
 from vlbench.errors import InputError, WorkerError
 from vlbench.evaluation import images
 from vlbench.evaluation.images import prepared
-from vlbench.evaluation.inputs import Batch, Encoder, batches
+from vlbench.evaluation.inputs import Batch, ItemEncoder, batches
 from vlbench.inputs import token_ids
 from vlbench.specs import ModelSpec
 from vlbench.specs.catalog import catalog
@@ -34,8 +34,8 @@ def ids_of(text: str) -> list[int]:
     return [1, *(10 + len(word) for word in text.split()), 2]
 
 
-def encoder(spec: ModelSpec = VILT) -> Encoder:
-    return Encoder(spec, ids_of, pad_id=PAD)
+def encoder(spec: ModelSpec = VILT) -> ItemEncoder:
+    return ItemEncoder(spec, ids_of, pad_id=PAD)
 
 
 def picture(folder: Path, number: int, size: tuple[int, int]) -> Path:
@@ -182,7 +182,7 @@ class Killed:
 
 def test_a_reader_that_is_killed_is_one_line(tmp_path: Path) -> None:
     spec = catalog()["uniter-base"].tiny()
-    killed = Encoder(spec, ids_of, pad_id=PAD, features=Killed())
+    killed = ItemEncoder(spec, ids_of, pad_id=PAD, features=Killed())
     with pytest.raises(WorkerError, match="a process that reads images was killed") as caught:
         next(batches([some_items(tmp_path, 2)], killed, workers=1))
     assert "\n" not in str(caught.value)
@@ -234,7 +234,7 @@ def test_real_items_reach_a_model_alone_as_in_a_batch(
     spec = catalog()[name].tiny()
     assert spec.text is not None
     vocabulary = spec.text.vocabulary
-    encode = Encoder(spec, lambda text: token_ids(text, vocabulary), pad_id=0)
+    encode = ItemEncoder(spec, lambda text: token_ids(text, vocabulary), pad_id=0)
     items = task_named(task).items(reference_data / data, split)[:6]
     together = outputs(spec, batches([items], encode, workers=2))
     alone = outputs(spec, batches([[item] for item in items], encode, workers=0))

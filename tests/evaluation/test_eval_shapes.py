@@ -19,7 +19,7 @@ from vlbench.cli.main import app
 from vlbench.errors import InputError
 from vlbench.evaluation import split as split_module
 from vlbench.evaluation.images import prepared
-from vlbench.evaluation.split import Settings, Split
+from vlbench.evaluation.split import EvaluationSettings, Split
 from vlbench.inputs import normalised
 from vlbench.report.accuracy import notes
 from vlbench.runner.records import Evaluation
@@ -105,7 +105,7 @@ def test_an_image_is_drawn_at_the_models_own_side(side: int) -> None:
 
 @pytest.mark.parametrize("task", GENERATED)
 def test_answers_are_asked_again_where_the_world_is_another(task: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = Settings(task=TASKS[task], data=Path(), split="test")
+    settings = EvaluationSettings(task=TASKS[task], data=Path(), split="test")
     before = Split(settings).digest
     assert Split(settings).digest == before
     monkeypatch.setattr(split_module, "WORLD", split_module.WORLD + 1)

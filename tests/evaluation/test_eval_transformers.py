@@ -15,11 +15,11 @@ from tests.tasks import data_sets
 from vlbench.architectures.build import build
 from vlbench.errors import InputError
 from vlbench.evaluation.adapter import candidate
-from vlbench.evaluation.evaluate import Outcome, ask, evaluate
-from vlbench.evaluation.inputs import Encoder
+from vlbench.evaluation.evaluate import EvaluationOutcome, ask, evaluate
+from vlbench.evaluation.inputs import ItemEncoder
 from vlbench.evaluation.processes import Process
 from vlbench.evaluation.retrieval import ScoreMatrix, matching_score, score_pairs
-from vlbench.evaluation.split import Settings, Split
+from vlbench.evaluation.split import EvaluationSettings, Split
 from vlbench.evaluation.task_head import question
 from vlbench.evaluation.tokens import tokenizer_for
 from vlbench.specs import HuggingFaceSpec
@@ -47,8 +47,8 @@ def saved(folder: Path, spec: HuggingFaceSpec, answers: Sequence[str] = ()) -> H
     return spec.model_copy(update={"weights": str(folder)})
 
 
-def evaluated(spec: HuggingFaceSpec, task: str, data: Path, out: Path) -> Outcome:
-    split = Split(Settings(task=TASKS[task], data=data, split=TASKS[task].splits[0], batch=4))
+def evaluated(spec: HuggingFaceSpec, task: str, data: Path, out: Path) -> EvaluationOutcome:
+    split = Split(EvaluationSettings(task=TASKS[task], data=data, split=TASKS[task].splits[0], batch=4))
     split.check_for(spec)
     found = evaluate(ask(spec, split), split, out, process=Process())
     assert found is not None
@@ -131,7 +131,7 @@ def test_a_model_of_regions_wants_them(tmp_path: Path) -> None:
 def test_texts_without_a_mask_have_their_full_length() -> None:
     spec = tiny("hf-siglip-b16")
     tokenizer = tokenizer_for(spec, weights=None, vocabulary=None)
-    text = Encoder(spec, tokenizer.ids, pad_id=tokenizer.pad).text(["a cat", "two cats here"])
+    text = ItemEncoder(spec, tokenizer.ids, pad_id=tokenizer.pad).text(["a cat", "two cats here"])
     assert text.ids.shape == (2, spec.input.text_tokens)
     assert text.mask is None
     assert text.ids[0, -1] == tokenizer.pad == spec.text.padding

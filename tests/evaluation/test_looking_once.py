@@ -11,8 +11,8 @@ import torch
 from PIL import Image
 
 from vlbench.architectures.interfaces import Images, RegionFeatures, Tokens, picked
-from vlbench.evaluation.adapter import Candidate, ready
-from vlbench.evaluation.inputs import Batch, Encoder, batches, picked_images
+from vlbench.evaluation.adapter import ModelUnderTest, ready
+from vlbench.evaluation.inputs import Batch, ItemEncoder, batches, picked_images
 from vlbench.inputs import token_ids
 from vlbench.specs import ModelSpec
 from vlbench.specs.catalog import catalog
@@ -35,11 +35,11 @@ def paths(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return found
 
 
-def candidate(spec: ModelSpec, features: Regions | None = None) -> Candidate:
+def candidate(spec: ModelSpec, features: Regions | None = None) -> ModelUnderTest:
     def ids(text: str) -> list[int]:
         return token_ids(text, spec.text.vocabulary if spec.text else 0)
 
-    return Candidate(ready(spec), Encoder(spec, ids, pad_id=0, features=features), CPU, torch.float32)
+    return ModelUnderTest(ready(spec), ItemEncoder(spec, ids, pad_id=0, features=features), CPU, torch.float32)
 
 
 def questions(paths: Sequence[Path], asked: Sequence[int] = ASKED) -> list[Item]:
@@ -55,7 +55,7 @@ def questions(paths: Sequence[Path], asked: Sequence[int] = ASKED) -> list[Item]
     ]
 
 
-def looks(one: Candidate) -> list[int]:
+def looks(one: ModelUnderTest) -> list[int]:
     """How many images each look is at, from now on."""
     found: list[int] = []
     embedder = getattr(one.model.visual, "embedder", one.model.visual)
@@ -81,7 +81,7 @@ class Regions:
         return ImageRegions(features=features, boxes=50 * corners, height=50, width=50)
 
 
-def both(one: Candidate, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+def both(one: ModelUnderTest, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
     """The scores of the candidate, and those of its model as a whole."""
     scores = one.scores(batch)
     with torch.inference_mode():

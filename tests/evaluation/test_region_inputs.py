@@ -17,7 +17,7 @@ from vlbench.architectures.region import RegionEmbedder, geometry
 from vlbench.architectures.vl_model import VLModel
 from vlbench.errors import InputError
 from vlbench.evaluation.images import padded_regions
-from vlbench.evaluation.inputs import Encoder, batches
+from vlbench.evaluation.inputs import ItemEncoder, batches
 from vlbench.inputs import token_ids
 from vlbench.specs import ModelSpec, Region
 from vlbench.specs.catalog import catalog
@@ -62,10 +62,10 @@ def regions(count: int, width: int, seed: int) -> ImageRegions:
     return ImageRegions(features=features.astype(np.float32), boxes=boxes.astype(np.float32), height=200, width=300)
 
 
-def encoder(spec: ModelSpec, features: RegionSource) -> Encoder:
+def encoder(spec: ModelSpec, features: RegionSource) -> ItemEncoder:
     assert spec.text is not None
     vocabulary = spec.text.vocabulary
-    return Encoder(spec, lambda text: token_ids(text, vocabulary), pad_id=0, features=features)
+    return ItemEncoder(spec, lambda text: token_ids(text, vocabulary), pad_id=0, features=features)
 
 
 def items(*names: str) -> list[Item]:

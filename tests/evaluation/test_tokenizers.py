@@ -10,7 +10,7 @@ import torch
 
 from vlbench.errors import InputError
 from vlbench.evaluation.adapter import candidate
-from vlbench.evaluation.task_head import Question
+from vlbench.evaluation.task_head import TaskHead
 from vlbench.evaluation.tokens import tokenizer_for
 from vlbench.inputs import token_ids
 from vlbench.specs import ModelSpec
@@ -83,7 +83,7 @@ def test_what_is_refused(tmp_path: Path, spec: ModelSpec) -> None:
 def test_visualbert_reads_its_answer_at_a_mask(tmp_path: Path) -> None:
     spec = catalog()["visualbert"].tiny().for_task("answers", 3)
     ready = candidate(
-        Question(spec=spec, decide=None),
+        TaskHead(spec=spec, decide=None),
         vocabulary=write_vocabulary(tmp_path),
         features=None,
         device=torch.device("cpu"),

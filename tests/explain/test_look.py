@@ -18,7 +18,7 @@ from vlbench.errors import InputError
 from vlbench.evaluation.images import padded_images, prepared
 from vlbench.explain.choice import model_named, why_not
 from vlbench.explain.explanation import Explanation, Word
-from vlbench.explain.look import Settings, align, look, watched_places
+from vlbench.explain.look import ExplainSettings, align, look, watched_places
 from vlbench.inputs import read_example
 from vlbench.specs import ModelSpec
 from vlbench.specs.catalog import catalog
@@ -43,7 +43,7 @@ def small(name: str) -> ModelSpec:
 
 
 def seen(spec: ModelSpec, photo: Path, **settings: object) -> Explanation:
-    return look(spec, read_example(photo, TEXT), Settings(**settings))
+    return look(spec, read_example(photo, TEXT), ExplainSettings(**settings))
 
 
 @pytest.mark.parametrize("name", EXPLAINED)

@@ -13,7 +13,7 @@ from PIL import Image
 from tests.architectures.weights import randomise
 from vlbench.architectures.checkpoints.loading import with_whatever_head
 from vlbench.evaluation.images import padded_images, prepared
-from vlbench.explain.look import Settings, look
+from vlbench.explain.look import ExplainSettings, look
 from vlbench.inputs import read_example
 from vlbench.specs import ModelSpec
 from vlbench.specs.catalog import catalog
@@ -48,7 +48,7 @@ def test_attention_is_that_which_transformers_tells(head: str, tmp_path: Path) -
     Image.effect_noise((96, 64), 90).convert("RGB").save(tmp_path / "photo.png")
     spec = small(tmp_path)
     assert with_whatever_head(spec).head.kind == head
-    found = look(spec, read_example(tmp_path / "photo.png", TEXT), Settings())
+    found = look(spec, read_example(tmp_path / "photo.png", TEXT), ExplainSettings())
     assert found.random_parts == ()
     ids = torch.tensor([[2, 5, 6, 7, 8, 9, 10, 11, 3]])
     with torch.no_grad():

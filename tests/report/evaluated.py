@@ -5,13 +5,13 @@ from __future__ import annotations
 from vlbench.inputs import read_example
 from vlbench.measure.machine import describe_machine
 from vlbench.measure.statistics import LatencySummary
-from vlbench.runner.plan import Settings, expand
+from vlbench.runner.plan import RunSettings, expand
 from vlbench.runner.records import Accuracy, Evaluation, Result, blank_result
 from vlbench.specs.catalog import catalog
 
 MACHINE = describe_machine(threads=1, gpu=None)
 WHEN = "2026-01-31T00:00:00+00:00"
-(CELL,) = expand([catalog()["vilt-b32"]], read_example(None, None), Settings(threads=1), MACHINE)
+(CELL,) = expand([catalog()["vilt-b32"]], read_example(None, None), RunSettings(threads=1), MACHINE)
 
 
 def result(name: str, latency_ms: float | None, macs: int | None = 10**9, **values: object) -> Result:

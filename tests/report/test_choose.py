@@ -15,8 +15,8 @@ from tests.report.written import MACHINE, evaluated, failed, folder_of, line, ol
 from vlbench.errors import InputError
 from vlbench.measure.machine import Machine, describe_machine
 from vlbench.report.choice_tables import as_json, markdown, other_lines, sentence
-from vlbench.report.choosing import Choice, Wanted, choose
-from vlbench.report.requirements import Budget
+from vlbench.report.choosing import Choice, Requirements, choose
+from vlbench.report.requirements import ModelBudget
 
 HERE = Machine.model_validate(MACHINE)
 ELSEWHERE = MACHINE | {"cpu": "Xeon 5"}
@@ -31,9 +31,9 @@ def timed(model: str, median: float, low: float | None = None, high: float | Non
 
 def chosen(folder: Path, *lines: Any, evaluations: Any = (), here: Machine | None = HERE, **wanted: Any) -> Choice:
     names = ("latency_ms", "memory_gb", "accuracy")
-    budget = Budget(**{name: wanted.pop(name) for name in names if name in wanted})
+    budget = ModelBudget(**{name: wanted.pop(name) for name in names if name in wanted})
     results = vlbench.read(folder_of(folder, *lines, evaluations=evaluations))
-    return choose(results, budget, Wanted(**wanted), here)
+    return choose(results, budget, Requirements(**wanted), here)
 
 
 def verdicts(choice: Choice) -> dict[str, str]:
@@ -210,7 +210,7 @@ def test_of_a_cell_that_was_measured_again_the_latest_that_tells_counts(tmp_path
     folder_of(tmp_path / "1", timed("a", 50, 40, 60, measured_at="2026-01"), timed("b", 50, 40, 60))
     folder_of(tmp_path / "2", timed("a", 30, 20, 40, measured_at="2026-03"), failed("b", measured_at="2027-01"))
     folder_of(tmp_path / "3", timed("a", 70, 60, 80, measured_at="2026-05", noise=CONTENDED))
-    choice = choose(vlbench.read(tmp_path), Budget(latency_ms=100), Wanted(), HERE)
+    choice = choose(vlbench.read(tmp_path), ModelBudget(latency_ms=100), Requirements(), HERE)
     assert [(one.folder, one.cell, one.latency_ms) for one in choice.candidates] == [("2", "a", 30), ("1", "b", 50)]
     assert "Earlier measurements of the same cells left out: 3" in choice.notes
 
@@ -242,7 +242,7 @@ def test_what_to_do_where_none_surely_meets_it(tmp_path: Path) -> None:
 )
 def test_what_is_no_budget_is_refused(values: dict[str, float], told: str) -> None:
     with pytest.raises(InputError, match=told):
-        Budget(**values)
+        ModelBudget(**values)
 
 
 def test_markdown_and_json_say_the_same(tmp_path: Path) -> None:
@@ -267,7 +267,7 @@ def test_markdown_and_json_say_the_same(tmp_path: Path) -> None:
 
 def published(name: str, **values: Any) -> Choice:
     results = vlbench.read(RESULTS / name)
-    return choose(results, Budget(**values), Wanted(), None)
+    return choose(results, ModelBudget(**values), Requirements(), None)
 
 
 def test_the_published_models() -> None:

@@ -14,13 +14,13 @@ from tests.report.evaluated import CELL, MACHINE, evaluation, result
 from vlbench.cli.main import app
 from vlbench.report import frontier_figure
 from vlbench.report.colours import FAMILIES
-from vlbench.report.frontier import Point, frontier_frame, group_key, lines, pareto, standings
+from vlbench.report.frontier import FrontierPoint, frontier_frame, group_key, lines, pareto, standings
 from vlbench.report.labels import place
 from vlbench.runner.records import Evaluation, Result
 
 
-def points(*values: tuple[float, float]) -> list[Point]:
-    return [Point(cost=cost, accuracy=accuracy) for cost, accuracy in values]
+def points(*values: tuple[float, float]) -> list[FrontierPoint]:
+    return [FrontierPoint(cost=cost, accuracy=accuracy) for cost, accuracy in values]
 
 
 @pytest.mark.parametrize(
@@ -40,8 +40,8 @@ def test_a_model_is_on_the_frontier_unless_another_beats_it(values: list[Any], o
     assert pareto(points(*values)) == on
 
 
-def wide(cost: float, accuracy: float, cost_by: float = 1, accuracy_by: float = 0.05) -> Point:
-    return Point(
+def wide(cost: float, accuracy: float, cost_by: float = 1, accuracy_by: float = 0.05) -> FrontierPoint:
+    return FrontierPoint(
         cost=cost,
         accuracy=accuracy,
         cost_interval=(cost - cost_by, cost + cost_by),
@@ -58,15 +58,15 @@ def wide(cost: float, accuracy: float, cost_by: float = 1, accuracy_by: float = 
         (wide(18, 0.71), "no"),  # the latencies touch: no slower at the worst
         (wide(18, 0.69), "perhaps"),
         (wide(10, 0.59), "yes"),
-        (Point(cost=20, accuracy=0.8), "perhaps"),  # it may be the faster one
+        (FrontierPoint(cost=20, accuracy=0.8), "perhaps"),  # it may be the faster one
     ],
 )
-def test_within_intervals_nobody_is_surely_beaten(others: Point, standing: str) -> None:
+def test_within_intervals_nobody_is_surely_beaten(others: FrontierPoint, standing: str) -> None:
     assert standings([wide(20, 0.6), others]) == [standing, "yes"]
 
 
 def test_of_two_that_cost_exactly_the_same_the_less_accurate_is_beaten() -> None:
-    exact = [Point(cost=5, accuracy=at, accuracy_interval=(at - 0.01, at + 0.01)) for at in (0.6, 0.8)]
+    exact = [FrontierPoint(cost=5, accuracy=at, accuracy_interval=(at - 0.01, at + 0.01)) for at in (0.6, 0.8)]
     assert standings(exact) == ["no", "yes"]
     assert standings(points((5, 0.6), (5, 0.8), (5, 0.8))) == ["no", "yes", "yes"]
 

@@ -15,7 +15,7 @@ from rich.console import Console
 from vlbench.measure.machine import Machine
 from vlbench.report.figures import draw
 from vlbench.report.reproduction import QUICK, as_json, cell_frame, latex, markdown, notes, render
-from vlbench.suites.outcomes import CellOutcome, ClaimOutcome, Reproduction, SuiteOutcome
+from vlbench.suites.outcomes import ClaimOutcome, ReproducedCell, Reproduction, SuiteOutcome
 from vlbench.suites.reader import resolve_suites
 
 MACHINE = Machine(cpu="any", cores=1, logical_cores=1, threads=1, ram_bytes=2**30, gpu=None, os="any", python="3")
@@ -42,7 +42,7 @@ def reproduction(name: str, *, quick: bool = False, **changes: Any) -> Reproduct
                 "interval": (0.9 * value, 1.1 * value) if timed else None,
                 "erratum": row.erratum.get(column.name),
             }
-            cells.append(CellOutcome(**(fields | (changes if not cells else {}))))
+            cells.append(ReproducedCell(**(fields | (changes if not cells else {}))))
     claim = ClaimOutcome(
         suite=suite.name,
         text="50% & more",

@@ -14,7 +14,7 @@ from vlbench.measure.machine import describe_machine
 from vlbench.measure.noise import Noise
 from vlbench.measure.statistics import summarise
 from vlbench.report.tables import WRITERS, notes, render, stage_frame, summary_frame
-from vlbench.runner.plan import Settings, expand
+from vlbench.runner.plan import RunSettings, expand
 from vlbench.runner.records import Restart, Result, WarmUp, blank_result
 from vlbench.specs.catalog import catalog
 
@@ -22,7 +22,7 @@ MACHINE = describe_machine(threads=2, gpu=None)
 
 
 def result_of(name: str, **values: object) -> Result:
-    (cell,) = expand([catalog()[name]], read_example(None, None), Settings(threads=2), MACHINE)
+    (cell,) = expand([catalog()[name]], read_example(None, None), RunSettings(threads=2), MACHINE)
     return blank_result(cell, MACHINE, measured_at="2026-01-31T00:00:00+00:00", **values)
 
 

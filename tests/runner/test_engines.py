@@ -17,7 +17,7 @@ from vlbench.cli.ab import parse_options
 from vlbench.errors import InputError, SpecError
 from vlbench.inputs import read_example
 from vlbench.measure.machine import describe_machine
-from vlbench.runner.plan import Settings, expand
+from vlbench.runner.plan import RunSettings, expand
 from vlbench.runner.records import blank_result
 from vlbench.specs import base
 from vlbench.specs.catalog import catalog, read_spec
@@ -45,7 +45,7 @@ def absent(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def cells(*names: str, **settings: object) -> list:
     specs = [catalog()[name].tiny() for name in names]
-    return expand(specs, read_example(None, None), Settings(threads=1, **settings), MACHINE)
+    return expand(specs, read_example(None, None), RunSettings(threads=1, **settings), MACHINE)
 
 
 def test_a_hash_from_before_there_were_engines_still_holds() -> None:

@@ -12,7 +12,7 @@ import torch
 from tests.runner.conftest import vlbench, write_tiny
 from vlbench.inputs import read_example
 from vlbench.measure.machine import describe_machine
-from vlbench.runner.plan import Settings, expand
+from vlbench.runner.plan import RunSettings, expand
 from vlbench.runner.records import Cell, Restart
 from vlbench.runner.worker_client import Worker
 from vlbench.runner.workload import prepare_batch
@@ -23,7 +23,7 @@ MEASURED = ("hf-vilt-b32", "hf-lxmert-vqa", "hf-clip-vit-b32", "hf-siglip-b16", 
 
 def cell_of(name: str, **settings: object) -> Cell:
     machine = describe_machine(threads=1, gpu=None)
-    (cell,) = expand([catalog()[name].tiny()], read_example(None, None), Settings(threads=1, **settings), machine)
+    (cell,) = expand([catalog()[name].tiny()], read_example(None, None), RunSettings(threads=1, **settings), machine)
     return cell
 
 

@@ -16,7 +16,7 @@ from vlbench.inputs import read_example
 from vlbench.measure.machine import describe_machine
 from vlbench.runner import progress
 from vlbench.runner.peaks import PEAKS, Peaks, Setting, keep_peaks, read_peaks, settings_without_peaks
-from vlbench.runner.plan import Settings, expand
+from vlbench.runner.plan import RunSettings, expand
 from vlbench.runner.records import Result, blank_result
 from vlbench.runner.store import Store
 from vlbench.runner.worker_client import Worker
@@ -38,7 +38,7 @@ PEAKS_HERE = Peaks(
 
 
 def a_result(status: str = "ok", **settings: Any) -> Result:
-    wanted = Settings(**{"device": "cpu", "threads": 1} | settings)
+    wanted = RunSettings(**{"device": "cpu", "threads": 1} | settings)
     (cell,) = expand([catalog()["vit-b16"].tiny()], read_example(None, None), wanted, MACHINE)
     machine = MACHINE.model_copy(update={"threads": cell.threads})
     return blank_result(cell, machine, status=status, measured_at="now")
@@ -181,7 +181,7 @@ def test_an_interrupted_run_asks_for_no_peaks(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(progress, "keep_peaks", interrupted)
     store, cells = (
         Store(tmp_path, Result),
-        expand([catalog()["vit-b16"].tiny()], read_example(None, None), Settings(device="cpu", threads=1), MACHINE),
+        expand([catalog()["vit-b16"].tiny()], read_example(None, None), RunSettings(device="cpu", threads=1), MACHINE),
     )
     with Worker(1) as worker:
         assert progress.measure_all(cells, store, MACHINE, worker) == ([a_result()], True)

@@ -23,7 +23,7 @@ from tests.runner.conftest import vlbench, write_tiny
 from vlbench.errors import InputError
 from vlbench.inputs import read_example
 from vlbench.measure.machine import describe_machine
-from vlbench.runner.plan import Settings, expand
+from vlbench.runner.plan import RunSettings, expand
 from vlbench.runner.records import Restart, Result, WarmUp, blank_result
 from vlbench.runner.store import Store, append_line, read_results
 from vlbench.runner.worker_client import Worker
@@ -81,7 +81,7 @@ with fake_worker(folder) as worker, closing(Store(folder / "out", Result)) as st
 
 
 def cells() -> list:
-    settings = [Settings(threads=1, device="cpu", batch=batch, restarts=RESTARTS) for batch in range(1, 1 + CELLS)]
+    settings = [RunSettings(threads=1, device="cpu", batch=batch, restarts=RESTARTS) for batch in range(1, 1 + CELLS)]
     return [expand([SPEC], read_example(None, None), one, MACHINE)[0] for one in settings]
 
 

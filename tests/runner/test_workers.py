@@ -24,7 +24,7 @@ from vlbench.errors import InputError, WorkerError
 from vlbench.inputs import read_example
 from vlbench.measure.machine import describe_machine
 from vlbench.runner import worker_client
-from vlbench.runner.plan import Settings, expand
+from vlbench.runner.plan import RunSettings, expand
 from vlbench.runner.records import Cell, Restart, Result
 from vlbench.runner.scheduler import measure_rounds
 from vlbench.runner.store import Store
@@ -39,7 +39,7 @@ D2, ENGINE = {"detector": "detectron2"}, {"engine": "detectron2"}
 
 
 def tiny_cell(name: str = "uniter-base", **settings: object) -> Cell:
-    (cell,) = expand([catalog()[name].tiny()], read_example(None, None), Settings(threads=1, **settings), MACHINE)
+    (cell,) = expand([catalog()[name].tiny()], read_example(None, None), RunSettings(threads=1, **settings), MACHINE)
     return cell
 
 
@@ -255,8 +255,8 @@ def test_cells_are_told_apart_by_what_decides_their_result(tmp_path: Path) -> No
 def test_auto_takes_the_gpu_where_there_is_one_and_cuda_needs_it() -> None:
     specs, example = [catalog()["vilt-b32"]], read_example(None, None)
     with_gpu = MACHINE.model_copy(update={"gpu": "some GPU"})
-    assert expand(specs, example, Settings(threads=1), MACHINE)[0].device == "cpu"
-    assert expand(specs, example, Settings(threads=1), with_gpu)[0].device == "cuda"
-    assert expand(specs, example, Settings(threads=1, device="cpu"), with_gpu)[0].device == "cpu"
+    assert expand(specs, example, RunSettings(threads=1), MACHINE)[0].device == "cpu"
+    assert expand(specs, example, RunSettings(threads=1), with_gpu)[0].device == "cuda"
+    assert expand(specs, example, RunSettings(threads=1, device="cpu"), with_gpu)[0].device == "cpu"
     with pytest.raises(InputError, match="no GPU"):
-        expand(specs, example, Settings(threads=1, device="cuda"), MACHINE)
+        expand(specs, example, RunSettings(threads=1, device="cuda"), MACHINE)

@@ -14,8 +14,8 @@ from vlbench.measure.statistics import summarise
 from vlbench.runner.records import Cell, Result, blank_result
 from vlbench.specs.catalog import catalog
 from vlbench.suites.evaluate import evaluate
-from vlbench.suites.evidence import DRAWS, Evidence, interval, median_draws
-from vlbench.suites.outcomes import CellOutcome, ClaimOutcome, SuiteOutcome
+from vlbench.suites.evidence import DRAWS, RowEvidence, interval, median_draws
+from vlbench.suites.outcomes import ClaimOutcome, ReproducedCell, SuiteOutcome
 from vlbench.suites.schema import CATEGORIES, Suite
 
 SPEC = catalog()["vit-b16"]
@@ -82,7 +82,7 @@ def outcome_of(*claims: str, row: dict | None = None, quick: bool = False, **fou
     results = {"slow": result(slow, slow), "fast": result(fast, fast), "few": result(fast[:3], fast[:3])}
     results["none"] = "failed: out of memory"  # type: ignore[assignment]
     evidence = {
-        one.label: Evidence(row=one, spec=SPEC, **({"counts": COUNTS, "result": results[one.label]} | found))  # type: ignore[arg-type]
+        one.label: RowEvidence(row=one, spec=SPEC, **({"counts": COUNTS, "result": results[one.label]} | found))  # type: ignore[arg-type]
         for one in suite.rows
     }
     return evaluate(suite, evidence, CATEGORIES, quick=quick)
@@ -92,7 +92,7 @@ def claim_of(expr: str, **options: object) -> ClaimOutcome:
     return outcome_of(expr, **options).claims[0]  # type: ignore[arg-type]
 
 
-def cell_of(column: str, label: str = "slow", **options: object) -> CellOutcome:
+def cell_of(column: str, label: str = "slow", **options: object) -> ReproducedCell:
     found = outcome_of(**options).cell(label, column)  # type: ignore[arg-type]
     assert found
     return found

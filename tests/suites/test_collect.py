@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from vlbench.measure.machine import describe_machine
-from vlbench.runner.plan import Settings
+from vlbench.runner.plan import RunSettings
 from vlbench.runner.records import blank_result
 from vlbench.suites import collect as module
-from vlbench.suites.collect import Request, collect
+from vlbench.suites.collect import SuiteRequest, collect
 from vlbench.suites.reader import read_suite, resolve_suites
 from vlbench.suites.schema import CATEGORIES
 
@@ -32,10 +32,10 @@ def budgets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         monkeypatch.setattr(module, "measure_all", measure)
         monkeypatch.setattr(module, "probe_machine", lambda threads, worker: machine)
         monkeypatch.setattr(module, "count_all", lambda wanted, worker: ["not counted"] * len(wanted))
-        request = Request(
+        request = SuiteRequest(
             categories=CATEGORIES,
             quick=False,
-            settings=Settings(device="cpu", threads=1),
+            settings=RunSettings(device="cpu", threads=1),
             budget_seconds=None,
             folder=tmp_path,
         )

@@ -16,7 +16,7 @@ from tests.training.learners import Classifier, Examples, course, course_of, dig
 from vlbench.errors import InputError
 from vlbench.training.learner import Losses
 from vlbench.training.loop import rate, seed_of, train
-from vlbench.training.progress import Listener, State
+from vlbench.training.progress import State, TrainingListener
 
 
 def gradients_seen(folder: Path, **values: object) -> list[Tensor]:
@@ -183,7 +183,9 @@ def test_bf16_computes_so_and_keeps_weights_as_they_are(tmp_path: Path) -> None:
 
 def test_a_listener_is_told(tmp_path: Path) -> None:
     states: list[State] = []
-    train(Classifier(network("linear")), Examples(), settings(), tmp_path, listener=Listener(watch=states.append))
+    train(
+        Classifier(network("linear")), Examples(), settings(), tmp_path, listener=TrainingListener(watch=states.append)
+    )
     assert states[-1].share == 1
     assert states[-1].spent.samples == 160
     assert states[-1].loss is not None

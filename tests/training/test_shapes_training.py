@@ -26,12 +26,12 @@ from vlbench.training import loop
 from vlbench.training.budget import Budget
 from vlbench.training.checkpoint import Interrupted
 from vlbench.training.presets import PRESETS, Preset, read_preset, sized
-from vlbench.training.progress import Listener, State
-from vlbench.training.recipe import OBJECTIVES, Recipe, Stage
-from vlbench.training.samples import Samples, ShapesStream, normalised
+from vlbench.training.progress import State, TrainingListener
+from vlbench.training.recipe import OBJECTIVES, CurriculumStage, Recipe
+from vlbench.training.samples import ShapesStream, TrainingSamples, normalised
 from vlbench.training.settings import TrainingSettings
 from vlbench.training.shapes_learner import ShapesLearner
-from vlbench.training.train import MODEL, Run, draw_first_weights, macs_of_forward, train_one
+from vlbench.training.train import MODEL, TrainingRun, draw_first_weights, macs_of_forward, train_one
 
 PIECES = len(WordPiece(VOCABULARY))
 FAMILIES = {"patch": "vilt-b32", "grid": "pixelbert-r50", "region": "uniter-base"}
@@ -70,8 +70,8 @@ def seeded(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def same(first: Samples, second: Samples) -> bool:
-    def tensors(samples: Samples) -> list[torch.Tensor]:
+def same(first: TrainingSamples, second: TrainingSamples) -> bool:
+    def tensors(samples: TrainingSamples) -> list[torch.Tensor]:
         texts = [samples.questions.ids, samples.captions.ids]
         return [samples.pixels, samples.answers, *texts, *samples.boxes, *samples.classes]
 
@@ -93,7 +93,7 @@ def test_a_batch_is_its_samples_however_it_is_cut() -> None:
 
 
 def test_kinds_of_questions_take_turns_and_stages_follow_each_other() -> None:
-    stages = (Stage(kinds=("colour",), most=2), Stage(start=70, kinds=KINDS))
+    stages = (CurriculumStage(kinds=("colour",), most=2), CurriculumStage(start=70, kinds=KINDS))
     samples = stream(stages=stages)
     early = [samples.asked(samples.scene(index), index).kind for index in range(70)]
     assert early.count("colour") > 60
@@ -166,7 +166,7 @@ def test_shuffled_labels_teach_nothing() -> None:
     training = learner("patch")
     optimizer = torch.optim.AdamW(training.module.parameters(), lr=1e-3)
     training.module.train()
-    samples = stream(batch=32, stages=(Stage(kinds=("colour", "shape", "exist")),))
+    samples = stream(batch=32, stages=(CurriculumStage(kinds=("colour", "shape", "exist")),))
     for step in range(40):
         batch = samples.batch(32 * step, 32)
         shuffled = batch.answers[torch.randperm(32, generator=seeded(step))]
@@ -206,11 +206,11 @@ def test_macs_of_a_detector_are_told_apart() -> None:
     assert patch.detector == 0
 
 
-def run_of(family: str, folder: Path, samples: int) -> Run:
+def run_of(family: str, folder: Path, samples: int) -> TrainingRun:
     spec = spec_of(family)
     small = preset()
     detector = small.detector.model_copy(update={"samples": 128})
-    return Run(
+    return TrainingRun(
         spec=spec,
         preset=small.model_copy(update={"detector": detector}),
         preset_name="tiny",
@@ -223,8 +223,8 @@ def run_of(family: str, folder: Path, samples: int) -> Run:
     )
 
 
-def alone(run: Run) -> Training:
-    return train_one(run, process=Process(), listen=lambda _name: Listener())
+def alone(run: TrainingRun) -> Training:
+    return train_one(run, process=Process(), listen=lambda _name: TrainingListener())
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -261,11 +261,11 @@ def test_a_resumed_training_of_a_region_model_equals_an_uninterrupted_one(
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
-def stopping_in(phase: str, name: str) -> Listener:
+def stopping_in(phase: str, name: str) -> TrainingListener:
     """Interrupts a phase, as Ctrl-C does, after its second step."""
 
     def watch(state: State) -> None:
         if name == phase and state.spent.steps == 2:
             signal.raise_signal(signal.SIGINT)
 
-    return Listener(watch=watch)
+    return TrainingListener(watch=watch)

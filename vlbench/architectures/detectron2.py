@@ -24,7 +24,7 @@ from torch.nn import functional as F
 from vlbench import specs
 from vlbench.architectures.checkpoints.detectron2_names import C4_NAMES, COUNTER, FPN_NAMES, Renaming
 from vlbench.architectures.detector import DeclaredBoxes, Proposals
-from vlbench.architectures.detectron2_heads import LEVELS, Maps, RoIHead, c4_head, pyramid_head
+from vlbench.architectures.detectron2_heads import LEVELS, Detectron2RoIHead, Maps, c4_head, pyramid_head
 from vlbench.architectures.interfaces import Images
 from vlbench.architectures.region import RegionEmbedder
 
@@ -59,7 +59,7 @@ def through_detectron2(spec: specs.Region, built: RegionEmbedder) -> RegionEmbed
     return embedder
 
 
-def _roi_head(spec: specs.Region) -> RoIHead:
+def _roi_head(spec: specs.Region) -> Detectron2RoIHead:
     if isinstance(spec.roi_head, specs.FpnHead):
         assert spec.fpn is not None
         return pyramid_head(spec.roi_head, spec.fpn)

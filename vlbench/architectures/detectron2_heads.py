@@ -21,7 +21,7 @@ Maps = dict[str, Tensor]
 LEVELS = ("p2", "p3", "p4", "p5", "p6")
 
 
-class RoIHead(nn.Module):
+class Detectron2RoIHead(nn.Module):
     """Detectron2's pooling, its layers on each pooled box, and its predictor.
 
     Args:
@@ -58,7 +58,7 @@ class RoIHead(nn.Module):
         raise NotImplementedError
 
 
-class C4RoIHead(RoIHead):
+class Detectron2C4Head(Detectron2RoIHead):
     """Runs res5 on every region and takes the mean, as Detectron2's Res5ROIHeads."""
 
     def __init__(self, *, res5: nn.Sequential, **parts: Any) -> None:
@@ -69,7 +69,7 @@ class C4RoIHead(RoIHead):
         return self.res5(pooled_RCHW).mean(dim=[2, 3])
 
 
-class PyramidRoIHead(RoIHead):
+class PyramidRoIHead(Detectron2RoIHead):
     """Two linear layers on every region, as Detectron2's StandardROIHeads."""
 
     def __init__(self, *, box_head: FastRCNNConvFCHead, **parts: Any) -> None:
@@ -80,7 +80,7 @@ class PyramidRoIHead(RoIHead):
         return self.box_head(pooled_RCHW)
 
 
-def c4_head(head: specs.C4Head, backbone: specs.ResNet) -> C4RoIHead:
+def c4_head(head: specs.C4Head, backbone: specs.ResNet) -> Detectron2C4Head:
     res5 = ResNet.make_stage(
         BottleneckBlock,
         head.blocks,
@@ -93,7 +93,7 @@ def c4_head(head: specs.C4Head, backbone: specs.ResNet) -> C4RoIHead:
         stride_in_1x1=backbone.stride_in == "1x1",
         dilation=head.dilation,
     )
-    return C4RoIHead(
+    return Detectron2C4Head(
         levels=("res4",),
         pooler=_pooler(head.pool_size, (backbone.stride,), head.pooling),
         predictor=_predictor(head.channels, head),

@@ -17,8 +17,8 @@ from vlbench.errors import InputError
 if TYPE_CHECKING:
     from vlbench.suites.reader import LoadedAblation
     from vlbench.training.ablation.outcomes import AblationOutcome, Key
-    from vlbench.training.ablation.planning import Wanted
-    from vlbench.training.train import Run
+    from vlbench.training.ablation.planning import AblationRequest
+    from vlbench.training.train import TrainingRun
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,15 +71,15 @@ def reproduce_ablations(suites: Sequence[LoadedAblation], options: Options) -> N
         raise typer.Exit(130)
 
 
-def _wanted(options: Options) -> Wanted:
+def _wanted(options: Options) -> AblationRequest:
     """Raises InputError where the command asks for what training does not do."""
     from vlbench.evaluation.processes import device_named
-    from vlbench.training.ablation.planning import Wanted
+    from vlbench.training.ablation.planning import AblationRequest
     from vlbench.training.budget import parse_budget
 
     if options.precision not in ("fp32", "bf16"):
         raise InputError(f"--precision {options.precision}: ablations are trained in fp32 or bf16")
-    return Wanted(
+    return AblationRequest(
         budget=parse_budget(options.budget, "--train-budget") if options.budget else None,
         quick=options.quick,
         device=device_named(options.device),  # type: ignore[arg-type]
@@ -88,12 +88,12 @@ def _wanted(options: Options) -> Wanted:
     )
 
 
-def _tell(name: str, runs: dict[Key, Run], kept: int, folder: Path) -> None:
+def _tell(name: str, runs: dict[Key, TrainingRun], kept: int, folder: Path) -> None:
     has = f", {kept} of them kept from {folder}" if kept else ""
     print(f"{name}: {len(runs)} trainings{has}", file=sys.stderr)
 
 
-def _outcome(loaded: LoadedAblation, found: dict[Key, float], wanted: Wanted, said: str) -> AblationOutcome:
+def _outcome(loaded: LoadedAblation, found: dict[Key, float], wanted: AblationRequest, said: str) -> AblationOutcome:
     from vlbench.training.ablation.outcomes import outcome_of
     from vlbench.training.ablation.planning import seeds_of
 

@@ -55,11 +55,11 @@ def choose(
     from vlbench.cli.printing import print_wide
     from vlbench.report import choice_tables, choosing
     from vlbench.report.frames import read
-    from vlbench.report.requirements import Budget
+    from vlbench.report.requirements import ModelBudget
 
     least = None if accuracy is None else parse_share("--accuracy", accuracy)
-    budget = Budget(latency_ms=latency_ms, memory_gb=memory_gb, accuracy=least)
-    wanted = choosing.Wanted(device=device, precision=precision, batch=batch, machine=machine, task=task)
+    budget = ModelBudget(latency_ms=latency_ms, memory_gb=memory_gb, accuracy=least)
+    wanted = choosing.Requirements(device=device, precision=precision, batch=batch, machine=machine, task=task)
     results = read(*folders)
     here = _this_machine([result for _, _, result in results.named])
     choice = choosing.choose(results, budget, wanted, here)

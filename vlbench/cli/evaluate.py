@@ -83,7 +83,7 @@ def eval_(
     from vlbench.evaluation.evaluate import ask
     from vlbench.evaluation.processes import device_named, joined
     from vlbench.evaluation.session import evaluate_all
-    from vlbench.evaluation.split import Settings, Split
+    from vlbench.evaluation.split import EvaluationSettings, Split
     from vlbench.measure.machine import physical_cores
     from vlbench.runner.plan import through_engine
     from vlbench.specs.catalog import resolve
@@ -93,7 +93,7 @@ def eval_(
     chosen = task_named(task)
     specs = with_weights(resolve(models), weights or [])
     specs = through_engine(specs, detector.value if detector else None, precision.value)
-    settings = Settings(
+    settings = EvaluationSettings(
         task=chosen,
         data=chosen.folder(data),
         split=chosen.checked(split or chosen.splits[0]),
@@ -141,7 +141,7 @@ def measured_latency(
     from vlbench.runner.store import Store
     from vlbench.runner.worker_client import Worker, probe_machine
 
-    wanted = plan.Settings(device=device, precision=precision, threads=threads, budget_seconds=budget)
+    wanted = plan.RunSettings(device=device, precision=precision, threads=threads, budget_seconds=budget)
     with Worker(threads) as worker:
         machine = probe_machine(threads, worker)
         cells = plan.expand(specs, read_example(None, short_text(specs)), wanted, machine)

@@ -69,9 +69,9 @@ def explain(
         raise InputError(f"--out {out}: is a file, not a folder")
     regions = open_regions(features) if features else None
     from vlbench.evaluation.processes import device_named  # what is wrong above is told before PyTorch is imported
-    from vlbench.explain.look import Settings, look
+    from vlbench.explain.look import ExplainSettings, look
 
-    settings = Settings(
+    settings = ExplainSettings(
         vocabulary=vocabulary,
         features=regions,
         device=device_named(device.value),

@@ -15,7 +15,7 @@ from vlbench.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from vlbench.regression.history.runs import Run
+    from vlbench.regression.history.runs import HistoryRun
     from vlbench.regression.history.series import Series
 
 
@@ -73,7 +73,7 @@ def history(
             print(f"{figure}: without {left_out} series that have fewer than two latencies", file=sys.stderr)
 
 
-def _nothing(runs: Sequence[Run], model: str | None, device: MeasuredOn | None) -> str:
+def _nothing(runs: Sequence[HistoryRun], model: str | None, device: MeasuredOn | None) -> str:
     models = ", ".join(sorted({run.model for run in runs}))
     asked = [f"--model {model}" if model else "", f"--device {device.value}" if device else ""]
     devices = ", ".join(sorted({run.settings.device for run in runs}))

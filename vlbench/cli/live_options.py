@@ -13,7 +13,7 @@ from vlbench.errors import InputError
 
 if TYPE_CHECKING:
     from vlbench.regression.compare.effects import Effect
-    from vlbench.regression.live.run import Request
+    from vlbench.regression.live.run import LiveRequest
 
 ModelsOption = Annotated[str | None, typer.Option(help="As for vlbench run; each side has its own catalogue.")]
 CallableOption = Annotated[
@@ -45,11 +45,11 @@ def request_of(
     budget: float,
     threshold: str | None,
     thresholds: Path | None,
-) -> Request:
+) -> LiveRequest:
     """What the options ask for. Raises InputError where that is nothing, or a value is none."""
     from vlbench.measure.machine import physical_cores
     from vlbench.regression.compare.outcomes import thresholds_from
-    from vlbench.regression.live.run import Request
+    from vlbench.regression.live.run import LiveRequest
 
     if not models and not callables:
         raise InputError("nothing to compare: name --models vilt or --callable package.module:function")
@@ -61,7 +61,7 @@ def request_of(
         "text_tokens": text_tokens,
         "threads": threads or physical_cores(),
     }
-    return Request(
+    return LiveRequest(
         models=named(models or ""),
         callables=callables or [],
         settings={name: value for name, value in settings.items() if value is not None},

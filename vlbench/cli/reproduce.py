@@ -25,7 +25,7 @@ from vlbench.errors import InputError
 
 if TYPE_CHECKING:
     from vlbench.suites.reader import LoadedSuite
-    from vlbench.suites.reproduce import Request
+    from vlbench.suites.reproduce import SuiteRequest
 
 ALL_CELLS = "params,flops,latency,parts"
 
@@ -69,9 +69,9 @@ def reproduce(
     with the same --out.
     """
     from vlbench.measure.machine import physical_cores
-    from vlbench.runner.plan import Settings
+    from vlbench.runner.plan import RunSettings
     from vlbench.suites.reader import LoadedSuite, parse_categories, resolve_named
-    from vlbench.suites.reproduce import Request
+    from vlbench.suites.reproduce import SuiteRequest
 
     named = resolve_named(suites or [])
     wanted = [one for one in named if isinstance(one, LoadedSuite)]
@@ -92,10 +92,10 @@ def reproduce(
         reproduce_ablations(trained, options)
         return
     _check_options(wanted[0].suite.name, {"--train-budget": train_budget}, "measured, not trained")
-    request = Request(
+    request = SuiteRequest(
         categories=parse_categories(cells),
         quick=quick,
-        settings=Settings(
+        settings=RunSettings(
             device=device.value,
             precision=precision.value,
             threads=threads or (1 if quick else physical_cores()),  # small work is lost on two threads
@@ -115,7 +115,7 @@ def _check_options(suite: str, given: Mapping[str, object], said: str) -> None:
 
 
 def _measure(
-    suites: Sequence[LoadedSuite], request: Request, output: SuiteFormat, figures: Path | None, *, saved: bool
+    suites: Sequence[LoadedSuite], request: SuiteRequest, output: SuiteFormat, figures: Path | None, *, saved: bool
 ) -> None:
     """Raises typer.Exit with the command's exit code where that is not 0."""
     from vlbench.report.reproduction import WRITERS, render, save

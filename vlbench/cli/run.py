@@ -69,7 +69,7 @@ def run(
     """
     from vlbench.inputs import read_example
     from vlbench.measure.machine import physical_cores
-    from vlbench.runner.plan import Settings, expand, split_measured
+    from vlbench.runner.plan import RunSettings, expand, split_measured
     from vlbench.runner.progress import measure_all
     from vlbench.runner.records import Result
     from vlbench.runner.store import Store
@@ -79,7 +79,7 @@ def run(
 
     specs = with_weights(resolve(models), weights or [])
     example = read_example(image, text)
-    settings = Settings(
+    settings = RunSettings(
         device=device.value,
         precision=precision.value,
         batch=batch,

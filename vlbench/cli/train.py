@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from vlbench.evaluation.processes import Process
     from vlbench.runner.records import Evaluation, Training
-    from vlbench.training.train import Run
+    from vlbench.training.train import TrainingRun
 
 
 class PresetName(StrEnum):
@@ -96,9 +96,9 @@ def train(
     from vlbench.evaluation.processes import device_named, joined
     from vlbench.measure.machine import physical_cores
     from vlbench.training.checkpoint import Interrupted
-    from vlbench.training.planning import Wanted, planned
+    from vlbench.training.planning import TrainRequest, planned
 
-    wanted = Wanted(
+    wanted = TrainRequest(
         models=models,
         task=task,
         data=data,
@@ -140,7 +140,7 @@ def train(
         raise typer.Exit(1)
 
 
-def _trained(runs: Sequence[Run], process: Process) -> dict[str, Training]:
+def _trained(runs: Sequence[TrainingRun], process: Process) -> dict[str, Training]:
     from vlbench.training.progress import training_display
     from vlbench.training.train import train_one
 
@@ -149,13 +149,13 @@ def _trained(runs: Sequence[Run], process: Process) -> dict[str, Training]:
 
 
 def _evaluated(
-    runs: Sequence[Run], trained: dict[str, Training], data: Path, folder: Path, process: Process, threads: int
+    runs: Sequence[TrainingRun], trained: dict[str, Training], data: Path, folder: Path, process: Process, threads: int
 ) -> list[Evaluation]:
     from vlbench.evaluation.evaluate import ask
     from vlbench.evaluation.session import evaluate_all
-    from vlbench.evaluation.split import Settings, Split
+    from vlbench.evaluation.split import EvaluationSettings, Split
 
     task = runs[0].task
-    split = Split(Settings(task=task, data=data, split=task.splits[0], batch=64, device=runs[0].device))
+    split = Split(EvaluationSettings(task=task, data=data, split=task.splits[0], batch=64, device=runs[0].device))
     questions = [ask(run.trained_spec, split) for run in runs]
     return evaluate_all(questions, split, folder, process=process, threads=threads, training=trained)

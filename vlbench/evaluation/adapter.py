@@ -19,15 +19,15 @@ from vlbench.architectures.interfaces import Images, RegionFeatures, Text, Token
 from vlbench.architectures.region import TRAINED, RegionEmbedder
 from vlbench.architectures.vl_model import VLModel
 from vlbench.errors import InputError
-from vlbench.evaluation.inputs import Batch, Encoder, Pictures, images_to, picked_images, text_to
-from vlbench.evaluation.task_head import Question, weights_of
+from vlbench.evaluation.inputs import Batch, ItemEncoder, Pictures, images_to, picked_images, text_to
+from vlbench.evaluation.task_head import TaskHead, weights_of
 from vlbench.evaluation.tokens import Tokenizer, tokenizer_for
 from vlbench.runner.workload import DTYPES
 from vlbench.specs import AnySpec, HuggingFaceSpec
 from vlbench.tasks.region_features import RegionSource
 
 
-class OneByOne(VisualEmbedder):
+class UnbatchedVisual(VisualEmbedder):
     """A visual embedder whose tokens of an image do not depend on the other images of its batch.
 
     After a CNN's first layer its padding is zero no longer and reaches into the image; a detector's boxes move with it.
@@ -70,7 +70,7 @@ MASKED = ("patch", "vision_transformer")  # of padded images they see no more th
 LONGEST_ANSWER = 10  # tokens, of a model that generates it
 
 
-class Candidate:
+class ModelUnderTest:
     """A model, its inputs and its device.
 
     Args:
@@ -83,7 +83,7 @@ class Candidate:
     def __init__(
         self,
         model: AnyModel,
-        encoder: Encoder,
+        encoder: ItemEncoder,
         device: torch.device,
         dtype: torch.dtype,
         words: Callable[[list[int]], str] | None = None,
@@ -127,7 +127,7 @@ class Candidate:
 
         Others are not kept: their last digits could depend on their batch, and answers on where a kill interrupted it.
         """
-        if not isinstance(visual, OneByOne) or not isinstance(images, Images) or not images.padded:
+        if not isinstance(visual, UnbatchedVisual) or not isinstance(images, Images) or not images.padded:
             tokens: Tokens = visual(images)
             return tokens
         known = self.known
@@ -153,14 +153,14 @@ def check_finite(found: Tensor, names: Sequence[str]) -> None:
 
 
 def candidate(
-    asked: Question,
+    asked: TaskHead,
     *,
     vocabulary: Path | None = None,
     otherwise: Path | None = None,
     features: RegionSource | None = None,
     device: torch.device,
     precision: str,
-) -> Candidate:
+) -> ModelUnderTest:
     """Builds the model and loads its weights. Raises InputError where these are another model's or miss their words.
 
     Args:
@@ -173,9 +173,9 @@ def candidate(
         raise InputError(
             f"{spec.name}: answers in words, and random weights have none; --weights {spec.name}=FOLDER brings its own"
         )
-    encoder = Encoder(spec, _ids_for(spec, tokenizer), pad_id=tokenizer.pad, features=features)
+    encoder = ItemEncoder(spec, _ids_for(spec, tokenizer), pad_id=tokenizer.pad, features=features)
     dtype = DTYPES[precision]
-    return Candidate(ready(spec).to(device=device, dtype=dtype), encoder, device, dtype, tokenizer.words)
+    return ModelUnderTest(ready(spec).to(device=device, dtype=dtype), encoder, device, dtype, tokenizer.words)
 
 
 def generates(spec: AnySpec) -> bool:
@@ -189,14 +189,14 @@ def ready(spec: AnySpec) -> AnyModel:
         return build(_unhurried(spec)).eval()
     model = build(spec).eval()
     if spec.visual.kind not in MASKED:
-        model.visual = OneByOne(model.visual)
+        model.visual = UnbatchedVisual(model.visual)
     return model
 
 
 def detector_of(model: AnyModel) -> Literal["random", "trained"] | None:
     """Whether a model's own detector has learnt to find anything; None where it has none."""
     visual = getattr(model, "visual", None)
-    visual = visual.embedder if isinstance(visual, OneByOne) else visual
+    visual = visual.embedder if isinstance(visual, UnbatchedVisual) else visual
     if not isinstance(visual, RegionEmbedder):
         return None
     return "trained" if TRAINED in visual.traits() else "random"

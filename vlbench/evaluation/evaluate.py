@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from vlbench.evaluation.adapter import Candidate, candidate, detector_of
+from vlbench.evaluation.adapter import ModelUnderTest, candidate, detector_of
 from vlbench.evaluation.predict import Journal, predict, with_images
 from vlbench.evaluation.processes import Process
 from vlbench.evaluation.retrieval import ScoreMatrix, expected_seconds, pairs_of, score_pairs
-from vlbench.evaluation.split import Settings, Split, shuffled_columns, shuffled_images
-from vlbench.evaluation.task_head import Question, question
+from vlbench.evaluation.split import EvaluationSettings, Split, shuffled_columns, shuffled_images
+from vlbench.evaluation.task_head import TaskHead, question
 from vlbench.runner.records import Accuracy
 from vlbench.specs import RANDOM, AnySpec
 from vlbench.specs.weights import located
@@ -25,7 +25,7 @@ from vlbench.tasks.scoring import Score, accuracy, score_gallery, score_items
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Listener:
+class EvaluationListener:
     """Who is told what happens: `begin` of a pass over so many things, `step` of some of them, `say` of a line."""
 
     begin: Callable[[str, int], None] = lambda _name, _total: None
@@ -33,7 +33,7 @@ class Listener:
     say: Callable[[str], None] = lambda _line: None
 
 
-def ask(spec: AnySpec, split: Split) -> Question:
+def ask(spec: AnySpec, split: Split) -> TaskHead:
     """Raises InputError where the model has no head for the task."""
     return question(
         spec,
@@ -44,7 +44,7 @@ def ask(spec: AnySpec, split: Split) -> Question:
     )
 
 
-def evaluation_hash(asked: Question, split: Split) -> str:
+def evaluation_hash(asked: TaskHead, split: Split) -> str:
     """Of the model, its weights as they lie there now, the split, and how it is asked."""
     settings, words = split.settings, split.settings.vocabulary
     content = {
@@ -77,7 +77,7 @@ def _fingerprint(path: Path | None) -> list[object]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class EvaluationOutcome:
     """What came of it: the accuracy, passes of the model and their seconds, and the file of predictions.
 
     `unfilled` are tensors that stayed random, as the weights say nothing of them; `detector` is what the regions were
@@ -93,8 +93,8 @@ class Outcome:
 
 
 def evaluate(
-    asked: Question, split: Split, folder: Path, *, process: Process, listener: Listener | None = None
-) -> Outcome | None:
+    asked: TaskHead, split: Split, folder: Path, *, process: Process, listener: EvaluationListener | None = None
+) -> EvaluationOutcome | None:
     """Asks, writes the predictions to the folder, and scores them; only the first process returns what came of it.
 
     None, too, where the split keeps its answers to itself: then the predictions are all that there is.
@@ -115,11 +115,11 @@ def evaluate(
     name = f"{asked.spec.name}.{settings.task.name}.{settings.split}.{key[:8]}"
     start = time.perf_counter()
     run = _evaluate_gallery if split.gallery else _evaluate_items
-    found = run(ready, asked, split, folder / name, process, listener or Listener())
+    found = run(ready, asked, split, folder / name, process, listener or EvaluationListener())
     if found is None:
         return None
     score, shuffled, passes, path = found
-    return Outcome(
+    return EvaluationOutcome(
         accuracy=accuracy_of(score, shuffled),
         unfilled=getattr(ready.model, "unfilled", ()),
         detector=None if split.sees_features(asked.spec) else detector_of(ready.model),
@@ -133,7 +133,7 @@ Found = tuple[Score, Metric | None, int, Path]
 
 
 def _evaluate_items(
-    ready: Candidate, asked: Question, split: Split, path: Path, process: Process, listener: Listener
+    ready: ModelUnderTest, asked: TaskHead, split: Split, path: Path, process: Process, listener: EvaluationListener
 ) -> Found | None:
     settings = split.settings
     others = shuffled_images(split.items) if settings.control and split.public else None
@@ -178,7 +178,7 @@ def _drop(journals: Iterable[Journal]) -> None:
 
 
 def _evaluate_gallery(
-    ready: Candidate, asked: Question, split: Split, path: Path, process: Process, listener: Listener
+    ready: ModelUnderTest, asked: TaskHead, split: Split, path: Path, process: Process, listener: EvaluationListener
 ) -> Found | None:
     settings, gallery = split.settings, split.gallery
     assert gallery
@@ -223,7 +223,9 @@ def _duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
-def write_predictions(settings: Settings, path: Path, items: Sequence[Item], answered: dict[str, str]) -> Path:
+def write_predictions(
+    settings: EvaluationSettings, path: Path, items: Sequence[Item], answered: dict[str, str]
+) -> Path:
     """In the benchmark's submission format, in the items' order."""
     ordered = {item.identifier: answered[item.identifier] for item in items}
     if settings.task.kind == "statement":

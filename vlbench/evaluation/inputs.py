@@ -95,7 +95,7 @@ def picked_images(images: Pictures, rows: Sequence[int]) -> Pictures:
     return RegionFeatures(features=images.features[places], boxes=images.boxes[places], sizes=sizes, mask=mask)
 
 
-class Encoder:
+class ItemEncoder:
     """Turns texts and image files into what one model reads.
 
     Raises InputError where features are given for a model that sees pixels.
@@ -149,7 +149,7 @@ def padded_text(ids: Sequence[Sequence[int]], pad_id: int, *, length: int | None
     return Text(ids=ids_BL, mask=None if bool(real_BL.all()) else real_BL)
 
 
-def batches(chunks: Sequence[Sequence[Item]], encoder: Encoder, *, workers: int = 0) -> Iterator[Batch]:
+def batches(chunks: Sequence[Sequence[Item]], encoder: ItemEncoder, *, workers: int = 0) -> Iterator[Batch]:
     """A batch of each chunk of items, in their order, images decoded by `workers` processes (0: by this one).
 
     Raises InputError where an image cannot be read or items have different numbers of images, after the batches before

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from vlbench.errors import InputError
-from vlbench.evaluation.adapter import Candidate
+from vlbench.evaluation.adapter import ModelUnderTest
 from vlbench.evaluation.inputs import batches
 from vlbench.evaluation.processes import Process
 from vlbench.evaluation.task_head import Decide
@@ -66,7 +66,7 @@ class Journal:
 
 
 def predict(
-    candidate: Candidate,
+    candidate: ModelUnderTest,
     items: Sequence[Item],
     decide: Decide,
     journal: Journal,

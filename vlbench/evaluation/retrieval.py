@@ -15,7 +15,7 @@ from vlbench.architectures.build import AnyModel
 from vlbench.architectures.interfaces import Text, Tokens
 from vlbench.architectures.vl_model import VLModel
 from vlbench.errors import InputError
-from vlbench.evaluation.adapter import Candidate, check_finite, concatenated
+from vlbench.evaluation.adapter import ModelUnderTest, check_finite, concatenated
 from vlbench.evaluation.processes import Process
 from vlbench.tasks.items import Gallery
 
@@ -55,7 +55,7 @@ def pairs_of(gallery: Gallery) -> int:
 
 
 def score_pairs(
-    candidate: Candidate,
+    candidate: ModelUnderTest,
     gallery: Gallery,
     matrix: ScoreMatrix,
     *,
@@ -93,7 +93,7 @@ def score_pairs(
     return scored
 
 
-def expected_seconds(candidate: Candidate, gallery: Gallery, *, batch: int, processes: int) -> float:
+def expected_seconds(candidate: ModelUnderTest, gallery: Gallery, *, batch: int, processes: int) -> float:
     """What `score_pairs` will take, from its first images with its first texts; these are then not yet scored."""
     size = _block(candidate.model, batch)
     texts = _Texts(candidate, gallery.texts, batch)
@@ -118,7 +118,7 @@ def _block(model: AnyModel, batch: int) -> int:
 class _Texts:
     """Each text as the model takes it; `tokens`, for models with a text embedder of their own, embeds each once."""
 
-    def __init__(self, candidate: Candidate, texts: Sequence[str], batch: int) -> None:
+    def __init__(self, candidate: ModelUnderTest, texts: Sequence[str], batch: int) -> None:
         self.candidate = candidate
         self.texts = texts
         self.batch = batch
@@ -156,7 +156,7 @@ def _row(tokens: Tokens, place: int) -> Tokens:
     return Tokens(values=values if tokens.mask is None else values[:, tokens.mask[place]], mask=None)
 
 
-def _meeting(candidate: Candidate, texts: _Texts, paths: Sequence[Path], batch: int) -> Meet:
+def _meeting(candidate: ModelUnderTest, texts: _Texts, paths: Sequence[Path], batch: int) -> Meet:
     """Embeds these images; what comes back takes a text and gives its scores with them."""
     model = candidate.model
     chunks = [paths[start : start + batch] for start in range(0, len(paths), batch)]

@@ -12,21 +12,21 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from vlbench.errors import InputError
-from vlbench.evaluation.evaluate import Listener, Outcome, evaluate, evaluation_hash
+from vlbench.evaluation.evaluate import EvaluationListener, EvaluationOutcome, evaluate, evaluation_hash
 from vlbench.evaluation.images import region_channels
 from vlbench.evaluation.processes import Process
 from vlbench.evaluation.split import Split
-from vlbench.evaluation.task_head import Question
+from vlbench.evaluation.task_head import TaskHead
 from vlbench.measure.machine import Machine
 from vlbench.runner.aggregate import now
 from vlbench.runner.records import Evaluation, Training
-from vlbench.runner.store import Store, tell
+from vlbench.runner.store import Store, warn
 from vlbench.runner.workload import probe
 from vlbench.version import __version__
 
 
 def evaluate_all(
-    questions: Sequence[Question],
+    questions: Sequence[TaskHead],
     split: Split,
     folder: Path,
     *,
@@ -49,7 +49,7 @@ def evaluate_all(
         for asked in questions:
             key = evaluation_hash(asked, split)
             if key in held:
-                tell_once(process, f"kept from {folder}: {asked.spec.name}; name another --out to evaluate it again")
+                warn_once(process, f"kept from {folder}: {asked.spec.name}; name another --out to evaluate it again")
                 found.append(held[key])
                 continue
             outcome = evaluate(asked, split, folder, process=process, listener=_listener(bar))
@@ -69,7 +69,7 @@ def _told_what_is_kept(folder: Path, process: Process) -> Iterator[None]:
         if any(path.stat().st_size for path in folder.glob("*.process-*.unfinished.jsonl")) or any(
             folder.glob("*.unfinished.npy")
         ):
-            tell_once(process, f"the answers so far are kept: the same command with --out {folder} goes on")
+            warn_once(process, f"the answers so far are kept: the same command with --out {folder} goes on")
         raise
 
 
@@ -89,13 +89,13 @@ def _store(folder: Path, process: Process) -> Iterator[Store[Evaluation] | None]
                     folder.rmdir()
 
 
-def tell_once(process: Process, message: str) -> None:
+def warn_once(process: Process, message: str) -> None:
     if process.first:
-        tell(message)
+        warn(message)
 
 
 def _record(
-    asked: Question, split: Split, key: str, outcome: Outcome, process: Process, machine: Machine
+    asked: TaskHead, split: Split, key: str, outcome: EvaluationOutcome, process: Process, machine: Machine
 ) -> Evaluation:
     settings, spec = split.settings, asked.spec
     regions = None
@@ -142,7 +142,7 @@ def _bar(*, shown: bool) -> Progress:
     return Progress(*columns, console=Console(stderr=True), disable=not shown)
 
 
-def _listener(bar: Progress) -> Listener:
+def _listener(bar: Progress) -> EvaluationListener:
     def begin(name: str, total: int) -> None:
         for task in bar.tasks:
             bar.update(task.id, completed=task.total)
@@ -156,4 +156,4 @@ def _listener(bar: Progress) -> Listener:
         if not bar.disable:
             bar.console.print(line, soft_wrap=True)
 
-    return Listener(begin=begin, step=step, say=say)
+    return EvaluationListener(begin=begin, step=step, say=say)

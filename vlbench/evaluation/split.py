@@ -25,7 +25,7 @@ from vlbench.tasks.shapes.scenes import WORLD
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
+class EvaluationSettings:
     """What all models of one command have in common.
 
     Attributes:
@@ -54,7 +54,7 @@ class Split:
     Raises InputError where a file or an image is missing or damaged.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: EvaluationSettings) -> None:
         task, self.settings = settings.task, settings
         self.gallery: Gallery | None = None
         self.items: list[Item] = []

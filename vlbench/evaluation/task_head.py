@@ -21,7 +21,7 @@ ANSWERING = ("vqa", "vqa_linear", "vqa_product")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Question:
+class TaskHead:
     """What a model of one spec is asked.
 
     Attributes:
@@ -36,7 +36,7 @@ class Question:
 
 def question(
     spec: AnySpec, task: Task, *, images: int, answers: Sequence[str] | None = None, known: Sequence[str] = ()
-) -> Question:
+) -> TaskHead:
     """What to ask of a model, and with which head. Raises InputError where the model has none for the task.
 
     Args:
@@ -47,30 +47,30 @@ def question(
     kind = {"retrieval": "ranking", "statement": "statement" if images == 1 else "pairs"}.get(task.kind, "answers")
     try:
         if kind == "answers" and getattr(spec, "gives", "") == "words":
-            return Question(spec=spec.for_task("answers"), decide=None)
+            return TaskHead(spec=spec.for_task("answers"), decide=None)
         if kind == "answers":
             named = _answers(spec, task, answers, known)
             return _choosing(spec, named, among(named))
         if kind == "statement":
             return _statement(spec, answers, known)
         if kind == "pairs":
-            return Question(spec=_headed(spec.for_task("pairs")), decide=truth)
-        return Question(spec=_headed(spec.for_task("ranking")), decide=None)
+            return TaskHead(spec=_headed(spec.for_task("pairs")), decide=truth)
+        return TaskHead(spec=_headed(spec.for_task("ranking")), decide=None)
     except ValueError as error:
         raise InputError(f"--task {task.name}: {error}") from error
 
 
-def _statement(spec: AnySpec, answers: Sequence[str] | None, known: Sequence[str]) -> Question:
+def _statement(spec: AnySpec, answers: Sequence[str] | None, known: Sequence[str]) -> TaskHead:
     """Two logits; or, where there is only a head of answers and these are told, the likelier of yes and no."""
     named = answers or _weights_answers(spec) or known
     decide = truth_among(named) if named else None
     if named and decide and (_answers_alone(spec) or not _has_head(spec, "statement")):
         return _choosing(spec, named, decide)
-    return Question(spec=_headed(spec.for_task("statement")), decide=truth)
+    return TaskHead(spec=_headed(spec.for_task("statement")), decide=truth)
 
 
-def _choosing(spec: AnySpec, named: Sequence[str], decide: Decide) -> Question:
-    return Question(spec=_headed(spec.for_task("answers", len(named))), decide=decide, answers=tuple(named))
+def _choosing(spec: AnySpec, named: Sequence[str], decide: Decide) -> TaskHead:
+    return TaskHead(spec=_headed(spec.for_task("answers", len(named))), decide=decide, answers=tuple(named))
 
 
 def _headed(spec: AnySpec) -> AnySpec:

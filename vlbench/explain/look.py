@@ -21,9 +21,9 @@ from vlbench.architectures.checkpoints.loading import with_whatever_head
 from vlbench.architectures.checkpoints.native import saved_spec
 from vlbench.architectures.interfaces import Images, Joint, RegionFeatures, Tokens, whole_mask
 from vlbench.errors import InputError
-from vlbench.evaluation.adapter import Candidate, OneByOne, candidate
+from vlbench.evaluation.adapter import ModelUnderTest, UnbatchedVisual, candidate
 from vlbench.evaluation.images import covering_size
-from vlbench.evaluation.task_head import Question, weights_of
+from vlbench.evaluation.task_head import TaskHead, weights_of
 from vlbench.evaluation.tokens import tokenizer_for
 from vlbench.explain.attention import maps_of, watched
 from vlbench.explain.explanation import IMAGE, TEXT, Alignment, AttentionMap, Explanation, Places, Span, Word, words_of
@@ -82,7 +82,7 @@ class Seen:
 def watched_places(visual: nn.Module, spec: ModelSpec) -> Iterator[Seen]:
     """Sees how a visual embedder cuts images into tokens while the context lasts; changes nothing."""
     seen = Seen(spec)
-    embedder: Any = visual.embedder if isinstance(visual, OneByOne) else visual
+    embedder: Any = visual.embedder if isinstance(visual, UnbatchedVisual) else visual
 
     def take_grid(_module: nn.Module, _arguments: Any, map_BCHW: Any) -> None:
         seen.grid = map_BCHW.shape[2], map_BCHW.shape[3]
@@ -127,7 +127,7 @@ def align(joint: Joint, words: Sequence[Word], places: Tensor) -> Alignment:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
+class ExplainSettings:
     """How a model is run.
 
     Attributes:
@@ -142,7 +142,7 @@ class Settings:
     threads: int = 1
 
 
-def look(spec: ModelSpec, example: Example, settings: Settings) -> Explanation:
+def look(spec: ModelSpec, example: Example, settings: ExplainSettings) -> Explanation:
     """Runs the model once and tells what its attention and its last tokens say.
 
     Raises InputError where weights, vocabulary or regions do not fit the model, the text or the photo.
@@ -150,7 +150,7 @@ def look(spec: ModelSpec, example: Example, settings: Settings) -> Explanation:
     torch.set_num_threads(settings.threads)
     spec = with_whatever_head(spec)  # what is looked at lies before it
     ready = candidate(
-        Question(spec=spec, decide=None),
+        TaskHead(spec=spec, decide=None),
         vocabulary=settings.vocabulary,
         features=settings.features,
         device=torch.device(settings.device),
@@ -182,7 +182,7 @@ def look(spec: ModelSpec, example: Example, settings: Settings) -> Explanation:
 
 
 def _read(
-    ready: Candidate, spec: ModelSpec, text: str, settings: Settings
+    ready: ModelUnderTest, spec: ModelSpec, text: str, settings: ExplainSettings
 ) -> tuple[tuple[Word, ...], tuple[str, ...], tuple[str, ...]]:
     """The words that the model reads, those that it does not, and what its tokens are called."""
     tokenizer = tokenizer_for(spec, weights=weights_of(spec), vocabulary=settings.vocabulary)
@@ -195,7 +195,7 @@ def _read(
     return words, tuple(word.text for word in unread), _labels(text, spans)
 
 
-def _passed(ready: Candidate, spec: ModelSpec, example: Example) -> tuple[Joint, Places, tuple[AttentionMap, ...]]:
+def _passed(ready: ModelUnderTest, spec: ModelSpec, example: Example) -> tuple[Joint, Places, tuple[AttentionMap, ...]]:
     """The tokens after the last layer, where those of the image lie, and the attention, from one pass before the head.
 
     A model whose head reads pairs gets the photo as both images; the first of the pair is looked at.
@@ -249,7 +249,7 @@ def _part_seen(photo: Image.Image, wanted: Input, features: RegionSource | None)
     return photo.crop((round(left), round(top), round(left + kept[0]), round(top + kept[1])))
 
 
-def _random_parts(spec: ModelSpec, unfilled: Sequence[str], settings: Settings) -> tuple[str, ...]:
+def _random_parts(spec: ModelSpec, unfilled: Sequence[str], settings: ExplainSettings) -> tuple[str, ...]:
     """The parts before the head that stay random although the model has weights; `unfilled` are such tensors."""
     if spec.weights == RANDOM:
         return ()

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from vlbench.markup import bullets, details, escape_markdown
 from vlbench.report import tables
-from vlbench.report.choosing import Candidate, Choice
+from vlbench.report.choosing import Choice, RankedModel
 from vlbench.report.export import LATENCY, bracketed
 
 
@@ -24,7 +24,7 @@ def meeting_frame(choice: Choice) -> pd.DataFrame:
     return frame if several else frame.drop(columns="folder", errors="ignore")
 
 
-def _row(one: Candidate, choice: Choice) -> dict[str, str | None]:
+def _row(one: RankedModel, choice: Choice) -> dict[str, str | None]:
     summary = tables.summary_frame([one.result]).iloc[0].to_dict()
     latency = one.result.latency_ms
     row: dict[str, str | None] = {"rank": str(one.rank), "model": one.cell, "folder": one.folder, "meets": one.meets}
@@ -58,7 +58,7 @@ def sentence(choice: Choice) -> str:
     return f"None is within {words}.{told}" if nearest else f"Of none can be told whether it is within {words}."
 
 
-def _figures(one: Candidate) -> str:
+def _figures(one: RankedModel) -> str:
     """`88.9% [88.2, 89.5], 2.25 ms [2.19, 2.60], 48 MiB`"""
     accuracy, latency, told = one.accuracy, one.result.latency_ms, []
     if accuracy:
@@ -121,7 +121,7 @@ def as_json(choice: Choice) -> str:
     return json.dumps(content, indent=1, allow_nan=False) + "\n"
 
 
-def _content(one: Candidate) -> dict[str, Any]:
+def _content(one: RankedModel) -> dict[str, Any]:
     result, latency, accuracy = one.result, one.result.latency_ms, one.accuracy
     settings = ("device", "precision", "backend", "batch", "weights", "status", "error", "spec_hash", "cell_hash")
     return {

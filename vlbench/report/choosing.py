@@ -13,7 +13,7 @@ from vlbench.measure.machine import Machine
 from vlbench.report import frontier
 from vlbench.report.frames import Accuracies, Key, Results
 from vlbench.report.labels import cell_names
-from vlbench.report.requirements import Budget, Judged, Meets, judge, worst
+from vlbench.report.requirements import Judged, Meets, ModelBudget, judge, worst
 from vlbench.runner.records import Accuracy, Result
 
 MEETING: tuple[Meets, ...] = ("yes", "perhaps")
@@ -21,7 +21,7 @@ RankedBy = Literal["accuracy", "latency"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
+class Requirements:
     """Which cells are asked about; None: all. `machine` is part of its words, `task` the name of a task."""
 
     device: str | None = None
@@ -32,7 +32,7 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Candidate:
+class RankedModel:
     """A cell, and how it stands. `rank` is of those that meet the budget, surely or perhaps.
 
     Attributes:
@@ -73,24 +73,24 @@ class Candidate:
 class Choice:
     """What meets a budget. `candidates` are those that do, best first, then the others, nearest first."""
 
-    budget: Budget
+    budget: ModelBudget
     machine: Machine
     here: bool  # whether that is the machine this process runs on
     key: Key | None  # the task, split and metric that count
     ranked_by: RankedBy
-    candidates: tuple[Candidate, ...]
+    candidates: tuple[RankedModel, ...]
     notes: tuple[str, ...]
 
     @cached_property
-    def meeting(self) -> tuple[Candidate, ...]:
+    def meeting(self) -> tuple[RankedModel, ...]:
         return tuple(one for one in self.candidates if one.meets in MEETING)
 
     @cached_property
-    def others(self) -> tuple[Candidate, ...]:
+    def others(self) -> tuple[RankedModel, ...]:
         return tuple(one for one in self.candidates if one.meets not in MEETING)
 
     @property
-    def best(self) -> Candidate | None:
+    def best(self) -> RankedModel | None:
         """The first that surely meets the budget."""
         return next((one for one in self.candidates if one.meets == "yes"), None)
 
@@ -100,7 +100,7 @@ class Choice:
         return 0 if self.best else 1
 
 
-def choose(results: Results, budget: Budget, wanted: Wanted, here: Machine | None) -> Choice:
+def choose(results: Results, budget: ModelBudget, wanted: Requirements, here: Machine | None) -> Choice:
     """Which cells of one machine meet the budget: those of `here` if there are some.
 
     Raises InputError where nothing is as wanted, or cells are of several machines, none of them this one.
@@ -117,7 +117,7 @@ def choose(results: Results, budget: Budget, wanted: Wanted, here: Machine | Non
             f"--accuracy {budget.accuracy:g}: the results hold none of these models; vlbench eval measures it"
         )
     found = [
-        Candidate(folder=folder, cell=cell, result=result, accuracy=accuracy, judged=judge(result, accuracy, budget))
+        RankedModel(folder=folder, cell=cell, result=result, accuracy=accuracy, judged=judge(result, accuracy, budget))
         for (folder, result), cell in zip(latest, cell_names([result for _, result in latest]), strict=True)
         for accuracy in [accuracies.of(key, folder, result.spec_hash) if key else None]
     ]
@@ -136,7 +136,7 @@ def choose(results: Results, budget: Budget, wanted: Wanted, here: Machine | Non
 Entry = tuple[str, Result]
 
 
-def _as_wanted(entries: Sequence[Entry], wanted: Wanted) -> list[Entry]:
+def _as_wanted(entries: Sequence[Entry], wanted: Requirements) -> list[Entry]:
     """Cells of the settings that were asked for."""
     if not entries:
         raise InputError("the results hold no cells to choose from; vlbench run measures some")
@@ -152,7 +152,7 @@ def _as_wanted(entries: Sequence[Entry], wanted: Wanted) -> list[Entry]:
 
 
 def _of_one_machine(
-    entries: Sequence[Entry], wanted: Wanted, here: Machine | None
+    entries: Sequence[Entry], wanted: Requirements, here: Machine | None
 ) -> tuple[list[Entry], bool, list[str]]:
     """The cells of this machine, or else of the only one there is; whether it is this one; and what to know of it."""
     machines: list[Machine] = []
@@ -196,7 +196,7 @@ def _tells(result: Result) -> bool:
     return result.status == "ok" and not (result.noise and result.noise.verdict == "contended")
 
 
-def _key(accuracies: Accuracies, entries: Sequence[Entry], wanted: Wanted) -> Key | None:
+def _key(accuracies: Accuracies, entries: Sequence[Entry], wanted: Requirements) -> Key | None:
     """The task, split and metric that most candidates have."""
     named = [(folder, result.cell_hash, result) for folder, result in entries]
     keys = accuracies.keys_of(named)
@@ -209,13 +209,13 @@ def _key(accuracies: Accuracies, entries: Sequence[Entry], wanted: Wanted) -> Ke
     return max(keys, key=lambda key: counts[key], default=None)
 
 
-def _with_frontier(found: Sequence[Candidate]) -> list[Candidate]:
+def _with_frontier(found: Sequence[RankedModel]) -> list[RankedModel]:
     """Those with an accuracy and a latency that can be told are marked by where they stand."""
-    points: dict[int, frontier.Point] = {}
+    points: dict[int, frontier.FrontierPoint] = {}
     for place, one in enumerate(found):
         if one.accuracy and one.result.latency_ms and _tells(one.result):
             latency = one.result.latency_ms
-            points[place] = frontier.Point(
+            points[place] = frontier.FrontierPoint(
                 cost=latency.median,
                 accuracy=one.accuracy.value,
                 cost_interval=latency.ci95,
@@ -225,12 +225,12 @@ def _with_frontier(found: Sequence[Candidate]) -> list[Candidate]:
     return [replace(one, frontier=standing.get(place)) for place, one in enumerate(found)]
 
 
-def _ranked(found: Iterable[Candidate]) -> list[Candidate]:
+def _ranked(found: Iterable[RankedModel]) -> list[RankedModel]:
     ordered = sorted(found, key=_order)
     return [replace(one, rank=place if one.meets in MEETING else None) for place, one in enumerate(ordered, start=1)]
 
 
-def _order(one: Candidate) -> tuple[int, float, float, float, str]:
+def _order(one: RankedModel) -> tuple[int, float, float, float, str]:
     """Those that meet the budget, then perhaps, by accuracy, then latency; of the others the nearest first."""
     place = ("yes", "perhaps", "no", "unknown").index(one.meets)
     memory = one.result.peak_memory_bytes or math.inf
@@ -239,7 +239,7 @@ def _order(one: Candidate) -> tuple[int, float, float, float, str]:
     return place, -(one.accuracy.value if one.accuracy else -1.0), one.latency_ms, memory, one.cell
 
 
-def _notes(found: Sequence[Candidate], accuracies: Accuracies, key: Key | None) -> list[str]:
+def _notes(found: Sequence[RankedModel], accuracies: Accuracies, key: Key | None) -> list[str]:
     lines = []
     if key is None:
         random = ", as the weights are random" if {one.result.weights for one in found} == {"random"} else ""

@@ -24,7 +24,7 @@ WRITTEN_BY = {"accuracy": "vlbench eval", "reported": "vlbench reproduce", "clai
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Told:
+class DisplayTable:
     """A table as people read it: rounded figures in words, gaps as None, and what it says."""
 
     name: str
@@ -32,7 +32,7 @@ class Told:
     frame: pd.DataFrame
 
 
-def told(results: Results, table: str | None = None) -> Told:
+def display_table(results: Results, table: str | None = None) -> DisplayTable:
     """A table for Markdown or LaTeX; by default `summary`, or what else the results hold.
 
     Raises InputError where the results hold nothing of it, or it has too many rows to be read.
@@ -45,7 +45,9 @@ def told(results: Results, table: str | None = None) -> Told:
     check_held(results, table)
     found = TOLD[table](results)
     several = len(results.folders) > 1
-    return Told(name=table, caption=found.caption, frame=found.frame if several else found.frame.drop(columns="folder"))
+    return DisplayTable(
+        name=table, caption=found.caption, frame=found.frame if several else found.frame.drop(columns="folder")
+    )
 
 
 def check_held(results: Results, table: str) -> None:
@@ -68,7 +70,7 @@ def _folders(results: Results) -> list[str]:
     return [folder for folder, _, _ in results.named]
 
 
-def _summary(results: Results) -> Told:
+def _summary(results: Results) -> DisplayTable:
     frame = tables.summary_frame(_named(results))
     frame[LATENCY] = [_latency(row) for row in frame.to_dict("records")]
     frame.loc[[result.status != "ok" for _, _, result in results.named], LATENCY] = [
@@ -82,7 +84,7 @@ def _summary(results: Results) -> Told:
     frame.insert(0, "folder", _folders(results))
     frame = frame.drop(columns=[name for name in ("noise",) if frame[name].isna().all()])
     words = f"One forward pass{_where(results)}: parameters, multiply-accumulates, peak memory and median latency, "
-    return Told(name="summary", caption=words + INTERVAL, frame=frame)
+    return DisplayTable(name="summary", caption=words + INTERVAL, frame=frame)
 
 
 def _latency(row: Mapping[Hashable, Any]) -> str | None:
@@ -111,23 +113,23 @@ def _where(results: Results) -> str:
     return where + (f" ({next(iter(settings))})" if len(settings) == 1 else "")
 
 
-def _stages(results: Results) -> Told:
+def _stages(results: Results) -> DisplayTable:
     frame = tables.stage_frame(_named(results))
     frame.insert(0, "folder", _folders(results))
-    return Told(name="stages", caption=f"Median latency by stage in ms{_where(results)}", frame=frame)
+    return DisplayTable(name="stages", caption=f"Median latency by stage in ms{_where(results)}", frame=frame)
 
 
-def _accuracy(results: Results) -> Told:
+def _accuracy(results: Results) -> DisplayTable:
     rows = results.accuracy.to_dict("records")
     frame = results.accuracy[["folder", "model", "task", "split", "metric"]].astype(object)
     ends = [(row["value_low"], row["value_high"]) for row in rows]
     frame["% (95%)"] = [bracketed(row["value"], two, tables.percent) for row, two in zip(rows, ends, strict=True)]
     frame["n"] = [f"{row['n']:,}" for row in rows]
     frame["majority %"] = [bracketed(row["majority"], None, tables.percent) for row in rows]
-    return Told(name="accuracy", caption=f"Accuracy in percent, {INTERVAL}", frame=frame)
+    return DisplayTable(name="accuracy", caption=f"Accuracy in percent, {INTERVAL}", frame=frame)
 
 
-def _reported(results: Results) -> Told:
+def _reported(results: Results) -> DisplayTable:
     rows = results.reported.to_dict("records")
     frame = results.reported[["folder", "suite", "row", "quantity", "unit"]].astype(object)
     for name in ("measured", "reported"):
@@ -138,14 +140,16 @@ def _reported(results: Results) -> Told:
         ]
     frame["error"] = [bracketed(row["error"], None, "{:+.1%}".format) for row in rows]
     frame["verdict"], frame["erratum"] = results.reported["verdict"], results.reported["erratum"]
-    return Told(name="reported", caption="Measured beside reported", frame=frame.dropna(axis="columns", how="all"))
+    return DisplayTable(
+        name="reported", caption="Measured beside reported", frame=frame.dropna(axis="columns", how="all")
+    )
 
 
-def _claims(results: Results) -> Told:
+def _claims(results: Results) -> DisplayTable:
     rows = results.claims.to_dict("records")
     frame = results.claims[["folder", "suite", "claim", "where", "verdict"]].astype(object)
     frame["value (95%)"] = [bracketed(row["value"], (row["value_low"], row["value_high"]), _any_figure) for row in rows]
-    return Told(name="claims", caption="Claims of papers, on what was measured", frame=frame)
+    return DisplayTable(name="claims", caption="Claims of papers, on what was measured", frame=frame)
 
 
 TOLD = {"summary": _summary, "stages": _stages, "accuracy": _accuracy, "reported": _reported, "claims": _claims}
@@ -209,15 +213,15 @@ def _with_gaps(frame: pd.DataFrame) -> pd.DataFrame:
 
 def markdown(results: Results, table: str | None = None) -> str:
     """For GitHub: a table, and unless it was asked for by name, the stages and the notes to open."""
-    parts = [_markdown_table(told(results, table))]
+    parts = [_markdown_table(display_table(results, table))]
     if table is None:
         if len(results.stages):
-            parts.append(details("Median latency by stage in ms", _markdown_table(told(results, "stages"))))
+            parts.append(details("Median latency by stage in ms", _markdown_table(display_table(results, "stages"))))
         parts.append(details("Machine, settings and cautions", bullets(notes(results))))
     return "\n\n".join(parts) + "\n"
 
 
-def _markdown_table(one: Told) -> str:
+def _markdown_table(one: DisplayTable) -> str:
     return tables.markdown_table(one.frame.map(_markdown).rename(columns=escape_markdown))
 
 
@@ -227,14 +231,14 @@ def _markdown(value: object) -> object:
 
 def latex(results: Results, table: str | None = None) -> str:
     """Floats with the rules of booktabs, a caption and a label; the notes are comments."""
-    every = [told(results, table)]
+    every = [display_table(results, table)]
     if table is None and len(results.stages):
-        every.append(told(results, "stages"))
+        every.append(display_table(results, "stages"))
     needs = comments([r"needs \usepackage{booktabs}"])
     return "\n".join([needs, *map(_float, every), comments(notes(results))]) + "\n"
 
 
-def _float(one: Told) -> str:
+def _float(one: DisplayTable) -> str:
     header = {name: OF_LATEX.get(name, re.sub(r" %$", " (%)", name)) for name in one.frame.columns}
     return (
         f"\\begin{{table}}\n\\centering\n\\caption{{{escape_latex(one.caption)}}}\n\\label{{tab:vlbench-{one.name}}}\n"

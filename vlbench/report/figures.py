@@ -10,7 +10,7 @@ from vlbench.measure.machine import Machine
 from vlbench.report.colours import COLOURS, MARKERS, MEASURED, NO_FAMILY
 from vlbench.report.paper import drawing, plain_ticks, save, set_foot, settle
 from vlbench.report.tables import short_figure
-from vlbench.suites.outcomes import CellOutcome, Reproduction, SuiteOutcome
+from vlbench.suites.outcomes import ReproducedCell, Reproduction, SuiteOutcome
 
 PAPER = "#444444"
 
@@ -206,7 +206,7 @@ def _bars(outcome: SuiteOutcome, plt: Any) -> Any:
     return picture
 
 
-def _dot(axes: Any, cell: CellOutcome | None, place: int) -> None:
+def _dot(axes: Any, cell: ReproducedCell | None, place: int) -> None:
     measured, reported = _number(cell.measured if cell else None), _number(cell.reported if cell else None)
     if cell and cell.interval:
         axes.plot(cell.interval, (place, place), color=MEASURED, linewidth=2)

@@ -16,17 +16,17 @@ from vlbench.measure.machine import Machine
 from vlbench.measure.records import Counts
 from vlbench.runner.peaks import PEAKS, Peaks
 from vlbench.runner.records import EVALUATIONS, Evaluation, Result
-from vlbench.runner.store import CELLS, read_evaluations, read_lines, read_results, tell
+from vlbench.runner.store import CELLS, read_evaluations, read_lines, read_results, warn
 from vlbench.suites.evaluate import evaluate
-from vlbench.suites.evidence import Evidence
-from vlbench.suites.outcomes import CellOutcome, ClaimOutcome, SuiteOutcome
+from vlbench.suites.evidence import RowEvidence
+from vlbench.suites.outcomes import ClaimOutcome, ReproducedCell, SuiteOutcome
 from vlbench.suites.reader import LoadedSuite, read_suite, suite_paths
 from vlbench.suites.schema import Category
 
 CATEGORIES: tuple[Category, ...] = ("params", "flops", "latency")
 
 
-def held_against_papers(results: Sequence[Result]) -> list[SuiteOutcome]:
+def compare_to_papers(results: Sequence[Result]) -> list[SuiteOutcome]:
     """Of each suite that has a row of a measured model's very spec: the figures that both have, and decided claims."""
     measured = {(one.spec_hash, one.batch): one for one in results if one.status == "ok"}
     found = []
@@ -38,14 +38,14 @@ def held_against_papers(results: Sequence[Result]) -> list[SuiteOutcome]:
 
 
 def _held_rows(loaded: LoadedSuite, measured: dict[tuple[str, int], Result]) -> SuiteOutcome | None:
-    evidence = {row.label: Evidence(row=row, spec=loaded.specs.get(row.label)) for row in loaded.suite.rows}
+    evidence = {row.label: RowEvidence(row=row, spec=loaded.specs.get(row.label)) for row in loaded.suite.rows}
     matched = False
     for row in loaded.suite.rows:
         spec = loaded.specs.get(row.label)
         result = measured.get((spec.hash(), row.batch)) if spec and row.reported else None
         if result:
             matched = True
-            evidence[row.label] = Evidence(row=row, spec=spec, counts=_counts(result), result=result)
+            evidence[row.label] = RowEvidence(row=row, spec=spec, counts=_counts(result), result=result)
     if not matched:
         return None
     outcome = evaluate(loaded.suite, evidence, CATEGORIES, quick=False)
@@ -54,7 +54,7 @@ def _held_rows(loaded: LoadedSuite, measured: dict[tuple[str, int], Result]) -> 
     return SuiteOutcome(suite=outcome.suite, cells=cells, claims=claims, quick=False) if cells else None
 
 
-def _is_told(cell: CellOutcome) -> bool:
+def _is_told(cell: ReproducedCell) -> bool:
     return cell.measured is not None and cell.reported is not None
 
 
@@ -70,7 +70,7 @@ def _counts(result: Result) -> Counts:
 
 REPRODUCTION = "reproduction.json"
 FILES = (CELLS, EVALUATIONS, REPRODUCTION)
-_CELLS, _CLAIMS = TypeAdapter(tuple[CellOutcome, ...]), TypeAdapter(tuple[ClaimOutcome, ...])
+_CELLS, _CLAIMS = TypeAdapter(tuple[ReproducedCell, ...]), TypeAdapter(tuple[ClaimOutcome, ...])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +79,7 @@ class Reproduced:
     say of the cells."""
 
     titles: dict[str, str]  # of the suites, by name
-    cells: tuple[CellOutcome, ...]
+    cells: tuple[ReproducedCell, ...]
     claims: tuple[ClaimOutcome, ...]
     machine: Machine | None
     settings: dict[str, Any]
@@ -101,7 +101,7 @@ class Folder:
     peaks: tuple[Peaks, ...] = ()
 
 
-def read_folders(paths: Sequence[Path], tell: Callable[[str], None] = tell) -> tuple[Folder, ...]:
+def read_folders(paths: Sequence[Path], warn: Callable[[str], None] = warn) -> tuple[Folder, ...]:
     """Each folder that is named, once; one that holds no results itself stands for those below it that do, by name.
 
     Raises InputError where nothing is there, or a file is damaged.
@@ -111,7 +111,7 @@ def read_folders(paths: Sequence[Path], tell: Callable[[str], None] = tell) -> t
         for one in _with_results(path):
             by_place.setdefault(one.resolve(), one)
     found = list(by_place.values())
-    return tuple(_read(path, label, tell) for path, label in zip(found, _labels(found), strict=True))
+    return tuple(_read(path, label, warn) for path, label in zip(found, _labels(found), strict=True))
 
 
 def _with_results(path: Path) -> list[Path]:
@@ -139,21 +139,21 @@ def _labels(paths: Sequence[Path]) -> list[str]:
     return ["/".join(one[-depth:]).replace("//", "/") for one in parts]
 
 
-def _read(path: Path, label: str, tell: Callable[[str], None]) -> Folder:
-    results = read_results(path, tell) if (path / CELLS).is_file() else []
+def _read(path: Path, label: str, warn: Callable[[str], None]) -> Folder:
+    results = read_results(path, warn) if (path / CELLS).is_file() else []
     latest = {(one.cell_hash, one.machine.model_dump_json()): one for one in results}
     return Folder(
         label=label,
         path=path,
         results=tuple(latest.values()),
-        evaluations=tuple(read_evaluations(path, tell)),
+        evaluations=tuple(read_evaluations(path, warn)),
         reproduced=_read_reproduction(path / REPRODUCTION) or _held(tuple(latest.values())),
-        peaks=tuple(read_lines(path / PEAKS, Peaks, tell)),
+        peaks=tuple(read_lines(path / PEAKS, Peaks, warn)),
     )
 
 
 def _held(results: Sequence[Result]) -> Reproduced | None:
-    outcomes = held_against_papers(results)
+    outcomes = compare_to_papers(results)
     if not outcomes:
         return None
     return Reproduced(

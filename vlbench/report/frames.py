@@ -17,7 +17,7 @@ from vlbench.report.columns import Row
 from vlbench.report.folders import Folder, read_folders
 from vlbench.report.labels import cell_names
 from vlbench.runner.records import Accuracy, Evaluation, Result
-from vlbench.suites.outcomes import CellOutcome, ClaimOutcome
+from vlbench.suites.outcomes import ClaimOutcome, ReproducedCell
 
 WHOLE = "end to end"  # the stage of a sample that is of a whole pass, nothing hooked
 PLAIN: tuple[str, ...] = (
@@ -205,7 +205,7 @@ def _accuracies(folder: str, one: Evaluation) -> Iterator[Row]:
         }
 
 
-def _reported(folder: str, one: CellOutcome) -> Row:
+def _reported(folder: str, one: ReproducedCell) -> Row:
     """`measured_words` and `reported_words` hold what is no number."""
     low, high = one.interval or (None, None)
     row: Row = {"folder": folder, "suite": one.suite, "row": one.row, "model": one.model, "quantity": one.quantity}

@@ -20,7 +20,7 @@ COSTS = {"frontier": "latency_ms", "frontier_macs": "macs"}  # a column of stand
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Point:
+class FrontierPoint:
     """What a model costs and what it answers right; without an interval a value is taken as exact."""
 
     cost: float
@@ -38,13 +38,13 @@ class Point:
         return (self.cost_interval or (self.cost,))[-1], (self.accuracy_interval or (self.accuracy,))[0]
 
 
-def pareto(points: Sequence[Point]) -> list[bool]:
+def pareto(points: Sequence[FrontierPoint]) -> list[bool]:
     """Which are on the frontier: no other is as good on both and better on one. Equal points are on it together."""
     values = [(point.cost, point.accuracy) for point in points]
     return [not any(_beats(other, own) for other in values) for own in values]
 
 
-def standings(points: Sequence[Point]) -> list[str]:
+def standings(points: Sequence[FrontierPoint]) -> list[str]:
     """`yes` on the frontier, `no` beaten by a model beyond all four intervals, `perhaps` beaten only within them."""
     found = []
     for own, on in zip(points, pareto(points), strict=True):
@@ -158,8 +158,8 @@ def _labels(frame: pd.DataFrame) -> list[str]:
     ]
 
 
-def _point(row: dict[Hashable, Any], cost: str) -> Point:
-    return Point(
+def _point(row: dict[Hashable, Any], cost: str) -> FrontierPoint:
+    return FrontierPoint(
         cost=row[cost],
         accuracy=row["accuracy"],
         cost_interval=interval(row, cost),

@@ -28,7 +28,7 @@ NAMES = ("stages", FRONTIER, "scaling", "roofline", "reported")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
+class FigureRequest:
     """A figure: one of `NAMES`, of `task` where it is a frontier, or a suite's."""
 
     name: str
@@ -36,25 +36,25 @@ class Wanted:
     suite: LoadedSuite | None = None
 
 
-def wanted_figure(word: str) -> Wanted:
+def wanted_figure(word: str) -> FigureRequest:
     """`stages`, `frontier`, `frontier:TASK`, ..., a suite's name, or the path of its file.
 
     Raises InputError for another, or where a suite's file does not hold together.
     """
     name, colon, task = word.partition(":")
     if name == FRONTIER:
-        return Wanted(name=name, task=task if colon else None)
+        return FigureRequest(name=name, task=task if colon else None)
     if word in NAMES:
-        return Wanted(name=word)
+        return FigureRequest(name=word)
     if word in suite_paths() or word.endswith((".yaml", ".yml")):
         (suite,) = resolve_suites([word])
-        return Wanted(name=suite.suite.name, suite=suite)
+        return FigureRequest(name=suite.suite.name, suite=suite)
     if word in ablation_paths():
         raise InputError(f"figure: {word} is trained; vlbench reproduce {word} --figures DIR draws it")
     raise InputError(f"figure: no figure {word!r}; {nearest(word, [*NAMES, *suite_paths()])}")
 
 
-def draw(wanted: Wanted, results: Results, path: Path) -> list[str]:
+def draw(wanted: FigureRequest, results: Results, path: Path) -> list[str]:
     """Writes one file of the kind that its name ends in; gives what should be told beside it.
 
     Raises InputError where there is nothing to draw, with the reason, and OSError where the file cannot be written.

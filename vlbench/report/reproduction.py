@@ -13,7 +13,7 @@ from rich.text import Text
 
 from vlbench.markup import comments
 from vlbench.report.tables import latex_table, markdown_table, rich_table, short_figure
-from vlbench.suites.outcomes import CellOutcome, ClaimOutcome, Reproduction, SuiteOutcome
+from vlbench.suites.outcomes import ClaimOutcome, ReproducedCell, Reproduction, SuiteOutcome
 from vlbench.suites.schema import Column
 
 QUICK = "Small settings (--quick): tiny models on small images, briefly timed. These latencies are not the papers'."
@@ -185,7 +185,7 @@ def _heading(column: Column) -> str:
     return f"{column.title} {column.unit}".strip()
 
 
-def _measured(cell: CellOutcome, column: Column) -> str:
+def _measured(cell: ReproducedCell, column: Column) -> str:
     timed = column.cells == "latency" and isinstance(cell.measured, float)
     shown = short_figure(cell.measured) if timed else _figure(cell.measured, column.digits)  # type: ignore[arg-type]
     return f"{shown} !" if cell.verdict == "outside" else shown
@@ -209,7 +209,7 @@ def printed(value: float | str | None) -> str:
     return "-" if value is None else f"{value:,}" if not isinstance(value, str) else value
 
 
-def percent_error(cell: CellOutcome) -> str:
+def percent_error(cell: ReproducedCell) -> str:
     """By how much the measured figure differs from the reported one."""
     if cell.error is None:
         return "-"

@@ -17,7 +17,7 @@ WORST_FIRST: tuple[Meets, ...] = ("no", "unknown", "perhaps", "yes")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Budget:
+class ModelBudget:
     """The most that a pass may take, and the least that must be right; None: any.
 
     Raises InputError where nothing is asked for, or a figure is no budget.
@@ -60,7 +60,7 @@ class Judged:
     reason: str | None = None
 
 
-def judge(result: Result, accuracy: Accuracy | None, budget: Budget) -> tuple[Judged, ...]:
+def judge(result: Result, accuracy: Accuracy | None, budget: ModelBudget) -> tuple[Judged, ...]:
     """How a cell stands to all that is asked."""
     return tuple(_judged(result, accuracy, budget))
 
@@ -70,7 +70,7 @@ def worst(meets: Iterable[Meets]) -> Meets:
     return min(meets, key=WORST_FIRST.index)
 
 
-def _judged(result: Result, accuracy: Accuracy | None, budget: Budget) -> Iterator[Judged]:
+def _judged(result: Result, accuracy: Accuracy | None, budget: ModelBudget) -> Iterator[Judged]:
     if result.status != "ok":
         yield Judged(of="latency", meets="unknown", reason=f"{result.status}: {result.error or 'no reason was kept'}")
         return

@@ -17,7 +17,7 @@ from vlbench.runner.records import Cell, Restart, Result, blank_result
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
+class RestartFailure:
     """Why a cell cannot be measured; `invalid` where it ran, but its time would mean nothing."""
 
     reason: str
@@ -60,12 +60,12 @@ def finished(cell: Cell | SuppressionCell, restarts: Sequence[Any], spent_second
     return all(enough([median(series(restart)[name]) for restart in calm], cell.within) for name in series(calm[0]))
 
 
-def conclude(
+def summarise_cell(
     cell: Cell,
     machine: Machine,
     restarts: Sequence[Restart],
     counts: Counts | None,
-    failure: Failure | None = None,
+    failure: RestartFailure | None = None,
 ) -> Result:
     """The line of a cell. `failure` is why no more of it was measured, or why there are no counts."""
     machine = machine.model_copy(update={"threads": cell.threads})
@@ -97,8 +97,11 @@ def conclude(
     )
 
 
-def conclude_suppression(
-    cell: SuppressionCell, machine: Machine, restarts: Sequence[SuppressionRestart], failure: Failure | None = None
+def summarise_suppression(
+    cell: SuppressionCell,
+    machine: Machine,
+    restarts: Sequence[SuppressionRestart],
+    failure: RestartFailure | None = None,
 ) -> SuppressionResult:
     """The line of a suppression."""
     measured_at = restarts[-1].measured_at if restarts else now()

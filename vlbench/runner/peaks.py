@@ -13,7 +13,7 @@ from vlbench.measure.machine import Machine
 from vlbench.measure.records import Precision
 from vlbench.runner.records import Result
 from vlbench.runner.schemas import SCHEMA
-from vlbench.runner.store import append_line, cut_off_fragment, read_lines, tell
+from vlbench.runner.store import append_line, cut_off_fragment, read_lines, warn
 from vlbench.runner.worker_client import Worker
 
 PEAKS = "peaks.jsonl"
@@ -89,4 +89,4 @@ def keep_peaks(setting: Setting, folder: Path, worker: Worker) -> None:
             append_line(file, peaks.to_line())
     except (WorkerError, InputError, OSError, ValueError) as error:  # ValueError: a peak of infinity or none
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        tell(f"the machine's peaks could not be measured, so {PEAKS} has none: {reason}")
+        warn(f"the machine's peaks could not be measured, so {PEAKS} has none: {reason}")

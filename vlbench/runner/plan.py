@@ -21,7 +21,7 @@ SomeCell = TypeVar("SomeCell", Cell, SuppressionCell)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
+class RunSettings:
     """What every cell of a run has in common."""
 
     device: Device = "auto"
@@ -36,7 +36,7 @@ class Settings:
     restarts: int | None = None
 
 
-def expand(specs: Sequence[AnySpec], example: Example, settings: Settings, machine: Machine) -> list[Cell]:
+def expand(specs: Sequence[AnySpec], example: Example, settings: RunSettings, machine: Machine) -> list[Cell]:
     """One cell a model. Raises InputError where a setting fits no model or machine, or weights are not to be found."""
     if settings.device == "cuda" and machine.gpu is None:
         raise InputError("--device cuda: PyTorch sees no GPU here; --device cpu works")

@@ -14,7 +14,7 @@ from vlbench.measure.records import Counts, Precision
 from vlbench.measure.statistics import median_interval
 from vlbench.runner.aggregate import series
 from vlbench.runner.peaks import keep_peaks, read_peaks, settings_without_peaks
-from vlbench.runner.scheduler import Measuring, count_specs, measure_rounds
+from vlbench.runner.scheduler import CellRun, count_specs, measure_rounds
 from vlbench.runner.store import Measured, Store
 from vlbench.runner.worker_client import Worker
 from vlbench.specs import AnySpec
@@ -53,7 +53,7 @@ def measure_all(
     with _bar(len(cells)) as progress:
         task = progress.task_ids[0]
 
-        def listen(measuring: Measuring) -> None:
+        def listen(measuring: CellRun) -> None:
             shares[measuring.cell.hash()] = measuring.share
             done = f"{len(results)}/{len(cells)}"
             progress.update(
@@ -72,7 +72,7 @@ def measure_all(
     return results, False
 
 
-def _state(measuring: Measuring) -> str:
+def _state(measuring: CellRun) -> str:
     """`vilt-b32: restart 7, 199 ms +-2.4%`"""
     if measuring.failure:
         return f"{measuring.name}: {measuring.failure.status}: {measuring.failure.reason}"

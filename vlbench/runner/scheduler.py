@@ -9,17 +9,17 @@ from typing import Any
 from vlbench.errors import InputError, WorkerError
 from vlbench.measure.machine import Machine
 from vlbench.measure.records import Counts, Precision
-from vlbench.runner.aggregate import Failure, conclude, conclude_suppression, finished
+from vlbench.runner.aggregate import RestartFailure, finished, summarise_cell, summarise_suppression
 from vlbench.runner.nms_records import SuppressionCell, SuppressionRestart
 from vlbench.runner.records import Cell, Restart, Result
 from vlbench.runner.store import Measured, Store
 from vlbench.runner.worker_client import SILENCE_SECONDS, Worker
 from vlbench.specs import AnySpec
 
-Listener = Callable[["Measuring"], None]
+Listener = Callable[["CellRun"], None]
 
 
-class Measuring:
+class CellRun:
     """A cell on its way: the restarts so far, and why there are no more where that is so."""
 
     def __init__(self, cell: Cell | SuppressionCell, restarts: Sequence[dict[str, Any]] = ()) -> None:
@@ -28,7 +28,7 @@ class Measuring:
         self.kind: Any = kind
         self.restarts: list[Any] = [kind.model_validate(restart) for restart in restarts]
         self.spent_seconds = sum(sum(getattr(one, "seconds_by_step", {}).values()) for one in self.restarts)
-        self.failure: Failure | None = None
+        self.failure: RestartFailure | None = None
         self.counts: Counts | None = None
 
     @property
@@ -51,20 +51,20 @@ class Measuring:
         try:
             (message,) = worker.ask(job, self.cell.budget_seconds + SILENCE_SECONDS)
             if "invalid" in message:
-                self.failure = Failure(message["invalid"], "invalid")
+                self.failure = RestartFailure(message["invalid"], "invalid")
                 return None
             self.restarts.append(self.kind.model_validate(message["restart"]))
             return self.restarts[-1]
         except (WorkerError, InputError) as error:  # such as weights that turn out to be another model's
-            self.failure = Failure(str(error))
+            self.failure = RestartFailure(str(error))
             return None
         finally:
             self.spent_seconds += time.monotonic() - start
 
-    def conclude(self, machine: Machine) -> Any:
+    def summarise(self, machine: Machine) -> Any:
         if isinstance(self.cell, SuppressionCell):
-            return conclude_suppression(self.cell, machine, self.restarts, self.failure)
-        return conclude(self.cell, machine, self.restarts, self.counts, self.failure)
+            return summarise_suppression(self.cell, machine, self.restarts, self.failure)
+        return summarise_cell(self.cell, machine, self.restarts, self.counts, self.failure)
 
 
 def measure_rounds(
@@ -79,7 +79,7 @@ def measure_rounds(
     A cell that fails is a line that says so; the others go on. Every restart and every line is in `store` before the
     next begins, so whatever ends this process, or fails a cell, the next run goes on from there.
     """
-    waiting = [Measuring(cell, store.restarts(cell.hash(), machine)) for cell in cells]
+    waiting = [CellRun(cell, store.restarts(cell.hash(), machine)) for cell in cells]
     count_into(waiting, worker, listen)
     while waiting:
         for measuring in list(waiting):
@@ -90,7 +90,7 @@ def measure_rounds(
                     store.keep_restart(measuring.cell.hash(), machine, restart)
             if measuring.finished:
                 waiting.remove(measuring)
-                result = measuring.conclude(machine)
+                result = measuring.summarise(machine)
                 store.add(result)
                 listen(measuring)
                 yield result
@@ -101,14 +101,14 @@ def measure_rounds(
 
 def measure_cell(cell: Cell, machine: Machine, worker: Worker) -> Result:
     """Measures one cell and keeps nothing on disk."""
-    measuring = Measuring(cell)
+    measuring = CellRun(cell)
     count_into([measuring], worker)
     while not measuring.finished:
         measuring.restart(worker)
-    return conclude(cell, machine, measuring.restarts, measuring.counts, measuring.failure)
+    return summarise_cell(cell, machine, measuring.restarts, measuring.counts, measuring.failure)
 
 
-def count_into(measured: Sequence[Measuring], worker: Worker, listen: Listener = lambda measuring: None) -> None:
+def count_into(measured: Sequence[CellRun], worker: Worker, listen: Listener = lambda measuring: None) -> None:
     """Counts what the models cost, in a process of its own: counting could slow down what is timed after it."""
     models = [(one, one.cell) for one in measured if isinstance(one.cell, Cell)]
     try:
@@ -117,7 +117,7 @@ def count_into(measured: Sequence[Measuring], worker: Worker, listen: Listener =
         counts = [str(error)] * len(models)
     for (measuring, _), found in zip(models, counts, strict=True):
         if isinstance(found, str):
-            measuring.failure = Failure(found)
+            measuring.failure = RestartFailure(found)
         else:
             measuring.counts = found
         listen(measuring)

@@ -67,7 +67,7 @@ Model = TypeVar("Model", bound=BaseModel)
 Measured = TypeVar("Measured", Result, SuppressionResult)  # of a cell
 
 
-def tell(message: str) -> None:
+def warn(message: str) -> None:
     """On standard error, as the command line tells what a user should know."""
     print(f"vlbench: {message}", file=sys.stderr)
 
@@ -95,7 +95,7 @@ class Store(Generic[Line]):
         for path in (self.path, self.journal_path):
             kept = cut_off_fragment(path)
             if kept:
-                tell(f"{path}: its last line was cut off in the middle; moved to {kept.name}, the others are kept")
+                warn(f"{path}: its last line was cut off in the middle; moved to {kept.name}, the others are kept")
         self.results: list[Line] = read_lines(self.path, kind)
         self.journal = [entry for line in _lines(self.journal_path) if (entry := _entry(line))]
 
@@ -144,7 +144,7 @@ def _entry(line: str) -> dict[str, Any] | None:
         return None
 
 
-def read_results(folder: Path, tell: Callable[[str], None] = tell) -> list[Result]:
+def read_results(folder: Path, warn: Callable[[str], None] = warn) -> list[Result]:
     """All results of a folder, in the order measured; a last line that was cut off is told and left out.
 
     Raises InputError, naming file and line, where another line is damaged.
@@ -152,12 +152,12 @@ def read_results(folder: Path, tell: Callable[[str], None] = tell) -> list[Resul
     path = folder / CELLS
     if not path.is_file():
         raise InputError(f"{folder}: no {CELLS} here; name a folder that vlbench run wrote")
-    return read_lines(path, Result, tell)
+    return read_lines(path, Result, warn)
 
 
-def read_evaluations(folder: Path, tell: Callable[[str], None] = tell) -> list[Evaluation]:
+def read_evaluations(folder: Path, warn: Callable[[str], None] = warn) -> list[Evaluation]:
     """The latest of each model, task and split, in the order they were first made; none where there is no file."""
-    found = {one.evaluation_hash: one for one in read_lines(folder / EVALUATIONS, Evaluation, tell)}
+    found = {one.evaluation_hash: one for one in read_lines(folder / EVALUATIONS, Evaluation, warn)}
     return list({(one.spec_hash, one.accuracy.task, one.accuracy.split): one for one in found.values()}.values())
 
 
@@ -168,7 +168,7 @@ def _lines(path: Path) -> list[str]:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
 
 
-def read_lines(path: Path, kind: type[Model], tell: Callable[[str], None] = tell) -> list[Model]:
+def read_lines(path: Path, kind: type[Model], warn: Callable[[str], None] = warn) -> list[Model]:
     """The lines of a file of a results folder, of whatever schema so far; none where there is no file.
 
     A last line that was cut off is told and left out. Raises InputError, naming file and line, where another is
@@ -182,7 +182,7 @@ def read_lines(path: Path, kind: type[Model], tell: Callable[[str], None] = tell
             results.append(kind.model_validate(upgraded(json.loads(line), where)))
         except json.JSONDecodeError as error:
             if number == len(lines):
-                tell(f"{where}: cut off in the middle and left out; the others are kept")
+                warn(f"{where}: cut off in the middle and left out; the others are kept")
                 return results
             raise InputError(f"{where}: not JSON; cut off or damaged, delete the line to go on") from error
         except ValidationError as error:

@@ -31,7 +31,7 @@ from vlbench.runner.nms_records import SuppressionCell, SuppressionRestart
 from vlbench.runner.peaks import Setting
 from vlbench.runner.records import Cell, Restart, WarmUp
 from vlbench.runner.schemas import CACHE_MS
-from vlbench.runner.workload import StopWatch, cell_of, measure_peaks, prepare, probe, subject_of
+from vlbench.runner.workload import StopWatch, cell_of, measure_peaks, prepare, probe, workload_of
 from vlbench.specs import AnySpec, schema_of
 from vlbench.specs.catalog import resolve
 
@@ -142,7 +142,7 @@ def _answer_count(job: dict[str, Any], reply: Reply) -> None:
 
 def _answer_attend(job: dict[str, Any], reply: Reply) -> None:
     """Prepares a subject, then takes a block of passes whenever it is told to, until it is told to end."""
-    subject = subject_of(job["subject"])
+    subject = workload_of(job["subject"])
     if subject.invalid:
         reply(invalid=subject.invalid)
         return

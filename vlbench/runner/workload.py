@@ -21,7 +21,7 @@ from vlbench.measure.memory import PeakMemory
 from vlbench.measure.peaks import device_gflops, device_gigabytes_per_second
 from vlbench.runner.aggregate import now
 from vlbench.runner.peaks import Peaks, Setting
-from vlbench.runner.plan import Settings, expand
+from vlbench.runner.plan import RunSettings, expand
 from vlbench.runner.records import Cell
 from vlbench.specs import RANDOM, HuggingFaceSpec
 from vlbench.specs.catalog import resolve
@@ -30,7 +30,7 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Subject:
+class Workload:
     """Something to time. `invalid` says why its time would mean nothing; None where it would."""
 
     timer: PassTimer
@@ -40,7 +40,7 @@ class Subject:
     invalid: str | None
 
 
-def subject_of(wanted: Mapping[str, Any]) -> Subject:
+def workload_of(wanted: Mapping[str, Any]) -> Workload:
     """`{"model": ..., "settings": ...}` by this process's own catalogue, or `{"callable": "module:function", ...}`."""
     if "callable" in wanted:
         return prepare_callable(wanted["callable"], wanted["settings"]["threads"])
@@ -49,7 +49,7 @@ def subject_of(wanted: Mapping[str, Any]) -> Subject:
 
 def cell_of(wanted: Mapping[str, Any]) -> Cell:
     """The cell that a model's name and settings mean to this revision of the code. Raises InputError as `run` does."""
-    settings = Settings(**wanted["settings"])
+    settings = RunSettings(**wanted["settings"])
     if settings.image_size:
         height, width = settings.image_size
         settings = replace(settings, image_size=(height, width))  # JSON has no tuples
@@ -86,7 +86,7 @@ def _set_up(threads: int) -> None:
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False  # fp32 is fp32
 
 
-def prepare_callable(name: str, threads: int) -> Subject:
+def prepare_callable(name: str, threads: int) -> Workload:
     """A function without arguments of an importable module; it is called again and again, gradients as it likes."""
     torch.set_num_threads(threads)
     memory = PeakMemory(torch.device("cpu"))
@@ -97,7 +97,7 @@ def prepare_callable(name: str, threads: int) -> Subject:
             return function()
 
     timer = PassTimer(forward, {}, torch.device("cpu"))
-    return Subject(timer=timer, first_ms=timer.first(), peak_memory_bytes=memory.read_bytes(), load=None, invalid=None)
+    return Workload(timer=timer, first_ms=timer.first(), peak_memory_bytes=memory.read_bytes(), load=None, invalid=None)
 
 
 def find_callable(name: str) -> Callable[[], object]:
@@ -116,7 +116,7 @@ def find_callable(name: str) -> Callable[[], object]:
     return found
 
 
-def prepare(cell: Cell, watch: StopWatch) -> Subject:
+def prepare(cell: Cell, watch: StopWatch) -> Workload:
     """Builds a cell's model and runs one pass of it. Best in a fresh process: memory adds up."""
     _set_up(cell.threads)
     device = torch.device(cell.device)
@@ -130,7 +130,7 @@ def prepare(cell: Cell, watch: StopWatch) -> Subject:
     output: list[torch.Tensor] = []
     timer = PassTimer(lambda: output.append(model(text, images)), {}, device)
     first_ms = timer.first()
-    return Subject(
+    return Workload(
         timer=PassTimer(lambda: model(text, images), model.stages(), device),
         first_ms=first_ms,
         peak_memory_bytes=memory.read_bytes(),

@@ -14,13 +14,13 @@ from vlbench.inputs import read_example
 from vlbench.measure.machine import Machine
 from vlbench.measure.records import Counts
 from vlbench.runner.nms_records import SuppressionCell, SuppressionResult
-from vlbench.runner.plan import Settings, expand, split_measured
+from vlbench.runner.plan import RunSettings, expand, split_measured
 from vlbench.runner.progress import count_all, measure_all
 from vlbench.runner.records import Cell, Result
 from vlbench.runner.store import Measured, Store
 from vlbench.runner.worker_client import Worker, probe_machine
 from vlbench.specs import AnySpec, HuggingFaceSpec, Patch
-from vlbench.suites.evidence import Evidence
+from vlbench.suites.evidence import RowEvidence
 from vlbench.suites.quantities import Origin, origin
 from vlbench.suites.reader import LoadedSuite
 from vlbench.suites.schema import Category, Row
@@ -47,12 +47,12 @@ LEFT_OUT = "--cells leaves it out"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
+class SuiteRequest:
     """What is wanted of the suites. `budget_seconds` None: each suite's own."""
 
     categories: Collection[Category]
     quick: bool
-    settings: Settings
+    settings: RunSettings
     budget_seconds: float | None
     folder: Path
 
@@ -61,21 +61,21 @@ class Request:
 class Collected:
     """Evidence by suite and row. `machine` is None where nothing was to be timed."""
 
-    evidence: dict[Key, Evidence]
+    evidence: dict[Key, RowEvidence]
     machine: Machine | None
     device: str
     kept: list[str]
     interrupted: bool
 
 
-def collect(suites: Sequence[LoadedSuite], request: Request) -> Collected:
+def collect(suites: Sequence[LoadedSuite], request: SuiteRequest) -> Collected:
     """Counts, then measures. Raises InputError, before anything runs, where a setting fits no model or machine."""
     rows = {(loaded.suite.name, row.label): (loaded, row) for loaded in suites for row in loaded.suite.rows}
     with Worker(request.settings.threads) as worker:
         return _collect(rows, request, worker)
 
 
-def _collect(rows: dict[Key, tuple[LoadedSuite, Row]], request: Request, worker: Worker) -> Collected:
+def _collect(rows: dict[Key, tuple[LoadedSuite, Row]], request: SuiteRequest, worker: Worker) -> Collected:
     timed = {key: pair for key, pair in rows.items() if "latency" in _origins(pair[0], request.categories)}
     machine = probe_machine(request.settings.threads, worker) if timed else None
     cells: dict[Key, Cell] = {}
@@ -94,7 +94,7 @@ def _collect(rows: dict[Key, tuple[LoadedSuite, Row]], request: Request, worker:
         kept += more
     missing = "interrupted before it was measured" if interrupted else LEFT_OUT
     evidence = {
-        key: Evidence(
+        key: RowEvidence(
             row=row,
             spec=loaded.specs.get(row.label),
             counts=counts.get(key, LEFT_OUT),
@@ -113,12 +113,12 @@ def _origins(loaded: LoadedSuite, categories: Collection[Category]) -> set[Origi
     return {origin(name.path) for column in wanted for name in column.expression.names}
 
 
-def _budget(loaded: LoadedSuite, row: Row, request: Request) -> float:
+def _budget(loaded: LoadedSuite, row: Row, request: SuiteRequest) -> float:
     own = row.budget_seconds or loaded.suite.settings.budget_seconds
     return request.budget_seconds or (BUDGET_SECONDS if request.quick else own)
 
 
-def _cell(loaded: LoadedSuite, row: Row, request: Request, machine: Machine) -> Cell:
+def _cell(loaded: LoadedSuite, row: Row, request: SuiteRequest, machine: Machine) -> Cell:
     spec = loaded.specs[row.label]
     settings = replace(
         request.settings,
@@ -130,11 +130,11 @@ def _cell(loaded: LoadedSuite, row: Row, request: Request, machine: Machine) -> 
     return cell
 
 
-def _device(request: Request, machine: Machine) -> Literal["cpu", "cuda"]:
+def _device(request: SuiteRequest, machine: Machine) -> Literal["cpu", "cuda"]:
     return "cpu" if request.settings.device == "cpu" or machine.gpu is None else "cuda"
 
 
-def _suppression_cell(loaded: LoadedSuite, row: Row, request: Request, machine: Machine) -> SuppressionCell:
+def _suppression_cell(loaded: LoadedSuite, row: Row, request: SuiteRequest, machine: Machine) -> SuppressionCell:
     assert row.suppression
     small = {name: max(1, getattr(row.suppression, name) // SHRINK) for name in ("boxes", "classes")}
     return SuppressionCell(
@@ -146,7 +146,7 @@ def _suppression_cell(loaded: LoadedSuite, row: Row, request: Request, machine: 
     )
 
 
-def _count(rows: dict[Key, tuple[LoadedSuite, Row]], request: Request, worker: Worker) -> dict[Key, Counts | str]:
+def _count(rows: dict[Key, tuple[LoadedSuite, Row]], request: SuiteRequest, worker: Worker) -> dict[Key, Counts | str]:
     """Counts at full size, also for --quick: they take no time to speak of."""
     wanted = {
         key: (loaded.specs[row.label], row.batch)
@@ -160,7 +160,7 @@ def _count(rows: dict[Key, tuple[LoadedSuite, Row]], request: Request, worker: W
 
 
 def _measure(
-    cells: dict[Key, Any], kind: type[Measured], request: Request, machine: Machine | None, worker: Worker
+    cells: dict[Key, Any], kind: type[Measured], request: SuiteRequest, machine: Machine | None, worker: Worker
 ) -> tuple[dict[Key, Measured], bool, list[str]]:
     """The result of each cell, each measured once; whether Ctrl-C ended it; the names of those that were kept."""
     if not cells or machine is None:

@@ -8,9 +8,9 @@ from collections.abc import Callable, Collection, Mapping
 import numpy as np
 
 from vlbench.measure.statistics import LEAST_RESTARTS
-from vlbench.suites.evidence import Evidence, interval
-from vlbench.suites.expressions import COMPARISONS, Comparison, Name, NoValueError, Value
-from vlbench.suites.outcomes import CellOutcome, CellVerdict, ClaimOutcome, ClaimVerdict, Interval, SuiteOutcome
+from vlbench.suites.evidence import RowEvidence, interval
+from vlbench.suites.expressions import COMPARISONS, ClaimComparison, Name, NoValueError, Value
+from vlbench.suites.outcomes import CellVerdict, ClaimOutcome, ClaimVerdict, Interval, ReproducedCell, SuiteOutcome
 from vlbench.suites.quantities import origin
 from vlbench.suites.schema import Category, Claim, Column, Row, Suite
 
@@ -56,7 +56,7 @@ def _numbers(value: Value) -> float | np.ndarray:
     return value
 
 
-def _shown(comparison: Comparison, sides: list[float | np.ndarray]) -> tuple[float, Interval | None]:
+def _shown(comparison: ClaimComparison, sides: list[float | np.ndarray]) -> tuple[float, Interval | None]:
     """The first side that has a figure in it, and its interval where it is timed."""
     with_names = [value for side, value in zip(comparison.sides, sides, strict=True) if side.names]
     first = with_names[0] if with_names else sides[0]
@@ -68,7 +68,7 @@ def _is_timed(suite: Suite, names: tuple[Name, ...]) -> bool:
     return any(origin(part.path) == "latency" for column in columns for part in column.expression.names)
 
 
-def _truth(comparison: Comparison, sides: list[float | np.ndarray]) -> ClaimVerdict:
+def _truth(comparison: ClaimComparison, sides: list[float | np.ndarray]) -> ClaimVerdict:
     """Each comparison of a chain by the interval of its difference: all certain, one impossible, or neither."""
     certain = True
     for sign, left, right in zip(comparison.signs, sides, sides[1:], strict=False):
@@ -92,7 +92,7 @@ ROUNDING = 1e-9  # what decimal fractions lose in binary must not push a cell ou
 
 
 def evaluate(
-    suite: Suite, evidence: Mapping[str, Evidence], wanted: Collection[Category], *, quick: bool
+    suite: Suite, evidence: Mapping[str, RowEvidence], wanted: Collection[Category], *, quick: bool
 ) -> SuiteOutcome:
     """The wanted cells, row by row, and every claim; `evidence` is by the rows' labels."""
     shown = [column for column in suite.columns if column.cells in wanted]
@@ -105,7 +105,7 @@ def evaluate(
     return SuiteOutcome(suite=suite, cells=tuple(cells), claims=tuple(claims), quick=quick)
 
 
-def _figure(row: str, column: Column, evidence: Mapping[str, Evidence]) -> Value:
+def _figure(row: str, column: Column, evidence: Mapping[str, RowEvidence]) -> Value:
     """A column's value in a row. Raises NoValueError, naming the row where the figure is another's."""
 
     def look_up(name: Name) -> Value:
@@ -117,7 +117,7 @@ def _figure(row: str, column: Column, evidence: Mapping[str, Evidence]) -> Value
     return column.expression.value(look_up)
 
 
-def _cell(suite: Suite, row: Row, column: Column, evidence: Mapping[str, Evidence], quick: bool) -> CellOutcome:
+def _cell(suite: Suite, row: Row, column: Column, evidence: Mapping[str, RowEvidence], quick: bool) -> ReproducedCell:
     measured, spread, reason = None, None, None
     known = evidence[row.label]
     applies = known.applies(column.expression)
@@ -137,7 +137,7 @@ def _cell(suite: Suite, row: Row, column: Column, evidence: Mapping[str, Evidenc
         verdict = _verdict(column, measured, reported, error, tolerance)
     elif reported is not None and not reason:
         verdict, reason = "not measured", "the model has no such part, but the paper reports a figure"
-    return CellOutcome(
+    return ReproducedCell(
         suite=suite.name,
         row=row.label,
         model=known.spec.name if known.spec else None,

@@ -51,7 +51,7 @@ def interval(drawn: np.ndarray) -> tuple[float, float] | None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Evidence:
+class RowEvidence:
     """One row's figures. `counts`, `result` and `suppression` are texts where there are none: the reason."""
 
     row: Row

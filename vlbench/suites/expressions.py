@@ -69,7 +69,7 @@ class Expression:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class ClaimComparison:
     """`a < b < c`: expressions with a comparison between each pair. Make one with `parse_comparison`."""
 
     text: str
@@ -90,7 +90,7 @@ def parse(text: str) -> Expression:
     return Expression(text, node)
 
 
-def parse_comparison(text: str) -> Comparison:
+def parse_comparison(text: str) -> ClaimComparison:
     """Reads a claim such as `a["x"] / a["y"] > 10`. Raises ValueError, in one line, where it is none."""
     node = _parsed(text)
     if not isinstance(node, ast.Compare):
@@ -102,7 +102,7 @@ def parse_comparison(text: str) -> Comparison:
     for side in (node.left, *node.comparators):
         _check(side, text)
         sides.append(Expression(ast.unparse(side), side))
-    return Comparison(text, tuple(sides), signs)
+    return ClaimComparison(text, tuple(sides), signs)
 
 
 def _parsed(text: str) -> ast.expr:

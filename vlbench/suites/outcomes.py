@@ -14,7 +14,7 @@ Interval = tuple[float, float]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CellOutcome:
+class ReproducedCell:
     """One row's figure in one column. `error` is relative to the reported figure; `interval` holds 95%."""
 
     suite: str
@@ -52,7 +52,7 @@ class SuiteOutcome:
     """A suite, and how its wanted cells and all its claims stand."""
 
     suite: Suite
-    cells: tuple[CellOutcome, ...]
+    cells: tuple[ReproducedCell, ...]
     claims: tuple[ClaimOutcome, ...]
     quick: bool
 
@@ -61,7 +61,7 @@ class SuiteOutcome:
         """Whether every wanted cell is known, and each that has a tolerance is within it."""
         return not any(cell.verdict in ("outside", "not measured") for cell in self.cells)
 
-    def cell(self, row: str, column: str) -> CellOutcome | None:
+    def cell(self, row: str, column: str) -> ReproducedCell | None:
         return next((cell for cell in self.cells if cell.row == row and cell.quantity == column), None)
 
 

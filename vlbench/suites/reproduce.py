@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from vlbench.suites.collect import Request, collect
+from vlbench.suites.collect import SuiteRequest, collect
 from vlbench.suites.evaluate import evaluate
 from vlbench.suites.outcomes import Reproduction
 from vlbench.suites.reader import LoadedSuite
 
 
-def reproduce(suites: Sequence[LoadedSuite], request: Request) -> tuple[Reproduction, list[str], bool]:
+def reproduce(suites: Sequence[LoadedSuite], request: SuiteRequest) -> tuple[Reproduction, list[str], bool]:
     """Gathers what the suites need and holds it against the papers.
 
     Returns:
@@ -38,4 +38,4 @@ def reproduce(suites: Sequence[LoadedSuite], request: Request) -> tuple[Reproduc
     return found, collected.kept, collected.interrupted
 
 
-__all__ = ["Request", "reproduce"]
+__all__ = ["SuiteRequest", "reproduce"]

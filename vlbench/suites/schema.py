@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
 
 from vlbench.specs.catalog import nearest
-from vlbench.suites.expressions import Comparison, Expression, Name, parse, parse_comparison
+from vlbench.suites.expressions import ClaimComparison, Expression, Name, parse, parse_comparison
 from vlbench.suites.quantities import origin
 
 Category = Literal["params", "flops", "latency", "parts"]
@@ -30,7 +30,7 @@ class Source(_Frozen):
     note: str = ""
 
 
-class Settings(_Frozen):
+class SuiteSettings(_Frozen):
     """What the suite is measured with, unless the command line says otherwise."""
 
     budget_seconds: PositiveFloat = 45
@@ -103,7 +103,7 @@ class Claim(_Frozen):
     expr: str
 
     @property
-    def comparison(self) -> Comparison:
+    def comparison(self) -> ClaimComparison:
         return parse_comparison(self.expr)
 
     @model_validator(mode="after")
@@ -139,7 +139,7 @@ class Suite(_Frozen):
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
     title: str
     source: Source
-    settings: Settings = Settings()
+    settings: SuiteSettings = SuiteSettings()
     columns: tuple[Column, ...] = Field(min_length=1)
     rows: tuple[Row, ...] = Field(min_length=1)
     claims: tuple[Claim, ...] = ()

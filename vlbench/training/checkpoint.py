@@ -19,7 +19,7 @@ from torch import Tensor
 
 from vlbench.errors import InputError
 from vlbench.training.budget import Spent
-from vlbench.training.curve import Point
+from vlbench.training.curve import CurvePoint
 
 CHECKPOINT = "checkpoint.pt"
 FORMAT = 1
@@ -39,7 +39,7 @@ class Checkpoint:
     module: Mapping[str, Tensor]
     optimiser: Mapping[str, Any]
     spent: Spent
-    history: tuple[Point, ...]
+    history: tuple[CurvePoint, ...]
     tally: Mapping[str, tuple[float, float]]
     described: Mapping[str, object]
 
@@ -100,7 +100,7 @@ def read_checkpoint(folder: Path) -> Checkpoint | None:
             module=content["module"],
             optimiser=content["optimiser"],
             spent=Spent(**numbers["spent"]),
-            history=tuple(Point.model_validate(point) for point in numbers["history"]),
+            history=tuple(CurvePoint.model_validate(point) for point in numbers["history"]),
             tally={name: (total, weight) for name, (total, weight) in numbers["tally"].items()},
             described=numbers["described"],
         )

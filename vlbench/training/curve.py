@@ -21,7 +21,7 @@ from vlbench.training.learner import Losses
 CURVE = "training.jsonl"
 
 
-class Point(BaseModel):
+class CurvePoint(BaseModel):
     """A line of `training.jsonl`: what the samples since the line before came to, over all processes.
 
     Attributes:
@@ -136,13 +136,13 @@ class Curve:
         if self.file:
             self.file.close()
 
-    def begin(self, history: Sequence[Point]) -> None:
+    def begin(self, history: Sequence[CurvePoint]) -> None:
         """Leaves these points in the file and no other: what came after a checkpoint is trained again."""
         if self.file:
             self.file.truncate(0)
             for point in history:
                 self.file.write(point.model_dump_json().encode() + b"\n")
 
-    def add(self, point: Point) -> None:
+    def add(self, point: CurvePoint) -> None:
         if self.file:
             append_line(self.file, point.model_dump_json())

@@ -14,7 +14,7 @@ from vlbench.evaluation.images import resized
 from vlbench.inputs import open_image
 from vlbench.specs import Input
 from vlbench.tasks.items import Item
-from vlbench.training.samples import Samples, Texts
+from vlbench.training.samples import Texts, TrainingSamples
 
 REMEMBERED = 8192  # images, 49 kB each at 128x128
 
@@ -38,10 +38,10 @@ class ItemStream:
         self._order: tuple[int, list[int]] = (-1, [])
         self._images: dict[Path, Tensor] = {}
 
-    def batch(self, start: int, count: int) -> Samples:
+    def batch(self, start: int, count: int) -> TrainingSamples:
         items = [self._item(sample) for sample in range(start, start + count)]
         texts = self.texts.questions([item.text for item in items])
-        return Samples(
+        return TrainingSamples(
             pixels=torch.stack([self._pixels(item.images[0]) for item in items]),
             questions=texts,
             answers=torch.tensor([self.classes[item.answers[0]] for item in items]),

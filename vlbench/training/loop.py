@@ -23,10 +23,10 @@ from vlbench.evaluation.processes import Process
 from vlbench.training import checkpoint as disk
 from vlbench.training.budget import Spent, training_macs
 from vlbench.training.checkpoint import Interrupted, Stop, stopping
-from vlbench.training.curve import Curve, Point, Tally, check_finite, parts_of
+from vlbench.training.curve import Curve, CurvePoint, Tally, check_finite, parts_of
 from vlbench.training.gradients import Reducer, clipped
 from vlbench.training.learner import Learner, Stream
-from vlbench.training.progress import Clock, Listener
+from vlbench.training.progress import Clock, TrainingListener
 from vlbench.training.samples import batch_at, micro_batches, stream_batches
 from vlbench.training.settings import TrainingSettings
 
@@ -85,7 +85,7 @@ class Trained:
     """
 
     spent: Spent
-    history: tuple[Point, ...]
+    history: tuple[CurvePoint, ...]
 
 
 def train(
@@ -95,7 +95,7 @@ def train(
     folder: Path,
     *,
     process: Process | None = None,
-    listener: Listener | None = None,
+    listener: TrainingListener | None = None,
     forward_macs: float | None = None,
     identity: Mapping[str, str] | None = None,
 ) -> Trained:
@@ -123,10 +123,10 @@ def train(
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False  # fp32 is fp32
     with Curve(folder, writes=process.first) as curve, stopping() as stop:
         run = _Run(learner, settings, folder, process, curve, forward_macs)
-        run.resume(settings.described() | dict(identity or {}), listener or Listener())
+        run.resume(settings.described() | dict(identity or {}), listener or TrainingListener())
         pinned = run.device.type == "cuda"
         with closing(stream_batches(stream, run.spent, settings, process, pinned=pinned)) as batches:
-            run.until_spent(batches, stop, listener or Listener())
+            run.until_spent(batches, stop, listener or TrainingListener())
     return Trained(spent=run.spent, history=tuple(run.history))
 
 
@@ -151,10 +151,10 @@ class _Run:
         self.choices = torch.Generator()
         self.spent, self.step_seconds = Spent(), 0.0
         self.tally = Tally()
-        self.history: list[Point] = []
+        self.history: list[CurvePoint] = []
         self.described: dict[str, object] = {}
 
-    def resume(self, described: dict[str, object], listener: Listener) -> None:
+    def resume(self, described: dict[str, object], listener: TrainingListener) -> None:
         """From the folder's checkpoint, in all processes; else from the first process's weights."""
         self.described = described | {"trained_tensors": len(self.parameters)}
         found = disk.read_checkpoint(self.folder)
@@ -176,7 +176,7 @@ class _Run:
     def finished(self) -> bool:
         return self.settings.budget.share(self.spent) >= 1
 
-    def until_spent(self, batches: Iterator[Any], stop: Stop, listener: Listener) -> None:
+    def until_spent(self, batches: Iterator[Any], stop: Stop, listener: TrainingListener) -> None:
         """Steps, with points, checkpoints and looks at it when they are due. Raises Interrupted when asked to stop."""
         self.learner.module.train()
         clock = Clock(self.spent, self.settings.budget)
@@ -242,7 +242,7 @@ class _Run:
         check_finite(means, steps=self.spent.steps)
         before = self.history[-1] if self.history else None
         seconds = self.spent.seconds - (before.seconds if before else 0.0)
-        point = Point(
+        point = CurvePoint(
             samples=self.spent.samples,
             steps=self.spent.steps,
             seconds=self.spent.seconds,

@@ -20,11 +20,11 @@ from vlbench.training.budget import Budget, parse_budget
 from vlbench.training.presets import Preset, read_preset, sized
 from vlbench.training.recipe import Recipe, changed, parse_objectives, parse_recipe
 from vlbench.training.settings import TrainingSettings
-from vlbench.training.train import Run
+from vlbench.training.train import TrainingRun
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
+class TrainRequest:
     """What a command says, None where it leaves it to the preset."""
 
     models: str
@@ -44,7 +44,7 @@ class Wanted:
     threads: int
 
 
-def planned(wanted: Wanted, folder: Path) -> list[Run]:
+def planned(wanted: TrainRequest, folder: Path) -> list[TrainingRun]:
     """Raises InputError, in one line, where something cannot be trained so."""
     task, preset = task_named(wanted.task), read_preset(wanted.preset)
     items = _items(task, wanted.data)
@@ -65,7 +65,7 @@ def planned(wanted: Wanted, folder: Path) -> list[Run]:
         if items and spec.family == "region":
             raise InputError(f"--task {task.name}: has no boxes to train the detector of {spec.name} on; shapes has")
     return [
-        Run(
+        TrainingRun(
             spec=spec,
             preset=preset,
             preset_name=wanted.preset,
@@ -95,7 +95,7 @@ def _items(task: Task, data: Path | None) -> list[Item]:
     return items
 
 
-def _spec(one: AnySpec, wanted: Wanted, preset: Preset, recipe: Recipe, answers: int) -> ModelSpec:
+def _spec(one: AnySpec, wanted: TrainRequest, preset: Preset, recipe: Recipe, answers: int) -> ModelSpec:
     pieces = len(WordPiece(VOCABULARY))
     spec = sized(one, preset, wanted.preset, vocabulary=pieces, answers=answers, sampled_pixels=recipe.sampled_pixels)
     if not recipe.played(spec.family):
@@ -103,7 +103,7 @@ def _spec(one: AnySpec, wanted: Wanted, preset: Preset, recipe: Recipe, answers:
     return spec.model_copy(update={"seed": wanted.seed})
 
 
-def _settings(wanted: Wanted, preset: Preset) -> TrainingSettings:
+def _settings(wanted: TrainRequest, preset: Preset) -> TrainingSettings:
     precision = wanted.precision or ("bf16" if wanted.device == "cuda" else "fp32")
     try:
         return TrainingSettings(

@@ -33,7 +33,7 @@ class State:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Listener:
+class TrainingListener:
     """The first process tells: `watch`, how it stands, about twice a second; `say`, a line that a user should know."""
 
     watch: Callable[[State], None] = lambda _state: None
@@ -106,7 +106,7 @@ class Display:
         self.bars = Progress(*columns, console=console, disable=self.lines or not shown, auto_refresh=False)
         self.told_at = 0.0
 
-    def listener(self, name: str) -> Listener:
+    def listener(self, name: str) -> TrainingListener:
         """For the training of one model, or of a part of it: `vilt-b32: training`. It adds a bar."""
         bar = None if self.bars.disable else self.bars.add_task(name, total=1.0, words="")
 
@@ -123,7 +123,7 @@ class Display:
             elif self.shown:
                 print(f"{name}: {line}", file=sys.stderr, flush=True)
 
-        return Listener(watch=watch, say=say)
+        return TrainingListener(watch=watch, say=say)
 
 
 @contextmanager

@@ -39,7 +39,7 @@ Detector = Literal["trained", "half-trained", "ground-truth"]
 RECIPE_FILES = (".yaml", ".yml")
 
 
-class Stage(BaseModel):
+class CurriculumStage(BaseModel):
     """What samples are like from `start` on: scenes of `most` things at most, and questions of these kinds in turn.
 
     A model that begins with questions that only a look can answer learns to look sooner than with all kinds at once,
@@ -84,7 +84,7 @@ class Recipe(BaseModel):
     augmentation: bool = False
     sampled_pixels: PositiveInt | None = None
     detector: Detector = "trained"
-    stages: tuple[Stage, ...] = (Stage(),)
+    stages: tuple[CurriculumStage, ...] = (CurriculumStage(),)
 
     @field_validator("shares")
     @classmethod
@@ -95,7 +95,7 @@ class Recipe(BaseModel):
 
     @field_validator("stages")
     @classmethod
-    def _stages_follow_each_other(cls, stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
+    def _stages_follow_each_other(cls, stages: tuple[CurriculumStage, ...]) -> tuple[CurriculumStage, ...]:
         starts = [stage.start for stage in stages]
         if not starts or starts[0] != 0 or starts != sorted(set(starts)):
             raise ValueError("the first stage starts at sample 0, each other later than the one before")
@@ -109,7 +109,7 @@ class Recipe(BaseModel):
             )
         return self
 
-    def stage_at(self, sample: int) -> Stage:
+    def stage_at(self, sample: int) -> CurriculumStage:
         return next(stage for stage in reversed(self.stages) if sample >= stage.start)
 
     def played(self, family: str) -> dict[str, float]:

@@ -37,7 +37,7 @@ SCENES_A_SEED = 2**32  # scenes that a seed of training has for itself
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Samples:
+class TrainingSamples:
     """A batch of B samples, on the CPU. `draw` chooses the objective of the whole step that it is a part of."""
 
     pixels: Tensor  # (B, 3, H, W) uint8
@@ -102,11 +102,11 @@ class ShapesStream:
         self.recipe, self.texts = recipe, Texts(most_tokens)
         self.augment = RandAugment(operations=KEEP_ANSWERS) if recipe.augmentation else None
 
-    def batch(self, start: int, count: int) -> Samples:
+    def batch(self, start: int, count: int) -> TrainingSamples:
         scenes = [self.scene(sample) for sample in range(start, start + count)]
         asked = [self.asked(scene, start + place) for place, scene in enumerate(scenes)]
         told = [captions(scene)[(start + place) % 3] for place, scene in enumerate(scenes)]
-        return Samples(
+        return TrainingSamples(
             pixels=self._pixels(scenes),
             questions=self.texts.questions([one.text for one in asked]),
             answers=torch.tensor([ANSWERS.index(one.answer) for one in asked]),

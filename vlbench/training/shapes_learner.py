@@ -20,7 +20,7 @@ from vlbench.tasks.wordpiece import WordPiece
 from vlbench.training import heads, objectives
 from vlbench.training.learner import Losses
 from vlbench.training.recipe import Recipe
-from vlbench.training.samples import Samples, normalised
+from vlbench.training.samples import TrainingSamples, normalised
 from vlbench.training.transport import alignment_loss, without_ends, without_first
 
 EPSILON = 1e-12
@@ -104,11 +104,11 @@ class ShapesLearner:
     def device(self) -> torch.device:
         return next(self.module.parameters()).device
 
-    def losses(self, batch: Samples, generator: torch.Generator) -> Losses:
+    def losses(self, batch: TrainingSamples, generator: torch.Generator) -> Losses:
         objective = self.recipe.chosen(self.spec.family, batch.draw)
         return self._playing[objective](objective, batch, self.seen(batch), generator)  # type: ignore[no-any-return]
 
-    def seen(self, batch: Samples) -> Seen:
+    def seen(self, batch: TrainingSamples) -> Seen:
         """Normalised images; of a region model what its frozen detector makes of them."""
         images = normalised(batch.pixels.to(self.device, non_blocking=True), self.spec)
         visual = self.module.model.visual
@@ -118,7 +118,7 @@ class ShapesLearner:
         with torch.no_grad():
             return visual.regions(images, boxes=boxes).precomputed(images.sizes)
 
-    def _answers(self, objective: str, batch: Samples, seen: Seen, generator: torch.Generator) -> Losses:
+    def _answers(self, objective: str, batch: TrainingSamples, seen: Seen, generator: torch.Generator) -> Losses:
         joint = self.module.joint(text_to(batch.questions, self.device), seen)
         assert self.module.model.head is not None
         logits = self.module.model.head(joint)
@@ -127,7 +127,7 @@ class ShapesLearner:
         right = (logits.argmax(dim=1) == wanted).sum()
         return Losses(total=loss, parts={objective: loss.detach()}, right=right, asked=len(wanted))
 
-    def _matching(self, objective: str, batch: Samples, seen: Seen, generator: torch.Generator) -> Losses:
+    def _matching(self, objective: str, batch: TrainingSamples, seen: Seen, generator: torch.Generator) -> Losses:
         pairing = objectives.replace_images(torch.arange(len(batch.answers)), generator=generator)
         shown: Seen = (
             objectives.regions_in_order(seen, pairing.order)
@@ -145,7 +145,7 @@ class ShapesLearner:
         parts = {objective: loss.detach(), "wpa": aligned.detach()}
         return Losses(total=loss + self.recipe.alignment * aligned, parts=parts)
 
-    def _words(self, objective: str, batch: Samples, seen: Seen, generator: torch.Generator) -> Losses:
+    def _words(self, objective: str, batch: TrainingSamples, seen: Seen, generator: torch.Generator) -> Losses:
         masked = self._masked(batch, generator)
         if not self.recipe.conditional:
             seen, _ = self._hidden(seen, generator)
@@ -155,7 +155,7 @@ class ShapesLearner:
         loss = objectives.masked_words_loss(logits, masked.wanted.to(self.device))
         return Losses(total=loss, parts={objective: loss.detach()})
 
-    def _masked(self, batch: Samples, generator: torch.Generator) -> objectives.MaskedText:
+    def _masked(self, batch: TrainingSamples, generator: torch.Generator) -> objectives.MaskedText:
         return objectives.mask_words(
             batch.captions,
             self.vocabulary,
@@ -179,7 +179,7 @@ class ShapesLearner:
             return objectives.with_masked_patches(seen, hidden, size), hidden
         return seen, None
 
-    def _image(self, objective: str, batch: Samples, seen: Seen, generator: torch.Generator) -> Losses:
+    def _image(self, objective: str, batch: TrainingSamples, seen: Seen, generator: torch.Generator) -> Losses:
         text = batch.captions
         if not self.recipe.conditional:
             text = Text(ids=self._masked(batch, generator).ids, mask=text.mask)

@@ -33,9 +33,9 @@ from vlbench.training.item_samples import ItemStream
 from vlbench.training.learner import Losses, Stream
 from vlbench.training.loop import Trained, train
 from vlbench.training.presets import Preset
-from vlbench.training.progress import Listener
+from vlbench.training.progress import TrainingListener
 from vlbench.training.recipe import Recipe
-from vlbench.training.samples import Samples, ShapesStream, normalised
+from vlbench.training.samples import ShapesStream, TrainingSamples, normalised
 from vlbench.training.settings import TrainingSettings
 from vlbench.training.shapes_learner import ShapesLearner
 
@@ -89,7 +89,7 @@ DETECTOR_STEPS = ("visual.backbone", "visual.fpn", "visual.rpn", "visual.roi_hea
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Run:
+class TrainingRun:
     """One model to be trained.
 
     Attributes:
@@ -131,7 +131,7 @@ class Run:
         )
 
 
-def train_one(run: Run, *, process: Process, listen: Callable[[str], Listener]) -> Training:
+def train_one(run: TrainingRun, *, process: Process, listen: Callable[[str], TrainingListener]) -> Training:
     """Trains, and leaves the model in its folder as `vlbench eval` reads it.
 
     What was trained before a kill is not trained again. Raises as `vlbench.training.loop.train`.
@@ -171,14 +171,14 @@ def _is_newer(path: Path, other: Path) -> bool:
     return not other.is_file() or path.stat().st_mtime_ns > other.stat().st_mtime_ns
 
 
-def counted(phase: Trained, run: Run) -> Spent:
+def counted(phase: Trained, run: TrainingRun) -> Spent:
     """What a detector's training takes from the budget: all of it, but samples, of which each model sees as many."""
     spent = phase.spent
     return Spent(seconds=spent.seconds, macs=spent.macs) if run.settings.budget.kind in ("samples", "steps") else spent
 
 
 def _train_detector(
-    run: Run, visual: RegionEmbedder, macs: float, process: Process, listen: Callable[[str], Listener]
+    run: TrainingRun, visual: RegionEmbedder, macs: float, process: Process, listen: Callable[[str], TrainingListener]
 ) -> Trained:
     wanted = run.preset.detector
     samples = wanted.half_samples if run.recipe.detector == "half-trained" else wanted.samples
@@ -201,7 +201,7 @@ def _train_detector(
 class DetectorPhase:
     """The detector's training on the same samples."""
 
-    def __init__(self, visual: RegionEmbedder, run: Run) -> None:
+    def __init__(self, visual: RegionEmbedder, run: TrainingRun) -> None:
         wanted = run.preset.detector
         self.learner = DetectorLearner(
             visual,
@@ -218,7 +218,7 @@ class DetectorPhase:
     def module(self) -> nn.Module:
         return self.learner.module
 
-    def losses(self, batch: Samples, generator: torch.Generator) -> Losses:
+    def losses(self, batch: TrainingSamples, generator: torch.Generator) -> Losses:
         device = next(self.module.parameters()).device
         images = normalised(batch.pixels.to(device, non_blocking=True), self.spec)
         return self.learner.losses(LabelledImages(images=images, boxes=batch.boxes, classes=batch.classes), generator)
@@ -239,7 +239,7 @@ def macs_of_forward(spec: ModelSpec) -> ForwardMacs:
     return ForwardMacs(detector=float(detector), rest=float(found.macs - detector))
 
 
-def save(run: Run, model: VLModel) -> None:
+def save(run: TrainingRun, model: VLModel) -> None:
     """The weights, and beside them all that `vlbench eval --models FOLDER/model.yaml` needs."""
     save_model(run.folder / WEIGHTS, model, run.spec)
     shutil.copyfile(VOCABULARY, run.folder / "vocab.txt")

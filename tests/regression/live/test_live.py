@@ -15,7 +15,7 @@ from vlbench.errors import HeadError, InputError, WorkerError
 from vlbench.measure.machine import describe_machine
 from vlbench.regression.compare.outcomes import Thresholds
 from vlbench.regression.live.record import BASE, CONTROL, HEAD, LiveComparison
-from vlbench.regression.live.run import Request, run
+from vlbench.regression.live.run import LiveRequest, run
 from vlbench.regression.live.sides import Side
 from vlbench.runner.worker_client import Worker
 
@@ -24,7 +24,7 @@ MACHINE = describe_machine(threads=1, gpu=None)
 
 def live(budget: float = 0.01, callables: Sequence[str] = ("made.up:function",), **heads: Any) -> LiveComparison:
     """A comparison of made-up workers; `head`, `control` and `base` change the plan of each."""
-    request = Request(
+    request = LiveRequest(
         callables=callables,
         settings={"threads": 1},
         thresholds=Thresholds(),
@@ -163,7 +163,7 @@ def test_the_record_gives_all_back() -> None:
 
 
 def test_a_model_that_one_side_does_not_know_is_bad_input_of_that_side() -> None:
-    request = Request(models=["vlit"], settings={"threads": 1}, thresholds=Thresholds(), budget_seconds=1)
+    request = LiveRequest(models=["vlit"], settings={"threads": 1}, thresholds=Thresholds(), budget_seconds=1)
     with ExitStack() as stack:
         workers = {name: stack.enter_context(fake(name, {})) for name in (BASE, CONTROL, HEAD)}
         with pytest.raises(InputError, match=r"base \(one\): no model 'vlit'"):

@@ -15,7 +15,7 @@ from vlbench.errors import InputError
 from vlbench.regression.compare.outcomes import Thresholds
 from vlbench.regression.live.lockstep import Member, orders_of, pace_for
 from vlbench.regression.live.revisions import checked_out
-from vlbench.regression.live.run import Request, started
+from vlbench.regression.live.run import LiveRequest, started
 from vlbench.regression.live.sides import Side, opened
 from vlbench.runner.worker_client import Worker
 
@@ -111,7 +111,7 @@ def test_a_side_that_does_not_speak_alike_is_said_before_anything_is_measured(
     python.chmod(0o755)
     this = Side(name="head", label="this installation")
     other = Side(name="base", label="another", python=str(python))
-    request = Request(callables=["a:b"], settings={"threads": 1}, thresholds=Thresholds(), budget_seconds=1)
+    request = LiveRequest(callables=["a:b"], settings={"threads": 1}, thresholds=Thresholds(), budget_seconds=1)
     with pytest.raises(InputError, match=rf"^base \(another\): {said}"), started(request, other, this):
         pass
 

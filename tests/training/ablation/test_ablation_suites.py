@@ -23,13 +23,13 @@ from vlbench.suites.reader import (
     resolve_suites,
     suite_paths,
 )
-from vlbench.training.ablation.planning import Wanted, budget_of, planned, seeds_of
+from vlbench.training.ablation.planning import AblationRequest, budget_of, planned, seeds_of
 
 SHIPPED = """
 ablation-alignment ablation-augmentation ablation-conditional-masking ablation-detector ablation-pixel-sampling
 ablation-resolution ablation-whole-word
 """.split()
-WANTED = Wanted(budget=None, quick=False, device="cpu", precision="fp32", threads=1)
+WANTED = AblationRequest(budget=None, quick=False, device="cpu", precision="fp32", threads=1)
 SMALL: dict[str, Any] = {
     "name": "ablation-small",
     "kind": "ablation",

@@ -22,16 +22,16 @@ from vlbench.tasks.shapes.items import image_path
 from vlbench.tasks.shapes.scenes import scene_at
 from vlbench.training import loop
 from vlbench.training.ablation import training
-from vlbench.training.ablation.planning import Wanted, planned
+from vlbench.training.ablation.planning import AblationRequest, planned
 from vlbench.training.ablation.training import Trainings
 from vlbench.training.ablation.true_boxes import write_true_regions
 from vlbench.training.budget import Budget
-from vlbench.training.progress import Listener, State
+from vlbench.training.progress import State, TrainingListener
 from vlbench.training.samples import ShapesStream, normalised
 from vlbench.training.shapes_learner import ShapesLearner
 
 TINIER = {"transformer.width": 32, "transformer.layers": 1, "transformer.heads": 2, "transformer.mlp_width": 32}
-WANTED = Wanted(budget=Budget(amount=32), quick=True, device="cpu", precision="fp32", threads=1, workers=0)
+WANTED = AblationRequest(budget=Budget(amount=32), quick=True, device="cpu", precision="fp32", threads=1, workers=0)
 
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -61,8 +61,8 @@ def options(folder: Path, **changes: object) -> Options:
     return Options(**own | changes)
 
 
-def silent(_name: str) -> Listener:
-    return Listener()
+def silent(_name: str) -> TrainingListener:
+    return TrainingListener()
 
 
 def trainings(loaded: LoadedAblation, folder: Path) -> Trainings:
@@ -127,12 +127,12 @@ def test_ctrl_c_keeps_what_is_trained_and_shows_the_rest_as_missing(
     assert "Not trained yet" not in said.out
 
 
-def _stopping(listen, name: str) -> Listener:
+def _stopping(listen, name: str) -> TrainingListener:
     def watch(state: State) -> None:
         if state.spent.steps == 1:
             signal.raise_signal(signal.SIGINT)
 
-    return Listener(watch=watch, say=listen(name).say)
+    return TrainingListener(watch=watch, say=listen(name).say)
 
 
 def test_true_boxes_stand_in_for_the_detector_in_training_and_test(tmp_path: Path) -> None:

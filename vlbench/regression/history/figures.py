@@ -10,7 +10,7 @@ from typing import Any
 
 from vlbench.errors import InputError
 from vlbench.regression.history.found import Names, name_all, percent
-from vlbench.regression.history.runs import Run
+from vlbench.regression.history.runs import HistoryRun
 from vlbench.regression.history.series import Series
 
 # Of Okabe and Ito's palette, which colour-blind readers can tell apart
@@ -113,7 +113,7 @@ def _limits(series: Series) -> tuple[float, float]:
     return low - 0.12 * (high - low), high + 0.06 * (high - low)
 
 
-def _point(axes: Any, place: int, run: Run, low: float, high: float) -> None:
+def _point(axes: Any, place: int, run: HistoryRun, low: float, high: float) -> None:
     if run.latency_ms is None:
         axes.plot(place, 0.03, "x", color=GAP, markersize=4, transform=axes.get_xaxis_transform())
         return

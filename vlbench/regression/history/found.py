@@ -10,7 +10,7 @@ from pathlib import Path
 from string import ascii_uppercase
 from typing import TYPE_CHECKING
 
-from vlbench.regression.history.runs import ADDED, COLUMNS, OPTIONAL, Hardware, Settings
+from vlbench.regression.history.runs import ADDED, COLUMNS, OPTIONAL, Hardware, SeriesSettings
 from vlbench.regression.history.series import Series, line_numbers
 from vlbench.runner.records import SCHEMA
 
@@ -117,7 +117,7 @@ class Names:
 
 def name_all(history: Sequence[Series]) -> Names:
     """Settings are named where they differ; a model's own only where they differ among series of that model."""
-    names = [field.name for field in fields(Settings)]
+    names = [field.name for field in fields(SeriesSettings)]
     differing = tuple(name for name in names if _differs(history, name))
     alike = [name for name in names if len({getattr(series.settings, name) for series in history}) == 1]
     shown = [name for name in alike if name not in ("image_sha256", "text")]
@@ -147,7 +147,7 @@ def _differs(history: Sequence[Series], name: str) -> bool:
     return any(len(values) > 1 for values in groups.values())
 
 
-def _in_words(settings: Settings, names: Sequence[str]) -> list[str]:
+def _in_words(settings: SeriesSettings, names: Sequence[str]) -> list[str]:
     words = {
         "device": settings.device,
         "precision": settings.precision,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from vlbench.errors import InputError
 from vlbench.regression.history.database import add_to_store, read_store, reason
 from vlbench.regression.history.found import MOMENT, make_found
-from vlbench.regression.history.runs import Run, to_run
+from vlbench.regression.history.runs import HistoryRun, to_run
 from vlbench.regression.history.series import LINES, read_files
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class Reading:
     """`warnings` name what was left out, a sentence each; `added` counts the runs new to the store, if there is one."""
 
-    runs: tuple[Run, ...]
+    runs: tuple[HistoryRun, ...]
     warnings: tuple[str, ...] = ()
     added: int | None = None
 
@@ -75,7 +75,7 @@ def _folder(file: Path, root: Path) -> str:
     return inner.as_posix() if inner.parts else place.resolve().name
 
 
-def _fetch(connection: DuckDBPyConnection) -> tuple[Run, ...]:
+def _fetch(connection: DuckDBPyConnection) -> tuple[HistoryRun, ...]:
     rows = connection.execute(f"SELECT *, {MOMENT} AS moment FROM found ORDER BY ordered_at, folder, source, position")
     names = [column[0] for column in rows.description or []]
     return tuple(to_run(dict(zip(names, row, strict=True))) for row in rows.fetchall())

@@ -61,7 +61,7 @@ class Hardware:
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class Settings:
+class SeriesSettings:
     """What a latency depends on besides model and machine.
 
     `variant` is the hash of the model's definition where one name stands for several, else empty.
@@ -80,7 +80,7 @@ class Settings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Run:
+class HistoryRun:
     """One line. `latency_ms` is the median over restarts, None where there is none; `interval_ms` its 95% interval,
     None where it would be of one process, which tells nothing of the next. `verdict` is None before schema 3.
 
@@ -90,7 +90,7 @@ class Run:
     folder: str
     source: str
     model: str
-    settings: Settings
+    settings: SeriesSettings
     hardware: Hardware
     definition: str
     software: Mapping[str, str] = field(hash=False)
@@ -108,16 +108,16 @@ class Run:
         return self.latency_ms is not None and self.verdict != "contended"
 
 
-def to_run(row: Mapping[str, Any]) -> Run:
+def to_run(row: Mapping[str, Any]) -> HistoryRun:
     """A row of the table with `COLUMNS` and `ADDED`, which holds nothing but whole results."""
     hardware, threads, software = _machine(row["machine"])
     latency = row["latency_ms"] if row["status"] == "ok" else None
     restarts = latency["by_restart"] if latency else None
-    return Run(
+    return HistoryRun(
         folder=row["folder"],
         source=row["source"],
         model=row["model"],
-        settings=Settings(
+        settings=SeriesSettings(
             device=row["device"],
             precision=row["precision"],
             backend=row["backend"],

@@ -17,7 +17,7 @@ from vlbench.errors import InputError
 from vlbench.markup import share_of
 from vlbench.regression.history.change_points import SHORTEST, Changes, fewest_values, find_changes
 from vlbench.regression.history.database import columns_of, quoted, reason
-from vlbench.regression.history.runs import COLUMNS, OPTIONAL, Hardware, Run, Settings
+from vlbench.regression.history.runs import COLUMNS, OPTIONAL, Hardware, HistoryRun, SeriesSettings
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -58,26 +58,26 @@ class Series:
     """
 
     model: str
-    settings: Settings
+    settings: SeriesSettings
     hardware: Hardware
-    runs: tuple[Run, ...]
+    runs: tuple[HistoryRun, ...]
     events: tuple[Event, ...]
     shifts: tuple[Shift, ...]
     drift: float | None
     fewest: int
 
     @property
-    def timed(self) -> list[Run]:
+    def timed(self) -> list[HistoryRun]:
         return [run for run in self.runs if run.latency_ms is not None]
 
     @property
-    def judged(self) -> list[Run]:
+    def judged(self) -> list[HistoryRun]:
         return [run for run in self.runs if run.judged]
 
 
-def build_series(runs: Iterable[Run], *, threshold: float) -> tuple[Series, ...]:
+def build_series(runs: Iterable[HistoryRun], *, threshold: float) -> tuple[Series, ...]:
     """Series of runs that are in order, sorted by model, settings and machine; changes of at least `threshold`."""
-    groups: dict[tuple[str, Settings, Hardware], list[Run]] = defaultdict(list)
+    groups: dict[tuple[str, SeriesSettings, Hardware], list[HistoryRun]] = defaultdict(list)
     for run in runs:
         groups[run.model, run.settings, run.hardware].append(run)
     parts = {key: part for group in groups.values() for key, part in _by_variant(group).items()}
@@ -86,7 +86,7 @@ def build_series(runs: Iterable[Run], *, threshold: float) -> tuple[Series, ...]
     return tuple(_series(*key, parts[key], threshold, significance) for key in sorted(parts))
 
 
-def select(runs: Sequence[Run], *, models: str | None = None, device: str | None = None) -> list[Run]:
+def select(runs: Sequence[HistoryRun], *, models: str | None = None, device: str | None = None) -> list[HistoryRun]:
     """The runs of models that any of the comma-separated patterns names, on a device."""
     patterns = [pattern.strip() for pattern in models.split(",")] if models else ["*"]
     return [
@@ -105,7 +105,7 @@ def parse_threshold(text: str) -> float:
     return share
 
 
-def _by_variant(group: list[Run]) -> dict[tuple[str, Settings, Hardware], list[Run]]:
+def _by_variant(group: list[HistoryRun]) -> dict[tuple[str, SeriesSettings, Hardware], list[HistoryRun]]:
     """One name may stand for several definitions side by side, as in a suite; one that was edited stays one series.
 
     They are side by side where one folder has two of them, or where one returns after another.
@@ -127,7 +127,12 @@ def _by_variant(group: list[Run]) -> dict[tuple[str, Settings, Hardware], list[R
 
 
 def _series(
-    model: str, settings: Settings, hardware: Hardware, runs: list[Run], threshold: float, significance: float
+    model: str,
+    settings: SeriesSettings,
+    hardware: Hardware,
+    runs: list[HistoryRun],
+    threshold: float,
+    significance: float,
 ) -> Series:
     places = [place for place, run in enumerate(runs) if run.judged]
     changes = find_changes(
@@ -170,7 +175,7 @@ def _shifts(changes: Changes, places: list[int], events: tuple[Event, ...]) -> t
     return tuple(shifts)
 
 
-def _events(runs: Sequence[Run]) -> tuple[Event, ...]:
+def _events(runs: Sequence[HistoryRun]) -> tuple[Event, ...]:
     """Versions that differ from the last that was known under the same name."""
     events, known = [], dict[str, str]()
     for index, run in enumerate(runs):

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from vlbench.regression.history.found import Names, milliseconds, name_all, percent
-from vlbench.regression.history.runs import Run
+from vlbench.regression.history.runs import HistoryRun
 from vlbench.regression.history.series import SIGNIFICANCE, Series, Shift
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def _shift_as_object(series: Series, shift: Shift) -> dict[str, object]:
     return {"measured_at": run.measured_at.isoformat(), "folder": run.folder, **asdict(shift)}
 
 
-def _run_as_object(run: Run) -> dict[str, object]:
+def _run_as_object(run: HistoryRun) -> dict[str, object]:
     return {
         "measured_at": run.measured_at.isoformat(),
         "folder": run.folder,
@@ -107,7 +107,7 @@ def _counts(series: Series) -> str:
     return f"{len(series.runs)}" + (f" ({', '.join(told)})" if told else "")
 
 
-def _with_interval(run: Run | None) -> str:
+def _with_interval(run: HistoryRun | None) -> str:
     if run is None or run.latency_ms is None:
         return "-"
     interval = f" ({' to '.join(map(milliseconds, run.interval_ms))})" if run.interval_ms else ""

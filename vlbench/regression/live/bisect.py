@@ -15,7 +15,7 @@ from vlbench.regression.compare.effects import Effect
 from vlbench.regression.compare.verdicts import change
 from vlbench.regression.live.record import LiveComparison
 from vlbench.regression.live.revisions import Commit, GitError, checked_out
-from vlbench.regression.live.run import Report, Request, run, started
+from vlbench.regression.live.run import LiveRequest, Report, run, started
 from vlbench.regression.live.sides import Side
 from vlbench.runner.worker_client import Worker
 
@@ -97,11 +97,11 @@ Verdict = Literal["slower", "faster", "same", "unknown", "failed"]
 Status = Literal["culprit", "range", "not slower", "unknown"]
 
 
-class Record(BaseModel):
+class BisectRecord(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Step(Record):
+class Step(BisectRecord):
     """One cell at one commit, against the good one. `effect` is None where it failed; `reason` says why no verdict is
     possible."""
 
@@ -120,7 +120,7 @@ class Step(Record):
 Measure = Callable[[Commit, Sequence[str], float], Sequence[Step]]  # the cells of a commit, with so many budgets each
 
 
-class Found(Record):
+class Found(BisectRecord):
     """Where a cell became slower.
 
     Attributes:
@@ -135,7 +135,7 @@ class Found(Record):
     step: Step
 
 
-class Bisection(Record):
+class Bisection(BisectRecord):
     """The whole. `between` counts the steps from good to bad; `steps` are those measured, in that order.
 
     The exit code is 1 where a culprit was found, else 3 where something cannot be told, else 0.
@@ -157,7 +157,7 @@ class Bisection(Record):
 
 
 def bisect(
-    request: Request, good: Commit, way: Sequence[Commit], tell: Callable[[str], None], report: Report
+    request: LiveRequest, good: Commit, way: Sequence[Commit], tell: Callable[[str], None], report: Report
 ) -> Bisection:
     """Searches the way from `good`. `tell` hears a line a step, `report` each replicate.
 
@@ -180,7 +180,7 @@ def _side(name: str, commit: Commit) -> Iterator[Side]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _LiveMeasure:
-    request: Request
+    request: LiveRequest
     good: Side
     tell: Callable[[str], None]
     report: Report

@@ -16,7 +16,7 @@ from vlbench.errors import InputError
 from vlbench.regression.compare.outcomes import Thresholds, parse_threshold
 from vlbench.regression.live.record import LiveComparison
 from vlbench.regression.live.revisions import GitError, checked_out, commit_of, git, shallow_hint
-from vlbench.regression.live.run import Request, run, started
+from vlbench.regression.live.run import LiveRequest, run, started
 from vlbench.regression.live.sides import Side
 
 WORKS = "a function at the top of a module, without arguments, works"
@@ -51,7 +51,7 @@ def compare_functions(
     if budget_seconds <= 0:
         raise InputError(f"a budget of {budget_seconds:g} seconds; 30 works")
     name, paths = importable(function), import_paths([function], root)
-    request = Request(
+    request = LiveRequest(
         callables=[name], settings={"threads": threads}, thresholds=thresholds, budget_seconds=budget_seconds
     )
     with ExitStack() as stack:

@@ -10,7 +10,7 @@ from typing import Any
 from vlbench.errors import InputError, WorkerError
 from vlbench.measure.affinity import core_sets
 from vlbench.measure.machine import usable_cores
-from vlbench.regression.live.record import Replicate, Samples
+from vlbench.regression.live.record import LiveSamples, Replicate
 from vlbench.runner.schemas import CACHE_MS
 from vlbench.runner.worker_client import SILENCE_SECONDS, Worker
 
@@ -70,7 +70,7 @@ def replicate(members: Sequence[Member], number: int) -> Replicate:
         evidence[member.name] = _answer(member, {"end": True})["evidence"]
         member.worker.receive(SILENCE_SECONDS)
     return {
-        member.name: Samples(
+        member.name: LiveSamples(
             latency_ms=tuple(latency_ms[member.name]),
             latency_ms_by_stage={stage: tuple(samples) for stage, samples in by_stage[member.name].items()},
             peak_memory_bytes=ready[member.name]["peak_memory_bytes"],

@@ -21,11 +21,11 @@ SCHEMA = 1
 BASE, CONTROL, HEAD = "base", "control", "head"  # the control is another process of the base
 
 
-class Record(BaseModel):
+class LiveRecord(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
 
-class Samples(Record):
+class LiveSamples(LiveRecord):
     """What one fresh process of a member measured, in milliseconds."""
 
     latency_ms: tuple[float, ...]
@@ -35,17 +35,17 @@ class Samples(Record):
     evidence: Evidence | None = None
 
 
-Replicate = dict[str, Samples]
+Replicate = dict[str, LiveSamples]
 
 
-class Confirmation(Record):
+class Confirmation(LiveRecord):
     """A second, independent set of replicates, taken where the first said that something changed."""
 
     effect: Effect
     confirmed: bool
 
 
-class Subject(Record):
+class LiveSubject(LiveRecord):
     """One thing compared: its replicates, the null control, and the confirmation if there was need of one.
 
     `control` is the effect of a second process of the base against the first: it ought to be none. `biased` says that
@@ -69,7 +69,7 @@ class Subject(Record):
         return self.biased or self.disturbed is not None
 
 
-class Failure(Record):
+class LiveFailure(LiveRecord):
     """Something that could not be measured. `head_alone`: the base could, when each was tried by itself."""
 
     name: str
@@ -78,34 +78,34 @@ class Failure(Record):
     head_alone: bool
 
 
-class LiveComparison(Record):
+class LiveComparison(LiveRecord):
     """The whole: `comparison` is what is printed, and its exit code the command's."""
 
     schema_version: int = Field(default=SCHEMA, alias="schema")
     comparison: Comparison
-    subjects: tuple[Subject, ...]
-    failed: tuple[Failure, ...] = ()
+    subjects: tuple[LiveSubject, ...]
+    failed: tuple[LiveFailure, ...] = ()
     machine: Machine
     measured_at: str
 
 
-def why_disturbed(replicate: Mapping[str, Samples]) -> str | None:
+def why_disturbed(replicate: Mapping[str, LiveSamples]) -> str | None:
     """What something else did while any of the members had its turn; None where nothing did."""
     return next((why for one in replicate.values() if one.evidence and (why := why_contended(one.evidence))), None)
 
 
-def medians(replicates: Sequence[Mapping[str, Samples]], member: str) -> list[float]:
+def medians(replicates: Sequence[Mapping[str, LiveSamples]], member: str) -> list[float]:
     """The median of each of a member's processes."""
     return [median(replicate[member].latency_ms) for replicate in replicates]
 
 
-def base_medians(replicates: Sequence[Mapping[str, Samples]]) -> list[float]:
+def base_medians(replicates: Sequence[Mapping[str, LiveSamples]]) -> list[float]:
     """Of the base's two processes in each replicate, the geometric mean: half the noise of one alone."""
     pairs = zip(medians(replicates, BASE), medians(replicates, CONTROL), strict=True)
     return [sqrt(one * other) for one, other in pairs]
 
 
-def sides_of(replicates: Sequence[Mapping[str, Samples]], base: Result, head: Result) -> tuple[Result, Result]:
+def sides_of(replicates: Sequence[Mapping[str, LiveSamples]], base: Result, head: Result) -> tuple[Result, Result]:
     """Both sides' results with their latencies, restart i of one measured in lockstep with restart i of the other."""
     stages = [name for name in replicates[0][BASE].latency_ms_by_stage if _timed_in_all(replicates, name)]
     return (
@@ -114,12 +114,12 @@ def sides_of(replicates: Sequence[Mapping[str, Samples]], base: Result, head: Re
     )
 
 
-def _timed_in_all(replicates: Sequence[Mapping[str, Samples]], stage: str) -> bool:
+def _timed_in_all(replicates: Sequence[Mapping[str, LiveSamples]], stage: str) -> bool:
     return all(stage in samples.latency_ms_by_stage for replicate in replicates for samples in replicate.values())
 
 
 def _measured(
-    replicates: Sequence[Mapping[str, Samples]], members: Sequence[str], by_restart: list[float], stages: list[str]
+    replicates: Sequence[Mapping[str, LiveSamples]], members: Sequence[str], by_restart: list[float], stages: list[str]
 ) -> dict[str, Any]:
     """A stage of the base is that of the first of its processes and of the control, averaged as the whole is."""
     by_stage: dict[str, LatencySummary] = {}

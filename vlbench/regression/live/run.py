@@ -22,10 +22,10 @@ from vlbench.regression.live.record import (
     HEAD,
     SCHEMA,
     Confirmation,
-    Failure,
     LiveComparison,
+    LiveFailure,
+    LiveSubject,
     Replicate,
-    Subject,
     base_medians,
     medians,
     sides_of,
@@ -46,7 +46,7 @@ Report = Callable[[str, int, Effect | None], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
+class LiveRequest:
     """What is compared. `models` and `callables` name the subjects; `settings` are those of both sides.
 
     Each side's own options come on top of `settings`; `budget_seconds` is for one subject, the confirmation included.
@@ -62,7 +62,7 @@ class Request:
 
 
 @contextmanager
-def started(request: Request, base: Side, head: Side) -> Iterator[dict[str, Worker]]:
+def started(request: LiveRequest, base: Side, head: Side) -> Iterator[dict[str, Worker]]:
     """A worker of each member, all at their imports. Raises InputError where a side's vlbench is another generation."""
     for side in (base, head):
         side.check()
@@ -77,7 +77,7 @@ def started(request: Request, base: Side, head: Side) -> Iterator[dict[str, Work
 
 
 def run(
-    request: Request,
+    request: LiveRequest,
     base: Side,
     head: Side,
     workers: Mapping[str, Worker],
@@ -92,8 +92,8 @@ def run(
     machine = probe_machine(_settings(request, base)["threads"], workers[BASE])
     sides = {BASE: base, CONTROL: base, HEAD: head}
     asked = [_Lockstep(request, name, len(names), machine, workers, sides) for name in names]
-    subjects: list[Subject] = []
-    failed: list[Failure] = []
+    subjects: list[LiveSubject] = []
+    failed: list[LiveFailure] = []
     for one in asked:
         try:
             subjects.append(one.run(report))
@@ -115,11 +115,11 @@ def run(
     )
 
 
-def _settings(request: Request, side: Side) -> dict[str, Any]:
+def _settings(request: LiveRequest, side: Side) -> dict[str, Any]:
     return {**request.settings, **{key: value for key, value in side.options.items() if key not in ("image", "text")}}
 
 
-def _wanted(request: Request, name: str, side: Side) -> dict[str, Any]:
+def _wanted(request: LiveRequest, name: str, side: Side) -> dict[str, Any]:
     """A subject, as a worker understands it."""
     if name in request.callables:
         return {"callable": side.function or name, "settings": _settings(request, side)}
@@ -129,7 +129,7 @@ def _wanted(request: Request, name: str, side: Side) -> dict[str, Any]:
     return {"model": name, "settings": _settings(request, side), **inputs}
 
 
-def _compared(pairs: Sequence[tuple[Result, Result]], base: Side, head: Side, request: Request) -> Comparison:
+def _compared(pairs: Sequence[tuple[Result, Result]], base: Side, head: Side, request: LiveRequest) -> Comparison:
     labels = (base.label, head.label)
     first, second = zip(*pairs, strict=True)
     return compare(first, second, names=labels, thresholds=request.thresholds, force=True, estimator=paired)
@@ -140,7 +140,7 @@ class _Lockstep:
 
     def __init__(
         self,
-        request: Request,
+        request: LiveRequest,
         name: str,
         subjects: int,
         machine: Machine,
@@ -159,7 +159,7 @@ class _Lockstep:
         self.number = 0
         self.start = 0.0
 
-    def run(self, report: Report) -> Subject:
+    def run(self, report: Report) -> LiveSubject:
         self.start = time.monotonic()
         least = max(8, least_pairs(1 - self.confidence))
         self._take(least, MOST_FIRST, FIRST_SHARE, report)
@@ -172,7 +172,7 @@ class _Lockstep:
             confirmation = self._confirmation(self.taken[len(first) :], wanted)
         control = paired(medians(self.taken, BASE), medians(self.taken, CONTROL), self.confidence)
         base, head = sides_of(self.taken, self.described[BASE], self.described[HEAD])
-        return Subject(
+        return LiveSubject(
             name=self.name,
             base=base,
             head=head,
@@ -184,7 +184,7 @@ class _Lockstep:
             confirmation=confirmation,
         )
 
-    def failure(self, error: Exception) -> Failure:
+    def failure(self, error: Exception) -> LiveFailure:
         """After `run` raised: tries each side by itself, to see whether the head alone is at fault."""
         failing = set()
         for member in self.members:
@@ -195,7 +195,7 @@ class _Lockstep:
             except (InputError, WorkerError):
                 failing.add(member.name)
             member.worker.end()
-        return Failure(name=self.name, threshold=self.threshold, reason=str(error), head_alone=failing == {HEAD})
+        return LiveFailure(name=self.name, threshold=self.threshold, reason=str(error), head_alone=failing == {HEAD})
 
     def _describe(self, side: Side, worker: Worker) -> Result:
         """The side's model and its counts, as its own code has them; no latency yet."""

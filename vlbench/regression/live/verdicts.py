@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from vlbench.regression.compare.effects import Effect
 from vlbench.regression.compare.outcomes import EXIT_CODES, CellOutcome, Comparison, Gate, Overall
 from vlbench.regression.compare.verdicts import change, line_of
-from vlbench.regression.live.record import Failure, Replicate, Subject, why_disturbed
+from vlbench.regression.live.record import LiveFailure, LiveSubject, Replicate, why_disturbed
 
 RESTARTS = re.compile(r"measure with --restarts (\d+)")  # advice for folders of results, where replicates are restarts
 
@@ -29,7 +29,7 @@ def is_biased(control: Effect, threshold: float) -> bool:
     return control.real and size >= line_of(threshold) / 2
 
 
-def with_controls(comparison: Comparison, subjects: Sequence[Subject]) -> Comparison:
+def with_controls(comparison: Comparison, subjects: Sequence[LiveSubject]) -> Comparison:
     """The comparison after control and confirmation have had their say."""
     cells = tuple(_settled(cell, subject) for cell, subject in zip(comparison.cells, subjects, strict=True))
     remarks = (
@@ -56,7 +56,7 @@ def with_controls(comparison: Comparison, subjects: Sequence[Subject]) -> Compar
     )
 
 
-def with_failures(comparison: Comparison, failed: Sequence[Failure]) -> Comparison:
+def with_failures(comparison: Comparison, failed: Sequence[LiveFailure]) -> Comparison:
     """The comparison with what could not be measured: a regression where the head alone cannot, else unknown."""
     if not failed:
         return comparison
@@ -71,7 +71,7 @@ def with_failures(comparison: Comparison, failed: Sequence[Failure]) -> Comparis
     return comparison.model_copy(update=update)
 
 
-def _not_measured(failure: Failure) -> CellOutcome:
+def _not_measured(failure: LiveFailure) -> CellOutcome:
     message = f"was ok, now failed: {failure.reason}"
     broken = Gate(figure="status", base="ok", head="failed", verdict="regression", message=message)
     return CellOutcome(
@@ -90,7 +90,7 @@ def _not_measured(failure: Failure) -> CellOutcome:
     )
 
 
-def _settled(cell: CellOutcome, subject: Subject) -> CellOutcome:
+def _settled(cell: CellOutcome, subject: LiveSubject) -> CellOutcome:
     """A change that the second set of replicates does not show again is no verdict."""
     reason = RESTARTS.sub(r"a larger --budget helps, for \1 replicates", cell.reason) if cell.reason else None
     cell = cell.model_copy(update={"cell": cell.model, "reason": reason})
@@ -102,7 +102,7 @@ def _settled(cell: CellOutcome, subject: Subject) -> CellOutcome:
     return cell.model_copy(update={"verdict": "unknown", "reason": reason, "moved": None})
 
 
-def _lines(subject: Subject) -> list[str]:
+def _lines(subject: LiveSubject) -> list[str]:
     control = f"{change(subject.control.ratio)}{_interval(subject.control)}"
     lines = [
         f"{subject.name}: control, base against base: {control}"

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from vlbench.report.folders import Folder
 from vlbench.report.frames import Results
 from vlbench.report.reproduction import claim_sentence, claim_value, figure, percent_error, printed
-from vlbench.suites.outcomes import CellOutcome
+from vlbench.suites.outcomes import ReproducedCell
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Figure:
+class ReportedFigure:
     """As measured and as reported; `mark` is the number of its erratum's footnote."""
 
     measured: str
@@ -22,14 +22,14 @@ class Figure:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Claim:
+class ReportedClaim:
     verdict: str
     sentence: str
     value: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Suite:
+class ReportedSuite:
     """`rows` hold what a paper reports: by the row's label, a figure or nothing for each of `columns`."""
 
     key: str
@@ -38,12 +38,12 @@ class Suite:
     folder: str
     quick: bool
     columns: tuple[str, ...]
-    rows: tuple[tuple[str, tuple[Figure | None, ...]], ...]
+    rows: tuple[tuple[str, tuple[ReportedFigure | None, ...]], ...]
     footnotes: tuple[str, ...]
-    claims: tuple[Claim, ...]
+    claims: tuple[ReportedClaim, ...]
 
 
-def suites(results: Results) -> list[Suite]:
+def suites(results: Results) -> list[ReportedSuite]:
     """Every suite of every folder that has something a paper reports or claims."""
     found = [_suite(folder, name) for folder in results.folders for name in _names(folder)]
     return [one for one in found if one.rows or one.claims]
@@ -53,7 +53,7 @@ def _names(folder: Folder) -> list[str]:
     return list(folder.reproduced.titles) if folder.reproduced else []
 
 
-def _suite(folder: Folder, name: str) -> Suite:
+def _suite(folder: Folder, name: str) -> ReportedSuite:
     reproduced = folder.reproduced
     assert reproduced
     cells = [one for one in reproduced.cells if one.suite == name and one.reported is not None]
@@ -61,12 +61,12 @@ def _suite(folder: Folder, name: str) -> Suite:
     by_quantity = {one.quantity: one for one in cells}
     footnotes = tuple(dict.fromkeys(one.erratum for one in cells if one.erratum))
     claims = [
-        Claim(verdict=one.verdict, sentence=claim_sentence(one), value=claim_value(one))
+        ReportedClaim(verdict=one.verdict, sentence=claim_sentence(one), value=claim_value(one))
         for one in reproduced.claims
         if one.suite == name
     ]
     found = {(one.row, one.quantity): _figure(one, footnotes) for one in cells}
-    return Suite(
+    return ReportedSuite(
         key=f"{folder.label}-{name}".replace("/", "-").replace(" ", "-"),
         name=name,
         title=reproduced.titles[name],
@@ -79,13 +79,13 @@ def _suite(folder: Folder, name: str) -> Suite:
     )
 
 
-def _heading(one: CellOutcome) -> str:
+def _heading(one: ReproducedCell) -> str:
     words = one.quantity.split("_")
     return " ".join([*(word for word in words if word != one.unit), *([one.unit] if one.unit else [])])
 
 
-def _figure(one: CellOutcome, footnotes: tuple[str, ...]) -> Figure:
-    return Figure(
+def _figure(one: ReproducedCell, footnotes: tuple[str, ...]) -> ReportedFigure:
+    return ReportedFigure(
         measured=figure(one.measured),
         reported=printed(one.reported),
         error=percent_error(one),

@@ -14,7 +14,7 @@ FACTS = (("cpu", "CPU"), ("gpu", "GPU"), ("os", "System"), ("python", "Python"),
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Source:
+class ResultsSource:
     """Cells of one folder, machine and settings. `facts` are pairs of a name and words."""
 
     folder: str
@@ -31,7 +31,7 @@ class Trouble:
     reasons: tuple[str, ...]
 
 
-def sources(results: Results) -> list[Source]:
+def sources(results: Results) -> list[ResultsSource]:
     groups: dict[tuple[str, str], list[Result]] = {}
     for folder, _, one in results.named:
         groups.setdefault((folder, one.machine.model_dump_json()), []).append(one)
@@ -42,12 +42,12 @@ def sources(results: Results) -> list[Source]:
     return found
 
 
-def _of_accuracy(folder: str, machine: str, count: int) -> Source:
+def _of_accuracy(folder: str, machine: str, count: int) -> ResultsSource:
     facts = (("Machine", machine), ("Measured", f"accuracy alone, {count} evaluations"))
-    return Source(folder=folder, facts=facts)
+    return ResultsSource(folder=folder, facts=facts)
 
 
-def _source(folder: str, own: list[Result]) -> Source:
+def _source(folder: str, own: list[Result]) -> ResultsSource:
     machine = own[0].machine
     hardware = {name: getattr(machine, name) for name, _ in FACTS}
     cores = f"{machine.cores} cores ({machine.logical_cores} logical), {machine.ram_bytes / 2**30:.0f} GiB"
@@ -59,7 +59,7 @@ def _source(folder: str, own: list[Result]) -> Source:
     when = days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"
     versions = ", ".join(sorted({one.vlbench_version for one in own}))
     facts.append(("Measured", f"{len(own)} cell{'s' if len(own) > 1 else ''}, {when}, by vlbench {versions}"))
-    return Source(folder=folder, facts=tuple(facts))
+    return ResultsSource(folder=folder, facts=tuple(facts))
 
 
 def _settings(own: list[Result]) -> Iterator[str]:

@@ -25,7 +25,7 @@ class Value:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Column:
+class TableColumn:
     title: str
     unit: str = ""
     words: bool = False
@@ -48,7 +48,7 @@ class TableRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
-    columns: tuple[Column, ...]
+    columns: tuple[TableColumn, ...]
     rows: tuple[TableRow, ...]
 
     def choices(self, name: str) -> list[str]:
@@ -80,8 +80,8 @@ def build_table(results: Results) -> Table:
         )
         for number, ((folder, name, one), values) in enumerate(zip(results.named, made, strict=True))
     )
-    heads = [Column(title="model", words=True, hint="and what tells it from the model's other cells")]
-    heads += [Column(title="results", words=True, hint="the folder")] if several else []
+    heads = [TableColumn(title="model", words=True, hint="and what tells it from the model's other cells")]
+    heads += [TableColumn(title="results", words=True, hint="the folder")] if several else []
     return Table(columns=(*heads, *(columns[place][0] for place in kept)), rows=rows)
 
 
@@ -145,10 +145,10 @@ def _noise(one: Result) -> Value:
     return Value(text=one.noise.verdict, order=one.noise.verdict, hint=reasons, kind=f"noise {one.noise.verdict}")
 
 
-def _accuracy_column(key: Key, accuracies: Accuracies) -> tuple[Column, Make]:
+def _accuracy_column(key: Key, accuracies: Accuracies) -> tuple[TableColumn, Make]:
     task, split, metric = key
     hint = f"{metric} on {task} {split}, with its bootstrap 95% interval"
-    column = Column(title=f"{task} {split}", unit="%", hint=hint)
+    column = TableColumn(title=f"{task} {split}", unit="%", hint=hint)
     return column, lambda folder, one: _accuracy(accuracies.of(key, folder, one.spec_hash))
 
 
@@ -160,7 +160,7 @@ def _accuracy(accuracy: Accuracy | None) -> Value:
     return Value(text=f"{tables.percent(accuracy.value)}{interval}", order=accuracy.value)
 
 
-def _worth_showing(column: Column, values: Sequence[Value]) -> bool:
+def _worth_showing(column: TableColumn, values: Sequence[Value]) -> bool:
     texts = {value.text for value in values}
     return texts != {""} and not (column.setting and len(texts) == 1)
 
@@ -173,23 +173,29 @@ def _word(word: str) -> Value:
     return Value(text=word, order=word)
 
 
-def _columns() -> Iterator[tuple[Column, Make]]:
-    yield Column(title="family", words=True, hint="how it sees: patch, grid or region"), _of(_family)
-    yield Column(title="latency", unit="ms", hint="median over restarts, end to end"), _of(_latency)
-    yield Column(title="95% interval", unit="ms", hint="of the median; sorts by its relative width"), _of(_interval)
-    yield Column(title="noise", words=True, hint="whether something disturbed it"), _of(_noise)
-    yield Column(title="params", unit="M"), _of(lambda one: _scaled(one.params_total, 1e6, 1))
-    yield Column(title="MACs", unit="G", hint="multiply-accumulates of a pass; FLOPs are twice as many"), _of(_macs)
-    yield Column(title="peak memory", unit="MiB"), _of(lambda one: _scaled(one.peak_memory_bytes, 2**20, 0))
-    yield Column(title="image", unit="px", hint="height x width of what the model reads"), _of(_image)
-    yield Column(title="tokens", hint="text + image, as the transformer sees them"), _of(_tokens)
-    batch = Column(title="batch", setting=True)
+def _columns() -> Iterator[tuple[TableColumn, Make]]:
+    yield TableColumn(title="family", words=True, hint="how it sees: patch, grid or region"), _of(_family)
+    yield TableColumn(title="latency", unit="ms", hint="median over restarts, end to end"), _of(_latency)
+    yield (
+        TableColumn(title="95% interval", unit="ms", hint="of the median; sorts by its relative width"),
+        _of(_interval),
+    )
+    yield TableColumn(title="noise", words=True, hint="whether something disturbed it"), _of(_noise)
+    yield TableColumn(title="params", unit="M"), _of(lambda one: _scaled(one.params_total, 1e6, 1))
+    yield (
+        TableColumn(title="MACs", unit="G", hint="multiply-accumulates of a pass; FLOPs are twice as many"),
+        _of(_macs),
+    )
+    yield TableColumn(title="peak memory", unit="MiB"), _of(lambda one: _scaled(one.peak_memory_bytes, 2**20, 0))
+    yield TableColumn(title="image", unit="px", hint="height x width of what the model reads"), _of(_image)
+    yield TableColumn(title="tokens", hint="text + image, as the transformer sees them"), _of(_tokens)
+    batch = TableColumn(title="batch", setting=True)
     yield batch, _of(lambda one: Value(text=f"{one.batch:,}", order=one.batch))
-    yield Column(title="device", words=True, setting=True), _of(lambda one: _word(one.device))
-    yield Column(title="precision", words=True, setting=True), _of(lambda one: _word(one.precision))
-    threads = Column(title="threads", setting=True)
+    yield TableColumn(title="device", words=True, setting=True), _of(lambda one: _word(one.device))
+    yield TableColumn(title="precision", words=True, setting=True), _of(lambda one: _word(one.precision))
+    threads = TableColumn(title="threads", setting=True)
     yield threads, _of(lambda one: Value(text=str(one.machine.threads), order=one.machine.threads))
-    yield Column(title="restarts", hint="fresh processes that were timed"), _of(_restarts)
+    yield TableColumn(title="restarts", hint="fresh processes that were timed"), _of(_restarts)
 
 
 COLUMNS = tuple(_columns())

@@ -25,7 +25,7 @@ from vlbench.training.budget import Budget, parse_budget
 from vlbench.training.presets import Preset, read_preset, sized
 from vlbench.training.recipe import Recipe
 from vlbench.training.settings import TrainingSettings
-from vlbench.training.train import Run
+from vlbench.training.train import TrainingRun
 
 QUICK_SAMPLES, QUICK_SEEDS, QUICK_ITEMS = 512, 2, 200
 QUICK_DETECTOR = {"samples": 256, "half_samples": 64}
@@ -33,7 +33,7 @@ RUNS = "runs"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
+class AblationRequest:
     """What the command says of all suites; `budget` None: each suite's own."""
 
     budget: Budget | None
@@ -44,17 +44,17 @@ class Wanted:
     workers: int = 1
 
 
-def seeds_of(suite: Ablation, wanted: Wanted) -> tuple[int, ...]:
+def seeds_of(suite: Ablation, wanted: AblationRequest) -> tuple[int, ...]:
     return suite.seeds[:QUICK_SEEDS] if wanted.quick else suite.seeds
 
 
-def budget_of(loaded: LoadedAblation, wanted: Wanted) -> Budget:
+def budget_of(loaded: LoadedAblation, wanted: AblationRequest) -> Budget:
     """Raises InputError where the suite's is none."""
     quick = Budget(amount=QUICK_SAMPLES) if wanted.quick else None
     return wanted.budget or quick or parse_budget(str(loaded.suite.budget), f"{loaded.path}: budget")
 
 
-def planned(loaded: LoadedAblation, wanted: Wanted, folder: Path) -> dict[Key, Run]:
+def planned(loaded: LoadedAblation, wanted: AblationRequest, folder: Path) -> dict[Key, TrainingRun]:
     """A training a model, arm and seed; all arms of one seed come before the next seed, so that pairs are soon whole.
 
     What two arms, or suites, train alike has the same folder, and is trained once.
@@ -64,7 +64,7 @@ def planned(loaded: LoadedAblation, wanted: Wanted, folder: Path) -> dict[Key, R
     suite = loaded.suite
     specs = {name: _model(name, loaded.path) for name in suite.models}
     arms = {arm.label: _arm(arm, loaded, wanted) for arm in suite.arms}
-    runs: dict[Key, Run] = {}
+    runs: dict[Key, TrainingRun] = {}
     for seed in seeds_of(suite, wanted):
         for model, spec in specs.items():
             for label, (preset, recipe) in arms.items():
@@ -85,7 +85,7 @@ def _model(name: str, path: Path) -> ModelSpec:
     return spec
 
 
-def _arm(arm: Arm, loaded: LoadedAblation, wanted: Wanted) -> tuple[Preset, Recipe]:
+def _arm(arm: Arm, loaded: LoadedAblation, wanted: AblationRequest) -> tuple[Preset, Recipe]:
     """The preset and the recipe with what the suite and the arm change of them."""
     suite, where = loaded.suite, f"{loaded.path}: arm {arm.label!r}"
     try:
@@ -120,7 +120,7 @@ def _sized(spec: ModelSpec, preset: Preset, recipe: Recipe, name: str, where: st
         raise SpecError(f"{where}: {str(error).removeprefix('--models: ')}") from error
 
 
-def _settings(preset: Preset, budget: Budget, wanted: Wanted, seed: int) -> TrainingSettings:
+def _settings(preset: Preset, budget: Budget, wanted: AblationRequest, seed: int) -> TrainingSettings:
     return TrainingSettings(
         budget=budget,
         batch=preset.batch,
@@ -140,8 +140,8 @@ def _run(
     settings: TrainingSettings,
     preset_name: str,
     folder: Path,
-    wanted: Wanted,
-) -> Run:
+    wanted: AblationRequest,
+) -> TrainingRun:
     seeded = spec.model_copy(update={"seed": settings.seed})
     content = {
         "model": seeded.hash(),
@@ -151,7 +151,7 @@ def _run(
         "device": wanted.device,
     }
     digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:10]
-    return Run(
+    return TrainingRun(
         spec=seeded,
         preset=preset,
         preset_name=preset_name,
@@ -171,7 +171,7 @@ def _effective(preset: Preset, family: str) -> dict[str, Any]:
     return part.model_dump(mode="json", include=kept)
 
 
-def _check_arms_differ(runs: Mapping[Key, Run], path: Path) -> None:
+def _check_arms_differ(runs: Mapping[Key, TrainingRun], path: Path) -> None:
     """Raises SpecError where two arms of a model train the same."""
     seen: dict[Path, Key] = {}
     for key, run in runs.items():
@@ -180,7 +180,7 @@ def _check_arms_differ(runs: Mapping[Key, Run], path: Path) -> None:
             raise SpecError(f"{path}: arms {first[1]!r} and {key[1]!r} of {key[0]} train the same; change one")
 
 
-def conditions(suites: Sequence[LoadedAblation], wanted: Wanted) -> dict[str, str]:
+def conditions(suites: Sequence[LoadedAblation], wanted: AblationRequest) -> dict[str, str]:
     """Of each suite, by its name, what all its trainings have in common, in words."""
     return {
         one.suite.name: (

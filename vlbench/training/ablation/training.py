@@ -9,15 +9,15 @@ from pathlib import Path
 from vlbench.evaluation.evaluate import ask
 from vlbench.evaluation.processes import Process
 from vlbench.evaluation.session import evaluate_all
-from vlbench.evaluation.split import Settings, Split
+from vlbench.evaluation.split import EvaluationSettings, Split
 from vlbench.runner.records import Evaluation, Training
 from vlbench.runner.store import read_evaluations
 from vlbench.tasks.registry import TASKS
 from vlbench.training.ablation.outcomes import Key
-from vlbench.training.ablation.planning import QUICK_ITEMS, Wanted
+from vlbench.training.ablation.planning import QUICK_ITEMS, AblationRequest
 from vlbench.training.ablation.true_boxes import write_true_regions
-from vlbench.training.progress import Listener
-from vlbench.training.train import Run, train_one
+from vlbench.training.progress import TrainingListener
+from vlbench.training.train import TrainingRun, train_one
 
 SPLIT = "test"
 BATCH = 64
@@ -31,7 +31,9 @@ class Trainings:
         listen: makes who is told of a phase, by its name.
     """
 
-    def __init__(self, runs: Mapping[Key, Run], wanted: Wanted, listen: Callable[[str], Listener]) -> None:
+    def __init__(
+        self, runs: Mapping[Key, TrainingRun], wanted: AblationRequest, listen: Callable[[str], TrainingListener]
+    ) -> None:
         self.runs, self.wanted, self.listen = runs, wanted, listen
         self.found = {key: held for key, run in runs.items() if (held := evaluated(run))}
         self.kept = len(self.found)
@@ -57,17 +59,17 @@ class Trainings:
                 held = self._evaluate(run, took)
             self.found[key] = held
 
-    def _listener(self, title: str, phase: str) -> Listener:
+    def _listener(self, title: str, phase: str) -> TrainingListener:
         return self.listen(f"{title}: detector" if phase.endswith(": detector") else title)
 
-    def _evaluate(self, run: Run, took: Training) -> Evaluation:
+    def _evaluate(self, run: TrainingRun, took: Training) -> Evaluation:
         split = self._split_for(run)
         asked = ask(run.trained_spec, split)
         threads, training = self.wanted.threads, {run.spec.name: took}
         (found,) = evaluate_all([asked], split, run.folder, process=Process(), threads=threads, training=training)
         return found
 
-    def _split_for(self, run: Run) -> Split:
+    def _split_for(self, run: TrainingRun) -> Split:
         """The same for all, but with the things' own boxes for a model that was trained with them."""
         plain = self._split = self._split or Split(self._settings(None))
         if run.spec.family != "region" or run.recipe.detector != "ground-truth":
@@ -76,9 +78,9 @@ class Trainings:
         write_true_regions(run, dict.fromkeys(plain.paths), path)
         return Split(self._settings(path))
 
-    def _settings(self, features: Path | None) -> Settings:
+    def _settings(self, features: Path | None) -> EvaluationSettings:
         limit = QUICK_ITEMS if self.wanted.quick else None
-        return Settings(
+        return EvaluationSettings(
             task=TASKS["shapes"],
             data=Path(),
             split=SPLIT,
@@ -90,7 +92,7 @@ class Trainings:
         )
 
 
-def evaluated(run: Run) -> Evaluation | None:
+def evaluated(run: TrainingRun) -> Evaluation | None:
     """What came of a training that is finished, from its folder."""
     for one in reversed(read_evaluations(run.folder)):
         if one.training is not None and (one.accuracy.task, one.accuracy.split) == (run.task.name, SPLIT):

@@ -17,12 +17,12 @@ from vlbench.tasks.shapes.drawing import draw
 from vlbench.tasks.shapes.items import generated_scene
 from vlbench.tasks.shapes.scenes import Scene
 from vlbench.training.samples import normalised
-from vlbench.training.train import Run
+from vlbench.training.train import TrainingRun
 
 BATCH = 64
 
 
-def write_true_regions(run: Run, paths: Iterable[Path], file: Path) -> None:
+def write_true_regions(run: TrainingRun, paths: Iterable[Path], file: Path) -> None:
     """Writes what the trained detector's head sees in the true boxes of images of the generated world, as a TSV of
     regions (`vlbench.tasks.features`).
 
