@@ -11,11 +11,11 @@ import pytest
 from vlbench.regression.history.change_points import (
     SHORTEST,
     Changes,
-    _best_cuts,
-    _critical_score,
-    _stretches,
+    best_cuts,
+    critical_score,
     fewest_values,
     find_changes,
+    seeded_segments,
 )
 
 RUNS = 40
@@ -154,14 +154,14 @@ def test_equal_values_show_nothing_and_a_step_between_them_is_found() -> None:
 @pytest.mark.parametrize("significance", [0.01, 0.001])
 def test_the_stated_share_of_random_orders_is_not_exceeded(significance: float) -> None:
     orders = np.random.default_rng(9).normal(0, 1, (20_000, 20))
-    exceeded = (_best_cuts(orders)[0] > _critical_score(20, significance)).sum()
+    exceeded = (best_cuts(orders)[0] > critical_score(20, significance)).sum()
     expected = 20_000 * significance
     assert exceeded <= expected + 3 * math.sqrt(expected)
 
 
 @pytest.mark.parametrize("count", [10, 11, 40, 64, 65, 100, 300])
-def test_stretches_lie_within_the_series_and_cover_it(count: int) -> None:
-    stretches = _stretches(count)
+def test_seeded_segments_lie_within_the_series_and_cover_it(count: int) -> None:
+    stretches = seeded_segments(count)
     assert all(start >= 0 and start + length <= count for start, length in stretches)
     assert set().union(*(range(start, start + length) for start, length in stretches)) == set(range(count))
 

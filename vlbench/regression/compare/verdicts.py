@@ -8,7 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from math import ceil, log
 
-from vlbench.regression.compare.effects import Effect, least_restarts
+from vlbench.measure.rank_tests import least_restarts
+from vlbench.regression.compare.effects import Effect
 from vlbench.regression.compare.outcomes import Gate, Verdict
 from vlbench.runner.records import Result
 

@@ -10,9 +10,10 @@ from typing import Any
 
 from vlbench.errors import HeadError, InputError, WorkerError
 from vlbench.measure.machine import Machine
+from vlbench.measure.rank_tests import least_pairs
 from vlbench.measure.records import Counts
 from vlbench.regression.compare.comparison import compare
-from vlbench.regression.compare.effects import Effect, least_pairs, paired
+from vlbench.regression.compare.effects import Effect, paired
 from vlbench.regression.compare.outcomes import Comparison, Thresholds
 from vlbench.regression.compare.verdicts import confidence_for, decide
 from vlbench.regression.live.lockstep import Member, replicate

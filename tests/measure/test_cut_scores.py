@@ -9,17 +9,18 @@ import numpy as np
 import pytest
 from scipy.stats import mannwhitneyu
 
-from vlbench.regression.history.change_points import FEWEST, LONGEST, best_possible, cut_scores
+from vlbench.measure.rank_tests import FEWEST_PER_SIDE, LONGEST_SEGMENT, best_possible_score, cut_scores
 
 
-@pytest.mark.parametrize("length", [6, 7, 11, 24, 40, LONGEST])
+@pytest.mark.parametrize("length", [6, 7, 11, 24, 40, LONGEST_SEGMENT])
 def test_scores_are_of_scipys_exact_p(length: int) -> None:
     generator = np.random.default_rng(length)
     values = generator.normal(0, 1, length)
     values[length // 2 :] += 1.5  # some p far from 1
     scores = cut_scores(values[None])[0]
     expected = [
-        mannwhitneyu(values[:cut], values[cut:], method="exact").pvalue for cut in range(FEWEST, length - FEWEST + 1)
+        mannwhitneyu(values[:cut], values[cut:], method="exact").pvalue
+        for cut in range(FEWEST_PER_SIDE, length - FEWEST_PER_SIDE + 1)
     ]
     assert np.exp(-scores) == pytest.approx(expected, rel=1e-9)
 
@@ -48,5 +49,5 @@ def test_equal_values_never_make_a_score_higher_than_both_ways_to_order_them() -
 def test_best_possible_is_perfect_separation() -> None:
     for length in (10, 15, 40):
         values = np.arange(length)
-        assert cut_scores(values[None]).max() == pytest.approx(best_possible(length))
-        assert best_possible(length) == pytest.approx(-math.log(2 / math.comb(length, length // 2)))
+        assert cut_scores(values[None]).max() == pytest.approx(best_possible_score(length))
+        assert best_possible_score(length) == pytest.approx(-math.log(2 / math.comb(length, length // 2)))
