@@ -1,4 +1,4 @@
-"""Attention that is watched: what the model computes, and nothing else changes."""
+"""Recorded attention is what the model computes, and recording changes nothing."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from vlbench.architectures.blocks import Attention, CrossAttention, attention_bi
 from vlbench.architectures.dual_stream import CoAttention, CrossModality
 from vlbench.architectures.interaction import SingleStream
 from vlbench.architectures.interfaces import Tokens
-from vlbench.explain.attention import maps_of, watched
+from vlbench.explain.attention import attention_maps, record_attention
 from vlbench.explain.explanation import BOTH, IMAGE, TEXT
 
 WIDTH, HEADS = 16, 4
@@ -49,8 +49,8 @@ def padded_pair() -> tuple[Tokens, Tokens]:
     return text, Tokens(values=torch.randn(2, 7, WIDTH), mask=mask_of(4, 7))
 
 
-def test_what_is_watched_is_what_the_model_mixed(interaction: nn.Module) -> None:
-    """The watched weights times the module's own value are what its fused attention gave to its output layer."""
+def test_recorded_weights_are_those_the_model_mixed_values_with(interaction: nn.Module) -> None:
+    """The recorded weights times the module's values are what its fused attention gave to its output layer."""
     values: list[Tensor] = []
     mixed: list[Tensor] = []
     for part in interaction.modules():
@@ -64,20 +64,20 @@ def test_what_is_watched_is_what_the_model_mixed(interaction: nn.Module) -> None
                 values.append(args[2])
             return func(*args, **(kwargs or {}))
 
-    with torch.inference_mode(), Values(), watched(interaction) as found:
+    with torch.inference_mode(), Values(), record_attention(interaction) as records:
         interaction(*padded_pair())
-    assert len(found) == len(mixed) == len(values)
-    assert len(found) >= 2
-    for one, value, expected in zip(found, values, mixed, strict=True):
-        again = (one.weights @ value).transpose(1, 2).flatten(2)
+    assert len(records) == len(mixed) == len(values)
+    assert len(records) >= 2
+    for record, value, expected in zip(records, values, mixed, strict=True):
+        again = (record.weights @ value).transpose(1, 2).flatten(2)
         torch.testing.assert_close(again, expected, atol=1e-6, rtol=1e-5)
-        torch.testing.assert_close(one.weights.sum(3), torch.ones(one.weights.shape[:3]), atol=1e-6, rtol=0)
+        torch.testing.assert_close(record.weights.sum(3), torch.ones(record.weights.shape[:3]), atol=1e-6, rtol=0)
 
 
-def test_watching_changes_no_output_and_leaves_nothing_behind(interaction: nn.Module) -> None:
+def test_recording_changes_no_output_and_leaves_no_hook(interaction: nn.Module) -> None:
     with torch.inference_mode():
         before = interaction(*padded_pair())
-        with watched(interaction):
+        with record_attention(interaction):
             during = interaction(*padded_pair())
     for ours, theirs in ((before.text, during.text), (before.image, during.image)):
         assert torch.equal(ours.values, theirs.values)
@@ -87,38 +87,38 @@ def test_watching_changes_no_output_and_leaves_nothing_behind(interaction: nn.Mo
 def test_nothing_goes_to_padding() -> None:
     single = INTERACTIONS["pre"]().eval()
     text, image = padded_pair()
-    with torch.inference_mode(), watched(single) as found:
+    with torch.inference_mode(), record_attention(single) as records:
         single(text, image)
     real = torch.cat((text.mask, image.mask), dim=1)
-    for one in found:
-        assert one.weights[~real[:, None, None].expand_as(one.weights)].abs().max() == 0
+    for record in records:
+        assert record.weights[~real[:, None, None].expand_as(record.weights)].abs().max() == 0
 
 
 def test_the_weights_are_the_formula_with_the_modules_own_projections() -> None:
     torch.manual_seed(0)
     attention = Attention(width=WIDTH, heads=HEADS, dropout=0.1).eval()
     values, mask = torch.randn(2, 6, WIDTH), mask_of(6, 4)
-    with torch.inference_mode(), watched(nn.ModuleDict({"blocks": attention})) as found:
+    with torch.inference_mode(), record_attention(nn.ModuleDict({"blocks": attention})) as records:
         attention(values, attention_bias(mask, values.dtype))
     query, key, _ = attention.project(values)
     logits = torch.einsum("bhqc,bhsc->bhqs", query, key) / (WIDTH / HEADS) ** 0.5
     expected = logits.masked_fill(~mask[:, None, None], float("-inf")).softmax(-1)
-    torch.testing.assert_close(found[0].weights, expected, atol=1e-6, rtol=0)
+    torch.testing.assert_close(records[0].weights, expected, atol=1e-6, rtol=0)
 
 
 @torch.no_grad()
-def test_the_weights_are_those_that_transformers_tells_of_bert() -> None:
+def test_the_weights_are_those_that_transformers_gives_for_bert() -> None:
     sizes = {"hidden_size": WIDTH, "num_hidden_layers": 2, "num_attention_heads": HEADS, "intermediate_size": 8}
     theirs = randomise(BertModel(BertConfig(vocab_size=30, attn_implementation="eager", **sizes), False))
     ours = INTERACTIONS["post"]().eval()
     ours.load_state_dict(stack(theirs.state_dict(), "encoder.layer", 2, bert_layer))
     values, mask = torch.randn(2, 6, WIDTH), mask_of(6, 4)
-    told = theirs(inputs_embeds=values, attention_mask=mask.long(), output_attentions=True).attentions
+    expected_maps = theirs(inputs_embeds=values, attention_mask=mask.long(), output_attentions=True).attentions
     embedded = theirs.embeddings(inputs_embeds=values)
-    with watched(ours) as found:
+    with record_attention(ours) as records:
         ours(None, Tokens(values=embedded, mask=mask))
-    for one, expected in zip(found, told, strict=True):
-        torch.testing.assert_close(one.weights, expected, atol=1e-5, rtol=0)
+    for record, expected in zip(records, expected_maps, strict=True):
+        torch.testing.assert_close(record.weights, expected, atol=1e-5, rtol=0)
 
 
 KNOWN = {
@@ -139,28 +139,28 @@ KNOWN = {
     "cross_attention": [
         *(("text-1", TEXT, TEXT), ("text-2", TEXT, TEXT), ("image-1", IMAGE, IMAGE)),
         *(
-            (f"cross-{n}", asks, asked)
+            (f"cross-{n}", queries, keys)
             for n in (1, 2)
-            for asks, asked in ((TEXT, IMAGE), (IMAGE, TEXT), (TEXT, TEXT), (IMAGE, IMAGE))
+            for queries, keys in ((TEXT, IMAGE), (IMAGE, TEXT), (TEXT, TEXT), (IMAGE, IMAGE))
         ),
     ],
     "cross_joint": [
         *(("text-1", TEXT, TEXT), ("text-2", TEXT, TEXT), ("image-1", IMAGE, IMAGE)),
-        *((f"cross-{n}", asks, BOTH) for n in (1, 2) for asks in (TEXT, IMAGE)),
+        *((f"cross-{n}", queries, BOTH) for n in (1, 2) for queries in (TEXT, IMAGE)),
     ],
 }
 
 
 @pytest.mark.parametrize("name", KNOWN)
-def test_each_map_is_named_and_holds_real_tokens_alone(name: str) -> None:
+def test_each_map_is_named_and_leaves_padding_out(name: str) -> None:
     made = INTERACTIONS[name]().eval()
     text, image = padded_pair()
-    with torch.inference_mode(), watched(made) as found:
+    with torch.inference_mode(), record_attention(made) as records:
         made(text, image)
-    maps = maps_of(found, {TEXT: text.mask[0], IMAGE: image.mask[0]})
-    assert [(one.layer, one.asks, one.asked) for one in maps] == KNOWN[name]
+    maps = attention_maps(records, {TEXT: text.mask[0], IMAGE: image.mask[0]})
+    assert [(attention.layer, attention.queries, attention.keys) for attention in maps] == KNOWN[name]
     sizes = {TEXT: 5, IMAGE: 4, BOTH: 9}
-    for one in maps:
-        assert one.weights.shape == (HEADS, sizes[one.asks], sizes[one.asked])
-        np.testing.assert_allclose(one.weights.sum(2), 1, atol=1e-6)
-    assert [one.joint for one in maps] == [name == "pre"] * len(maps)
+    for attention in maps:
+        assert attention.weights.shape == (HEADS, sizes[attention.queries], sizes[attention.keys])
+        np.testing.assert_allclose(attention.weights.sum(2), 1, atol=1e-6)
+    assert [attention.joint for attention in maps] == [name == "pre"] * len(maps)

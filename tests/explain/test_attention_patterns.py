@@ -1,15 +1,21 @@
-"""UNITER's classes of attention on made-up heads of each, whatever the lengths of text and image."""
+"""UNITER's patterns, on constructed heads of each, for several lengths of text and image."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from vlbench.explain.patterns import LESSER, MOST, Pattern, Scores, classify, scored
+from vlbench.explain.patterns import MIN_SMALLER_SHARE, THRESHOLD, Pattern, PatternScores, score_patterns
 
 LENGTHS = ((9, 36), (12, 241), (40, 200), (7, 10), (30, 12))
 Rows = NDArray[np.float64]
+
+
+def classify(attention: Rows, text_length: int, special_tokens: Sequence[int] | None = None) -> Pattern:
+    return score_patterns(attention, text_length, special_tokens).pattern
 
 
 def normalised(weights: Rows) -> Rows:
@@ -28,7 +34,7 @@ def vertical(text: int, image: int) -> Rows:
 
 def diagonal(text: int, image: int) -> Rows:
     """To the token before, as far as there is one."""
-    return np.eye(text + image)[[max(place - 1, 0) for place in range(text + image)]]
+    return np.eye(text + image)[[max(position - 1, 0) for position in range(text + image)]]
 
 
 def block(text: int, image: int) -> Rows:
@@ -61,81 +67,81 @@ MADE = {
 
 @pytest.mark.parametrize("lengths", LENGTHS)
 @pytest.mark.parametrize("pattern", Pattern)
-def test_each_pattern_is_told(pattern: Pattern, lengths: tuple[int, int]) -> None:
+def test_each_pattern_is_recognised(pattern: Pattern, lengths: tuple[int, int]) -> None:
     assert classify(MADE[pattern](*lengths), lengths[0]) is pattern
 
 
 @pytest.mark.parametrize("lengths", LENGTHS)
-@pytest.mark.parametrize("pattern", [one for one in Pattern if one is not Pattern.heterogeneous])
+@pytest.mark.parametrize("pattern", [pattern for pattern in Pattern if pattern is not Pattern.heterogeneous])
 def test_a_quarter_of_noise_hides_none(pattern: Pattern, lengths: tuple[int, int]) -> None:
     noisy = 0.75 * MADE[pattern](*lengths) + 0.25 * heterogeneous(*lengths)
     assert classify(noisy, lengths[0]) is pattern
 
 
 @pytest.mark.parametrize("lengths", LENGTHS)
-def test_attention_to_all_alike_is_worth_nothing(lengths: tuple[int, int]) -> None:
+def test_uniform_attention_scores_zero(lengths: tuple[int, int]) -> None:
     length = sum(lengths)
-    found = scored(np.full((length, length), 1 / length), lengths[0])
-    assert found.vertical == found.diagonal == 0
-    assert found.block == pytest.approx(0, abs=1e-12)
-    assert found.pattern is Pattern.heterogeneous
+    scores = score_patterns(np.full((length, length), 1 / length), lengths[0])
+    assert scores.vertical == scores.diagonal == 0
+    assert scores.block == pytest.approx(0, abs=1e-12)
+    assert scores.pattern is Pattern.heterogeneous
 
 
 def test_the_ends_of_the_scale() -> None:
-    assert scored(vertical(9, 36), 9).vertical == 1
-    assert scored(np.eye(45), 9).diagonal == 1
-    assert scored(reversed_block(9, 36), 9).block == -1
+    assert score_patterns(vertical(9, 36), 9).vertical == 1
+    assert score_patterns(np.eye(45), 9).diagonal == 1
+    assert score_patterns(reversed_block(9, 36), 9).block == -1
     # a block's own neighbours count as its diagonal; of what is left all stays within
-    assert scored(block(9, 36), 9).block == 1
+    assert score_patterns(block(9, 36), 9).block == 1
 
 
 def test_both_modalities_count_alike() -> None:
-    """Words that ask special tokens alone, while 200 patches ask all alike, are half of a vertical pattern."""
+    """Words that attend to special tokens only, and 200 patches that attend uniformly, are half a vertical pattern."""
     text, image = 10, 200
     made = heterogeneous(text, image) * 0 + 1 / (text + image)
     made[:text] = vertical(text, image)[:text]
     chance = 2 / (text + image)
-    assert scored(made, text).vertical == pytest.approx(((1 + chance) / 2 - chance) / (1 - chance))
+    assert score_patterns(made, text).vertical == pytest.approx(((1 + chance) / 2 - chance) / (1 - chance))
 
 
-def test_the_images_class_token_is_special_where_it_is_said() -> None:
+def test_the_images_class_token_is_special_if_it_is_listed() -> None:
     made = np.zeros((50, 50))
     made[:, 10] = 1
     assert classify(made, 10) is Pattern.heterogeneous
-    assert classify(made, 10, special=(0, 9, 10)) is Pattern.vertical
+    assert classify(made, 10, special_tokens=(0, 9, 10)) is Pattern.vertical
 
 
 def test_the_neighbour_of_the_last_word_is_no_patch() -> None:
-    """Each token asks the one before: the first word a special token, the first patch a word, the others neighbours."""
+    """Each token attends to the one before: the first word to a special token, the first patch to a word."""
     shares = (2 / 3 + 3 / 4) / 2
     chance = ((2 + 3 + 2) / 3 + (2 + 3 + 3 + 2) / 4) / 2 / 8
-    found = scored(diagonal(4, 4), 4, special=(0,))
-    assert found.diagonal == pytest.approx((shares - chance) / (1 - chance))
+    scores = score_patterns(diagonal(4, 4), 4, special_tokens=(0,))
+    assert scores.diagonal == pytest.approx((shares - chance) / (1 - chance))
 
 
 @pytest.mark.parametrize(
     ("scores", "pattern"),
     [
-        ((MOST, 0.0, 0.0), Pattern.vertical),
-        ((MOST - 0.01, 0.0, 0.0), Pattern.heterogeneous),
-        ((0.0, MOST, 1.0), Pattern.diagonal),
-        ((1 - LESSER, LESSER, 0.0), Pattern.vertical_and_diagonal),
+        ((THRESHOLD, 0.0, 0.0), Pattern.vertical),
+        ((THRESHOLD - 0.01, 0.0, 0.0), Pattern.heterogeneous),
+        ((0.0, THRESHOLD, 1.0), Pattern.diagonal),
+        ((1 - MIN_SMALLER_SHARE, MIN_SMALLER_SHARE, 0.0), Pattern.vertical_and_diagonal),
         ((0.8, 0.2, 0.0), Pattern.vertical),
         ((0.2, 0.8, 0.0), Pattern.diagonal),
-        ((0.3, 0.0, MOST), Pattern.block),
-        ((0.3, 0.0, -MOST), Pattern.reversed_block),
+        ((0.3, 0.0, THRESHOLD), Pattern.block),
+        ((0.3, 0.0, -THRESHOLD), Pattern.reversed_block),
         ((0.3, 0.1, 0.49), Pattern.heterogeneous),
     ],
 )
 def test_the_thresholds(scores: tuple[float, float, float], pattern: Pattern) -> None:
     vertical_, diagonal_, block_ = scores
-    assert Scores(vertical=vertical_, diagonal=diagonal_, block=block_).pattern is pattern
+    assert PatternScores(vertical=vertical_, diagonal=diagonal_, block=block_).pattern is pattern
 
 
-def test_what_is_no_sequence_of_both_is_refused() -> None:
+def test_a_matrix_that_is_not_one_sequence_of_text_and_image_is_refused() -> None:
     with pytest.raises(ValueError, match="square"):
         classify(np.ones((4, 6)) / 6, 3)
-    with pytest.raises(ValueError, match="special tokens alone"):
+    with pytest.raises(ValueError, match="special tokens only"):
         classify(np.eye(6), 2)
-    with pytest.raises(ValueError, match="special tokens alone"):
+    with pytest.raises(ValueError, match="special tokens only"):
         classify(np.eye(6), 6)

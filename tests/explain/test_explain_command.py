@@ -1,4 +1,4 @@
-"""`vlbench explain` as a user has it: pictures, the table, JSON, and what is refused in one line."""
+"""`vlbench explain` as a user runs it: figures, the table, JSON, and bad input refused in one line."""
 
 from __future__ import annotations
 
@@ -37,24 +37,24 @@ def tiny(folder: Path, name: str = "vilt-b32") -> Path:
 
 
 def explain(*arguments: object) -> Result:
-    found = CliRunner().invoke(app, ["explain", *map(str, arguments), *QUICK])
-    if found.exception and not isinstance(found.exception, SystemExit):
-        raise found.exception
-    assert found.exit_code == 0, found.output
-    return found
+    result = CliRunner().invoke(app, ["explain", *map(str, arguments), *QUICK])
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    assert result.exit_code == 0, result.output
+    return result
 
 
-def test_pictures_and_a_table(tmp_path: Path, photo: Path) -> None:
+def test_figures_and_a_table(tmp_path: Path, photo: Path) -> None:
     out = tmp_path / "out"
-    found = explain("--model", tiny(tmp_path), "--image", photo, "--text", TEXT, "--out", out, "--layer", 2)
+    result = explain("--model", tiny(tmp_path), "--image", photo, "--text", TEXT, "--out", out, "--layer", 2)
     assert sorted(path.name for path in out.glob("*.png")) == ["attention-layer-2.png", "attention.png", "plan.png"]
     assert len(list(out.glob("*.svg"))) == 3
-    header, first, *_ = [line.split() for line in found.stdout.splitlines()[1:]]
+    header, first, *_ = [line.split() for line in result.stdout.splitlines()[1:]]
     assert header == ["layer", *" ".join(Pattern).split()]
-    assert first == ["1", "1", "2", "3", "4"]  # random weights ask all alike
-    assert "heads  0" in found.stdout
-    assert "weights are random, so what it looks at has no meaning" in found.stderr
-    assert "plan.png" in found.stderr
+    assert first == ["1", "1", "2", "3", "4"]  # random weights attend uniformly
+    assert "heads  0" in result.stdout
+    assert "weights are random, so the figures have no meaning" in result.stderr
+    assert "plan.png" in result.stderr
 
 
 def test_json_of_trained_weights(tmp_path: Path, photo: Path) -> None:
@@ -62,39 +62,39 @@ def test_json_of_trained_weights(tmp_path: Path, photo: Path) -> None:
     spec = catalog()["vilt-b32"].tiny()
     save_model(tmp_path / "weights" / "model.safetensors", build(spec), spec)
     (tmp_path / "weights" / "vocab.txt").write_text("\n".join("[PAD] [UNK] [CLS] [SEP] a cat sit ##s on red".split()))
-    found = explain(
+    result = explain(
         *("--model", model, "--weights", tmp_path / "weights", "--image", photo, "--text", TEXT),
         *("--words", "mat,Sits", "--format", "json", "--out", tmp_path / "out"),
     )
-    told = json.loads(found.stdout)
-    assert told["schema"] == 1
-    assert told["weights"] == str(tmp_path / "weights")
-    assert told["tokens"] == ["[CLS]", "a", "cat", "sits", "...", "on", "a", "red", "mat", "[SEP]"]
-    assert [len(layer["heads"]) for layer in told["attention"]] == [4, 4]
-    assert {head["pattern"] for layer in told["attention"] for head in layer["heads"]} <= set(Pattern)
-    alignment = told["alignment"]
+    content = json.loads(result.stdout)
+    assert content["schema"] == 1
+    assert content["weights"] == str(tmp_path / "weights")
+    assert content["tokens"] == ["[CLS]", "a", "cat", "sits", "...", "on", "a", "red", "mat", "[SEP]"]
+    assert [len(layer["heads"]) for layer in content["attention"]] == [4, 4]
+    assert {head["pattern"] for layer in content["attention"] for head in layer["heads"]} <= set(Pattern)
+    alignment = content["alignment"]
     assert (alignment["beta"], alignment["iterations"], alignment["grid"]) == (0.5, 1000, [4, 6])
     assert [word["word"] for word in alignment["words"]] == ["sits", "mat"]
     for word in alignment["words"]:
         assert len(word["shares"]) == len(alignment["boxes"]) == 24
         assert sum(word["shares"]) == pytest.approx(1, abs=1e-4)
-    assert [Path(path).name for path in told["pictures"]] == [
+    assert [Path(path).name for path in content["figures"]] == [
         *("plan.png", "plan.svg", "attention.png", "attention.svg")
     ]
-    assert "random" not in found.stderr
+    assert "random" not in result.stderr
 
 
 def test_two_streams_have_attention_and_no_patterns(tmp_path: Path, photo: Path) -> None:
     command = ("--model", tiny(tmp_path, "vilbert"), "--image", photo, "--text", TEXT, "--out", tmp_path / "out")
-    found = explain(*command, "--format", "json")
-    told = json.loads(found.stdout)
-    assert all("pattern" not in head for layer in told["attention"] for head in layer["heads"])
-    assert "no patterns; UNITER's want text and image in one sequence" in found.stderr
+    result = explain(*command, "--format", "json")
+    content = json.loads(result.stdout)
+    assert all("pattern" not in head for layer in content["attention"] for head in layer["heads"])
+    assert "no patterns; UNITER's need text and image in one sequence" in result.stderr
     assert (tmp_path / "out" / "attention.png").is_file()
 
 
 @pytest.mark.parametrize("pieces", [None, "[PAD] [UNK] [CLS] [SEP] so zebra"])
-def test_a_text_that_the_model_does_not_read_to_its_end_is_told(
+def test_a_text_that_the_model_does_not_read_to_its_end_is_reported(
     tmp_path: Path, photo: Path, pieces: str | None
 ) -> None:
     vocabulary: tuple[object, ...] = ()
@@ -102,8 +102,8 @@ def test_a_text_that_the_model_does_not_read_to_its_end_is_told(
         (tmp_path / "vocab.txt").write_text("\n".join(pieces.split()))
         vocabulary = ("--vocabulary", tmp_path / "vocab.txt")
     text = f"{'so ' * 20} zebra"
-    found = explain("--model", tiny(tmp_path), "--image", photo, "--text", text, "--out", tmp_path / "o", *vocabulary)
-    assert "reads 20 tokens, and not the end of the text: so so zebra" in found.stderr
+    result = explain("--model", tiny(tmp_path), "--image", photo, "--text", text, "--out", tmp_path / "o", *vocabulary)
+    assert "reads 20 tokens, and not the end of the text: so so zebra" in result.stderr
 
 
 @pytest.mark.parametrize(
@@ -121,7 +121,7 @@ def test_a_text_that_the_model_does_not_read_to_its_end_is_told(
         ({"--out": "photo.png"}, "is a file, not a folder"),
     ],
 )
-def test_what_is_wrong_is_told_in_one_line_and_nothing_is_written(
+def test_bad_input_is_refused_in_one_line_and_nothing_is_written(
     tmp_path: Path, photo: Path, monkeypatch: pytest.MonkeyPatch, changed: dict[str, str], says: str
 ) -> None:
     monkeypatch.chdir(tmp_path)

@@ -1,4 +1,4 @@
-"""Looking into whole models: where their tokens lie, what moves where, and that nothing of it changes them."""
+"""Whole models explained: where their image tokens lie, and what words are aligned with."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from vlbench.architectures.checkpoints.native import save_model
 from vlbench.architectures.interfaces import Joint, Tokens
 from vlbench.errors import InputError
 from vlbench.evaluation.images import padded_images, prepared
-from vlbench.explain.choice import model_named, why_not
+from vlbench.explain.explainable import explainable_model, why_not
 from vlbench.explain.explanation import Explanation, Word
 from vlbench.explain.look import ExplainSettings, align, look, watched_places
 from vlbench.inputs import read_example
@@ -42,46 +42,50 @@ def small(name: str) -> ModelSpec:
     return spec
 
 
-def seen(spec: ModelSpec, photo: Path, **settings: object) -> Explanation:
+def explained(spec: ModelSpec, photo: Path, **settings: object) -> Explanation:
     return look(spec, read_example(photo, TEXT), ExplainSettings(**settings))
 
 
 @pytest.mark.parametrize("name", EXPLAINED)
 def test_every_model_with_token_sequences_is_explained(name: str, photo: Path) -> None:
-    found = seen(small(name), photo)
-    assert [word.text for word in found.words] == TEXT.split()
-    assert found.labels == ("[CLS]", *TEXT.split(), "[SEP]")
-    image_tokens = found.places.special + len(found.places.boxes)
-    sizes = {"text": len(found.labels), "image": image_tokens, "text+image": len(found.labels) + image_tokens}
-    for one in found.maps:
-        assert one.weights.shape[1:] == (sizes[one.asks], sizes[one.asked])
-        np.testing.assert_allclose(one.weights.sum(2), 1, atol=1e-5)
-        assert (found.scores(one) is None) == (one.asks != "text+image" or one.asked != "text+image")
-    boxes = found.places.boxes
+    explanation = explained(small(name), photo)
+    assert [word.text for word in explanation.words] == TEXT.split()
+    assert explanation.labels == ("[CLS]", *TEXT.split(), "[SEP]")
+    image_tokens = explanation.places.special + len(explanation.places.boxes)
+    sizes = {
+        "text": len(explanation.labels),
+        "image": image_tokens,
+        "text+image": len(explanation.labels) + image_tokens,
+    }
+    for attention in explanation.maps:
+        assert attention.weights.shape[1:] == (sizes[attention.queries], sizes[attention.keys])
+        np.testing.assert_allclose(attention.weights.sum(2), 1, atol=1e-5)
+        one_sequence = attention.queries == attention.keys == "text+image"
+        assert (explanation.pattern_scores(attention) is not None) == one_sequence
+    boxes = explanation.places.boxes
     assert (boxes >= 0).all()
     assert (boxes <= 1).all()
     assert (boxes[:, 2:] >= boxes[:, :2]).all()
-    if found.alignment is None:
-        assert "different widths" in found.no_alignment
+    if explanation.alignment is None:
+        assert "different widths" in explanation.no_alignment
     else:
-        assert found.alignment.shares.shape == (len(found.words), len(boxes))
-        np.testing.assert_allclose(found.alignment.shares.sum(1), 1, atol=1e-5)
+        assert explanation.alignment.shares.shape == (len(explanation.words), len(boxes))
+        np.testing.assert_allclose(explanation.alignment.shares.sum(1), 1, atol=1e-5)
 
 
 def test_patches_lie_where_they_were_cut(photo: Path) -> None:
-    spec = small(
-        "vilt-b32"
-    )  # 128x192 pixels in patches of 32; the shorter side of 150x90 becomes 128, then 192 at most
-    places = seen(spec, photo).places
+    # 128x192 pixels in patches of 32; the shorter side of 150x90 becomes 128, then 192 at most
+    spec = small("vilt-b32")
+    places = explained(spec, photo).places
     rows, columns = places.grid or (0, 0)
     assert (rows, columns, places.special) == (3, 6, 1)
     np.testing.assert_allclose(places.boxes[0], (0, 0, 1 / 6, 1 / 3), atol=1e-6)
     np.testing.assert_allclose(places.boxes[7], (1 / 6, 1 / 3, 2 / 6, 2 / 3), atol=1e-6)
 
 
-def test_cells_of_a_feature_map_lie_where_it_saw(photo: Path) -> None:
+def test_cells_of_a_feature_map_cover_the_pixels_they_were_computed_from(photo: Path) -> None:
     spec = small("pixelbert-r50")
-    places = seen(spec, photo).places
+    places = explained(spec, photo).places
     step = spec.visual.backbone.stride * spec.visual.pool_size
     assert places.grid is not None
     assert len(places.boxes) == places.grid[0] * places.grid[1]
@@ -101,16 +105,16 @@ def test_a_token_lies_where_a_change_of_the_image_changes_it_most(name: str, tmp
             picture.paste((255, 40, 0), (centre[0] - 14, centre[1] - 14, centre[0] + 14, centre[1] + 14))
         picture.save(tmp_path / "picture.png")
         images = padded_images([prepared(tmp_path / "picture.png", spec.input)])
-        with torch.inference_mode(), watched_places(visual, spec) as seen_by_it:
+        with torch.inference_mode(), watched_places(visual, spec) as seen:
             values.append(visual(images).values[0])
-    places = seen_by_it.places(images)
+    places = seen.places(images)
     most = int((values[1] - values[0]).norm(dim=1)[places.special :].argmax())
     left, top, right, bottom = places.boxes[most] * (384, 256, 384, 256)
     assert left <= 210 <= right
     assert top <= 70 <= bottom
 
 
-def test_regions_found_before_lie_where_they_were_found(photo: Path) -> None:
+def test_precomputed_regions_keep_their_boxes(photo: Path) -> None:
     spec = small("uniter-base")
     boxes = np.array([[0, 0, 75, 45], [75, 45, 150, 90], [15, 9, 30, 18]], np.float32)
 
@@ -127,23 +131,23 @@ def test_regions_found_before_lie_where_they_were_found(photo: Path) -> None:
             features = np.random.default_rng(0).normal(size=(3, spec.visual.roi_head.channels)).astype(np.float32)
             return ImageRegions(features=features, boxes=boxes, height=90, width=150)
 
-    places = seen(spec, photo, features=Source()).places
+    places = explained(spec, photo, features=Source()).places
     np.testing.assert_allclose(places.boxes, boxes / (150, 90, 150, 90), atol=1e-6)
     assert (places.special, places.grid) == (0, None)
 
 
 def test_a_whole_image_token_is_special(photo: Path) -> None:
-    assert seen(small("vilbert"), photo).places.special == 1
+    assert explained(small("vilbert"), photo).places.special == 1
 
 
-def test_words_go_to_the_tokens_that_are_like_them() -> None:
-    """As many image tokens as pieces: the exact plan is a matching, which scipy finds; two pieces are one word."""
+def test_words_are_aligned_with_the_tokens_closest_to_them() -> None:
+    """With as many image tokens as word pieces the exact plan is a matching, which scipy finds; word b has two."""
     torch.manual_seed(0)
     text, image = torch.randn(1, 6, 8), torch.randn(1, 5, 8)
     words = (Word(text="a", tokens=(1,)), Word(text="b", tokens=(2, 3)), Word(text="c", tokens=(4,)))
     joint = Joint(text=Tokens(values=text, mask=None), image=Tokens(values=image, mask=None))
     shares = align(joint, words, torch.tensor([1, 2, 3, 4])).shares
-    unit_text, unit_image = (torch.nn.functional.normalize(one[0], dim=1) for one in (text[:, 1:5], image[:, 1:]))
+    unit_text, unit_image = (torch.nn.functional.normalize(side[0], dim=1) for side in (text[:, 1:5], image[:, 1:]))
     pieces, tokens = linear_sum_assignment(1 - unit_text @ unit_image.T)
     exact = np.zeros((3, 4))
     for piece, token in zip(pieces, tokens, strict=True):
@@ -158,16 +162,16 @@ def test_weights_with_another_head_and_a_pair_of_images_are_read(photo: Path, tm
         save_model(tmp_path / f"{kind}.safetensors", build(spec), spec)
         (tmp_path / "vocab.txt").write_text("\n".join("[PAD] [UNK] [CLS] [SEP] a red cat on mat".split()))
         filled = measured.model_copy(update={"weights": str(tmp_path / f"{kind}.safetensors")})
-        found = seen(filled, photo)
-        assert found.weights.endswith(f"{kind}.safetensors")
-        assert found.random_parts == ()
+        explanation = explained(filled, photo)
+        assert explanation.weights.endswith(f"{kind}.safetensors")
+        assert explanation.random_parts == ()
 
 
 def test_random_weights_are_those_of_eval(photo: Path) -> None:
-    """The first layer's attention, computed again from a model that was built anew."""
+    """The first layer's attention is the same for a model that is built again."""
     spec = small("visualbert")
     again = build(spec).eval()
-    first, second = (seen(spec, photo).maps[0].weights for _ in range(2))
+    first, second = (explained(spec, photo).maps[0].weights for _ in range(2))
     np.testing.assert_array_equal(first, second)
     assert first.shape[0] == again.interaction.blocks[0].attention.heads
 
@@ -179,14 +183,14 @@ def test_random_weights_are_those_of_eval(photo: Path) -> None:
         ("clip-vit-b32", "meet in a score"),
         ("scan", r"score \(stacked_cross_attention\)"),
         ("vit-b32", "reads no text"),
-        ("hf-vilt-b32", "transformers keeps its attention"),
+        ("hf-vilt-b32", "do not expose their attention"),
         ("vilt,uniter", "2 models, vilt-b32 and uniter-base among them"),
         ("vilr", "--model: no model 'vilr'; did you mean vilt"),
     ],
 )
 def test_what_cannot_be_explained_says_why_in_one_line(name: str, says: str) -> None:
     with pytest.raises(InputError, match=says) as error:
-        model_named(name)
+        explainable_model(name)
     assert "\n" not in str(error.value)
     if "2 models" not in says and "no model" not in says:
         assert "these can be explained" in str(error.value)
@@ -197,4 +201,4 @@ def test_pixels_are_not_sampled(tmp_path: Path) -> None:
     content = small("pixelbert-r50").model_dump(mode="json", exclude_none=True)
     content["visual"]["sample"] = "always"
     (tmp_path / "sampled.yaml").write_text(yaml.safe_dump(content))
-    assert model_named(str(tmp_path / "sampled.yaml")).visual.sample == "training"
+    assert explainable_model(str(tmp_path / "sampled.yaml")).visual.sample == "training"

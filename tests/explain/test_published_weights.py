@@ -1,4 +1,4 @@
-"""Published names of weights: each head that they can have is taken, and the attention is transformers' own."""
+"""Published weights: every head that they can have is read, and the attention equals that of transformers."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ def small(folder: Path) -> ModelSpec:
 
 
 @pytest.mark.parametrize("head", KINDS)
-def test_attention_is_that_which_transformers_tells(head: str, tmp_path: Path) -> None:
-    """transformers takes the patches in random order, so that the text's own part is what can be compared."""
+def test_attention_is_that_of_transformers(head: str, tmp_path: Path) -> None:
+    """transformers shuffles the patches, so only the text's part is compared."""
     more = {"num_images": 2, "modality_type_vocab_size": 3, "num_labels": 2} if head == "pair" else {"num_labels": 9}
     theirs = randomise(KINDS[head](transformers.ViltConfig(**SIZES, **more, attn_implementation="eager")))
     theirs.save_pretrained(tmp_path)
@@ -48,17 +48,17 @@ def test_attention_is_that_which_transformers_tells(head: str, tmp_path: Path) -
     Image.effect_noise((96, 64), 90).convert("RGB").save(tmp_path / "photo.png")
     spec = small(tmp_path)
     assert with_whatever_head(spec).head.kind == head
-    found = look(spec, read_example(tmp_path / "photo.png", TEXT), ExplainSettings())
-    assert found.random_parts == ()
+    explanation = look(spec, read_example(tmp_path / "photo.png", TEXT), ExplainSettings())
+    assert explanation.random_parts == ()
     ids = torch.tensor([[2, 5, 6, 7, 8, 9, 10, 11, 3]])
     with torch.no_grad():
-        told = theirs.vilt(
+        expected_maps = theirs.vilt(
             input_ids=ids,
             pixel_values=padded_images([prepared(tmp_path / "photo.png", spec.input)]).pixels,
             output_attentions=True,
         ).attentions
-    assert len(found.labels) == ids.shape[1]
-    for ours, expected in zip(found.maps, told, strict=True):
+    assert len(explanation.labels) == ids.shape[1]
+    for ours, expected in zip(explanation.maps, expected_maps, strict=True):
         ends = ids.shape[1] + 1  # through the image's class token
         close = torch.testing.assert_close
         close(torch.from_numpy(ours.weights[:, :ends, :ends]), expected[0, :, :ends, :ends], atol=1e-5, rtol=0)

@@ -8,7 +8,7 @@ import pytest
 
 from vlbench.errors import InputError
 from vlbench.evaluation.tokens import tokenizer_for
-from vlbench.explain.explanation import Word, chosen, words_of
+from vlbench.explain.explanation import Word, words_of, words_to_draw
 from vlbench.specs.catalog import catalog
 
 PIECES = "[PAD] [UNK] [CLS] [SEP] [MASK] a cat sit ##s on ##ing the mat don ' t . , cafe".split()
@@ -22,13 +22,13 @@ def vocabulary(tmp_path: Path) -> Path:
 
 
 def tokens_of(vocabulary: Path | None, text: str) -> tuple[list[int], list[tuple[int, int] | None]]:
-    made = tokenizer_for(catalog()["vilt-b32"], weights=None, vocabulary=vocabulary)
-    return made.ids(text), made.spans(text)
+    tokenizer = tokenizer_for(catalog()["vilt-b32"], weights=None, vocabulary=vocabulary)
+    return tokenizer.ids(text), tokenizer.spans(text)
 
 
 def test_the_pieces_of_a_word_are_one_word_as_it_was_typed(vocabulary: Path) -> None:
     ids, spans = tokens_of(vocabulary, "A cat Sits on the Café, zebra.")
-    assert [PIECES[one] for one in ids] == "[CLS] a cat sit ##s on the cafe , [UNK] . [SEP]".split()
+    assert [PIECES[token] for token in ids] == "[CLS] a cat sit ##s on the cafe , [UNK] . [SEP]".split()
     assert words_of("A cat Sits on the Café, zebra.", spans) == (
         Word(text="A", tokens=(1,)),
         Word(text="cat", tokens=(2,)),
@@ -58,7 +58,7 @@ def test_there_is_a_span_for_each_id(vocabulary: Path, text: str) -> None:
         assert spans[0] is spans[-1] is None
 
 
-def test_a_tokenizer_of_transformers_says_the_same(vocabulary: Path, tmp_path: Path) -> None:
+def test_a_tokenizer_of_transformers_gives_the_same(vocabulary: Path, tmp_path: Path) -> None:
     transformers = pytest.importorskip("transformers")
     folder = tmp_path / "saved"
     transformers.BertTokenizer(str(vocabulary)).save_pretrained(folder)
@@ -67,12 +67,12 @@ def test_a_tokenizer_of_transformers_says_the_same(vocabulary: Path, tmp_path: P
 
 
 WORDS = tuple(
-    Word(text=text, tokens=(place + 1,)) for place, text in enumerate("Is there a cat on the other Cat ?".split())
+    Word(text=text, tokens=(index + 1,)) for index, text in enumerate("Is there a cat on the other Cat ?".split())
 )
 
 
 @pytest.mark.parametrize(
-    ("asked", "found"),
+    ("names", "drawn"),
     [
         (None, ["cat", "other", "Cat"]),
         ("cat", ["cat", "Cat"]),
@@ -81,16 +81,16 @@ WORDS = tuple(
         ("?", ["?"]),
     ],
 )
-def test_which_words_are_drawn(asked: str | None, found: list[str]) -> None:
-    assert [WORDS[place].text for place in chosen(WORDS, asked)] == found
+def test_which_words_are_drawn(names: str | None, drawn: list[str]) -> None:
+    assert [WORDS[index].text for index in words_to_draw(WORDS, names)] == drawn
 
 
 def test_a_text_of_function_words_is_drawn_whole() -> None:
-    assert chosen(WORDS[:3], None) == [0, 1, 2]
+    assert words_to_draw(WORDS[:3], None) == [0, 1, 2]
 
 
-@pytest.mark.parametrize(("asked", "says"), [("dog", "--words dog: not in the text"), (" ,", "no word named")])
-def test_a_word_that_is_not_there_is_refused(asked: str, says: str) -> None:
-    with pytest.raises(InputError, match=says) as error:
-        chosen(WORDS, asked)
+@pytest.mark.parametrize(("names", "message"), [("dog", "--words dog: not in the text"), (" ,", "no word named")])
+def test_a_word_that_is_not_there_is_refused(names: str, message: str) -> None:
+    with pytest.raises(InputError, match=message) as error:
+        words_to_draw(WORDS, names)
     assert "\n" not in str(error.value)

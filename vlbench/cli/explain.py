@@ -1,4 +1,4 @@
-"""`vlbench explain`: what a model looks at, drawn: where each word lies in a photo, and the attention of every head.
+"""`vlbench explain`: draws which part of a photo each word is aligned with, and the attention of every head.
 
 Exit codes: 0 explained, 2 bad input.
 """
@@ -24,51 +24,52 @@ if TYPE_CHECKING:
 def explain(
     model: Annotated[str, typer.Option(help="One name, alias or YAML file.")],
     image: Annotated[Path, typer.Option(metavar="FILE", help="A photo.")],
-    text: Annotated[str, typer.Option(help="What is said or asked of it.")],
+    text: Annotated[str, typer.Option(help="A caption, a statement or a question about it.")],
     weights: Annotated[
         list[str] | None,
         typer.Option(metavar="SOURCE", help="A file, a folder or hub:OWNER/NAME; or MODEL.visual=SOURCE; repeatable."),
     ] = None,
     vocabulary: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="The vocab.txt, by default the one beside the weights.")
+        Path | None, typer.Option(metavar="FILE", help="A vocab.txt; by default the one next to the weights.")
     ] = None,
     features: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Regions found earlier, for region models: a TSV, or an LMDB's folder."),
+        typer.Option(metavar="FILE", help="Precomputed regions, for region models: a TSV file or an LMDB folder."),
     ] = None,
     words: Annotated[
-        str | None, typer.Option(metavar="A,B", help="Draw these words; by default all but such as 'the' and 'is'.")
+        str | None,
+        typer.Option(metavar="A,B", help="Words to draw; by default all but function words such as 'the' and 'is'."),
     ] = None,
     layer: Annotated[
-        str | None, typer.Option(metavar="N", help="Draw this layer's heads large, too: 3, or cross-3.")
+        str | None, typer.Option(metavar="N", help="Also draw the heads of this layer large: 3, or cross-3.")
     ] = None,
     device: DeviceOption = DeviceName.auto,
     precision: PrecisionOption = PrecisionName.fp32,
     threads: ThreadsOption = None,
     output: Annotated[
-        ScoreFormat, typer.Option("--format", help="How heads and words are printed.")
+        ScoreFormat, typer.Option("--format", help="How to print the heads and words.")
     ] = ScoreFormat.table,
     out: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Where pictures go; by default results/local/TIME-HOST.")
+        Path | None, typer.Option(metavar="DIR", help="Folder for the figures; by default results/local/TIME-HOST.")
     ] = None,
 ) -> None:
-    """Draw which part of a photo each word is carried to, and how every head attends.
+    """Draw which part of a photo each word is aligned with, and the attention of every head.
 
-    plan.png: the transport plan of words onto patches, cells or regions (ViLT, section 4.7). attention.png: a map a
-    head, named by UNITER's patterns. Each as SVG, too.
+    plan.png: the transport plan from words to patches, cells or regions (ViLT, section 4.7). attention.png: one map per
+    head, named by UNITER's patterns. Both are also written as SVG.
     """
-    from vlbench.explain.choice import model_named
-    from vlbench.explain.explanation import chosen
+    from vlbench.explain.explainable import explainable_model
+    from vlbench.explain.explanation import words_to_draw
     from vlbench.inputs import read_example
     from vlbench.measure.machine import physical_cores
     from vlbench.tasks.features import open_regions
 
-    spec = model_named(model, weights or [])
+    spec = explainable_model(model, weights or [])
     example = read_example(image, text)
     if out is not None and out.exists() and not out.is_dir():
         raise InputError(f"--out {out}: is a file, not a folder")
     regions = open_regions(features) if features else None
-    from vlbench.evaluation.processes import device_named  # what is wrong above is told before PyTorch is imported
+    from vlbench.evaluation.processes import device_named  # imports PyTorch, so bad input is refused before it
     from vlbench.explain.look import ExplainSettings, look
 
     settings = ExplainSettings(
@@ -78,56 +79,51 @@ def explain(
         precision=precision.value,
         threads=threads or physical_cores(),
     )
-    found = look(spec, example, settings)
-    drawn = chosen(found.words, words)
+    explanation = look(spec, example, settings)
+    drawn_words = words_to_draw(explanation.words, words)
     if layer is not None:
-        found.maps_of(layer)  # refuses before anything is drawn
-    for line in _cautions(spec, found):
+        explanation.maps_of(layer)  # refuses an unknown layer before anything is drawn
+    for line in _cautions(spec, explanation):
         print(line, file=sys.stderr)
-    pictures = _draw(found, drawn, layer, out or default_folder())
-    _print(found, drawn, pictures, output)
+    figures = _draw(explanation, drawn_words, layer, out or default_folder())
+    _print(explanation, drawn_words, figures, output)
 
 
-def _cautions(spec: ModelSpec, found: Explanation) -> list[str]:
-    """What a reader of the pictures should know."""
+def _cautions(spec: ModelSpec, explanation: Explanation) -> list[str]:
+    """What a reader of the figures should know."""
     from vlbench.specs import RANDOM
 
     lines = []
     if spec.weights == RANDOM:
-        lines.append(
-            f"{spec.name}: its weights are random, so what it looks at has no meaning; --weights FILE fills it"
-        )
-    if found.random_parts:
-        lines.append(f"{spec.name}: random, as its weights say nothing of it: {', '.join(found.random_parts)}")
-    if found.unread:
-        lines.append(
-            f"{spec.name}: reads {len(found.labels)} tokens, and not the end of the text: {' '.join(found.unread)}"
-        )
-    if found.alignment is None:
-        lines.append(f"{spec.name}: no transport plan; {found.no_alignment}")
-    if not any(one.joint for one in found.maps):
-        lines.append(
-            f"{spec.name}: no patterns; UNITER's want text and image in one sequence, and here each has its own"
-        )
-    return lines
+        lines.append("its weights are random, so the figures have no meaning; --weights FILE loads trained ones")
+    if explanation.random_parts:
+        lines.append(f"random, as the weights have no tensors for it: {', '.join(explanation.random_parts)}")
+    if explanation.unread:
+        unread = " ".join(explanation.unread)
+        lines.append(f"reads {len(explanation.labels)} tokens, and not the end of the text: {unread}")
+    if explanation.alignment is None:
+        lines.append(f"no transport plan; {explanation.no_alignment}")
+    if not any(attention.joint for attention in explanation.maps):
+        lines.append("no patterns; UNITER's need text and image in one sequence, and here each has its own")
+    return [f"{spec.name}: {line}" for line in lines]
 
 
-def _draw(found: Explanation, drawn: list[int], layer: str | None, folder: Path) -> list[Path]:
+def _draw(explanation: Explanation, words: list[int], layer: str | None, folder: Path) -> list[Path]:
     from vlbench.explain.attention_figure import draw_attention
     from vlbench.explain.plan_figure import draw_plan
 
-    pictures = draw_plan(found, drawn, folder) if found.alignment else []
-    pictures += draw_attention(found, folder)
-    return pictures + (draw_attention(found, folder, layer) if layer is not None else [])
+    figures = draw_plan(explanation, words, folder) if explanation.alignment else []
+    figures += draw_attention(explanation, folder)
+    return figures + (draw_attention(explanation, folder, layer) if layer is not None else [])
 
 
-def _print(found: Explanation, drawn: list[int], pictures: list[Path], output: ScoreFormat) -> None:
+def _print(explanation: Explanation, words: list[int], figures: list[Path], output: ScoreFormat) -> None:
     from vlbench.explain.tables import render, to_json
 
     if output is ScoreFormat.json:
-        print(to_json(found, drawn, pictures), end="")
+        print(to_json(explanation, words, figures), end="")
         return
-    table = render(found)
+    table = render(explanation)
     if table is not None:
         print_wide(lambda _width: table)
-    print(f"pictures: {', '.join(str(path) for path in pictures if path.suffix == '.png')} (and .svg)", file=sys.stderr)
+    print(f"figures: {', '.join(str(path) for path in figures if path.suffix == '.png')} (and .svg)", file=sys.stderr)

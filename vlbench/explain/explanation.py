@@ -1,4 +1,4 @@
-"""What was found inside a model for one photo and one text, as plain arrays, and the words of the text with their
+"""The result of explaining a model on one photo and one text, as plain arrays, and the text's words with their
 tokens."""
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from vlbench.errors import InputError
-from vlbench.explain.patterns import Scores, scored
+from vlbench.explain.patterns import PatternScores, score_patterns
 
-Span = tuple[int, int]  # where a word begins and ends in its text
+Span = tuple[int, int]  # where a word starts and ends in its text
 
-# Words that point at nothing in a picture; a text of nothing else is drawn whole.
+# Words that name nothing in a photo. A text of function words alone is drawn whole.
 FUNCTION_WORDS = frozenset(
     """a an the this that these those it its there here some any
     is are was were be been being am do does did has have had can could will would may might shall should must
@@ -29,7 +29,7 @@ FUNCTION_WORDS = frozenset(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Word:
-    """A word as it stands in the text, and the places of its tokens."""
+    """A word as it is written in the text, and the positions of its tokens."""
 
     text: str
     tokens: tuple[int, ...]
@@ -40,36 +40,36 @@ class Word:
 
 
 def words_of(text: str, spans: Sequence[Span | None]) -> tuple[Word, ...]:
-    """The words that tokens stand for, in their order.
+    """The words that the tokens stand for, in order.
 
     Args:
-        text: as it was given.
-        spans: for each token that a model reads the word that it is of, or None for a special token.
+        text: as the user gave it.
+        spans: one per token that the model reads: the word that it belongs to, or None for a special token.
     """
-    tokens: dict[Span, list[int]] = {}
-    for place, span in enumerate(spans):
+    tokens_of: dict[Span, list[int]] = {}
+    for token, span in enumerate(spans):
         if span is not None:
-            tokens.setdefault(span, []).append(place)
-    return tuple(Word(text=text[start:end], tokens=tuple(own)) for (start, end), own in tokens.items())
+            tokens_of.setdefault(span, []).append(token)
+    return tuple(Word(text=text[start:end], tokens=tuple(tokens)) for (start, end), tokens in tokens_of.items())
 
 
-def chosen(words: Sequence[Word], asked: str | None) -> list[int]:
-    """Which words to draw: those named, separated by commas, else content words, else all.
+def words_to_draw(words: Sequence[Word], names: str | None) -> list[int]:
+    """Indices of the words to draw: those named, separated by commas; without names the content words, or else all.
 
-    Raises InputError where a word is named that the text does not have.
+    Raises InputError where a named word is not in the text.
     """
-    if asked is None:
-        return [place for place, word in enumerate(words) if word.is_content] or list(range(len(words)))
-    found: set[int] = set()
-    for name in filter(None, (part.strip() for part in asked.split(","))):
-        own = [place for place, word in enumerate(words) if word.text.lower() == name.lower()]
-        if not own:
+    if names is None:
+        return [index for index, word in enumerate(words) if word.is_content] or list(range(len(words)))
+    indices: set[int] = set()
+    for name in filter(None, (part.strip() for part in names.split(","))):
+        matches = [index for index, word in enumerate(words) if word.text.lower() == name.lower()]
+        if not matches:
             known = ", ".join(dict.fromkeys(word.text for word in words))
             raise InputError(f"--words {name}: not in the text as the model reads it; its words are {known}")
-        found.update(own)
-    if not found:
+        indices.update(matches)
+    if not indices:
         raise InputError("--words: no word named; --words cat,mat works")
-    return sorted(found)
+    return sorted(indices)
 
 
 TEXT, IMAGE = "text", "image"
@@ -78,17 +78,17 @@ BOTH = "text+image"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttentionMap:
-    """The attention of all heads of one layer, of real tokens alone.
+    """The attention of all heads of one layer, without padding.
 
     Attributes:
-        layer: its name, counted from 1; `cross-2` where a model has several kinds of layer.
-        asks, asked: whose tokens are the rows and the columns: TEXT, IMAGE or BOTH, text first.
+        layer: its name, counted from 1; `cross-2` where a model has several kinds of layers.
+        queries, keys: whose tokens are the rows and the columns: TEXT, IMAGE, or BOTH with text tokens first.
         weights: each row sums to 1.
     """
 
     layer: str
-    asks: str
-    asked: str
+    queries: str
+    keys: str
     weights: NDArray[np.float32]  # (heads, queries, keys)
 
     @property
@@ -97,8 +97,8 @@ class AttentionMap:
 
     @property
     def joint(self) -> bool:
-        """Whether both modalities are in one sequence, as UNITER's classes want it."""
-        return self.asks == self.asked == BOTH
+        """Whether text and image are one sequence, which UNITER's patterns need."""
+        return self.queries == self.keys == BOTH
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,10 +118,10 @@ class Places:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Alignment:
-    """A transport plan of words onto image tokens, both without special tokens.
+    """A transport plan from words to image tokens; special tokens of text and image are left out.
 
     Attributes:
-        shares: of each word's mass, that goes to each image token; rows sum to 1.
+        shares: how much of each word's mass goes to each image token; rows sum to 1.
         beta, iterations: of IPOT.
     """
 
@@ -132,15 +132,17 @@ class Alignment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Explanation:
-    """Attributes:
-    model, weights: its name, and what fills it.
-    random_parts: that stay random all the same.
-    image, text: as given.
-    photo: the part of the image that the model saw, at the image's own resolution.
-    words: of the text, as far as the model reads it.
-    unread: the words after these.
-    labels: of the text's tokens, special ones in brackets.
-    alignment: None, with `no_alignment` saying why, where text and image cannot be compared.
+    """What a model attends to, on one photo and one text.
+
+    Attributes:
+        model, weights: the model's name, and where its weights come from.
+        random_parts: parts for which the weights have no tensors.
+        image, text: as the user gave them.
+        photo: the part of the image that the model saw, at the image's own resolution.
+        words: those of the text that the model reads.
+        unread: the words after these, which did not fit.
+        labels: one per text token; special tokens stand in brackets.
+        alignment: None where text and image tokens cannot be compared; `no_alignment` gives the reason.
     """
 
     model: str
@@ -159,33 +161,33 @@ class Explanation:
 
     @property
     def layers(self) -> tuple[str, ...]:
-        """Names, in the order of the pass."""
-        return tuple(dict.fromkeys(one.layer for one in self.maps))
+        """Names, in the order of the forward pass."""
+        return tuple(dict.fromkeys(attention.layer for attention in self.maps))
 
     def maps_of(self, layer: str) -> tuple[AttentionMap, ...]:
-        """Raises InputError where there is no such layer."""
-        found = tuple(one for one in self.maps if one.layer == layer)
-        if not found:
-            raise InputError(f"--layer {layer}: {self.model} has no such layer; it has {ranges(self.layers)}")
-        return found
+        """The maps of one layer. Raises InputError where the model has no such layer."""
+        maps = tuple(attention for attention in self.maps if attention.layer == layer)
+        if not maps:
+            raise InputError(f"--layer {layer}: {self.model} has no such layer; it has {layer_ranges(self.layers)}")
+        return maps
 
-    def special(self) -> tuple[int, ...]:
-        """Places, in the sequence of text and image, of tokens that are neither a word nor a part of the image."""
+    def special_tokens(self) -> tuple[int, ...]:
+        """Positions, in the sequence of text and image, of tokens that are neither a word nor a part of the image."""
         of_words = {token for word in self.words for token in word.tokens}
         length = len(self.labels)
-        own = [token for token in range(length) if token not in of_words]
-        return (*own, *range(length, length + self.places.special))
+        of_text = (token for token in range(length) if token not in of_words)
+        return (*of_text, *range(length, length + self.places.special))
 
-    def scores(self, found: AttentionMap) -> list[Scores] | None:
-        """Of each head; None where its tokens are of one modality, or it asks one and another is asked."""
-        if not found.joint:
+    def pattern_scores(self, attention: AttentionMap) -> list[PatternScores] | None:
+        """One per head; None unless text and image are one sequence."""
+        if not attention.joint:
             return None
-        return [scored(weights, len(self.labels), self.special()) for weights in found.weights]
+        return [score_patterns(weights, len(self.labels), self.special_tokens()) for weights in attention.weights]
 
 
-def ranges(layers: Sequence[str]) -> str:
+def layer_ranges(layers: Sequence[str]) -> str:
     """`text-1 to text-9, cross-1 to cross-5`."""
-    kinds: dict[str, list[str]] = {}
+    by_kind: dict[str, list[str]] = {}
     for layer in layers:
-        kinds.setdefault(layer.rpartition("-")[0], []).append(layer)
-    return ", ".join(f"{own[0]} to {own[-1]}" if len(own) > 1 else own[0] for own in kinds.values())
+        by_kind.setdefault(layer.rpartition("-")[0], []).append(layer)
+    return ", ".join(f"{names[0]} to {names[-1]}" if len(names) > 1 else names[0] for names in by_kind.values())

@@ -1,8 +1,5 @@
-"""One model, one photo, one text: what goes on inside, recorded without changing it.
-
-Also where the image tokens lie in the photo, and which of them each word is carried to by the cheapest transport
-plan (ViLT, section 4.7).
-"""
+"""Runs a model once on a photo and a text, and records its attention, where its image tokens lie in the photo, and the
+transport plan from words to image tokens (ViLT, section 4.7). Recording does not change the model."""
 
 from __future__ import annotations
 
@@ -19,13 +16,13 @@ from torch import Tensor, nn
 
 from vlbench.architectures.checkpoints.loading import with_whatever_head
 from vlbench.architectures.checkpoints.native import saved_spec
-from vlbench.architectures.interfaces import Images, Joint, RegionFeatures, Tokens, whole_mask
+from vlbench.architectures.interfaces import Images, Joint, RegionFeatures, whole_mask
 from vlbench.errors import InputError
 from vlbench.evaluation.adapter import ModelUnderTest, UnbatchedVisual, candidate
 from vlbench.evaluation.images import covering_size
 from vlbench.evaluation.task_head import TaskHead, weights_of
 from vlbench.evaluation.tokens import tokenizer_for
-from vlbench.explain.attention import maps_of, watched
+from vlbench.explain.attention import attention_maps, record_attention
 from vlbench.explain.explanation import IMAGE, TEXT, Alignment, AttentionMap, Explanation, Places, Span, Word, words_of
 from vlbench.inputs import Example, open_image
 from vlbench.specs import RANDOM, CentreCrop, Grid, Input, ModelSpec, Patch, Region
@@ -103,25 +100,25 @@ def watched_places(visual: nn.Module, spec: ModelSpec) -> Iterator[Seen]:
 
 
 BETA = 0.5  # as in training (ViLT, section 3.2)
-ITERATIONS = 1000  # 50 in training; so many make a clear picture (ViLT, section 4.7)
+ITERATIONS = 1000  # 50 in training; more give a clearer figure (ViLT, section 4.7)
 
 
-def align(joint: Joint, words: Sequence[Word], places: Tensor) -> Alignment:
-    """The plan between the tokens of words and those of places, after the last layer, of the first example.
+def align(joint: Joint, words: Sequence[Word], image_tokens: Tensor) -> Alignment:
+    """The transport plan from words to image tokens after the last layer, for the first example of the batch.
 
-    Special tokens take no part, as in ViLT's code. The pieces of a word are taken together.
+    Special tokens are left out, as in ViLT's code. The tokens of one word are added up.
 
     Args:
-        joint: text and image of one width.
+        joint: text and image tokens of one width.
         words: of the text.
-        places: which image tokens lie somewhere, (R,) int64.
+        image_tokens: positions of those that stand for a part of the image, (R,) int64.
     """
     assert joint.text is not None
-    pieces = [token for word in words for token in word.tokens]
-    costs_1LR = cost(joint.text.values[:1, pieces], joint.image.values[:1, places])
+    word_tokens = [token for word in words for token in word.tokens]
+    costs_1LR = cost(joint.text.values[:1, word_tokens], joint.image.values[:1, image_tokens])
     plan_LR = transport_plan(costs_1LR, None, None, beta=BETA, iterations=ITERATIONS)[0]
-    owners = torch.tensor([place for place, word in enumerate(words) for _ in word.tokens], device=plan_LR.device)
-    mass_WR = plan_LR.new_zeros(len(words), plan_LR.shape[1]).index_add_(0, owners, plan_LR)
+    word_of_L = torch.tensor([index for index, word in enumerate(words) for _ in word.tokens], device=plan_LR.device)
+    mass_WR = plan_LR.new_zeros(len(words), plan_LR.shape[1]).index_add_(0, word_of_L, plan_LR)
     shares_WR = (mass_WR / mass_WR.sum(dim=1, keepdim=True)).cpu().numpy()
     return Alignment(shares=shares_WR.astype(np.float32), beta=BETA, iterations=ITERATIONS)
 
@@ -131,8 +128,8 @@ class ExplainSettings:
     """How a model is run.
 
     Attributes:
-        vocabulary: a `vocab.txt` or a folder of a tokenizer; by default what lies beside the weights.
-        features: regions found earlier, for a model that sees regions.
+        vocabulary: a `vocab.txt` or a tokenizer's folder; by default the one next to the weights.
+        features: precomputed regions, for a model that reads regions.
     """
 
     vocabulary: Path | None = None
@@ -143,118 +140,127 @@ class ExplainSettings:
 
 
 def look(spec: ModelSpec, example: Example, settings: ExplainSettings) -> Explanation:
-    """Runs the model once and tells what its attention and its last tokens say.
+    """Runs the model once and returns its attention and the alignment of its last tokens.
 
     Raises InputError where weights, vocabulary or regions do not fit the model, the text or the photo.
     """
     torch.set_num_threads(settings.threads)
-    spec = with_whatever_head(spec)  # what is looked at lies before it
-    ready = candidate(
+    spec = with_whatever_head(spec)  # everything that is recorded comes before the head
+    model = candidate(
         TaskHead(spec=spec, decide=None),
         vocabulary=settings.vocabulary,
         features=settings.features,
         device=torch.device(settings.device),
         precision=settings.precision,
     )
-    words, unread, labels = _read(ready, spec, example.text, settings)
-    joint, places, maps = _passed(ready, spec, example)
-    unfilled: tuple[str, ...] = getattr(ready.model, "unfilled", ())
-    alignment, why_not = None, ""
+    words, unread, labels = _tokenised(model, spec, example.text, settings)
+    joint, places, maps = _recorded_pass(model, spec, example)
+    alignment, no_alignment = None, ""
     if joint.text is not None and joint.text.values.shape[2] == joint.image.values.shape[2]:
-        alignment = align(joint, words, _real(joint.image).nonzero()[places.special :, 0])
+        alignment = align(joint, words, whole_mask(joint.image)[0].nonzero()[places.special :, 0])
     else:
-        why_not = "its two streams have different widths, so that words and image tokens have no distance"
+        no_alignment = "its two streams have different widths, so that words and image tokens have no distance"
     return Explanation(
         model=spec.name,
         weights=spec.weights_told,
-        random_parts=_random_parts(spec, unfilled, settings),
+        random_parts=_random_parts(spec, getattr(model.model, "unfilled", ()), settings),
         image=example.image,
         text=example.text,
-        photo=_part_seen(open_image(example.image), spec.input, settings.features),
+        photo=_visible_part(open_image(example.image), spec.input, settings.features),
         words=words,
         unread=unread,
         labels=labels,
         places=places,
         maps=maps,
         alignment=alignment,
-        no_alignment=why_not,
+        no_alignment=no_alignment,
     )
 
 
-def _read(
-    ready: ModelUnderTest, spec: ModelSpec, text: str, settings: ExplainSettings
+def _tokenised(
+    model: ModelUnderTest, spec: ModelSpec, text: str, settings: ExplainSettings
 ) -> tuple[tuple[Word, ...], tuple[str, ...], tuple[str, ...]]:
-    """The words that the model reads, those that it does not, and what its tokens are called."""
+    """The words that the model reads, the words that do not fit, and the labels of its tokens."""
     tokenizer = tokenizer_for(spec, weights=weights_of(spec), vocabulary=settings.vocabulary)
-    ids, whole = ready.encoder.text([text]).ids[0].tolist(), tokenizer.spans(text)
-    spans = _spans_read(ids, tokenizer.ids(text), whole)
+    ids, all_spans = model.encoder.text([text]).ids[0].tolist(), tokenizer.spans(text)
+    spans = _spans_of_read_tokens(ids, tokenizer.ids(text), all_spans)
     words = words_of(text, spans)
     if not words:
         raise InputError(f"--text: {spec.name} reads {len(ids)} tokens, which leaves no room for a word")
-    unread = words_of(text, whole)[len(words) :]
-    return words, tuple(word.text for word in unread), _labels(text, spans)
+    unread = words_of(text, all_spans)[len(words) :]
+    return words, tuple(word.text for word in unread), _token_labels(text, spans)
 
 
-def _passed(ready: ModelUnderTest, spec: ModelSpec, example: Example) -> tuple[Joint, Places, tuple[AttentionMap, ...]]:
-    """The tokens after the last layer, where those of the image lie, and the attention, from one pass before the head.
+def _recorded_pass(
+    model: ModelUnderTest, spec: ModelSpec, example: Example
+) -> tuple[Joint, Places, tuple[AttentionMap, ...]]:
+    """The tokens after the last layer, where those of the image lie, and the attention, from one pass without the head.
 
-    A model whose head reads pairs gets the photo as both images; the first of the pair is looked at.
+    A model whose head reads two images gets the photo as both; the first of the two is explained.
     """
-    model: Any = ready.model
-    text = ready.text([example.text] * spec.images)
-    images = ready.images([example.image] * spec.images)
+    network: Any = model.model
+    text = model.text([example.text] * spec.images)
+    images = model.images([example.image] * spec.images)
     with torch.inference_mode():
-        with watched_places(model.visual, spec) as seen:
-            image_tokens = model.visual(images)
-        with watched(model.interaction) as attention:
-            joint = model.interaction(model.text(text), image_tokens)
+        with watched_places(network.visual, spec) as seen:
+            image_tokens = network.visual(images)
+        with record_attention(network.interaction) as records:
+            joint = network.interaction(network.text(text), image_tokens)
     if not all(bool(torch.isfinite(tokens.values).all()) for tokens in (joint.text, joint.image)):
         raise InputError(
-            f"{spec.name}: its tokens are no finite numbers; its weights are broken, or too large for them"
+            f"{spec.name}: its last tokens are not finite; its weights are damaged, or too large for this precision"
         )
-    maps = maps_of(attention, {TEXT: _real(joint.text), IMAGE: _real(joint.image)})
-    return joint, seen.places(images), maps
+    masks = {TEXT: whole_mask(joint.text)[0], IMAGE: whole_mask(joint.image)[0]}
+    return joint, seen.places(images), attention_maps(records, masks)
 
 
-def _real(tokens: Tokens) -> Tensor:
-    return whole_mask(tokens)[0]
+def _spans_of_read_tokens(
+    read_ids: Sequence[int], ids: Sequence[int], spans: Sequence[Span | None]
+) -> list[Span | None]:
+    """The span of each token that the model reads, which can be fewer than the text has.
 
-
-def _spans_read(read: Sequence[int], ids: Sequence[int], spans: Sequence[Span | None]) -> list[Span | None]:
-    """Of each id that the model reads, which can end sooner than the text, and can have a mark before its end."""
+    Args:
+        read_ids: what the model reads: the first ids of the text, then special tokens.
+        ids, spans: of the whole text.
+    """
     same = 0
-    while same < min(len(read), len(ids)) - 1 and read[same] == ids[same]:
+    while same < min(len(read_ids), len(ids)) - 1 and read_ids[same] == ids[same]:
         same += 1
-    return [*spans[:same], *[None] * (len(read) - same)]
+    return [*spans[:same], *[None] * (len(read_ids) - same)]
 
 
-def _labels(text: str, spans: Sequence[Span | None]) -> tuple[str, ...]:
-    """Of tokens: the word, dots for its further pieces, the mark of a special one."""
+def _token_labels(text: str, spans: Sequence[Span | None]) -> tuple[str, ...]:
+    """One per token: its word, dots for the further tokens of a word, the name of a special token."""
     labels = []
-    for place, span in enumerate(spans):
+    for token, span in enumerate(spans):
         if span is None:
-            labels.append("[CLS]" if place == 0 else "[SEP]" if place == len(spans) - 1 else "[MASK]")
+            labels.append("[CLS]" if token == 0 else "[SEP]" if token == len(spans) - 1 else "[MASK]")
         else:
-            labels.append("..." if place and spans[place - 1] == span else text[slice(*span)])
+            labels.append("..." if token and spans[token - 1] == span else text[slice(*span)])
     return tuple(labels)
 
 
-def _part_seen(photo: Image.Image, wanted: Input, features: RegionSource | None) -> Image.Image:
-    """What of the photo is left after cropping; the whole of it where others found its regions."""
-    if features is not None or not isinstance(wanted.evaluation, CentreCrop):
+def _visible_part(photo: Image.Image, model_input: Input, features: RegionSource | None) -> Image.Image:
+    """What cropping leaves of the photo; all of it where its regions are precomputed."""
+    if features is not None or not isinstance(model_input.evaluation, CentreCrop):
         return photo
-    height, width = covering_size(photo.height, photo.width, wanted.image_size, wanted.evaluation.shorter)
-    kept = wanted.image_size[1] / width * photo.width, wanted.image_size[0] / height * photo.height
-    left, top = (photo.width - kept[0]) / 2, (photo.height - kept[1]) / 2
-    return photo.crop((round(left), round(top), round(left + kept[0]), round(top + kept[1])))
+    height, width = covering_size(photo.height, photo.width, model_input.image_size, model_input.evaluation.shorter)
+    visible_width = model_input.image_size[1] / width * photo.width
+    visible_height = model_input.image_size[0] / height * photo.height
+    left, top = (photo.width - visible_width) / 2, (photo.height - visible_height) / 2
+    return photo.crop((round(left), round(top), round(left + visible_width), round(top + visible_height)))
 
 
 def _random_parts(spec: ModelSpec, unfilled: Sequence[str], settings: ExplainSettings) -> tuple[str, ...]:
-    """The parts before the head that stay random although the model has weights; `unfilled` are such tensors."""
+    """Parts before the head that stay random although the model has weights.
+
+    Args:
+        unfilled: names of the tensors that the weights leave out.
+    """
     if spec.weights == RANDOM:
         return ()
     parts = dict.fromkeys(".".join(name.split(".")[:2]) for name in unfilled if not name.startswith("head."))
-    sees = isinstance(spec.visual, Region) and settings.features is None
-    if sees and spec.visual.weights == RANDOM and saved_spec(spec.weights) is None:
+    detects = isinstance(spec.visual, Region) and settings.features is None
+    if detects and spec.visual.weights == RANDOM and saved_spec(spec.weights) is None:
         parts["the detector"] = None
     return tuple(parts)

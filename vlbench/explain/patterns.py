@@ -1,16 +1,16 @@
-"""UNITER's six patterns of attention (section 4.4), told from a matrix of attention and where its text ends.
+"""Names UNITER's six attention patterns (section 4.4) from a matrix of attention weights.
 
-The paper names the patterns by eye. The rule here is ours; every figure in it is above chance, that is: a share s of
-attention that would be c if all tokens were attended to alike counts as (s - c) / (1 - c), 0 for chance and 1 for all.
-Rows are those of words and parts of the image; text and image count the same, however many tokens each has.
+The paper names the patterns by eye; the rule here is ours. Rows of special tokens are left out, and text and image
+count the same, however many tokens each has. Every score is relative to chance: a share s of attention that would be c
+if attention were uniform scores (s - c) / (1 - c), which is 0 for chance and 1 for all attention.
 
-- `vertical`: how much goes to special tokens.
-- `diagonal`: how much goes to the token itself or its neighbours of the same modality, special tokens left out.
-- `block`: of the rest, how much stays within its modality: 1 for all, -1 for none, 0 for chance.
+- `vertical`: the share that goes to special tokens.
+- `diagonal`: the share that goes to the token itself and its neighbours of the same modality, special tokens left out.
+- `block`: of the remaining attention, the share within the modality: 1 for all, 0 for chance, -1 for none.
 
-Where `vertical` and `diagonal` together reach MOST, the pattern is theirs: both where the lesser is at least LESSER of
-their sum, else the greater one. Else it is a block from MOST on, a reversed block from -MOST on, and heterogeneous
-between these.
+If `vertical` and `diagonal` sum to THRESHOLD or more, the pattern is both of them where the smaller one is at least
+MIN_SMALLER_SHARE of the sum, and otherwise the greater one. Else it is a block from THRESHOLD on, a reversed block from
+-THRESHOLD on, and heterogeneous in between.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import NDArray
 
-MOST, LESSER = 0.5, 0.25
+THRESHOLD, MIN_SMALLER_SHARE = 0.5, 0.25
 
 
 class Pattern(StrEnum):
@@ -35,8 +35,8 @@ class Pattern(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Scores:
-    """How strong each pattern is in a head, above chance: the first two 0 to 1, `block` from -1, its reverse, to 1."""
+class PatternScores:
+    """How strong each pattern is in a head: `vertical` and `diagonal` from 0 to 1, `block` from -1 (reversed) to 1."""
 
     vertical: float
     diagonal: float
@@ -44,65 +44,65 @@ class Scores:
 
     @property
     def pattern(self) -> Pattern:
-        if self.vertical + self.diagonal >= MOST:
-            if min(self.vertical, self.diagonal) >= LESSER * (self.vertical + self.diagonal):
+        if self.vertical + self.diagonal >= THRESHOLD:
+            if min(self.vertical, self.diagonal) >= MIN_SMALLER_SHARE * (self.vertical + self.diagonal):
                 return Pattern.vertical_and_diagonal
             return Pattern.vertical if self.vertical > self.diagonal else Pattern.diagonal
-        if abs(self.block) >= MOST:
+        if abs(self.block) >= THRESHOLD:
             return Pattern.block if self.block > 0 else Pattern.reversed_block
         return Pattern.heterogeneous
 
 
-def classify(attention_LL: NDArray[np.floating], text_length: int, special: Sequence[int] | None = None) -> Pattern:
-    """The pattern of one head.
+def score_patterns(
+    attention_LL: NDArray[np.floating], text_length: int, special_tokens: Sequence[int] | None = None
+) -> PatternScores:
+    """The scores of one head.
 
     Args:
-        attention_LL: a row a token that asks, each summing to 1; text before image.
-        text_length: how many of the tokens are the text's.
-        special: places of special tokens; by default the text's first and last, [CLS] and [SEP].
+        attention_LL: one row per query, each summing to 1; text tokens come first.
+        text_length: number of text tokens.
+        special_tokens: their positions; by default the first and the last text token, [CLS] and [SEP].
 
-    Raises ValueError where the matrix is not square, or text or image has no token that is not special.
+    Raises ValueError where the matrix is not square, or text or image has special tokens only.
     """
-    return scored(attention_LL, text_length, special).pattern
-
-
-def scored(attention_LL: NDArray[np.floating], text_length: int, special: Sequence[int] | None = None) -> Scores:
-    """How strong each pattern is. Arguments and errors as of `classify`."""
     length = len(attention_LL)
     if attention_LL.shape != (length, length):
         raise ValueError(f"attention of shape {attention_LL.shape}; text and image in one sequence give a square")
     ordinary = np.ones(length, dtype=bool)
-    ordinary[[0, text_length - 1] if special is None else list(special)] = False
+    ordinary[[0, text_length - 1] if special_tokens is None else list(special_tokens)] = False
     of_text = np.arange(length) < text_length
-    sides = [ordinary & of_text, ordinary & ~of_text]
-    if not all(side.any() for side in sides):
-        raise ValueError(f"{text_length} of {length} tokens are text, and one side has special tokens alone")
-    found = _shares(attention_LL, sides, ordinary)
-    chance = _shares(np.full((length, length), 1 / length), sides, ordinary)
-    vertical, diagonal, block = (_above(share, by_chance) for share, by_chance in zip(found, chance, strict=True))
-    return Scores(vertical=max(vertical, 0.0), diagonal=max(diagonal, 0.0), block=block)
+    modalities = [ordinary & of_text, ordinary & ~of_text]
+    if not all(modality.any() for modality in modalities):
+        raise ValueError(f"{text_length} of {length} tokens are text; text or image has special tokens only")
+    shares = _shares(attention_LL, modalities, ordinary)
+    chances = _shares(np.full((length, length), 1 / length), modalities, ordinary)
+    vertical, diagonal, block = (_above_chance(share, chance) for share, chance in zip(shares, chances, strict=True))
+    return PatternScores(vertical=max(vertical, 0.0), diagonal=max(diagonal, 0.0), block=block)
 
 
 def _shares(
-    attention_LL: NDArray[np.floating], sides: Sequence[NDArray[np.bool_]], ordinary: NDArray[np.bool_]
+    attention_LL: NDArray[np.floating], modalities: Sequence[NDArray[np.bool_]], ordinary: NDArray[np.bool_]
 ) -> tuple[float, float, float]:
-    """Attention to special tokens, to neighbours, and of the rest that within a modality; the mean of both sides."""
-    places = np.arange(len(attention_LL))
-    near = np.abs(places[:, None] - places) <= 1
-    found = []
-    for side in sides:
-        rows = attention_LL[side].astype(np.float64)
-        beside = near[side]
+    """The share of attention to special tokens, to neighbours, and of the rest within the modality.
+
+    Each is the mean of the two modalities' means over rows.
+    """
+    positions = np.arange(len(attention_LL))
+    near = np.abs(positions[:, None] - positions) <= 1
+    by_modality = []
+    for modality in modalities:
+        rows = attention_LL[modality].astype(np.float64)
+        near_rows = near[modality]
         to_special = rows[:, ~ordinary].sum(1).mean()
-        to_neighbours = (rows * (beside & side)).sum(1).mean()
-        inside = (rows * (~beside & side)).sum(1).mean()
-        across = rows[:, ordinary & ~side].sum(1).mean()
-        found.append((to_special, to_neighbours, inside / max(inside + across, 1e-12)))
-    vertical, diagonal, within = np.mean(found, axis=0)
+        to_neighbours = (rows * (near_rows & modality)).sum(1).mean()
+        inside = (rows * (~near_rows & modality)).sum(1).mean()
+        across = rows[:, ordinary & ~modality].sum(1).mean()
+        by_modality.append((to_special, to_neighbours, inside / max(inside + across, 1e-12)))
+    vertical, diagonal, within = np.mean(by_modality, axis=0)
     return float(vertical), float(diagonal), float(within)
 
 
-def _above(share: float, chance: float) -> float:
-    """1 where a share is everything, 0 where it is chance, -1 where it is nothing."""
+def _above_chance(share: float, chance: float) -> float:
+    """1 for all attention, 0 for chance, -1 for none."""
     room = 1 - chance if share > chance else chance
     return (share - chance) / room if room > 0 else 0.0

@@ -40,12 +40,12 @@ def render(explanation: Explanation) -> Table | None:
 def _heads_by_pattern(explanation: Explanation, one: AttentionMap) -> dict[Pattern, list[int]]:
     """Heads, counted from 1."""
     heads: dict[Pattern, list[int]] = {pattern: [] for pattern in Pattern}
-    for head, score in enumerate(explanation.scores(one) or (), start=1):
+    for head, score in enumerate(explanation.pattern_scores(one) or (), start=1):
         heads[score.pattern].append(head)
     return heads
 
 
-def to_json(explanation: Explanation, words: Sequence[int], pictures: Sequence[Path]) -> str:
+def to_json(explanation: Explanation, words: Sequence[int], figures: Sequence[Path]) -> str:
     """Everything but the attention itself; `words` are those drawn."""
     content = {
         "schema": 1,
@@ -56,19 +56,19 @@ def to_json(explanation: Explanation, words: Sequence[int], pictures: Sequence[P
         "tokens": explanation.labels,
         "attention": [_map(explanation, one) for one in explanation.maps],
         "alignment": _alignment(explanation, words),
-        "pictures": [str(path) for path in pictures],
+        "figures": [str(path) for path in figures],
     }
     return json.dumps(content, indent=1) + "\n"
 
 
 def _map(explanation: Explanation, one: AttentionMap) -> dict[str, Any]:
     """A layer's heads; without patterns where its attention is not of one sequence."""
-    scores = explanation.scores(one)
+    scores = explanation.pattern_scores(one)
     heads: list[dict[str, Any]] = [{"head": head} for head in range(1, one.heads + 1)]
     for head, score in zip(heads, scores or (), strict=False):
         head["pattern"] = score.pattern.value
         head |= {name: _short(getattr(score, name)) for name in ("vertical", "diagonal", "block")}
-    return {"layer": one.layer, "asks": one.asks, "asked": one.asked, "heads": heads}
+    return {"layer": one.layer, "queries": one.queries, "keys": one.keys, "heads": heads}
 
 
 def _alignment(explanation: Explanation, words: Sequence[int]) -> dict[str, Any] | None:
