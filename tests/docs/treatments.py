@@ -6,10 +6,12 @@ from functools import cache
 from pathlib import Path
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from vlbench.frozen import Frozen
 
 
-class Treatment(BaseModel):
+class Treatment(Frozen):
     """One command, and what is changed so that it runs in seconds.
 
     Attributes:
@@ -26,8 +28,6 @@ class Treatment(BaseModel):
         only_parsed: its options are read, and nothing is done.
         elsewhere: it is not touched here; `why` says what runs it.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     command: str
     why: str = ""
@@ -51,10 +51,8 @@ class Treatment(BaseModel):
         return self
 
 
-class Treatments(BaseModel):
+class Treatments(Frozen):
     """`short`: options that are added to every command of a kind, `run` or `train`."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     short: dict[str, str]
     commands: tuple[Treatment, ...]

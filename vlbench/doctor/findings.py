@@ -4,25 +4,23 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from vlbench.frozen import Frozen
 from vlbench.measure.machine import Machine
 from vlbench.measure.records import MachineSpeed
 
 Level = Literal["good", "note", "warning", "unfit"]
 
 
-class Finding(BaseModel):
+class Finding(Frozen):
     """One thing that was looked at.
 
     `good`: as it should be. `note`: worth knowing. `warning`: measurements get wider intervals, or depend on a setting
     that can be mended. `unfit`: they would be wrong. `change` says what to do about it.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     check: str
     level: Level
@@ -30,10 +28,8 @@ class Finding(BaseModel):
     change: str | None = None
 
 
-class Diagnosis(BaseModel):
+class Diagnosis(Frozen):
     """All findings on one machine; it is fit where none is `unfit`. `speed` is None where it could not be measured."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     fit: bool
     threads: int

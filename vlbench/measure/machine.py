@@ -10,17 +10,16 @@ from importlib import metadata
 from pathlib import Path
 
 import psutil
-from pydantic import BaseModel, ConfigDict
+
+from vlbench.frozen import Frozen
 
 HARDWARE = ("cpu", "cores", "logical_cores", "ram_bytes", "gpu")
 RAM_WITHIN = 0.02  # a kernel keeps a little of it for itself, and not every kernel as much
 LIBRARIES = ("torch", "torchvision", "numpy", "transformers", "timm", "detectron2")
 
 
-class Machine(BaseModel):
+class Machine(Frozen, extra="allow"):
     """What must be equal for two measurements to be comparable, and the number of threads."""
-
-    model_config = ConfigDict(frozen=True, extra="allow")
 
     cpu: str
     cores: int

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from statistics import median, quantiles
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
-
+from vlbench.frozen import Frozen
 from vlbench.measure.nvml import SLOWDOWNS
 from vlbench.measure.statistics import LEAST_RESTARTS, drift, modes
 
@@ -35,7 +34,7 @@ MODE_MAJORITY = 0.75
 REFERENCE_SPREAD, GPU_CLOCK_SPREAD = 0.03, 0.05
 
 
-class Evidence(BaseModel):
+class Evidence(Frozen):
     """What was observed while one restart took its samples. None: this system does not tell.
 
     Attributes:
@@ -55,8 +54,6 @@ class Evidence(BaseModel):
         gpu_others: other processes that computed on the GPU, or hold it where the driver does not tell more.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     wall_seconds: float
     cpu_seconds: float
     cores: int | None = None
@@ -72,7 +69,7 @@ class Evidence(BaseModel):
     gpu_others: int | None = None
 
 
-class Noise(BaseModel):
+class Noise(Frozen):
     """The verdict on a cell, and why, a sentence a reason; none where it is stable.
 
     `contended`: something else ran on the machine meanwhile, or it held the process back, in so many restarts that the
@@ -80,8 +77,6 @@ class Noise(BaseModel):
     figure to the asked precision. `stable`: neither. `contended_restarts` is how many restarts were disturbed, whatever
     the verdict.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     verdict: Verdict
     reasons: tuple[str, ...] = ()

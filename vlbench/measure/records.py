@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from vlbench.frozen import Frozen
 
 
-class Counts(BaseModel):
+class Counts(Frozen):
     """Parameters of a model, and multiply-accumulates of one forward pass of a whole batch, as a whole and by stage.
 
     `flops` is 2 x `macs`. `params_table6`, `macs_table6` and `flops_table6` are of the parts and the tokens that ViLT's
@@ -17,8 +17,6 @@ class Counts(BaseModel):
     `bytes_moved` is what these operators read and write, each by itself, with elements of the size that they have in
     the precision asked for (docs/methodology.md); None where an older version of vlbench counted.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     image_tokens: int
     text_tokens: int
@@ -41,16 +39,14 @@ Precision = Literal["fp32", "bf16", "fp16"]
 ELEMENT_BYTES: dict[Precision, int] = {"fp32": 4, "bf16": 2, "fp16": 2}
 
 
-class ProcessSpeed(BaseModel):
+class ProcessSpeed(Frozen):
     """One fresh process: the reference kernel, and a Transformer layer with `threads` threads, in milliseconds."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     reference_ms: tuple[float, ...]
     layer_ms: tuple[float, ...]
 
 
-class MachineSpeed(BaseModel):
+class MachineSpeed(Frozen):
     """Peaks that this machine reached, and the spread of fresh processes.
 
     Attributes:
@@ -61,8 +57,6 @@ class MachineSpeed(BaseModel):
             counts them, in 10^9 a second; the best of at least three.
         processes: fresh processes, one after the other.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     threads: int
     gemm_gflops_one_thread: float

@@ -10,22 +10,20 @@ from dataclasses import dataclass
 from itertools import chain, combinations, pairwise
 from statistics import median
 
-from pydantic import BaseModel, ConfigDict
+from vlbench.frozen import Frozen
 
 SAMPLES_FOR_P90 = 64
 SAMPLES_FOR_P99 = 662
 LEAST_RESTARTS = 6  # fewer carry no 95% interval of their median
 
 
-class LatencySummary(BaseModel):
+class LatencySummary(Frozen):
     """Latency of one thing in milliseconds, over restarts. What too few restarts or samples cannot tell is None.
 
     A process keeps the speed that it draws when it starts, so restarts are the replicates: `median` is the median of
     the restarts' own medians, which are `by_restart` in the order run, and `ci95` its interval. `n`, `p90` and `p99`
     are of the samples of all restarts.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     median: float
     ci95: tuple[float, float] | None

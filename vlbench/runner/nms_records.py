@@ -6,8 +6,9 @@ import hashlib
 import json
 from typing import Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from vlbench.frozen import Frozen
 from vlbench.measure.machine import Machine
 from vlbench.measure.noise import Evidence, Noise
 from vlbench.measure.statistics import LatencySummary
@@ -16,10 +17,9 @@ from vlbench.runner.schemas import SCHEMA
 SUPPRESSIONS = "suppressions.jsonl"
 
 
-class SuppressionCell(BaseModel):
+class SuppressionCell(Frozen):
     """So many boxes over an image of 600x1000 with random class scores, suppressed by every method in turn."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     action: ClassVar = "suppress"
 
     boxes: int = Field(ge=1)
@@ -41,26 +41,22 @@ class SuppressionCell(BaseModel):
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
 
 
-class SuppressionRestart(BaseModel):
+class SuppressionRestart(Frozen):
     """Raw samples of each method in milliseconds, taken by one fresh process."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     latency_ms: dict[str, tuple[float, ...]]
     evidence: Evidence | None = None
     measured_at: str
 
 
-class SuppressionResult(BaseModel):
+class SuppressionResult(Frozen):
     """Milliseconds of one call of each method, samples included."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     schema_version: int = Field(default=SCHEMA, alias="schema")
     cell: SuppressionCell
     status: Literal["ok", "failed"]
     error: str | None = None
-    latency_ms: dict[str, LatencySummary] = {}
+    latency_ms: dict[str, LatencySummary] = Field(default_factory=dict)
     noise: Noise | None = None
     restarts: tuple[SuppressionRestart, ...] = ()
     machine: Machine

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, cast
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from vlbench.errors import InputError, WorkerError
+from vlbench.frozen import Frozen
 from vlbench.measure.machine import Machine
 from vlbench.measure.records import Precision
 from vlbench.runner.records import Result
@@ -28,7 +29,7 @@ class Setting(NamedTuple):
     threads: int
 
 
-class Peaks(BaseModel):
+class Peaks(Frozen):
     """One line of `peaks.jsonl`; docs/results.md explains each key.
 
     Attributes:
@@ -38,8 +39,6 @@ class Peaks(BaseModel):
         gigabytes_per_second: the most that a copy from and to the device's memory reached; bytes read and bytes written
             both count, as STREAM counts them, in 10^9 a second.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     schema_version: int = Field(default=SCHEMA, alias="schema")
     device: Literal["cpu", "cuda"]

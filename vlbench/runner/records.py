@@ -7,8 +7,9 @@ import json
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from vlbench.frozen import Frozen
 from vlbench.measure.machine import Machine
 from vlbench.measure.noise import Evidence, Noise
 from vlbench.measure.records import Precision
@@ -25,7 +26,7 @@ def minutes(seconds: float) -> str:
     return f"{seconds:.1f} s" if seconds < 100 else f"{seconds / 60:.1f} min"
 
 
-class Accuracy(BaseModel):
+class Accuracy(Frozen):
     """Shares between 0 and 1 of one task and split; docs/eval.md explains each key.
 
     Attributes:
@@ -34,8 +35,6 @@ class Accuracy(BaseModel):
         majority, text_only, shuffled_images: what the same metric is for the most frequent answer (for retrieval: for a
             model to which all pairs are alike), for the text without an image, and for the model with other images.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     task: str
     split: str
@@ -50,7 +49,7 @@ class Accuracy(BaseModel):
     baselines: tuple[Metric, ...] = ()
 
 
-class Training(BaseModel):
+class Training(Frozen):
     """What it took to train a model here; docs/eval.md explains each key.
 
     Attributes:
@@ -64,8 +63,6 @@ class Training(BaseModel):
         threads: of the CPU, over all processes.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     preset: str
     samples: int = Field(ge=0)
     seconds: float = Field(ge=0)
@@ -77,17 +74,15 @@ class Training(BaseModel):
     precision: str | None = None
     processes: int = 1
     threads: int | None = None
-    seconds_by_phase: dict[str, float] = {}
+    seconds_by_phase: dict[str, float] = Field(default_factory=dict)
 
     def in_words(self) -> str:
         """`tiny, 200,000 samples, 12.3 min`"""
         return f"{self.preset}, {self.samples:,} samples, {minutes(self.seconds)}"
 
 
-class Evaluation(BaseModel):
+class Evaluation(Frozen):
     """A model on a split. `items` of `of` were asked; `seconds` are of all processes' passes, by the wall clock."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     schema_version: int = Field(default=SCHEMA, alias="schema")
     model: str
@@ -121,10 +116,9 @@ class Evaluation(BaseModel):
 Device = Literal["auto", "cpu", "cuda"]
 
 
-class Cell(BaseModel):
+class Cell(Frozen):
     """A model, its input and the settings it is measured with."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     action: ClassVar = "restart"
 
     spec: AnySpec
@@ -151,37 +145,31 @@ class Cell(BaseModel):
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-class WarmUp(BaseModel):
+class WarmUp(Frozen):
     """Passes before the first sample, and whether their time had settled."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     n: int
     steady: bool
 
 
-class Restart(BaseModel):
+class Restart(Frozen):
     """What one fresh process measured: raw samples in milliseconds, in the order taken, and what disturbed them.
 
     `latency_ms_by_stage` is from a pass of its own, whose whole is `total`.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     latency_ms: tuple[float, ...]
-    latency_ms_by_stage: dict[str, tuple[float, ...]] = {}
+    latency_ms_by_stage: dict[str, tuple[float, ...]] = Field(default_factory=dict)
     warm_up: WarmUp
     peak_memory_bytes: int | None = None
     load: dict[str, int] | None = None
     evidence: Evidence | None = None
-    seconds_by_step: dict[str, float] = {}
+    seconds_by_step: dict[str, float] = Field(default_factory=dict)
     measured_at: str
 
 
-class Result(BaseModel):
+class Result(Frozen):
     """One line of `cells.jsonl`; docs/results.md explains each key. All counts and times are of one forward pass."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
     schema_version: int = Field(default=SCHEMA, alias="schema")
     model: str
@@ -217,7 +205,7 @@ class Result(BaseModel):
     accuracy: Accuracy | None = None
     training: Training | None = None
     restarts: tuple[Restart, ...] = ()
-    seconds_by_step: dict[str, float] = {}
+    seconds_by_step: dict[str, float] = Field(default_factory=dict)
     machine: Machine
     image_sha256: str
     text: str

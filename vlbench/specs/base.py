@@ -5,9 +5,10 @@ from __future__ import annotations
 from importlib.util import find_spec
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+from pydantic import Field, PositiveInt
 
 from vlbench.errors import InputError
+from vlbench.frozen import Frozen
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Size = tuple[PositiveInt, PositiveInt]  # height, width
@@ -18,10 +19,8 @@ RANDOM = "random"  # the `weights` of a part that no checkpoint fills
 TINY_WIDTH, TINY_HEADS, TINY_VOCABULARY = 32, 4, 128
 
 
-class Part(BaseModel):
+class Part(Frozen):
     """A frozen description; an unknown key is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     def arguments(self) -> dict:
         """The constructor arguments: every field but `NO_ARGUMENTS`."""

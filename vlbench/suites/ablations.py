@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, model_validator
+from pydantic import Field, NonNegativeInt, model_validator
 
+from vlbench.frozen import Frozen
 from vlbench.specs.catalog import nearest
 from vlbench.suites.schema import Source
 
 Percent = Annotated[float, Field(ge=0, le=100)]
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Reported(_Frozen):
+class Reported(Frozen):
     """What a paper prints of an arm and of the reference, in one metric, in percent.
 
     Attributes:
@@ -36,7 +33,7 @@ class Reported(_Frozen):
         return round(self.arm - self.reference, 2)
 
 
-class Arm(_Frozen):
+class Arm(Frozen):
     """One way to train.
 
     Attributes:
@@ -46,12 +43,12 @@ class Arm(_Frozen):
     """
 
     label: str = Field(min_length=1)
-    recipe: dict[str, Any] = {}
-    set: dict[str, Any] = {}
+    recipe: dict[str, Any] = Field(default_factory=dict)
+    set: dict[str, Any] = Field(default_factory=dict)
     reported: tuple[Reported, ...] = ()
 
 
-class Ablation(_Frozen):
+class Ablation(Frozen):
     """A suite whose arms are trained, each under several seeds, and held against one of them.
 
     Attributes:
@@ -70,8 +67,8 @@ class Ablation(_Frozen):
     models: tuple[str, ...] = Field(min_length=1)
     budget: int | str
     seeds: tuple[NonNegativeInt, ...] = Field(default=(0, 1, 2), min_length=1)
-    recipe: dict[str, Any] = {}
-    set: dict[str, Any] = {}
+    recipe: dict[str, Any] = Field(default_factory=dict)
+    set: dict[str, Any] = Field(default_factory=dict)
     reference: str
     arms: tuple[Arm, ...] = Field(min_length=2)
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
+from vlbench.frozen import Frozen
 from vlbench.specs.catalog import nearest
 from vlbench.suites.expressions import ClaimComparison, Expression, Name, parse, parse_comparison
 from vlbench.suites.quantities import origin
@@ -17,11 +18,7 @@ NotNegative = Annotated[float, Field(ge=0)]
 Reported = int | float | str
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Source(_Frozen):
+class Source(Frozen):
     """What a suite reproduces."""
 
     paper: str
@@ -30,13 +27,13 @@ class Source(_Frozen):
     note: str = ""
 
 
-class SuiteSettings(_Frozen):
+class SuiteSettings(Frozen):
     """What the suite is measured with, unless the command line says otherwise."""
 
     budget_seconds: PositiveFloat = 45
 
 
-class Suppression(_Frozen):
+class Suppression(Frozen):
     """A row that times non-maximum suppression alone, on random boxes and scores."""
 
     boxes: PositiveInt
@@ -44,7 +41,7 @@ class Suppression(_Frozen):
     iou: Annotated[float, Field(gt=0, lt=1)] = 0.3
 
 
-class Row(_Frozen):
+class Row(Frozen):
     """A model of the catalogue (or a YAML path beside the suite), changed by `set`; or a suppression.
 
     `budget_seconds` stands in for the suite's where a row is slow.
@@ -52,13 +49,13 @@ class Row(_Frozen):
 
     label: str = Field(min_length=1)
     model: str | None = None
-    set: dict[str, Any] = {}
+    set: dict[str, Any] = Field(default_factory=dict)
     batch: PositiveInt = 1
     budget_seconds: PositiveFloat | None = None
     suppression: Suppression | None = None
-    reported: dict[str, Reported] = {}
-    tolerance: dict[str, NotNegative] = {}
-    erratum: dict[str, str] = {}
+    reported: dict[str, Reported] = Field(default_factory=dict)
+    tolerance: dict[str, NotNegative] = Field(default_factory=dict)
+    erratum: dict[str, str] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _is_one_thing(self) -> Row:
@@ -69,7 +66,7 @@ class Row(_Frozen):
         return self
 
 
-class Column(_Frozen):
+class Column(Frozen):
     """A figure of every row. `tolerance` is relative to the reported figure, for what is not timed."""
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
@@ -95,7 +92,7 @@ class Column(_Frozen):
         return self
 
 
-class Claim(_Frozen):
+class Claim(Frozen):
     """What a paper states, in our words, and as a comparison of columns."""
 
     text: str
@@ -112,7 +109,7 @@ class Claim(_Frozen):
         return self
 
 
-class Figure(_Frozen):
+class Figure(Frozen):
     """How a suite is drawn.
 
     `stages` stacks columns in a bar a row, with `total` in a panel beside them; `lines` draws columns over `x`, a panel
@@ -133,7 +130,7 @@ class Figure(_Frozen):
         return self
 
 
-class Suite(_Frozen):
+class Suite(Frozen):
     """One suite. Every name that its parts use is checked when it is read."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")

@@ -7,9 +7,10 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from vlbench.errors import InputError
+from vlbench.frozen import Frozen
 from vlbench.specs.base import Fraction
 
 Kind = Literal["samples", "steps", "seconds", "macs"]
@@ -51,10 +52,8 @@ class Spent:
         )
 
 
-class Budget(BaseModel):
+class Budget(Frozen):
     """Training ends with the first step that spends it; of samples exactly so many are seen."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: Kind = "samples"
     amount: float = Field(gt=0, allow_inf_nan=False)

@@ -10,18 +10,18 @@ from types import TracebackType
 from typing import BinaryIO
 
 import torch
-from pydantic import BaseModel, ConfigDict
 from torch import Tensor, distributed
 
 from vlbench.errors import InputError
 from vlbench.evaluation.processes import Process
+from vlbench.frozen import Frozen
 from vlbench.runner.store import append_line
 from vlbench.training.learner import Losses
 
 CURVE = "training.jsonl"
 
 
-class CurvePoint(BaseModel):
+class CurvePoint(Frozen):
     """A line of `training.jsonl`: what the samples since the line before came to, over all processes.
 
     Attributes:
@@ -31,8 +31,6 @@ class CurvePoint(BaseModel):
         gradient_norm: before it is clipped, mean over steps.
         learning_rate: of the last step.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     samples: int
     steps: int

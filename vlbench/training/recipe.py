@@ -8,18 +8,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    NonNegativeFloat,
-    PositiveInt,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, NonNegativeFloat, PositiveInt, ValidationError, field_validator, model_validator
 
 from vlbench.errors import InputError
+from vlbench.frozen import Frozen
 from vlbench.specs.catalog import describe, nearest, read_mapping
 from vlbench.tasks.shapes.language import KINDS
 from vlbench.tasks.shapes.scenes import FEWEST, MOST
@@ -39,14 +31,12 @@ Detector = Literal["trained", "half-trained", "ground-truth"]
 RECIPE_FILES = (".yaml", ".yml")
 
 
-class CurriculumStage(BaseModel):
+class CurriculumStage(Frozen):
     """What samples are like from `start` on: scenes of `most` things at most, and questions of these kinds in turn.
 
     A model that begins with questions that only a look can answer learns to look sooner than with all kinds at once,
     half of which a guess answers half of the time.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     start: int = Field(default=0, ge=0)
     most: int = Field(default=MOST, ge=FEWEST, le=MOST)
@@ -61,7 +51,7 @@ class CurriculumStage(BaseModel):
         return kinds
 
 
-class Recipe(BaseModel):
+class Recipe(Frozen):
     """How often each objective is played, one a step, as UNITER does (section 3.2), and how.
 
     Attributes:
@@ -74,8 +64,6 @@ class Recipe(BaseModel):
         detector: of a region model: trained on its share of the budget, on half of that, or true boxes in its place.
         stages: what is asked and how many things there are, from which sample on.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     shares: Mapping[Objective, NonNegativeFloat] = {"vqa": 1.0}
     alignment: NonNegativeFloat = 0.0

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from vlbench.frozen import Frozen
 from vlbench.specs.base import Fraction
 from vlbench.training.budget import Budget
 
@@ -13,7 +14,7 @@ UNSEEN = frozenset({"checkpoint_seconds", "threads", "workers"})
 """Settings that change no figure of the curve but its times, and that may differ when training goes on."""
 
 
-class TrainingSettings(BaseModel):
+class TrainingSettings(Frozen):
     """Optimiser, schedule and how the work is cut. Rates are ViLT's (section 4.2).
 
     Attributes:
@@ -30,8 +31,6 @@ class TrainingSettings(BaseModel):
         threads: of the CPU, over all processes of a machine.
         workers: processes that prepare batches, for each process that trains; 0: none, batches are made between steps.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     budget: Budget
     batch: int = Field(default=64, ge=1)

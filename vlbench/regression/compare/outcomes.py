@@ -8,9 +8,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BeforeValidator, Field
 
 from vlbench.errors import InputError
+from vlbench.frozen import Frozen
 from vlbench.markup import share_of
 from vlbench.regression.compare.effects import Effect
 from vlbench.specs.catalog import catalog, nearest, read_yaml
@@ -22,11 +23,7 @@ Overall = Literal["regression", "cannot tell", "no regression"]
 EXIT_CODES: dict[Overall, int] = {"no regression": 0, "regression": 1, "cannot tell": 3}
 
 
-class Outcome(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
-
-
-class Gate(Outcome):
+class Gate(Frozen):
     """An exact figure on both sides. `regression`: it grew; `changed`: it shrank; the message says by how much."""
 
     figure: str
@@ -36,7 +33,7 @@ class Gate(Outcome):
     message: str
 
 
-class StageOutcome(Outcome):
+class StageOutcome(Frozen):
     """A stage's medians of the pass by stage, and its verdict at the confidence for stages."""
 
     stage: str
@@ -46,7 +43,7 @@ class StageOutcome(Outcome):
     verdict: Verdict
 
 
-class Moved(Outcome):
+class Moved(Frozen):
     """Where the end-to-end change happened. `stage` is None where no single stage explains half of it.
 
     `share` is the stage's part of the change, 0.9 for nine milliseconds of ten; `text` says it in words.
@@ -57,7 +54,7 @@ class Moved(Outcome):
     text: str
 
 
-class CellOutcome(Outcome):
+class CellOutcome(Frozen):
     """A cell that both sides hold. `base_ms` and `head_ms` are medians over restarts; None where a side has none.
 
     `effect` is None where nothing could be compared; `reason` says why a verdict is `unknown`.
@@ -85,7 +82,7 @@ class CellOutcome(Outcome):
         return self.verdict == "slower" or bool(self.regressions)
 
 
-class Comparison(Outcome):
+class Comparison(Frozen):
     """Two results folders side by side. `exit_code` is 0, 1 or 3 as `verdict` says.
 
     Attributes:
@@ -129,14 +126,12 @@ def parse_threshold(value: object) -> float:
 Threshold = Annotated[float, BeforeValidator(parse_threshold)]
 
 
-class Thresholds(BaseModel):
+class Thresholds(Frozen):
     """`default` for all models but those that `models` names, by name or glob; the name itself goes before a glob,
     and of globs the first that matches."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     default: Threshold = DEFAULT
-    models: dict[str, Threshold] = {}
+    models: dict[str, Threshold] = Field(default_factory=dict)
 
     def of(self, model: str) -> float:
         if model in self.models:

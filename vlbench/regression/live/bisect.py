@@ -8,9 +8,10 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from vlbench.errors import InputError, WorkerError
+from vlbench.frozen import Frozen
 from vlbench.regression.compare.effects import Effect
 from vlbench.regression.compare.verdicts import change
 from vlbench.regression.live.record import LiveComparison
@@ -97,11 +98,7 @@ Verdict = Literal["slower", "faster", "same", "unknown", "failed"]
 Status = Literal["culprit", "range", "not slower", "unknown"]
 
 
-class BisectRecord(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Step(BisectRecord):
+class Step(Frozen):
     """One cell at one commit, against the good one. `effect` is None where it failed; `reason` says why no verdict is
     possible."""
 
@@ -120,7 +117,7 @@ class Step(BisectRecord):
 Measure = Callable[[Commit, Sequence[str], float], Sequence[Step]]  # the cells of a commit, with so many budgets each
 
 
-class Found(BisectRecord):
+class Found(Frozen):
     """Where a cell became slower.
 
     Attributes:
@@ -135,7 +132,7 @@ class Found(BisectRecord):
     step: Step
 
 
-class Bisection(BisectRecord):
+class Bisection(Frozen):
     """The whole. `between` counts the steps from good to bad; `steps` are those measured, in that order.
 
     The exit code is 1 where a culprit was found, else 3 where something cannot be told, else 0.

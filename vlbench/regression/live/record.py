@@ -7,8 +7,9 @@ from math import sqrt
 from statistics import median
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from vlbench.frozen import Frozen
 from vlbench.measure.machine import Machine
 from vlbench.measure.noise import Evidence, why_contended
 from vlbench.measure.statistics import LatencySummary, summarise
@@ -21,11 +22,7 @@ SCHEMA = 1
 BASE, CONTROL, HEAD = "base", "control", "head"  # the control is another process of the base
 
 
-class LiveRecord(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
-
-
-class LiveSamples(LiveRecord):
+class LiveSamples(Frozen):
     """What one fresh process of a member measured, in milliseconds."""
 
     latency_ms: tuple[float, ...]
@@ -38,14 +35,14 @@ class LiveSamples(LiveRecord):
 Replicate = dict[str, LiveSamples]
 
 
-class Confirmation(LiveRecord):
+class Confirmation(Frozen):
     """A second, independent set of replicates, taken where the first said that something changed."""
 
     effect: Effect
     confirmed: bool
 
 
-class LiveSubject(LiveRecord):
+class LiveSubject(Frozen):
     """One thing compared: its replicates, the null control, and the confirmation if there was need of one.
 
     `control` is the effect of a second process of the base against the first: it ought to be none. `biased` says that
@@ -69,7 +66,7 @@ class LiveSubject(LiveRecord):
         return self.biased or self.disturbed is not None
 
 
-class LiveFailure(LiveRecord):
+class LiveFailure(Frozen):
     """Something that could not be measured. `head_alone`: the base could, when each was tried by itself."""
 
     name: str
@@ -78,7 +75,7 @@ class LiveFailure(LiveRecord):
     head_alone: bool
 
 
-class LiveComparison(LiveRecord):
+class LiveComparison(Frozen):
     """The whole: `comparison` is what is printed, and its exit code the command's."""
 
     schema_version: int = Field(default=SCHEMA, alias="schema")

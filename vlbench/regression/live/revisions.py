@@ -9,17 +9,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
-
 from vlbench.errors import InputError
+from vlbench.frozen import Frozen
 
 SHALLOW = "; this clone is shallow: git fetch --unshallow (in GitHub's checkout fetch-depth: 0) brings older commits"
 
 
-class Commit(BaseModel):
+class Commit(Frozen):
     """`subject` is the first line of its message."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     hash: str
     subject: str

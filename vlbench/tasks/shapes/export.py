@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from PIL import Image
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from vlbench.errors import InputError
+from vlbench.frozen import Frozen
 from vlbench.tasks.readers.vqav2 import ANSWERS, SPLITS
 from vlbench.tasks.shapes.drawing import COLUMNS, ROWS, draw, overview
 from vlbench.tasks.shapes.items import VOCABULARY, question_number
@@ -33,15 +34,13 @@ OF_NLVR2 = {"train": "train", "val": "dev", "test": "test1"}
 A_FOLDER = 1000  # pairs of NLVR2's training split
 
 
-class Export(BaseModel):
+class Export(Frozen):
     """What is exported: so many scenes of each split, from the first on. `world` is the version of the world.
 
     Attributes:
         side: of the images, in pixels.
         seed: of the scenes; 0 gives those that the tasks `shapes...` have.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     scenes: Mapping[str, int]
     seed: int = 0

@@ -6,9 +6,10 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
+from pydantic import BaseModel, Field, PositiveFloat, PositiveInt
 
 from vlbench.errors import InputError
+from vlbench.frozen import Frozen
 from vlbench.specs import AnySpec, ModelSpec, ResNet
 from vlbench.specs.base import Fraction
 from vlbench.specs.catalog import read_yaml
@@ -20,11 +21,7 @@ FOLDER = Path(__file__).parent
 WHAT = "a preset: the file must be a mapping with image_side, transformer, patch, grid and region"
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class TransformerSize(_Frozen):
+class TransformerSize(Frozen):
     """Of the layers in which text and image meet. A model of two streams has `layers` of the text, half of the image
     and half that join them, at least one of each."""
 
@@ -39,17 +36,17 @@ class TransformerSize(_Frozen):
         return max(1, self.layers // 2)
 
 
-class PatchSize(_Frozen):
+class PatchSize(Frozen):
     patch_size: PositiveInt
 
 
-class GridSize(_Frozen):
+class GridSize(Frozen):
     backbone: ResNet
     pool_size: PositiveInt
     sampled_pixels: PositiveInt = 100
 
 
-class RegionSize(_Frozen):
+class RegionSize(Frozen):
     backbone: ResNet
     fpn: FeaturePyramid | None = None
     rpn: RegionProposal
@@ -57,7 +54,7 @@ class RegionSize(_Frozen):
     nms: RegionSelection
 
 
-class DetectorTraining(_Frozen):
+class DetectorTraining(Frozen):
     """Attributes:
     samples: that it is trained on; `half_samples` of them where it is to be half-trained.
     anchors, regions, positive_regions, proposals: as `vlbench.training.detection.DetectionSettings` has them.
@@ -73,7 +70,7 @@ class DetectorTraining(_Frozen):
     proposals: PositiveInt
 
 
-class Preset(_Frozen):
+class Preset(Frozen):
     """What `vlbench train --preset` puts in the place of a model's own sizes.
 
     Attributes:
