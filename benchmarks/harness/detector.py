@@ -72,15 +72,15 @@ class Pass:
             self.parts_ms[name].append((perf_counter_ns() - start) / 1e6)
 
 
-def our_spec(proposals: int) -> specs.Region:
+def our_spec(proposals: int) -> specs.RegionSpec:
     """The detector of ViLT's Table 6 with another number of proposals."""
     visual = catalog.resolve(MODEL)[0].visual
-    assert isinstance(visual, specs.Region)
+    assert isinstance(visual, specs.RegionSpec)
     assert visual.rpn is not None
     return visual.model_copy(update={"rpn": visual.rpn.model_copy(update={"proposals": proposals})})
 
 
-def build_ours(visual: specs.Region) -> RegionEmbedder:
+def build_ours(visual: specs.RegionSpec) -> RegionEmbedder:
     """A RegionEmbedder with random weights, its frozen norms moved off the identity so that a wrong copy shows."""
     model = build(catalog.resolve(MODEL)[0].model_copy(update={"visual": visual})).eval()
     assert isinstance(model, VLModel)

@@ -23,7 +23,7 @@ class Peer:
         images: what it will read.
     """
 
-    def __init__(self, visual: specs.Region, ours: Any, images: Images) -> None:
+    def __init__(self, visual: specs.RegionSpec, ours: Any, images: Images) -> None:
         assert visual.rpn is not None
         self.model = build(visual, weights_for_detectron2(ours))
         self.listed = ImageList(images.pixels, list(images.sizes))
@@ -55,7 +55,7 @@ class Peer:
         return features, head.box_predictor.predict_probs(predictions, proposals)[0], predictions[1]
 
 
-def build(visual: specs.Region, weights: dict[str, Tensor]) -> Any:
+def build(visual: specs.RegionSpec, weights: dict[str, Tensor]) -> Any:
     """A GeneralizedRCNN that holds `weights`. Raises ValueError where one is missing or unknown."""
     model = build_model(config(visual)).eval()
     found = model.load_state_dict(weights, strict=False)
@@ -65,7 +65,7 @@ def build(visual: specs.Region, weights: dict[str, Tensor]) -> Any:
     return model
 
 
-def config(visual: specs.Region) -> CfgNode:
+def config(visual: specs.RegionSpec) -> CfgNode:
     """Detectron2's R101-C4 of the same sizes, in code, without its model zoo."""
     assert visual.rpn is not None
     settings = get_cfg()

@@ -72,7 +72,7 @@ def model_of(name: str, proposals: int | None) -> specs.ModelSpec:
     """A model of the catalogue, with another number of proposals where one is given."""
     spec = catalog.resolve(name)[0]
     visual = spec.visual
-    if not isinstance(spec, specs.ModelSpec) or not isinstance(visual, specs.Region) or visual.rpn is None:
+    if not isinstance(spec, specs.ModelSpec) or not isinstance(visual, specs.RegionSpec) or visual.rpn is None:
         raise InputError(f"--model {name}: has no detector that proposes boxes; uniter and visualbert have one")
     rpn = visual.rpn.model_copy(update={"proposals": proposals or visual.rpn.proposals})
     return spec.model_copy(update={"visual": visual.model_copy(update={"rpn": rpn})})

@@ -40,11 +40,13 @@ def ours_of(visual: specs.Part) -> VLModel:
 
 
 def vit_of_ours() -> VLModel:
-    return ours_of(specs.VisionTransformer(kind="vision_transformer", patch_size=PATCH, position_grid=(4, 4), **TEXT))
+    return ours_of(
+        specs.VisionTransformerSpec(kind="vision_transformer", patch_size=PATCH, position_grid=(4, 4), **TEXT)
+    )
 
 
 def resnet_of_ours() -> VLModel:
-    return ours_of(specs.ClipResNet(kind="clip_resnet", blocks=BLOCKS, position_grid=(2, 2), heads=32, width=WIDTH))
+    return ours_of(specs.ClipResNetSpec(kind="clip_resnet", blocks=BLOCKS, position_grid=(2, 2), heads=32, width=WIDTH))
 
 
 def of_transformers() -> CLIPModel:
@@ -205,7 +207,9 @@ REFUSED = {
     ),
     "another grid": (
         lambda: (
-            ours_of(specs.VisionTransformer(kind="vision_transformer", patch_size=PATCH, position_grid=(3, 3), **TEXT)),
+            ours_of(
+                specs.VisionTransformerSpec(kind="vision_transformer", patch_size=PATCH, position_grid=(3, 3), **TEXT)
+            ),
             of_transformers().state_dict(),
         ),
         "visual.patch.positions is 1x17x32 there and 1x10x32 here; another size of model",

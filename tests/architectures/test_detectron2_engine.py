@@ -24,7 +24,7 @@ pytest.importorskip("detectron2.modeling", reason="Detectron2 is not installed")
 DETECTORS = {  # of each detector that the catalogue knows, one model
     spec.tiny().visual.model_dump_json(exclude={"projection"}): name
     for name, spec in catalog().items()
-    if isinstance(spec.visual, specs.Region)
+    if isinstance(spec.visual, specs.RegionSpec)
 }
 REGION_MODELS = sorted(DETECTORS.values())
 WITH_RPN = [name for name in REGION_MODELS if catalog()[name].visual.rpn]
@@ -136,7 +136,7 @@ def test_the_table_of_names_is_that_of_a_detector_that_detectron2_builds_from_it
     assert {renamed(back(name)) for name in expected} == expected
 
 
-def from_config(visual: specs.Region) -> list[str]:
+def from_config(visual: specs.RegionSpec) -> list[str]:
     """Names of the tensors of Detectron2's own R101-C4 or X152-FPN."""
     from detectron2.config import get_cfg  # noqa: PLC0415
     from detectron2.modeling import build_model  # noqa: PLC0415

@@ -189,7 +189,7 @@ def test_the_declared_load_is_what_the_file_says(name: str) -> None:
     }
 
 
-def candidates_of(visual: specs.Region, height: int, width: int) -> int:
+def candidates_of(visual: specs.RegionSpec, height: int, width: int) -> int:
     """The best anchors of each level; a pyramid halves from stride 4 to 64 and has one anchor size a level."""
     strides, sizes = ((4, 8, 16, 32, 64), 1) if visual.fpn else ((16,), len(visual.rpn.anchor_sizes))
     cells = [math.ceil(height / stride) * math.ceil(width / stride) for stride in strides]

@@ -52,7 +52,7 @@ class AnswersOfLxmert(heads.VisualQuestionAnswering):
 
 
 def ours_with(head: nn.Module) -> VLModel:
-    projection = specs.RegionProjection(
+    projection = specs.RegionProjectionSpec(
         width=WIDTH, inputs=CHANNELS, geometry=4, combine="mean_of_norms", segment=False, norm=False
     )
     stream = {"width": WIDTH, "heads": HEADS, "mlp_width": MLP, "dropout": 0.1, "layer_norm_eps": 1e-12}
@@ -164,7 +164,7 @@ def published(reference_data: Path, name: str) -> Weights:
 
 def test_every_published_name_has_its_place_at_full_size(reference_data: Path) -> None:
     state = published(reference_data, "hf_lxmert_vqa")
-    wanted = full_size(specs.VisualQuestionAnswering(kind="vqa"))
+    wanted = full_size(specs.VisualQuestionAnsweringSpec(kind="vqa"))
     (family,) = recognised(LXMERT_FAMILIES, state)
     assert mapped(family, state, wanted, source="it").keys() == wanted.keys()
     assert family.dropped == ()
@@ -174,8 +174,8 @@ def test_every_name_of_pre_training_has_its_place_at_full_size() -> None:
     with torch.device("meta"):
         state = LxmertForPreTraining(LxmertConfig()).state_dict()
     for family, head in (
-        (MATCHING, specs.ImageTextMatching(kind="itm")),
-        (PRETRAINED_ANSWERS, specs.VisualQuestionAnswering(kind="vqa", answers=9500)),
+        (MATCHING, specs.ImageTextMatchingSpec(kind="itm")),
+        (PRETRAINED_ANSWERS, specs.VisualQuestionAnsweringSpec(kind="vqa", answers=9500)),
     ):
         wanted = full_size(head)
         assert mapped(family, state, wanted, source="it").keys() == wanted.keys()

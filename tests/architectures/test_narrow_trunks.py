@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torchvision.models.resnet import Bottleneck, resnet50, resnext50_32x4d
-from torchvision.models.resnet import ResNet as TorchvisionResNet
+from torchvision.models.resnet import ResNetSpec as TorchvisionResNet
 
 from vlbench.architectures.build_cnn import build_convolutional
 from vlbench.architectures.detector import spread_boxes
@@ -16,7 +16,7 @@ from vlbench.architectures.region import RegionEmbedder
 from vlbench.architectures.resnet import ResNetTrunk
 from vlbench.architectures.roi_heads import levels_of
 from vlbench.errors import InputError
-from vlbench.specs import C4Head, Region, ResNet
+from vlbench.specs import C4HeadSpec, RegionSpec, ResNetSpec
 from vlbench.specs.catalog import catalog
 
 PYRAMID = {
@@ -36,7 +36,7 @@ C4 = PYRAMID | {
 
 
 def embedder(description: dict) -> RegionEmbedder:
-    built = build_convolutional(Region.model_validate(description))
+    built = build_convolutional(RegionSpec.model_validate(description))
     initialise_random(built, 0)
     return built.eval()
 
@@ -57,7 +57,7 @@ def test_of_64_channels_it_is_torchvisions_network(reference: type, groups: int,
     with torch.device("meta"):
         network = reference()
         trunk = ResNetTrunk(
-            **ResNet(blocks=(3, 4, 6, 3), groups=groups, group_width=group_width, norm="trained").arguments()
+            **ResNetSpec(blocks=(3, 4, 6, 3), groups=groups, group_width=group_width, norm="trained").arguments()
         )
     expected = {name: values.shape for name, values in network.state_dict().items() if not name.startswith("fc.")}
     assert {name: values.shape for name, values in renamed(trunk).items()} == expected
@@ -66,7 +66,7 @@ def test_of_64_channels_it_is_torchvisions_network(reference: type, groups: int,
 @torch.no_grad()
 @pytest.mark.parametrize(("groups", "group_width"), [(1, 64), (4, 32)])
 def test_a_narrow_trunk_is_torchvisions_stages_on_a_narrow_stem(groups: int, group_width: int) -> None:
-    spec = ResNet(blocks=(2, 1, 2), base_width=16, groups=groups, group_width=group_width, norm="trained")
+    spec = ResNetSpec(blocks=(2, 1, 2), base_width=16, groups=groups, group_width=group_width, norm="trained")
     trunk = ResNetTrunk(**spec.arguments(), every_stage=True)
     initialise_random(trunk, 0)
     network = TorchvisionResNet(Bottleneck, [1, 1, 1, 1], groups=groups, width_per_group=group_width)
@@ -88,16 +88,16 @@ def test_a_narrow_trunk_is_torchvisions_stages_on_a_narrow_stem(groups: int, gro
 
 def test_a_bottleneck_without_a_whole_number_of_channels_is_told() -> None:
     with pytest.raises(ValueError, match=r"base_width 8 with group_width 4 leaves a group 0\.5 channels"):
-        ResNet(blocks=(1, 1, 1), base_width=8, groups=32, group_width=4)
+        ResNetSpec(blocks=(1, 1, 1), base_width=8, groups=32, group_width=4)
     with pytest.raises(ValueError, match=r"leaves a group 0\.25 channels"):
-        C4Head(kind="c4", base_width=4, groups=32, group_width=4)
+        C4HeadSpec(kind="c4", base_width=4, groups=32, group_width=4)
 
 
 @torch.no_grad()
 @pytest.mark.parametrize(("description", "channels"), [(PYRAMID, 24), (C4, 512)], ids=["pyramid", "C4"])
 def test_a_narrow_detector_sees_small_images(description: dict, channels: int) -> None:
     spec, images = (
-        Region.model_validate(description),
+        RegionSpec.model_validate(description),
         Images(pixels=torch.randn(2, 3, 128, 128), sizes=((128, 128),) * 2),
     )
     built = embedder(description)
@@ -138,13 +138,13 @@ def test_small_boxes_are_pooled_from_the_finest_level_alone() -> None:
 def test_anchors_need_a_size_a_level() -> None:
     wrong = PYRAMID | {"rpn": PYRAMID["rpn"] | {"anchor_sizes": (20, 40, 64)}}
     with pytest.raises(ValueError, match=r"anchor_sizes has 3; an fpn needs one a level, 4"):
-        Region.model_validate(wrong)
+        RegionSpec.model_validate(wrong)
 
 
 def test_detectron2_is_not_asked_for_a_pyramid_that_it_has_not() -> None:
     from vlbench.architectures.build_cnn import through_engine  # noqa: PLC0415
 
-    spec = Region.model_validate(PYRAMID | {"engine": "detectron2"})
+    spec = RegionSpec.model_validate(PYRAMID | {"engine": "detectron2"})
     with pytest.raises(InputError, match=r"needs res2 to res5, but backbone\.blocks has 3 stages"):
         through_engine(spec, embedder(PYRAMID))
 
@@ -152,7 +152,7 @@ def test_detectron2_is_not_asked_for_a_pyramid_that_it_has_not() -> None:
 def test_published_widths_are_the_defaults() -> None:
     for name, spec in catalog().items():
         backbone = getattr(spec, "visual", None) and getattr(spec.visual, "backbone", None)
-        if isinstance(backbone, ResNet):
+        if isinstance(backbone, ResNetSpec):
             assert backbone.channels == 256 * 2 ** (len(backbone.blocks) - 1), name
 
 

@@ -15,7 +15,7 @@ from vlbench.architectures.checkpoints.native import SPEC, save_model, saved_spe
 from vlbench.architectures.region import CAFFE_POOLING, TRAINED
 from vlbench.architectures.vl_model import VLModel
 from vlbench.errors import InputError
-from vlbench.specs import ModelSpec, ResNet
+from vlbench.specs import ModelSpec, ResNetSpec
 from vlbench.specs.catalog import catalog
 
 NAMES = ("vilt-b32", "uniter-base", "pixelbert-r50", "clip-vit-b32", "lxmert", "vit-b16")
@@ -93,7 +93,7 @@ def test_a_file_that_cannot_be_written_is_told(tmp_path: Path) -> None:
 NARROW = changed(
     catalog()["visualbert"].tiny(),
     {
-        "visual.backbone": ResNet(blocks=(1, 1, 1), base_width=16, norm="trained"),
+        "visual.backbone": ResNetSpec(blocks=(1, 1, 1), base_width=16, norm="trained"),
         "visual.rpn.anchor_sizes": (20, 40, 64, 128),
     },
 )

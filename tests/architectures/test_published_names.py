@@ -16,8 +16,8 @@ from vlbench.architectures.checkpoints.rules import mapped
 from vlbench.specs import ModelSpec
 from vlbench.specs.catalog import catalog
 
-PAIR = {"heads": specs.TaskHeads(pairs=specs.LinearPair(kind="pair_linear"))}
-TOGETHER = {"heads": specs.TaskHeads(pairs=specs.TogetherPair(kind="pair_together"))}
+PAIR = {"heads": specs.TaskHeads(pairs=specs.LinearPairSpec(kind="pair_linear"))}
+TOGETHER = {"heads": specs.TaskHeads(pairs=specs.TogetherPairSpec(kind="pair_together"))}
 PUBLISHED = {
     "hf_vilt_b32_vqa": ("vilt-b32", "answers", {}),
     "hf_vilt_b32_nlvr2": ("vilt-b32", "pairs", {}),

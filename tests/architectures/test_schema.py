@@ -29,35 +29,35 @@ from vlbench.specs.base import NO_ARGUMENTS
 FROM_THE_PARENT = {"inputs", "strides", "stride_of_features", "stride_in", "every_stage", "bias", "image_types"}
 
 PARTS: dict[type[specs.Part], type[nn.Module]] = {
-    specs.BertEmbeddings: text.BertEmbeddings,
-    specs.Gru: text.Gru,
-    specs.TextTransformer: clip.TextTransformer,
-    specs.Patch: patch.PatchEmbedder,
-    specs.VisionTransformer: clip.VisionTransformer,
-    specs.ClipResNet: clip_resnet.ClipResNet,
-    specs.ResNet: resnet.ResNetTrunk,
-    specs.RegionProposal: detector.RegionProposalNetwork,
-    specs.FeaturePyramid: roi_heads.FeaturePyramid,
-    specs.C4Head: roi_heads.C4RoIHead,
-    specs.FpnHead: roi_heads.FpnRoIHead,
-    specs.RegionSelection: region.RegionSelection,
-    specs.RegionProjection: region.RegionProjection,
-    specs.SingleStream: interaction.SingleStream,
-    specs.CoAttention: dual_stream.CoAttention,
-    specs.CrossModality: dual_stream.CrossModality,
-    specs.DotProduct: similarity.DotProduct,
-    specs.StackedCrossAttention: similarity.StackedCrossAttention,
-    specs.PooledFeature: heads.PooledFeature,
-    specs.ImageTextMatching: heads.ImageTextMatching,
-    specs.PooledProduct: heads.PooledProduct,
-    specs.Ranking: heads.Ranking,
-    specs.VisualQuestionAnswering: heads.VisualQuestionAnswering,
-    specs.LinearAnswers: heads.LinearAnswers,
-    specs.ProductAnswers: heads.ProductAnswers,
-    specs.PairClassifier: pair_heads.PairClassifier,
-    specs.LinearPair: pair_heads.LinearPair,
-    specs.AttentivePair: pair_heads.AttentivePair,
-    specs.TogetherPair: pair_heads.TogetherPair,
+    specs.BertEmbeddingsSpec: text.BertEmbeddings,
+    specs.GruSpec: text.Gru,
+    specs.TextTransformerSpec: clip.TextTransformer,
+    specs.PatchSpec: patch.PatchEmbedder,
+    specs.VisionTransformerSpec: clip.VisionTransformer,
+    specs.ClipResNetSpec: clip_resnet.ClipResNet,
+    specs.ResNetSpec: resnet.ResNetTrunk,
+    specs.RegionProposalSpec: detector.RegionProposalNetwork,
+    specs.FeaturePyramidSpec: roi_heads.FeaturePyramid,
+    specs.C4HeadSpec: roi_heads.C4RoIHead,
+    specs.FpnHeadSpec: roi_heads.FpnRoIHead,
+    specs.RegionSelectionSpec: region.RegionSelection,
+    specs.RegionProjectionSpec: region.RegionProjection,
+    specs.SingleStreamSpec: interaction.SingleStream,
+    specs.CoAttentionSpec: dual_stream.CoAttention,
+    specs.CrossModalitySpec: dual_stream.CrossModality,
+    specs.DotProductSpec: similarity.DotProduct,
+    specs.StackedCrossAttentionSpec: similarity.StackedCrossAttention,
+    specs.PooledFeatureSpec: heads.PooledFeature,
+    specs.ImageTextMatchingSpec: heads.ImageTextMatching,
+    specs.PooledProductSpec: heads.PooledProduct,
+    specs.RankingSpec: heads.Ranking,
+    specs.VisualQuestionAnsweringSpec: heads.VisualQuestionAnswering,
+    specs.LinearAnswersSpec: heads.LinearAnswers,
+    specs.ProductAnswersSpec: heads.ProductAnswers,
+    specs.PairClassifierSpec: pair_heads.PairClassifier,
+    specs.LinearPairSpec: pair_heads.LinearPair,
+    specs.AttentivePairSpec: pair_heads.AttentivePair,
+    specs.TogetherPairSpec: pair_heads.TogetherPair,
 }
 
 
@@ -71,7 +71,7 @@ def test_a_parts_arguments_are_its_schemas_fields(schema: type[specs.Part], part
 
 
 @pytest.mark.parametrize(
-    ("schema", "projection"), [(specs.Grid, grid.PixelProjection), (specs.MeanFeature, grid.MeanProjection)]
+    ("schema", "projection"), [(specs.GridSpec, grid.PixelProjection), (specs.MeanFeatureSpec, grid.MeanProjection)]
 )
 def test_a_grids_own_fields_are_its_projections_arguments(schema: type[specs.Part], projection: type) -> None:
     fields = set(schema.model_fields) - NO_ARGUMENTS - {"backbone", "projection_inputs"}
@@ -79,7 +79,7 @@ def test_a_grids_own_fields_are_its_projections_arguments(schema: type[specs.Par
 
 
 def test_a_regions_fields_are_its_embedders_arguments() -> None:
-    assert set(inspect.signature(region.RegionEmbedder).parameters) == set(specs.Region.model_fields) - NO_ARGUMENTS
+    assert set(inspect.signature(region.RegionEmbedder).parameters) == set(specs.RegionSpec.model_fields) - NO_ARGUMENTS
 
 
 def subclasses(kind: type) -> set[type]:
@@ -88,7 +88,7 @@ def subclasses(kind: type) -> set[type]:
 
 
 def test_every_part_of_the_schema_is_checked() -> None:
-    combined = {specs.Grid, specs.MeanFeature, specs.Region, specs.Input, specs.Table6, specs.ModelSpec}
+    combined = {specs.GridSpec, specs.MeanFeatureSpec, specs.RegionSpec, specs.Input, specs.Table6, specs.ModelSpec}
     combined |= {specs.ExactResize, specs.ShorterSide, specs.CentreCrop, specs.TaskHeads}
     bases = {kind for kind in subclasses(specs.Part) if kind.__subclasses__()}
     foreign = {kind for kind in subclasses(specs.Part) if kind.__module__.startswith("vlbench.specs.huggingface")}

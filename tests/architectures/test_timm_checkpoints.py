@@ -32,7 +32,7 @@ def changed(name: str, **parts: object) -> VLModel:
 
 def with_backbone(name: str, blocks: tuple[int, ...], **changes: object) -> VLModel:
     backbone = {"blocks": blocks, "stride_in": "3x3", "groups": 1, "group_width": 64, **changes}
-    return changed(name, visual={"backbone": specs.ResNet(**backbone)})
+    return changed(name, visual={"backbone": specs.ResNetSpec(**backbone)})
 
 
 def resnet(name: str = "resnet50", layers: tuple[int, ...] = (1, 2, 2, 1)) -> nn.Module:
@@ -124,7 +124,7 @@ def test_a_c4_detector_takes_res5_from_the_last_stage() -> None:
     model = changed(
         "uniter-base",
         visual={
-            "backbone": specs.ResNet(blocks=(1, 2, 2)),
+            "backbone": specs.ResNetSpec(blocks=(1, 2, 2)),
             "roi_head": catalog()["uniter-base"].visual.roi_head.tiny().model_copy(update={"stride": 2, "dilation": 1}),
         },
     )

@@ -160,8 +160,8 @@ def twice(words) -> tuple[Tensor, Tensor]:
     return words.ids.repeat_interleave(2, dim=0), words.mask.repeat_interleave(2, dim=0)
 
 
-PAIR_LINEAR = specs.LinearPair(kind="pair_linear", width=WIDTH)
-TOGETHER = specs.TogetherPair(kind="pair_together", width=WIDTH)
+PAIR_LINEAR = specs.LinearPairSpec(kind="pair_linear", width=WIDTH)
+TOGETHER = specs.TogetherPairSpec(kind="pair_together", width=WIDTH)
 
 
 def pre_trained() -> dict[str, Tensor]:
@@ -227,14 +227,14 @@ def test_which_head_a_checkpoint_holds_is_known_without_its_values(
     source = str(tmp_path / "vqa.pt")
     torch.save(state_of(reference(vqa_output=answer_head())), source)
     monkeypatch.setattr(loading, "read_state", lambda _: pytest.fail("the values were read"))
-    spec = small("uniter-base", head=specs.LinearAnswers(kind="vqa_linear", width=WIDTH, answers=3), weights=source)
+    spec = small("uniter-base", head=specs.LinearAnswersSpec(kind="vqa_linear", width=WIDTH, answers=3), weights=source)
     assert loading.saved_heads(spec) == ("vqa",)
     assert with_saved_head(spec).head.answers == 7
 
 
 def test_the_head_that_a_checkpoint_holds_has_its_answers_and_order(tmp_path: Path) -> None:
     source = written(tmp_path / "u.safetensors", state_of(reference(vqa_output=answer_head())))
-    linear = specs.LinearAnswers(kind="vqa_linear", width=WIDTH, answers=3)
+    linear = specs.LinearAnswersSpec(kind="vqa_linear", width=WIDTH, answers=3)
     head = with_saved_head(small("uniter-base", head=linear, weights=source)).head
     assert (head.kind, head.answers, head.norm, head.layer_norm_eps) == ("vqa", 7, "after_gelu", 1e-12)
     matching = reference(itm_output=nn.Linear(WIDTH, 2), rank_output=nn.Linear(WIDTH, 1))

@@ -19,13 +19,13 @@ from vlbench.errors import InputError
 from vlbench.evaluation.images import padded_regions
 from vlbench.evaluation.inputs import ItemEncoder, batches
 from vlbench.inputs import token_ids
-from vlbench.specs import ModelSpec, Region
+from vlbench.specs import ModelSpec, RegionSpec
 from vlbench.specs.catalog import catalog
 from vlbench.tasks.features import RegionTsv, open_regions
 from vlbench.tasks.items import Item
 from vlbench.tasks.region_features import ImageRegions, RegionSource
 
-REGION_MODELS = [name for name, spec in catalog().items() if isinstance(spec.visual, Region)]
+REGION_MODELS = [name for name, spec in catalog().items() if isinstance(spec.visual, RegionSpec)]
 UNITER = catalog()["uniter-base"].tiny()
 
 

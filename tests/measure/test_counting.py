@@ -17,7 +17,7 @@ from vlbench.architectures.build import build
 from vlbench.architectures.interfaces import Images, Text
 from vlbench.architectures.vl_model import VLModel
 from vlbench.measure.macs import UnknownOperatorError, count_macs, count_parameters
-from vlbench.specs import ModelSpec, Part, Region
+from vlbench.specs import ModelSpec, Part, RegionSpec
 from vlbench.specs.catalog import catalog
 
 PROPOSALS = 20  # in place of 300 or 1,000: every count of the RoI head is proportional to it
@@ -27,7 +27,7 @@ DEPTHS = {"layers", "text_layers", "image_layers", "cross_layers", "connections"
 
 def with_few_proposals(spec: ModelSpec) -> ModelSpec:
     """The whole model, but for the number of regions."""
-    if not isinstance(spec.visual, Region):
+    if not isinstance(spec.visual, RegionSpec):
         return spec
     if spec.visual.grid_boxes:
         return with_visual(spec, grid_boxes=(4, 5))
@@ -44,7 +44,7 @@ def affordable(spec: ModelSpec) -> ModelSpec:
     spec = with_few_proposals(spec)
     if spec.family != "patch":
         spec = spec.with_input(image_size=SMALL)
-    if isinstance(spec.visual, Region) and spec.visual.nms:
+    if isinstance(spec.visual, RegionSpec) and spec.visual.nms:
         spec = with_visual(spec, nms=spec.visual.nms.model_copy(update={"method": "class_agnostic"}))
     return shallow(spec)
 
@@ -81,7 +81,7 @@ class FromTensors(nn.Module):
         self.unread: list[torch.Tensor] = []
         if model.head is not None:
             model.interaction.register_forward_hook(lambda _, __, joint: self.unread.append(joint.image.values))
-        if isinstance(spec.visual, Region):
+        if isinstance(spec.visual, RegionSpec):
             model.visual.roi_head.register_forward_hook(lambda _, __, classified: self.unread.extend(classified.deltas))
 
     def forward(self, pixels: torch.Tensor, ids: torch.Tensor | None = None) -> tuple[torch.Tensor, ...]:
@@ -127,7 +127,7 @@ def torch_macs(model: VLModel, spec: ModelSpec) -> float:
 def test_three_counters_agree_on_every_model(name: str) -> None:
     spec = affordable(catalog()[name])
     model = build(spec).eval()
-    if isinstance(spec.visual, Region) and spec.visual.rpn:
+    if isinstance(spec.visual, RegionSpec) and spec.visual.rpn:
         model.visual.rpn.inject_load = False  # its own proposals, so that the trace keeps what makes them
     agree_on(model, spec)
 

@@ -18,7 +18,7 @@ from vlbench.architectures.initialise import initialise_random
 from vlbench.architectures.interfaces import Images
 from vlbench.architectures.region import RegionEmbedder
 from vlbench.architectures.roi_heads import DELTA_WEIGHTS, Classified
-from vlbench.specs import Region
+from vlbench.specs import RegionSpec
 from vlbench.training.budget import parse_budget
 from vlbench.training.checkpoint import Interrupted
 from vlbench.training.detection import DetectionSettings, DetectorLearner, LabelledImages, _objects, detect
@@ -52,7 +52,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def embedder(**changes: object) -> RegionEmbedder:
-    built = build_convolutional(Region.model_validate(DETECTOR | changes))
+    built = build_convolutional(RegionSpec.model_validate(DETECTOR | changes))
     initialise_random(built, 0)
     return built
 

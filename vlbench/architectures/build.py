@@ -43,7 +43,7 @@ def build(spec: specs.AnySpec) -> AnyModel:
             head=_HEADS[spec.head.kind](**spec.head.arguments()) if spec.head else None,
         )
     initialise_random(model, spec.seed)
-    if isinstance(spec.visual, specs.Region):
+    if isinstance(spec.visual, specs.RegionSpec):
         model.visual = _convolutional().through_engine(spec.visual, model.visual)
     if {spec.weights, spec.visual.weights} != {specs.RANDOM} and not on_meta(model):
         from vlbench.architectures.checkpoints import loading  # noqa: PLC0415  its readers are slow to import
@@ -86,7 +86,7 @@ _VISUALS: dict[str, type[VisualEmbedder]] = {"patch": patch.PatchEmbedder, "visi
 
 def _interaction(spec: specs.ModelSpec) -> nn.Module:
     arguments = spec.interaction.arguments()
-    if isinstance(spec.interaction, specs.SingleStream):
+    if isinstance(spec.interaction, specs.SingleStreamSpec):
         arguments["image_types"] = spec.images
     return _INTERACTIONS[spec.interaction.kind](**arguments)
 

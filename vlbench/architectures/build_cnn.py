@@ -20,19 +20,19 @@ from vlbench.specs.base import cannot_import
 
 
 def build_convolutional(
-    spec: specs.Grid | specs.MeanFeature | specs.Region | specs.ClipResNet, images: int = 1
+    spec: specs.GridSpec | specs.MeanFeatureSpec | specs.RegionSpec | specs.ClipResNetSpec, images: int = 1
 ) -> VisualEmbedder:
     """The embedder of a spec whose kind is `grid`, `mean_feature`, `region` or `clip_resnet`."""
-    if isinstance(spec, specs.Region):
+    if isinstance(spec, specs.RegionSpec):
         return _region(spec, images)
-    if isinstance(spec, specs.ClipResNet):
+    if isinstance(spec, specs.ClipResNetSpec):
         return clip_resnet.ClipResNet(**spec.arguments())
     return _grid(spec)
 
 
-def _grid(spec: specs.Grid | specs.MeanFeature) -> grid.GridEmbedder:
+def _grid(spec: specs.GridSpec | specs.MeanFeatureSpec) -> grid.GridEmbedder:
     projection: grid.PixelProjection | grid.MeanProjection
-    if isinstance(spec, specs.MeanFeature):
+    if isinstance(spec, specs.MeanFeatureSpec):
         projection = grid.MeanProjection(inputs=spec.backbone.channels, width=spec.width)
     else:
         projection = grid.PixelProjection(
@@ -45,7 +45,7 @@ def _grid(spec: specs.Grid | specs.MeanFeature) -> grid.GridEmbedder:
     return grid.GridEmbedder(backbone=ResNetTrunk(**spec.backbone.arguments()), projection=projection)
 
 
-def _region(spec: specs.Region, images: int) -> region.RegionEmbedder:
+def _region(spec: specs.RegionSpec, images: int) -> region.RegionEmbedder:
     backbone, fpn = spec.backbone, spec.fpn
     channels, strides = fpn.channels if fpn else backbone.channels, spec.strides
     arguments = spec.projection.arguments() | {"inputs": spec.projection.inputs or spec.roi_head.channels}
@@ -61,7 +61,7 @@ def _region(spec: specs.Region, images: int) -> region.RegionEmbedder:
     )
 
 
-def through_engine(spec: specs.Region, built: region.RegionEmbedder) -> region.RegionEmbedder:
+def through_engine(spec: specs.RegionSpec, built: region.RegionEmbedder) -> region.RegionEmbedder:
     """The embedder in the engine's layers, with the same weights.
 
     Raises InputError where the engine is absent or cannot run such a detector.
@@ -83,8 +83,8 @@ def detectron2_engine() -> ModuleType:
     return detectron2
 
 
-def _roi_head(spec: specs.Region, channels: int, strides: tuple[int, ...]) -> RoIHead:
-    if isinstance(spec.roi_head, specs.FpnHead):
+def _roi_head(spec: specs.RegionSpec, channels: int, strides: tuple[int, ...]) -> RoIHead:
+    if isinstance(spec.roi_head, specs.FpnHeadSpec):
         return FpnRoIHead(inputs=channels, strides=strides, **spec.roi_head.arguments())
     return C4RoIHead(
         inputs=channels,

@@ -39,7 +39,7 @@ OF_GENERALIZED_RCNN = {  # its parts here, the first that fits
 }
 
 
-def through_detectron2(spec: specs.Region, built: RegionEmbedder) -> RegionEmbedder:
+def through_detectron2(spec: specs.RegionSpec, built: RegionEmbedder) -> RegionEmbedder:
     """The same embedder with the layers of Detectron2 in place of torchvision's, and with the weights of `built`."""
     with torch.device("meta"):
         embedder = Detectron2Embedder(
@@ -59,8 +59,8 @@ def through_detectron2(spec: specs.Region, built: RegionEmbedder) -> RegionEmbed
     return embedder
 
 
-def _roi_head(spec: specs.Region) -> Detectron2RoIHead:
-    if isinstance(spec.roi_head, specs.FpnHead):
+def _roi_head(spec: specs.RegionSpec) -> Detectron2RoIHead:
+    if isinstance(spec.roi_head, specs.FpnHeadSpec):
         assert spec.fpn is not None
         return pyramid_head(spec.roi_head, spec.fpn)
     return c4_head(spec.roi_head, spec.backbone)
@@ -133,7 +133,7 @@ class Trunk(ResNet):
         self.stem.caffe_pool = True
 
 
-def _trunk(spec: specs.Region) -> Trunk:
+def _trunk(spec: specs.RegionSpec) -> Trunk:
     backbone = spec.backbone
     stages = []
     for index, blocks in enumerate(backbone.blocks):
@@ -208,7 +208,7 @@ class ProposalNetwork(RPN):
         return super().train(False)
 
 
-def _proposal_network(spec: specs.Region, rpn: specs.RegionProposal) -> ProposalNetwork:
+def _proposal_network(spec: specs.RegionSpec, rpn: specs.RegionProposalSpec) -> ProposalNetwork:
     sizes = [[size] for size in rpn.anchor_sizes] if spec.fpn else [list(rpn.anchor_sizes)]
     ratios = [list(rpn.aspect_ratios)]
     with torch.device("cpu"):

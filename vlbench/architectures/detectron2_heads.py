@@ -80,7 +80,7 @@ class PyramidRoIHead(Detectron2RoIHead):
         return self.box_head(pooled_RCHW)
 
 
-def c4_head(head: specs.C4Head, backbone: specs.ResNet) -> Detectron2C4Head:
+def c4_head(head: specs.C4HeadSpec, backbone: specs.ResNetSpec) -> Detectron2C4Head:
     res5 = ResNet.make_stage(
         BottleneckBlock,
         head.blocks,
@@ -101,7 +101,7 @@ def c4_head(head: specs.C4Head, backbone: specs.ResNet) -> Detectron2C4Head:
     )
 
 
-def pyramid_head(head: specs.FpnHead, fpn: specs.FeaturePyramid) -> PyramidRoIHead:
+def pyramid_head(head: specs.FpnHeadSpec, fpn: specs.FeaturePyramidSpec) -> PyramidRoIHead:
     shape = ShapeSpec(channels=fpn.channels, height=head.pool_size, width=head.pool_size)
     return PyramidRoIHead(
         levels=LEVELS[:4],
@@ -116,7 +116,7 @@ def _pooler(size: int, strides: tuple[int, ...], pooling: str) -> ROIPooler:
     return ROIPooler(size, scales=tuple(1 / stride for stride in strides), sampling_ratio=0, pooler_type=kind)
 
 
-def _predictor(channels: int, head: specs.C4Head | specs.FpnHead) -> FastRCNNOutputLayers | None:
+def _predictor(channels: int, head: specs.C4HeadSpec | specs.FpnHeadSpec) -> FastRCNNOutputLayers | None:
     if not head.classes:
         return None
     return FastRCNNOutputLayers(

@@ -64,7 +64,7 @@ def charge_table6(
     if (
         parts is None
         or spec.images > 1
-        or not isinstance(interaction, specs.SingleStream | specs.CoAttention | specs.CrossModality)
+        or not isinstance(interaction, specs.SingleStreamSpec | specs.CoAttentionSpec | specs.CrossModalitySpec)
     ):
         return None
     vision, projection = parts
@@ -116,21 +116,21 @@ def _charge(layer: nn.Module, inputs: Tensor, output: Tensor) -> Charge:
 
 
 def transformer_charge(
-    interaction: specs.SingleStream | specs.CoAttention | specs.CrossModality, tokens: specs.Table6
+    interaction: specs.SingleStreamSpec | specs.CoAttentionSpec | specs.CrossModalitySpec, tokens: specs.Table6
 ) -> Charge:
     """What the layers cost, and in the table's FLOPs a transformer's embeddings and head too."""
     text, image = tokens.text_tokens, tokens.image_tokens
-    if isinstance(interaction, specs.SingleStream):
+    if isinstance(interaction, specs.SingleStreamSpec):
         joint, width = text + image, interaction.width
         layer = _layer(width, interaction.mlp_width, interaction.heads, keys=joint)
         ends = _embedding(width, joint) * tokens.embeddings_charged + _head(width)
         return (layer * interaction.layers + ends) * joint
-    if isinstance(interaction, specs.CrossModality):
+    if isinstance(interaction, specs.CrossModalitySpec):
         return _cross_modality(interaction, text, image, tokens.embeddings_charged)
     return _co_attention(interaction, text, image)
 
 
-def _cross_modality(spec: specs.CrossModality, text: int, image: int, embeddings_charged: int) -> Charge:
+def _cross_modality(spec: specs.CrossModalitySpec, text: int, image: int, embeddings_charged: int) -> Charge:
     width, mlp, heads, joint = spec.width, spec.mlp_width, spec.heads, text + image
     total = _layer(width, mlp, heads, keys=text) * (spec.text_layers * text)
     total += _layer(width, mlp, heads, keys=image) * (spec.image_layers * image)
@@ -146,7 +146,7 @@ def _cross_modality(spec: specs.CrossModality, text: int, image: int, embeddings
     return total + _head(width) * joint
 
 
-def _co_attention(spec: specs.CoAttention, text: int, image: int) -> Charge:
+def _co_attention(spec: specs.CoAttentionSpec, text: int, image: int) -> Charge:
     total = _head(spec.text_width) * text
     for of, own, other, layers in (("text", text, image, spec.text_layers), ("image", image, text, spec.image_layers)):
         width, mlp, heads = (getattr(spec, f"{of}_{what}") for what in ("width", "mlp_width", "heads"))

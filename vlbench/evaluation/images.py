@@ -16,7 +16,7 @@ from PIL import Image
 from vlbench.architectures.interfaces import Images, RegionFeatures
 from vlbench.errors import InputError
 from vlbench.inputs import normalised, open_image
-from vlbench.specs import AnySpec, CentreCrop, HuggingFaceSpec, Input, Region, ShorterSide
+from vlbench.specs import AnySpec, CentreCrop, HuggingFaceSpec, Input, RegionSpec, ShorterSide
 from vlbench.tasks.region_features import ImageRegions, RegionSource
 from vlbench.tasks.shapes.drawing import draw
 from vlbench.tasks.shapes.items import generated_scene
@@ -169,7 +169,7 @@ def region_channels(spec: AnySpec) -> list[int]:
     """How many numbers a region's feature may have for a model; none where it does not see regions."""
     if isinstance(spec, HuggingFaceSpec):
         return [spec.features.channels] if spec.features else []
-    if not isinstance(spec.visual, Region):
+    if not isinstance(spec.visual, RegionSpec):
         return []
     own = spec.visual.roi_head.channels
     return sorted({own, spec.visual.projection.inputs or own})

@@ -25,7 +25,7 @@ from vlbench.evaluation.tokens import tokenizer_for
 from vlbench.explain.attention import attention_maps, record_attention
 from vlbench.explain.explanation import IMAGE, TEXT, Alignment, AttentionMap, Explanation, Places, Span, Word, words_of
 from vlbench.inputs import Example, open_image
-from vlbench.specs import RANDOM, CentreCrop, Grid, Input, ModelSpec, Patch, Region
+from vlbench.specs import RANDOM, CentreCrop, GridSpec, Input, ModelSpec, PatchSpec, RegionSpec
 from vlbench.tasks.region_features import RegionSource
 from vlbench.training.transport import cost, transport_plan
 
@@ -49,7 +49,7 @@ class Seen:
     def places(self, images: Images | RegionFeatures) -> Places:
         """Of the first image's tokens, padding left out."""
         height, width = images.sizes[0]
-        if isinstance(self.visual, Region):
+        if isinstance(self.visual, RegionSpec):
             assert self.regions is not None
             shares_R4 = self.regions.boxes[0].float().cpu().numpy() / np.array([width, height, width, height])
             if self.regions.mask is not None:
@@ -64,14 +64,14 @@ class Seen:
             for top in range(rows)
             for left in range(columns)
         ]
-        special = 1 if isinstance(self.visual, Patch) else 0
+        special = 1 if isinstance(self.visual, PatchSpec) else 0
         return Places(boxes=np.array(boxes, np.float32).clip(0, 1), special=special, grid=self.grid)
 
     def _step(self) -> int:
         """Pixels between a cell and the next."""
-        if isinstance(self.visual, Patch):
+        if isinstance(self.visual, PatchSpec):
             return self.visual.patch_size
-        assert isinstance(self.visual, Grid)
+        assert isinstance(self.visual, GridSpec)
         return self.visual.backbone.stride * self.visual.pool_size
 
 
@@ -87,9 +87,9 @@ def watched_places(visual: nn.Module, spec: ModelSpec) -> Iterator[Seen]:
     def take_regions(_module: nn.Module, arguments: Any) -> None:
         seen.regions = arguments[0]
 
-    if isinstance(spec.visual, Region):
+    if isinstance(spec.visual, RegionSpec):
         hook = embedder.projection.register_forward_pre_hook(take_regions)
-    elif isinstance(spec.visual, Grid):
+    elif isinstance(spec.visual, GridSpec):
         hook = embedder.projection.pool.register_forward_hook(take_grid)
     else:
         hook = embedder.patch.register_forward_hook(take_grid)
@@ -260,7 +260,7 @@ def _random_parts(spec: ModelSpec, unfilled: Sequence[str], settings: ExplainSet
     if spec.weights == RANDOM:
         return ()
     parts = dict.fromkeys(".".join(name.split(".")[:2]) for name in unfilled if not name.startswith("head."))
-    detects = isinstance(spec.visual, Region) and settings.features is None
+    detects = isinstance(spec.visual, RegionSpec) and settings.features is None
     if detects and spec.visual.weights == RANDOM and saved_spec(spec.weights) is None:
         parts["the detector"] = None
     return tuple(parts)

@@ -13,7 +13,7 @@ from vlbench.measure.records import Precision
 from vlbench.runner.nms_records import SuppressionCell
 from vlbench.runner.records import Cell, Device
 from vlbench.runner.store import Measured, Store
-from vlbench.specs import AnySpec, Region, Size
+from vlbench.specs import AnySpec, RegionSpec, Size
 from vlbench.specs.base import Engine, check_engine
 from vlbench.specs.weights import find_weights
 
@@ -72,7 +72,7 @@ def through_engine(specs: Sequence[AnySpec], detector: Engine | None, precision:
 
     Raises InputError where none has, the engine is absent, or it does not run in this precision.
     """
-    if detector and not any(isinstance(spec.visual, Region) for spec in specs):
+    if detector and not any(isinstance(spec.visual, RegionSpec) for spec in specs):
         raise InputError(f"--detector {detector}: none of these models has a detector; --models uniter has one")
     chosen = [spec.with_engine(detector) if detector else spec for spec in specs]
     for spec in chosen:

@@ -9,7 +9,7 @@ from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 from vlbench.specs.base import Fraction, Part
 
 
-class ResNet(Part):
+class ResNetSpec(Part):
     """A ResNet or ResNeXt trunk without its classifier; `blocks` has one entry a stage that is kept, res2 first.
 
     `base_width` is of the stem; res2 gives four times as many channels, and every later stage doubles them. The widths
@@ -40,24 +40,24 @@ class ResNet(Part):
         return 2 ** (len(self.blocks) + 1)
 
     @model_validator(mode="after")
-    def _bottlenecks_have_a_width(self) -> ResNet:
+    def _bottlenecks_have_a_width(self) -> ResNetSpec:
         check_group_width(self.base_width, self.group_width)
         return self
 
-    def tiny(self) -> ResNet:
+    def tiny(self) -> ResNetSpec:
         return self.model_copy(update={"blocks": (1,) * len(self.blocks)})
 
 
-class FeaturePyramid(Part):
+class FeaturePyramidSpec(Part):
     """Feature pyramid over every stage of a trunk, res2 to res5 as published, with a level on top (FPN, section 3)."""
 
     channels: PositiveInt = 256
 
-    def tiny(self) -> FeaturePyramid:
+    def tiny(self) -> FeaturePyramidSpec:
         return self.model_copy(update={"channels": 16})
 
 
-class RegionProposal(Part):
+class RegionProposalSpec(Part):
     """Region proposal network (Faster R-CNN, section 3.1); over a pyramid, one anchor size a level."""
 
     channels: PositiveInt
@@ -68,11 +68,11 @@ class RegionProposal(Part):
     nms_iou: Fraction = 0.7
     min_box_size: float = 0.0
 
-    def tiny(self) -> RegionProposal:
+    def tiny(self) -> RegionProposalSpec:
         return self.model_copy(update={"channels": 16, "candidates": 60, "proposals": 12, "min_box_size": 0.0})
 
 
-class C4Head(Part):
+class C4HeadSpec(Part):
     """RoI head that runs res5 on every region (He et al. 2016, "C4"), then classifies it if it has classes.
 
     `base_width`, `groups` and `group_width` are as a trunk's.
@@ -95,15 +95,15 @@ class C4Head(Part):
         return 32 * self.base_width
 
     @model_validator(mode="after")
-    def _bottlenecks_have_a_width(self) -> C4Head:
+    def _bottlenecks_have_a_width(self) -> C4HeadSpec:
         check_group_width(self.base_width, self.group_width)
         return self
 
-    def tiny(self) -> C4Head:
+    def tiny(self) -> C4HeadSpec:
         return self.model_copy(update={"blocks": 1, "classes": self.classes and 9})
 
 
-class FpnHead(Part):
+class FpnHeadSpec(Part):
     """RoI head of two linear layers on each region of a feature pyramid (FPN, section 4.2)."""
 
     kind: Literal["fpn"]
@@ -116,18 +116,18 @@ class FpnHead(Part):
     def channels(self) -> int:
         return self.width
 
-    def tiny(self) -> FpnHead:
+    def tiny(self) -> FpnHeadSpec:
         return self.model_copy(update={"width": 32, "classes": 9})
 
 
-class RegionSelection(Part):
+class RegionSelectionSpec(Part):
     """Non-maximum suppression and the choice of regions (bottom-up attention, section 3.1)."""
 
     method: Literal["per_class_loop", "per_class_batched", "class_agnostic"] = "per_class_loop"
     iou: Fraction = 0.3
     regions: PositiveInt = 36
 
-    def tiny(self) -> RegionSelection:
+    def tiny(self) -> RegionSelectionSpec:
         return self.model_copy(update={"regions": 5})
 
 

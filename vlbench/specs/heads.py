@@ -12,56 +12,56 @@ TaskKind = Literal["answers", "pairs", "statement", "ranking"]
 TINY_ANSWERS = 11
 
 
-class PooledFeature(Part):
+class PooledFeatureSpec(Part):
     """The image's feature alone: the first token, or the mean of the others (ViT, section 3.1 and appendix D.3)."""
 
     kind: Literal["pooled_feature"]
     pooling: Literal["cls", "mean"] = "cls"
 
 
-class TextHead(Part):
+class TextHeadSpec(Part):
     """What every head has that reads the text's tokens."""
 
     width: PositiveInt = 768
 
-    def tiny(self) -> TextHead:
+    def tiny(self) -> TextHeadSpec:
         small = {"width": TINY_WIDTH} | ({"answers": TINY_ANSWERS} if "answers" in type(self).model_fields else {})
         return self.model_copy(update=small)
 
 
-class ProductHead(Part):
+class ProductHeadSpec(Part):
     """What every head has that multiplies the first tokens of two streams (ViLBERT, section 2.2)."""
 
     text_width: PositiveInt = 768
     image_width: PositiveInt = 1024
     width: PositiveInt = 1024
 
-    def tiny(self) -> ProductHead:
+    def tiny(self) -> ProductHeadSpec:
         small = dict.fromkeys(("text_width", "image_width", "width"), TINY_WIDTH)
         return self.model_copy(
             update=small | ({"answers": TINY_ANSWERS} if "answers" in type(self).model_fields else {})
         )
 
 
-class ImageTextMatching(TextHead):
+class ImageTextMatchingSpec(TextHeadSpec):
     """Does the text describe the image: pooler, then two classes (UNITER, section 3.2; ViLT, section 3.2)."""
 
     kind: Literal["itm"]
 
 
-class PooledProduct(ProductHead):
+class PooledProductSpec(ProductHeadSpec):
     """The same question to two streams: both are pooled and their product is classified (ViLBERT, section 2.2)."""
 
     kind: Literal["itm_product"]
 
 
-class Ranking(TextHead):
+class RankingSpec(TextHeadSpec):
     """How well the text fits the image, as one number: pooler, then a linear layer (UNITER, section 4; ViLT, 4.2)."""
 
     kind: Literal["rank"]
 
 
-class VisualQuestionAnswering(TextHead):
+class VisualQuestionAnsweringSpec(TextHeadSpec):
     """Answer classifier: pooler, then a two-layer MLP.
 
     Its LayerNorm comes `before_gelu` (ViLT, section 4.2), or `after_gelu` as in the released UNITER and LXMERT.
@@ -73,7 +73,7 @@ class VisualQuestionAnswering(TextHead):
     layer_norm_eps: PositiveFloat = 1e-5
 
 
-class LinearAnswers(TextHead):
+class LinearAnswersSpec(TextHeadSpec):
     """Answer classifier of one linear layer.
 
     It `reads` the pooled first token (Oscar, section 4), or the word before the last [SEP], for which the released
@@ -85,7 +85,7 @@ class LinearAnswers(TextHead):
     reads: Literal["pooled", "last_word"] = "pooled"
 
 
-class ProductAnswers(ProductHead):
+class ProductAnswersSpec(ProductHeadSpec):
     """Answer classifier of two streams: a two-layer MLP over their product (ViLBERT, section 3.2)."""
 
     kind: Literal["vqa_product"]
@@ -93,7 +93,7 @@ class ProductAnswers(ProductHead):
     layer_norm_eps: PositiveFloat = 1e-12
 
 
-class PairClassifier(TextHead):
+class PairClassifierSpec(TextHeadSpec):
     """Is the text true of two images: each meets the text on its own, both pooled tokens go through an MLP.
 
     The order of LayerNorm and GELU is as for `vqa` (ViLT, section 4.2; LXMERT, section 4.2).
@@ -104,13 +104,13 @@ class PairClassifier(TextHead):
     layer_norm_eps: PositiveFloat = 1e-5
 
 
-class LinearPair(TextHead):
+class LinearPairSpec(TextHeadSpec):
     """The same through one linear layer (UNITER, section 4, "Pair")."""
 
     kind: Literal["pair_linear"]
 
 
-class AttentivePair(TextHead):
+class AttentivePairSpec(TextHeadSpec):
     """The same after each image's sequence attended to the other's (UNITER, section 4, "Pair-biattn")."""
 
     kind: Literal["pair_attention"]
@@ -118,44 +118,48 @@ class AttentivePair(TextHead):
     dropout: Fraction = 0.1
 
     @model_validator(mode="after")
-    def _heads_divide_width(self) -> AttentivePair:
+    def _heads_divide_width(self) -> AttentivePairSpec:
         check_heads(self.width, self.heads)
         return self
 
-    def tiny(self) -> AttentivePair:
+    def tiny(self) -> AttentivePairSpec:
         return self.model_copy(update={"width": TINY_WIDTH, "heads": TINY_HEADS})
 
 
-class TogetherPair(TextHead):
+class TogetherPairSpec(TextHeadSpec):
     """Both images side by side in one sequence; its pooled token is classified (UNITER, section 4, "Triplet")."""
 
     kind: Literal["pair_together"]
 
 
-AnswersHead = Annotated[VisualQuestionAnswering | LinearAnswers | ProductAnswers, Field(discriminator="kind")]
-PairsHead = Annotated[PairClassifier | LinearPair | AttentivePair | TogetherPair, Field(discriminator="kind")]
-StatementHead = Annotated[ImageTextMatching | PooledProduct, Field(discriminator="kind")]
-RankingHead = Annotated[Ranking | ImageTextMatching | PooledProduct, Field(discriminator="kind")]
+AnswersHead = Annotated[
+    VisualQuestionAnsweringSpec | LinearAnswersSpec | ProductAnswersSpec, Field(discriminator="kind")
+]
+PairsHead = Annotated[
+    PairClassifierSpec | LinearPairSpec | AttentivePairSpec | TogetherPairSpec, Field(discriminator="kind")
+]
+StatementHead = Annotated[ImageTextMatchingSpec | PooledProductSpec, Field(discriminator="kind")]
+RankingHead = Annotated[RankingSpec | ImageTextMatchingSpec | PooledProductSpec, Field(discriminator="kind")]
 HeadPart = Annotated[
-    PooledFeature
-    | ImageTextMatching
-    | PooledProduct
-    | Ranking
-    | VisualQuestionAnswering
-    | LinearAnswers
-    | ProductAnswers
-    | PairClassifier
-    | LinearPair
-    | AttentivePair
-    | TogetherPair,
+    PooledFeatureSpec
+    | ImageTextMatchingSpec
+    | PooledProductSpec
+    | RankingSpec
+    | VisualQuestionAnsweringSpec
+    | LinearAnswersSpec
+    | ProductAnswersSpec
+    | PairClassifierSpec
+    | LinearPairSpec
+    | AttentivePairSpec
+    | TogetherPairSpec,
     Field(discriminator="kind"),
 ]
-PAIRS = (PairClassifier, LinearPair, AttentivePair, TogetherPair)
+PAIRS = (PairClassifierSpec, LinearPairSpec, AttentivePairSpec, TogetherPairSpec)
 SUITED: dict[str, tuple[type[Part], ...]] = {
-    "answers": (VisualQuestionAnswering, LinearAnswers, ProductAnswers),
+    "answers": (VisualQuestionAnsweringSpec, LinearAnswersSpec, ProductAnswersSpec),
     "pairs": PAIRS,
-    "statement": (ImageTextMatching, PooledProduct),
-    "ranking": (Ranking, ImageTextMatching, PooledProduct),
+    "statement": (ImageTextMatchingSpec, PooledProductSpec),
+    "ranking": (RankingSpec, ImageTextMatchingSpec, PooledProductSpec),
 }  # the heads that answer a kind of task
 
 

@@ -9,7 +9,7 @@ from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 from vlbench.specs.base import TINY_HEADS, TINY_WIDTH, Fraction, Part, check_heads
 
 
-class Transformer(Part):
+class TransformerSpec(Part):
     """What every interaction by transformer layers has; each says the width of its two streams."""
 
     scores: ClassVar[bool] = False
@@ -17,7 +17,7 @@ class Transformer(Part):
     layer_norm_eps: PositiveFloat = 1e-12
 
 
-class SingleStream(Transformer):
+class SingleStreamSpec(TransformerSpec):
     """One transformer over text and image tokens (BERT for post-norm, ViT for pre-norm)."""
 
     kind: Literal["single_stream"]
@@ -34,16 +34,16 @@ class SingleStream(Transformer):
         return self.width, self.width
 
     @model_validator(mode="after")
-    def _heads_divide_width(self) -> SingleStream:
+    def _heads_divide_width(self) -> SingleStreamSpec:
         check_heads(self.width, self.heads)
         return self
 
-    def tiny(self) -> SingleStream:
+    def tiny(self) -> SingleStreamSpec:
         small = {"layers": 2, "width": TINY_WIDTH, "heads": TINY_HEADS, "mlp_width": 2 * TINY_WIDTH}
         return self.model_copy(update=small)
 
 
-class CoAttention(Transformer):
+class CoAttentionSpec(TransformerSpec):
     """Two streams whose last layers have connections, in which each attends to the other (ViLBERT, section 2)."""
 
     kind: Literal["co_attention"]
@@ -64,7 +64,7 @@ class CoAttention(Transformer):
         return self.text_width, self.image_width
 
     @model_validator(mode="after")
-    def _parts_fit(self) -> CoAttention:
+    def _parts_fit(self) -> CoAttentionSpec:
         for of in ("text", "image", "connection"):
             check_heads(getattr(self, f"{of}_width"), getattr(self, f"{of}_heads"), of=f"{of}_")
         fewest = min(self.text_layers, self.image_layers)
@@ -72,14 +72,14 @@ class CoAttention(Transformer):
             raise ValueError(f"connections is {self.connections}, but a stream has only {fewest} layers")
         return self
 
-    def tiny(self) -> CoAttention:
+    def tiny(self) -> CoAttentionSpec:
         small = {"text_layers": 3, "image_layers": 2, "connections": 2, "connection_width": 2 * TINY_WIDTH}
         small |= {f"{of}_width": TINY_WIDTH for of in ("text", "image")}
         small |= {f"{of}_heads": TINY_HEADS for of in ("text", "image", "connection")}
         return self.model_copy(update=small | {"text_mlp_width": 2 * TINY_WIDTH, "image_mlp_width": TINY_WIDTH})
 
 
-class CrossModality(Transformer):
+class CrossModalitySpec(TransformerSpec):
     """A stream of each modality, then layers that join them (LXMERT, section 2.2).
 
     `cross` is `attention`, LXMERT's: one cross-attention shared by both directions, then each stream's own layer. With
@@ -100,17 +100,17 @@ class CrossModality(Transformer):
         return self.width, self.width
 
     @model_validator(mode="after")
-    def _heads_divide_width(self) -> CrossModality:
+    def _heads_divide_width(self) -> CrossModalitySpec:
         check_heads(self.width, self.heads)
         return self
 
-    def tiny(self) -> CrossModality:
+    def tiny(self) -> CrossModalitySpec:
         small = {"text_layers": 2, "image_layers": 1, "cross_layers": 1}
         small |= {"width": TINY_WIDTH, "heads": TINY_HEADS, "mlp_width": 2 * TINY_WIDTH}
         return self.model_copy(update=small)
 
 
-class DotProduct(Part):
+class DotProductSpec(Part):
     """The cosine of one token of each modality (VSE++, section 3.1; CLIP, section 2.3).
 
     `logit_scale` is the initial factor of the cosine, whose logarithm is learned; without it the cosine is the score.
@@ -121,7 +121,7 @@ class DotProduct(Part):
     logit_scale: PositiveFloat | None = None
 
 
-class StackedCrossAttention(Part):
+class StackedCrossAttentionSpec(Part):
     """Words attend to regions, or regions to words, and are compared with what they saw (SCAN, section 3.1).
 
     Args:
@@ -141,12 +141,13 @@ class StackedCrossAttention(Part):
     image_text_lse: PositiveFloat = 5.0
 
     @model_validator(mode="after")
-    def _directions_differ(self) -> StackedCrossAttention:
+    def _directions_differ(self) -> StackedCrossAttentionSpec:
         if len(set(self.directions)) < len(self.directions):
             raise ValueError("directions names one twice")
         return self
 
 
 InteractionPart = Annotated[
-    SingleStream | CoAttention | CrossModality | DotProduct | StackedCrossAttention, Field(discriminator="kind")
+    SingleStreamSpec | CoAttentionSpec | CrossModalitySpec | DotProductSpec | StackedCrossAttentionSpec,
+    Field(discriminator="kind"),
 ]

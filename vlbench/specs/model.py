@@ -10,11 +10,20 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from vlbench.specs.base import RANDOM, Engine, Part, Size
-from vlbench.specs.heads import PAIRS, SUITED, HeadPart, ProductHead, TaskHeads, TaskKind, TextHead, TogetherPair
-from vlbench.specs.interaction import DotProduct, InteractionPart, StackedCrossAttention
+from vlbench.specs.heads import (
+    PAIRS,
+    SUITED,
+    HeadPart,
+    ProductHeadSpec,
+    TaskHeads,
+    TaskKind,
+    TextHeadSpec,
+    TogetherPairSpec,
+)
+from vlbench.specs.interaction import DotProductSpec, InteractionPart, StackedCrossAttentionSpec
 from vlbench.specs.resizing import CentreCrop, ExactResize, Resizing, ShorterSide
 from vlbench.specs.text import TextPart
-from vlbench.specs.visual import Region, VisualPart
+from vlbench.specs.visual import RegionSpec, VisualPart
 
 # Fields that change nothing that is measured; every image is measured at exactly `image_size`.
 DESCRIBED: dict[str, Any] = dict.fromkeys(("aliases", "source", "note", "archetype", "table6", "heads"), True)
@@ -121,14 +130,14 @@ class ModelSpec(Part):
             raise ValueError(f"interaction {kind} gives scores; leave out the head")
 
     def _check_pairs(self) -> None:
-        together = isinstance(self.head, TogetherPair) or isinstance(self.heads.pairs, TogetherPair)
+        together = isinstance(self.head, TogetherPairSpec) or isinstance(self.heads.pairs, TogetherPairSpec)
         if together and getattr(self.interaction, "modal_types", False):
             raise ValueError(
                 "modal_types tell images apart by their rows; a head of kind pair_together puts both in one"
             )
 
     def _check_widths(self) -> None:
-        if isinstance(self.interaction, DotProduct | StackedCrossAttention):
+        if isinstance(self.interaction, DotProductSpec | StackedCrossAttentionSpec):
             self._check_comparable(self.interaction)
             return
         of_text, of_image = self.interaction.stream_widths
@@ -137,19 +146,19 @@ class ModelSpec(Part):
             wanted["text"] = (self.text.width, of_text)
         heads = {f"heads.{kind}": head for kind, head in self.heads.declared().items()}
         for name, head in {"head": self.head, **heads}.items():
-            if isinstance(head, ProductHead):
+            if isinstance(head, ProductHeadSpec):
                 wanted[f"{name}.text"] = (head.text_width, of_text)
                 wanted[f"{name}.image"] = (head.image_width, of_image)
-            elif isinstance(head, TextHead):
+            elif isinstance(head, TextHeadSpec):
                 wanted[name] = (head.width, of_text)
         if any(width != stream for width, stream in wanted.values()):
             interaction = str(of_text) if of_text == of_image else f"text {of_text} and image {of_image}"
             found = [f"interaction {interaction}", *(f"{name} {width}" for name, (width, _) in wanted.items())]
             raise ValueError(f"parts of different width: {', '.join(found)}")
 
-    def _check_comparable(self, interaction: DotProduct | StackedCrossAttention) -> None:
+    def _check_comparable(self, interaction: DotProductSpec | StackedCrossAttentionSpec) -> None:
         for name, part in (("text", self.text), ("visual", self.visual)):
-            if part and not part.one_token and isinstance(interaction, DotProduct):
+            if part and not part.one_token and isinstance(interaction, DotProductSpec):
                 raise ValueError(
                     f"interaction dot_product needs one token of each modality; {name} {part.kind} gives more"
                 )
@@ -217,11 +226,11 @@ class ModelSpec(Part):
     @property
     def engine(self) -> Engine:
         """Whose layers run its detector; torchvision where it has none."""
-        return self.visual.engine if isinstance(self.visual, Region) else "torchvision"
+        return self.visual.engine if isinstance(self.visual, RegionSpec) else "torchvision"
 
     def with_engine(self, engine: Engine) -> ModelSpec:
         """A copy whose detector runs through this engine; the same spec where it has none."""
-        if not isinstance(self.visual, Region) or self.engine == engine:
+        if not isinstance(self.visual, RegionSpec) or self.engine == engine:
             return self
         return self.model_copy(update={"visual": self.visual.model_copy(update={"engine": engine})})
 

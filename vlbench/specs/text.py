@@ -9,7 +9,7 @@ from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 from vlbench.specs.base import TINY_HEADS, TINY_VOCABULARY, TINY_WIDTH, Fraction, Part, check_heads
 
 
-class BertEmbeddings(Part):
+class BertEmbeddingsSpec(Part):
     """Word, position and segment embeddings with a LayerNorm (BERT, section 3)."""
 
     one_token: ClassVar[bool] = False
@@ -21,11 +21,11 @@ class BertEmbeddings(Part):
     dropout: Fraction = 0.1
     layer_norm_eps: PositiveFloat = 1e-12
 
-    def tiny(self) -> BertEmbeddings:
+    def tiny(self) -> BertEmbeddingsSpec:
         return self.model_copy(update={"width": TINY_WIDTH, "vocabulary": TINY_VOCABULARY})
 
 
-class Gru(Part):
+class GruSpec(Part):
     """Word embeddings read by a GRU; tokens of length 1 (VSE++, section 3.1; SCAN, section 3).
 
     `output` is `last`, the state after the last word, or `words`, the state at each, with `bidirectional` the mean of
@@ -46,16 +46,16 @@ class Gru(Part):
         return self.output == "last"
 
     @model_validator(mode="after")
-    def _directions_end_at_the_same_word(self) -> Gru:
+    def _directions_end_at_the_same_word(self) -> GruSpec:
         if self.bidirectional and self.output == "last":
             raise ValueError("bidirectional needs output words; read backwards a text ends at its first word")
         return self
 
-    def tiny(self) -> Gru:
+    def tiny(self) -> GruSpec:
         return self.model_copy(update={"word_width": 16, "width": TINY_WIDTH, "vocabulary": TINY_VOCABULARY})
 
 
-class TextTransformer(Part):
+class TextTransformerSpec(Part):
     """A causal transformer; the state at the last token, projected, stands for the text (CLIP, section 2.4).
 
     `width` is of that token, `inner_width` of the layers.
@@ -73,13 +73,13 @@ class TextTransformer(Part):
     layer_norm_eps: PositiveFloat = 1e-5
 
     @model_validator(mode="after")
-    def _heads_divide_width(self) -> TextTransformer:
+    def _heads_divide_width(self) -> TextTransformerSpec:
         check_heads(self.inner_width, self.heads, width_name="inner_width")
         return self
 
-    def tiny(self) -> TextTransformer:
+    def tiny(self) -> TextTransformerSpec:
         small = {"vocabulary": TINY_VOCABULARY, "layers": 2, "inner_width": TINY_WIDTH, "heads": TINY_HEADS}
         return self.model_copy(update=small | {"mlp_width": 2 * TINY_WIDTH, "width": TINY_WIDTH})
 
 
-TextPart = Annotated[BertEmbeddings | Gru | TextTransformer, Field(discriminator="kind")]
+TextPart = Annotated[BertEmbeddingsSpec | GruSpec | TextTransformerSpec, Field(discriminator="kind")]

@@ -18,29 +18,36 @@ from vlbench.specs.base import (
     check_patches,
     check_side,
 )
-from vlbench.specs.detector import C4Head, FeaturePyramid, FpnHead, RegionProposal, RegionSelection, ResNet
+from vlbench.specs.detector import (
+    C4HeadSpec,
+    FeaturePyramidSpec,
+    FpnHeadSpec,
+    RegionProposalSpec,
+    RegionSelectionSpec,
+    ResNetSpec,
+)
 
 CLIP_RESNET_STRIDE, CLIP_RESNET_CHANNELS = 32, 2048
 
 
-class MeanFeature(Part):
+class MeanFeatureSpec(Part):
     """The mean of a CNN's feature map, projected to a token of length 1 (VSE++, section 3.1)."""
 
     family: ClassVar[str] = "grid"
     one_token: ClassVar[bool] = True
     kind: Literal["mean_feature"]
     weights: str = Field(RANDOM, min_length=1)
-    backbone: ResNet
+    backbone: ResNetSpec
     width: PositiveInt = 1024
 
     def check_image(self, height: int, width: int) -> None:
         """A mean takes any feature map."""
 
-    def tiny(self) -> MeanFeature:
+    def tiny(self) -> MeanFeatureSpec:
         return self.model_copy(update={"backbone": self.backbone.tiny(), "width": TINY_WIDTH})
 
 
-class VisionTransformer(Part):
+class VisionTransformerSpec(Part):
     """A transformer over patches; its class token, projected, stands for the image (CLIP, section 2.4).
 
     `width` is of that token, `inner_width` of the layers.
@@ -60,7 +67,7 @@ class VisionTransformer(Part):
     layer_norm_eps: PositiveFloat = 1e-5
 
     @model_validator(mode="after")
-    def _heads_divide_width(self) -> VisionTransformer:
+    def _heads_divide_width(self) -> VisionTransformerSpec:
         check_heads(self.inner_width, self.heads, width_name="inner_width")
         return self
 
@@ -68,12 +75,12 @@ class VisionTransformer(Part):
         """Raises ValueError where an image of this size cannot be cut into patches."""
         check_patches(height, width, self.patch_size)
 
-    def tiny(self) -> VisionTransformer:
+    def tiny(self) -> VisionTransformerSpec:
         small = {"layers": 2, "inner_width": TINY_WIDTH, "heads": TINY_HEADS, "mlp_width": 2 * TINY_WIDTH}
         return self.model_copy(update=small | {"width": TINY_WIDTH})
 
 
-class ClipResNet(Part):
+class ClipResNetSpec(Part):
     """A ResNet with three stem convolutions, anti-aliased strides and attention pooling (CLIP, section 2.4)."""
 
     family: ClassVar[str] = "grid"
@@ -86,7 +93,7 @@ class ClipResNet(Part):
     width: PositiveInt = 1024
 
     @model_validator(mode="after")
-    def _heads_divide_width(self) -> ClipResNet:
+    def _heads_divide_width(self) -> ClipResNetSpec:
         check_heads(CLIP_RESNET_CHANNELS, self.heads, width_name="backbone channels")
         return self
 
@@ -94,11 +101,11 @@ class ClipResNet(Part):
         """Raises ValueError where nothing is left of an image of this size."""
         check_side(height, width, least=CLIP_RESNET_STRIDE)
 
-    def tiny(self) -> ClipResNet:
+    def tiny(self) -> ClipResNetSpec:
         return self.model_copy(update={"blocks": (1, 1, 1, 1), "width": TINY_WIDTH})
 
 
-class Patch(Part):
+class PatchSpec(Part):
     """Linear projection of patches with learned positions (ViT, section 3.1; ViLT, section 3.1)."""
 
     family: ClassVar[str] = "patch"
@@ -115,11 +122,11 @@ class Patch(Part):
         """Raises ValueError where an image of this size cannot be cut into patches."""
         check_patches(height, width, self.patch_size)
 
-    def tiny(self) -> Patch:
+    def tiny(self) -> PatchSpec:
         return self.model_copy(update={"width": TINY_WIDTH})
 
 
-class Grid(Part):
+class GridSpec(Part):
     """Feature-map pixels of a CNN (Pixel-BERT, section 3.2).
 
     `sample` says when only `sampled_pixels` random ones are kept: while training, as Pixel-BERT does, or always.
@@ -129,7 +136,7 @@ class Grid(Part):
     one_token: ClassVar[bool] = False
     kind: Literal["grid"]
     weights: str = Field(RANDOM, min_length=1)
-    backbone: ResNet
+    backbone: ResNetSpec
     pool_size: PositiveInt = 2
     projection_inputs: PositiveInt | None = None
     width: PositiveInt = 768
@@ -137,7 +144,7 @@ class Grid(Part):
     sample: Literal["training", "always"] = "training"
 
     @model_validator(mode="after")
-    def _projection_reads_all_channels(self) -> Grid:
+    def _projection_reads_all_channels(self) -> GridSpec:
         check_inputs("projection_inputs", self.projection_inputs, "backbone", self.backbone.channels)
         return self
 
@@ -145,11 +152,11 @@ class Grid(Part):
         """Raises ValueError where nothing is left of an image of this size after pooling."""
         check_side(height, width, least=self.backbone.stride * (self.pool_size - 1) + 1)
 
-    def tiny(self) -> Grid:
+    def tiny(self) -> GridSpec:
         return self.model_copy(update={"backbone": self.backbone.tiny(), "width": TINY_WIDTH, "sampled_pixels": 3})
 
 
-class RegionProjection(Part):
+class RegionProjectionSpec(Part):
     """How a region's feature and its place become a token.
 
     Args:
@@ -176,11 +183,11 @@ class RegionProjection(Part):
     dropout: Fraction = 0.1
     layer_norm_eps: PositiveFloat = 1e-12
 
-    def tiny(self) -> RegionProjection:
+    def tiny(self) -> RegionProjectionSpec:
         return self.model_copy(update={"width": TINY_WIDTH})
 
 
-class Region(Part):
+class RegionSpec(Part):
     """Regions of a Faster R-CNN (UNITER, section 3.1), or boxes on a fixed grid (X-LXMERT, Cho et al. 2020).
 
     `engine` says whose layers run it: torchvision's, or Detectron2's own.
@@ -191,13 +198,13 @@ class Region(Part):
     kind: Literal["region"]
     weights: str = Field(RANDOM, min_length=1)
     engine: Engine = "torchvision"
-    backbone: ResNet
-    fpn: FeaturePyramid | None = None
-    rpn: RegionProposal | None = None
+    backbone: ResNetSpec
+    fpn: FeaturePyramidSpec | None = None
+    rpn: RegionProposalSpec | None = None
     grid_boxes: Size | None = None
-    roi_head: Annotated[C4Head | FpnHead, Field(discriminator="kind")]
-    nms: RegionSelection | None = None
-    projection: RegionProjection
+    roi_head: Annotated[C4HeadSpec | FpnHeadSpec, Field(discriminator="kind")]
+    nms: RegionSelectionSpec | None = None
+    projection: RegionProjectionSpec
 
     @property
     def width(self) -> int:
@@ -211,7 +218,7 @@ class Region(Part):
         return tuple(4 * 2**level for level in range(len(self.backbone.blocks) + 1))
 
     @model_validator(mode="after")
-    def _parts_fit(self) -> Region:
+    def _parts_fit(self) -> RegionSpec:
         stages = len(self.backbone.blocks)
         if not self.fpn and stages != 3:
             raise ValueError(f"backbone.blocks has {stages} stages; a C4 head needs res2 to res4, 3")
@@ -240,7 +247,7 @@ class Region(Part):
     def check_image(self, height: int, width: int) -> None:
         """A detector reads any image."""
 
-    def tiny(self) -> Region:
+    def tiny(self) -> RegionSpec:
         parts = {
             name: part.tiny()
             for name in ("backbone", "fpn", "rpn", "roi_head", "nms", "projection")
@@ -252,7 +259,8 @@ class Region(Part):
 
 
 VisualPart = Annotated[
-    Patch | Grid | Region | MeanFeature | VisionTransformer | ClipResNet, Field(discriminator="kind")
+    PatchSpec | GridSpec | RegionSpec | MeanFeatureSpec | VisionTransformerSpec | ClipResNetSpec,
+    Field(discriminator="kind"),
 ]
 
 

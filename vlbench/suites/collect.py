@@ -19,7 +19,7 @@ from vlbench.runner.progress import count_all, measure_all
 from vlbench.runner.records import Cell, Result
 from vlbench.runner.store import Measured, Store
 from vlbench.runner.worker_client import Worker, probe_machine
-from vlbench.specs import AnySpec, HuggingFaceSpec, Patch
+from vlbench.specs import AnySpec, HuggingFaceSpec, PatchSpec
 from vlbench.suites.evidence import RowEvidence
 from vlbench.suites.quantities import Origin, origin
 from vlbench.suites.reader import LoadedSuite
@@ -37,7 +37,7 @@ def small_spec(spec: AnySpec) -> AnySpec:
     if isinstance(spec, HuggingFaceSpec):
         return spec.tiny()
     tiny = spec.tiny()
-    step = tiny.visual.patch_size if isinstance(tiny.visual, Patch) else 64
+    step = tiny.visual.patch_size if isinstance(tiny.visual, PatchSpec) else 64
     height, width = (max(1, math.ceil(side / SHRINK / step)) * step for side in spec.input.image_size)
     return tiny.with_input(image_size=(height, width), text_tokens=spec.input.text_tokens)
 

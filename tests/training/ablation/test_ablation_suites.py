@@ -13,7 +13,7 @@ import yaml
 from tests.paths import ROOT
 from tests.runner.conftest import vlbench
 from vlbench.errors import InputError, SpecError
-from vlbench.specs import Grid, Patch
+from vlbench.specs import GridSpec, PatchSpec
 from vlbench.suites.ablations import Ablation
 from vlbench.suites.reader import (
     LoadedAblation,
@@ -97,11 +97,11 @@ def test_arms_change_what_they_say(tmp_path: Path) -> None:
     detectors = [run.recipe.detector for run in runs("ablation-detector").values()]
     assert detectors == ["trained", "half-trained", "ground-truth"]
     sampled = [run.spec.visual for run in runs("ablation-pixel-sampling").values()]
-    assert all(isinstance(visual, Grid) for visual in sampled)
+    assert all(isinstance(visual, GridSpec) for visual in sampled)
     assert [visual.sampled_pixels for visual in sampled] == [100, 6]
     sizes = []
     for run in runs("ablation-resolution").values():
-        assert isinstance(run.spec.visual, Patch)
+        assert isinstance(run.spec.visual, PatchSpec)
         sizes.append((run.spec.input.image_size[0], run.stream().side, run.spec.visual.patch_size))
     assert sizes == [(128, 128, 32), (128, 128, 16), (128, 128, 64), (64, 64, 16)]
 

@@ -20,7 +20,7 @@ from vlbench.architectures.checkpoints.uniter import UNITER_FAMILIES
 from vlbench.architectures.checkpoints.vilt import VILT_FAMILIES
 from vlbench.architectures.checkpoints.visualbert import VISUALBERT_FAMILIES
 from vlbench.errors import InputError
-from vlbench.specs import RANDOM, Input, ModelSpec, Part, Region
+from vlbench.specs import RANDOM, Input, ModelSpec, Part, RegionSpec
 from vlbench.specs.heads import SUITED, HeadPart
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def load_weights(model: VLModel, spec: ModelSpec) -> Loaded | None:
         model.load_state_dict(matched(state, wanted, saved, spec, source=source))
         model.visual.take_on(saved_traits(source))
         return Loaded(title=saved.name)
-    if isinstance(spec.visual, Region):
+    if isinstance(spec.visual, RegionSpec):
         wanted = {name: tensor for name, tensor in wanted.items() if not name.startswith(DETECTOR)}
     family = family_of(state, wanted, spec, source=source)
     tensors = mapped(family, state, wanted, source=source)
@@ -110,7 +110,7 @@ def load_visual_weights(model: VLModel, spec: ModelSpec) -> Loaded | None:
 
 
 def _load_saved_visual(model: VLModel, state: State, saved: ModelSpec, spec: ModelSpec) -> Loaded:
-    source, region = spec.visual.weights, isinstance(spec.visual, Region)
+    source, region = spec.visual.weights, isinstance(spec.visual, RegionSpec)
     names, within = (DETECTOR, BEFORE_PROJECTION) if region else (VISUAL, VISUAL)
     wanted = {name: tensor for name, tensor in model.state_dict().items() if name.startswith(names)}
     held = {name: tensor for name, tensor in state.items() if name.startswith(names)}

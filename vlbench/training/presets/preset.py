@@ -10,10 +10,10 @@ from pydantic import BaseModel, Field, PositiveFloat, PositiveInt
 
 from vlbench.errors import InputError
 from vlbench.frozen import Frozen
-from vlbench.specs import AnySpec, ModelSpec, ResNet
+from vlbench.specs import AnySpec, ModelSpec, ResNetSpec
 from vlbench.specs.base import Fraction
 from vlbench.specs.catalog import read_yaml
-from vlbench.specs.detector import C4Head, FeaturePyramid, FpnHead, RegionProposal, RegionSelection
+from vlbench.specs.detector import C4HeadSpec, FeaturePyramidSpec, FpnHeadSpec, RegionProposalSpec, RegionSelectionSpec
 from vlbench.training.recipe import Recipe
 
 PRESETS = ("tiny", "small", "base")
@@ -41,17 +41,17 @@ class PatchSize(Frozen):
 
 
 class GridSize(Frozen):
-    backbone: ResNet
+    backbone: ResNetSpec
     pool_size: PositiveInt
     sampled_pixels: PositiveInt = 100
 
 
 class RegionSize(Frozen):
-    backbone: ResNet
-    fpn: FeaturePyramid | None = None
-    rpn: RegionProposal
-    roi_head: Annotated[C4Head | FpnHead, Field(discriminator="kind")]
-    nms: RegionSelection
+    backbone: ResNetSpec
+    fpn: FeaturePyramidSpec | None = None
+    rpn: RegionProposalSpec
+    roi_head: Annotated[C4HeadSpec | FpnHeadSpec, Field(discriminator="kind")]
+    nms: RegionSelectionSpec
 
 
 class DetectorTraining(Frozen):
