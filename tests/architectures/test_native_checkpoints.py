@@ -138,10 +138,10 @@ def test_one_that_is_not_trained_goes_on_to_hand_on_the_declared_boxes(tmp_path:
 
 def test_pooling_as_caffe_comes_back_too(tmp_path: Path) -> None:
     model = build(NARROW)
-    model.visual.take_on((TRAINED, CAFFE_POOLING))
+    model.visual.load_extra_state((TRAINED, CAFFE_POOLING))
     save_model(tmp_path / "m.safetensors", model, NARROW)
     again = build(changed(NARROW, {"weights": str(tmp_path / "m.safetensors")}))
-    assert again.visual.traits() == (TRAINED, CAFFE_POOLING)
+    assert again.visual.extra_state() == (TRAINED, CAFFE_POOLING)
 
 
 def test_a_detector_serves_models_that_differ_behind_it_alone(tmp_path: Path) -> None:

@@ -85,10 +85,10 @@ def test_a_detector_that_is_not_frozen_trains() -> None:
     assert visual.roi_head.res5[0].conv1.weight.grad is not None
 
 
-@pytest.mark.parametrize("traits", [(), (TRAINED,), (CAFFE_POOLING,), (TRAINED, CAFFE_POOLING)])
-def test_traits_are_taken_on_one_by_one(traits: tuple[str, ...]) -> None:
+@pytest.mark.parametrize("flags", [(), (TRAINED,), (CAFFE_POOLING,), (TRAINED, CAFFE_POOLING)])
+def test_flags_are_loaded_one_by_one(flags: tuple[str, ...]) -> None:
     visual = embedder()
-    visual.take_on(traits)
-    assert visual.traits() == traits
-    assert visual.rpn.inject_load == (TRAINED not in traits)
-    assert visual.backbone.stem[3].padding == (0 if CAFFE_POOLING in traits else 1)
+    visual.load_extra_state(flags)
+    assert visual.extra_state() == flags
+    assert visual.rpn.inject_load == (TRAINED not in flags)
+    assert visual.backbone.stem[3].padding == (0 if CAFFE_POOLING in flags else 1)

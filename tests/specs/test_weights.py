@@ -27,7 +27,7 @@ def test_names_and_aliases_get_weights_and_the_visual_part_its_own(file: str) ->
     assert (uniter.weights, uniter.visual.weights) == ("random", file)
     (both,) = with_weights([UNITER], [f"uniter-base={file}", f"uniter-base.visual={file}"])
     assert (both.weights, both.visual.weights) == (file, file)
-    assert both.weights_told == f"{file}, visual: {file}"
+    assert both.weights_label == f"{file}, visual: {file}"
     assert with_weights([VILT], []) == [VILT]
 
 

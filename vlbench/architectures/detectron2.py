@@ -55,7 +55,7 @@ def through_detectron2(spec: specs.RegionSpec, built: RegionEmbedder) -> RegionE
     embedder.load_state_dict(weights, assign=True)
     if embedder.rpn is not None and built.rpn is not None:
         embedder.rpn.inject_load = built.rpn.inject_load
-    embedder.take_on(built.traits())
+    embedder.load_extra_state(built.extra_state())
     return embedder
 
 

@@ -98,7 +98,7 @@ def _check_answers(spec: HuggingFaceSpec, config: Any) -> None:
 
 def _read(source: str, config_class: Any, spec: HuggingFaceSpec) -> Any:
     identifier, options = located(source, spec)
-    with told(source, spec):
+    with one_line_errors(source, spec):
         content, _ = config_class.get_config_dict(identifier, **options)
         if content.get("model_type") != config_class.model_type:
             named = content.get("model_type") or "no model of transformers"
@@ -109,7 +109,7 @@ def _read(source: str, config_class: Any, spec: HuggingFaceSpec) -> Any:
 def _with_weights(spec: HuggingFaceSpec, model_class: Any) -> nn.Module:
     config = config_of(spec, model_class)
     identifier, options = located(spec.weights, spec)
-    with told(spec.weights, spec):
+    with one_line_errors(spec.weights, spec):
         model, loaded = model_class.from_pretrained(
             identifier, config=config, dtype=torch.float32, output_loading_info=True, **options
         )
@@ -142,8 +142,8 @@ def located(source: str, spec: HuggingFaceSpec) -> tuple[str, dict[str, Any]]:
 
 
 @contextmanager
-def told(source: str, spec: HuggingFaceSpec) -> Iterator[None]:
-    """Turns what transformers says of files that it cannot read into one line."""
+def one_line_errors(source: str, spec: HuggingFaceSpec) -> Iterator[None]:
+    """Turns errors of transformers about files that it cannot read into a SpecError of one line."""
     try:
         yield
     except SpecError:

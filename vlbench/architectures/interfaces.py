@@ -173,12 +173,12 @@ class VisualEmbedder(nn.Module):
         """What a forward pass must carry at the least for its latency to mean anything."""
         return {}
 
-    def traits(self) -> tuple[str, ...]:
-        """What no tensor tells of how its weights have to be used; a file that keeps them keeps this beside them."""
+    def extra_state(self) -> tuple[str, ...]:
+        """Flags saved with the weights that change the forward pass, such as `trained` for a detector."""
         return ()
 
-    def take_on(self, traits: tuple[str, ...]) -> None:
-        """What `traits` gave of an embedder whose weights this one has."""
+    def load_extra_state(self, flags: tuple[str, ...]) -> None:
+        """Applies the flags that `extra_state` gave for the embedder whose weights this one has."""
 
     def charged_by_table6(self) -> tuple[Sequence[nn.Module], nn.Conv2d | nn.Linear] | None:
         """The modules that ViLT's Table 6 charges as vision, and the projection; None where it has no such embedder."""

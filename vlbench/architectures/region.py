@@ -16,7 +16,7 @@ from vlbench.architectures.resnet import ResNetTrunk
 from vlbench.architectures.roi_heads import Classified, FeaturePyramid, RoIHead
 
 DETECTOR = ("backbone", "fpn", "rpn", "roi_head")  # parts of a region embedder that see pixels
-TRAINED, CAFFE_POOLING = "trained", "caffe_pooling"  # traits of a detector that none of its tensors tells
+TRAINED, CAFFE_POOLING = "trained", "caffe_pooling"  # flags of `extra_state`
 
 
 class RegionProjection(nn.Module):
@@ -146,16 +146,15 @@ class RegionEmbedder(VisualEmbedder):
     def _detector(self) -> list[nn.Module]:
         return [part for name in DETECTOR if (part := getattr(self, name)) is not None]
 
-    def traits(self) -> tuple[str, ...]:
-        """TRAINED and CAFFE_POOLING, as far as they hold."""
+    def extra_state(self) -> tuple[str, ...]:
+        """TRAINED and CAFFE_POOLING, each if it holds."""
         holds = {TRAINED: self.trained, CAFFE_POOLING: self.backbone.pools_as_caffe}
         return tuple(name for name, held in holds.items() if held)
 
-    def take_on(self, traits: tuple[str, ...]) -> None:
-        """What `traits` gave of an embedder whose weights this one has."""
-        if TRAINED in traits:
+    def load_extra_state(self, flags: tuple[str, ...]) -> None:
+        if TRAINED in flags:
             self.trust_weights()
-        if CAFFE_POOLING in traits:
+        if CAFFE_POOLING in flags:
             self.backbone.pool_as_caffe()
 
     def forward(self, images: Images | RegionFeatures) -> Tokens:

@@ -37,7 +37,7 @@ class VLModel(nn.Module):
         and `text` is None, or where it has no use for regions.
         """
         text_tokens = self.embed_text(text)
-        return self.meet(text_tokens, self.visual(images))
+        return self.fuse(text_tokens, self.visual(images))
 
     def embed_text(self, text: Text | None) -> Tokens | None:
         """None of a model of images alone. Raises ValueError where the model reads text and `text` is None."""
@@ -48,8 +48,8 @@ class VLModel(nn.Module):
         embedded: Tokens = self.text(text)
         return embedded
 
-    def meet(self, text_tokens: Tokens | None, image_tokens: Tokens) -> Tensor:
-        """What `forward` gives, from what `embed_text` and `visual` gave; one image can so meet many texts."""
+    def fuse(self, text_tokens: Tokens | None, image_tokens: Tokens) -> Tensor:
+        """The output of `forward`, given those of `embed_text` and `visual`: so one image serves many texts."""
         if isinstance(self.head, pair_heads.TogetherPair):
             image_tokens = in_one_row(image_tokens, 2)
         elif isinstance(self.head, APART) and text_tokens is not None:

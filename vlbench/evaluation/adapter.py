@@ -120,7 +120,7 @@ class ModelUnderTest:
         images = picked_images(prepared.images, [paths.index(path) for path in once])
         seen = self._seen(self.model.visual, once, images_to(images, self.device, self.dtype))
         text = prepared.text and text_to(prepared.text, self.device)
-        return self.model.meet(self.model.embed_text(text), picked(seen, [once.index(path) for path in paths]))
+        return self.model.fuse(self.model.embed_text(text), picked(seen, [once.index(path) for path in paths]))
 
     def _seen(self, visual: VisualEmbedder, paths: Sequence[Path], images: Pictures) -> Tokens:
         """Tokens of these images; of those that are seen one by one some may be known from the batch before.
@@ -199,7 +199,7 @@ def detector_of(model: AnyModel) -> Literal["random", "trained"] | None:
     visual = visual.embedder if isinstance(visual, UnbatchedVisual) else visual
     if not isinstance(visual, RegionEmbedder):
         return None
-    return "trained" if TRAINED in visual.traits() else "random"
+    return "trained" if TRAINED in visual.extra_state() else "random"
 
 
 def _unhurried(spec: HuggingFaceSpec) -> HuggingFaceSpec:

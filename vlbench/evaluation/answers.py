@@ -11,7 +11,7 @@ from typing import Any
 
 from vlbench.errors import InputError
 from vlbench.specs import AnySpec
-from vlbench.specs.catalog import not_asked, places
+from vlbench.specs.catalog import index_by_name, unknown_model
 
 
 def read_answer_set(path: Path) -> tuple[str, ...]:
@@ -98,14 +98,14 @@ def files_by_model(option: str, given: Sequence[str], specs: Sequence[AnySpec]) 
 
     Raises InputError where a file is not there, a model is none of those asked, or one has two files.
     """
-    words = {word: specs[place].name for word, place in places(specs).items()}
+    words = {word: specs[place].name for word, place in index_by_name(specs).items()}
     named: dict[str, Path] = {}
     otherwise: Path | None = None
     for one in given:
         name, equals, source = one.partition("=")
         path = Path(source if equals else one).expanduser()
         if equals and name not in words:
-            raise not_asked(f"{option} {one}", name, words)
+            raise unknown_model(f"{option} {one}", name, words)
         if not path.exists():
             raise InputError(f"{option} {path}: no such file")
         if words[name] in named if equals else otherwise:

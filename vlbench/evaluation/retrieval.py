@@ -170,7 +170,7 @@ def _meeting(candidate: ModelUnderTest, texts: _Texts, paths: Sequence[Path], ba
     with torch.inference_mode():
         image_tokens = concatenated([model.visual(candidate.images(chunk)) for chunk in chunks])
 
-    return _checked(lambda row: model.meet(_repeated(texts.tokens(row), len(paths)), image_tokens))
+    return _checked(lambda row: model.fuse(_repeated(texts.tokens(row), len(paths)), image_tokens))
 
 
 def _checked(meet: Callable[[int], Tensor]) -> Meet:

@@ -162,7 +162,7 @@ def look(spec: ModelSpec, example: Example, settings: ExplainSettings) -> Explan
         no_alignment = "its two streams have different widths, so that words and image tokens have no distance"
     return Explanation(
         model=spec.name,
-        weights=spec.weights_told,
+        weights=spec.weights_label,
         random_parts=_random_parts(spec, getattr(model.model, "unfilled", ()), settings),
         image=example.image,
         text=example.text,

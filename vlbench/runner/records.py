@@ -241,7 +241,7 @@ def blank_result(cell: Cell, machine: Machine, **values: Any) -> Result:
         "budget_seconds": cell.budget_seconds,
         "within": cell.within,
         "seed": cell.spec.seed,
-        "weights": cell.spec.weights_told,
+        "weights": cell.spec.weights_label,
         "spec_hash": cell.spec.hash(),
         "cell_hash": cell.hash(),
         "vlbench_version": __version__,

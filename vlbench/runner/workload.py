@@ -124,7 +124,7 @@ def prepare(cell: Cell, watch: StopWatch) -> Workload:
     watch.step("build")
     model = build(cell.spec).eval().to(device=device, dtype=DTYPES[cell.precision])
     text, images = prepare_batch(cell)
-    if cell.spec.weights_told != RANDOM:
+    if cell.spec.weights_label != RANDOM:
         memory.forget()
     watch.step("first pass")
     output: list[torch.Tensor] = []

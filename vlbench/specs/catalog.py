@@ -56,12 +56,12 @@ def nearest(word: str, known: Iterable[str], *, amount: int = 1) -> str:
     return f"did you mean {' or '.join(close)}?" if close else f"known: {', '.join(known)}"
 
 
-def places(specs: Sequence[AnySpec]) -> dict[str, int]:
-    """Where each of these models stands, by its name and its aliases."""
-    return {word: place for place, spec in enumerate(specs) for word in (spec.name, *spec.aliases)}
+def index_by_name(specs: Sequence[AnySpec]) -> dict[str, int]:
+    """The index of each model, by its name and by its aliases."""
+    return {word: index for index, spec in enumerate(specs) for word in (spec.name, *spec.aliases)}
 
 
-def not_asked(option: str, name: str, known: Iterable[str]) -> InputError:
+def unknown_model(option: str, name: str, known: Iterable[str]) -> InputError:
     """For an option MODEL=... that names none of the models asked for."""
     return InputError(f"{option}: {name!r} is none of the models asked for; {nearest(name, known)}")
 

@@ -90,8 +90,8 @@ class HuggingFaceSpec(Part):
         return 2 if self.gives == "pairs" else 1
 
     @property
-    def weights_told(self) -> str:
-        """What fills the model, as a table says it."""
+    def weights_label(self) -> str:
+        """Where the weights come from, as tables show it."""
         return self.weights
 
     @property

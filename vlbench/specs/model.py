@@ -213,8 +213,8 @@ class ModelSpec(Part):
         return self.model_copy(update={"head": head})
 
     @property
-    def weights_told(self) -> str:
-        """What fills the model, as a table says it."""
+    def weights_label(self) -> str:
+        """Where the weights come from, as tables show it."""
         seen = self.visual.weights
         return self.weights if seen == RANDOM else f"{self.weights}, visual: {seen}"
 

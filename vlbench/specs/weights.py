@@ -8,7 +8,7 @@ from pathlib import Path
 
 from vlbench.errors import InputError
 from vlbench.specs import RANDOM, AnySpec, HuggingFaceSpec
-from vlbench.specs.catalog import not_asked, places
+from vlbench.specs.catalog import index_by_name, unknown_model
 
 HUB = "hub:"
 INDICES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")  # of a checkpoint in several shards
@@ -53,12 +53,12 @@ def with_weights(specs: Sequence[AnySpec], given: Sequence[str]) -> list[AnySpec
 
 def _model_of(option: str, name: str, specs: Sequence[AnySpec]) -> tuple[int, bool]:
     """Which of the models a name means, and whether its visual part alone."""
-    words = places(specs)
+    words = index_by_name(specs)
     if name in words:
         return words[name], False
     if name.endswith(".visual") and name.removesuffix(".visual") in words:
         return words[name.removesuffix(".visual")], True
-    raise not_asked(f"--weights {option}", name, words)
+    raise unknown_model(f"--weights {option}", name, words)
 
 
 def find_weights(spec: AnySpec) -> None:

@@ -93,7 +93,7 @@ def detector_loaded(model: VLModel, state: Mapping[str, Tensor], *, source: str,
     found = mapped(family, _with_statistics(state), wanted, source=source)
     found |= _reading(found, state, pixels)
     visual.load_state_dict({name.removeprefix("visual."): values for name, values in found.items()}, strict=False)
-    visual.take_on((TRAINED, CAFFE_POOLING))
+    visual.load_extra_state((TRAINED, CAFFE_POOLING))
 
 
 def _with_statistics(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

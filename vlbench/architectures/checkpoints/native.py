@@ -15,7 +15,7 @@ from vlbench.architectures.interfaces import VisualEmbedder
 from vlbench.errors import InputError
 from vlbench.specs import ModelSpec
 
-SPEC, NAME, TRAITS = "vlbench.spec", "vlbench.model", "vlbench.visual.traits"  # keys of the file's metadata
+SPEC, NAME, EXTRA_STATE = "vlbench.spec", "vlbench.model", "vlbench.visual.traits"  # keys of the file's metadata
 PARTS = ("text", "visual", "interaction", "head")
 OF_TRAINING = {"dropout", "weights"}  # fields of a part that change no output of a trained model
 
@@ -30,8 +30,8 @@ def save_model(path: Path, model: nn.Module, spec: ModelSpec) -> None:
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     described = {NAME: spec.name, SPEC: spec.model_dump_json()}
     visual = getattr(model, "visual", None)
-    if isinstance(visual, VisualEmbedder) and visual.traits():
-        described[TRAITS] = " ".join(visual.traits())
+    if isinstance(visual, VisualEmbedder) and visual.extra_state():
+        described[EXTRA_STATE] = " ".join(visual.extra_state())
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         save_file(tensors, path, metadata=described)
@@ -50,9 +50,9 @@ def saved_spec(source: str) -> ModelSpec | None:
         raise InputError(f"weights {source}: its spec is none of this version of vlbench") from error
 
 
-def saved_traits(source: str) -> tuple[str, ...]:
-    """`VisualEmbedder.traits` of a model that vlbench wrote. Raises InputError as `read_state` does."""
-    return tuple(read_metadata(source).get(TRAITS, "").split())
+def saved_extra_state(source: str) -> tuple[str, ...]:
+    """`VisualEmbedder.extra_state` of a model that vlbench wrote. Raises InputError as `read_state` does."""
+    return tuple(read_metadata(source).get(EXTRA_STATE, "").split())
 
 
 def matched(
