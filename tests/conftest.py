@@ -1,9 +1,11 @@
-"""What tests share: the reference data beside the repository, and a look at who else computes here."""
+"""What all tests share: two tiers, the machine to oneself, the reference data, and a look at who else computes here."""
 
 from __future__ import annotations
 
+import fcntl
+import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,38 @@ OTHERS_CORES = 0.3
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a job that a script runs in the background
     signal.signal(signal.SIGINT, signal.default_int_handler)  # else what tests start would ignore their Ctrl-C, too
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # one core per worker, also in the processes that tests start
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--slow", action="store_true", help="also run the tests that are marked slow")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--slow"):
+        return
+    slow = [item for item in items if item.get_closest_marker("slow")]
+    config.hook.pytest_deselected(items=slow)
+    items[:] = [item for item in items if not item.get_closest_marker("slow")]
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)  # around the clock of pytest-timeout
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """With several workers, a test marked serial runs while no other does: a lock that it holds alone and the others
+    share. Who waits for the lock keeps the gate, so that the other workers cannot keep it waiting."""
+    if not hasattr(item.config, "workerinput"):
+        return (yield)
+    folder = Path(item.config.getoption("basetemp")).parent  # of all workers
+    with (folder / "gate").open("w") as gate, (folder / "tests").open("w") as tests:
+        fcntl.flock(gate, fcntl.LOCK_EX)
+        fcntl.flock(tests, fcntl.LOCK_EX if item.get_closest_marker("serial") else fcntl.LOCK_SH)
+        fcntl.flock(gate, fcntl.LOCK_UN)
+        try:
+            return (yield)
+        finally:
+            fcntl.flock(tests, fcntl.LOCK_UN)
 
 
 @pytest.fixture

@@ -81,6 +81,8 @@ print(time.perf_counter() - start, *sorted(set(sys.modules) - before))
     assert min(float(seconds) for seconds, *_ in said) < 0.01
 
 
+@pytest.mark.serial
+@pytest.mark.slow
 def test_live_slower_than_another_function_and_than_itself_before(inner: pytest.Pytester) -> None:
     """Three times the work, which little else hides."""
     repository = Repository(inner.path)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.helpers import each_model
 from vlbench.architectures.count import count
 from vlbench.specs import AnySpec, HuggingFaceSpec
 from vlbench.specs.catalog import catalog
@@ -51,7 +52,10 @@ def measured_archetypes(spec: AnySpec) -> set[str]:
     return {letter for letter, holds in fulfilled.items() if holds}
 
 
-@pytest.mark.parametrize("name", [name for name, spec in catalog().items() if spec.text and not reads_features(spec)])
+SEEN_WHOLE = [name for name, spec in catalog().items() if spec.text and not reads_features(spec)]
+
+
+@pytest.mark.parametrize("name", each_model(SEEN_WHOLE))
 def test_a_model_is_of_the_archetype_that_its_file_claims_and_of_no_other(name: str) -> None:
     spec = catalog()[name]
     assert measured_archetypes(spec) == ({spec.archetype} if name not in NONE_OF_THEM else set())

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 
+from tests.helpers import each_model
 from tests.paths import ROOT
 from vlbench.architectures.build import build
 from vlbench.architectures.count import count
@@ -19,8 +20,10 @@ from vlbench.measure.macs import count_macs, count_parameters
 from vlbench.specs import ModelSpec
 from vlbench.specs.catalog import catalog
 
+OWN = [name for name, spec in catalog().items() if isinstance(spec, ModelSpec)]
 
-@pytest.mark.parametrize("name", [name for name, spec in catalog().items() if isinstance(spec, ModelSpec)])
+
+@pytest.mark.parametrize("name", each_model(OWN))
 def test_meta_counts_are_those_of_a_real_pass(name: str) -> None:
     spec, batch = catalog()[name].tiny(), 2
     counts, model = count(spec, batch=batch), build(spec).eval()
@@ -55,6 +58,7 @@ def whole_catalog() -> dict:
     return json.loads(result.stdout)
 
 
+@pytest.mark.slow
 def test_the_whole_catalog_is_counted_in_two_minutes_and_four_gibibytes(whole_catalog: dict) -> None:
     """On a busy machine it takes a fraction of the time; the weights of all models would take five times the memory."""
     assert set(whole_catalog["stages"]) == set(catalog())
@@ -90,6 +94,7 @@ DETECTORS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "stages"), DETECTORS.items(), ids=DETECTORS.keys())
 def test_a_detector_has_the_macs_of_table_6s_components(name: str, stages: dict[str, int], whole_catalog: dict) -> None:
     """At 800x1333 and 1,000 proposals, component by component as the printed cells add up."""

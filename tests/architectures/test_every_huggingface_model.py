@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from tests.helpers import each_model
 from vlbench.architectures.build import build
 from vlbench.architectures.count import count
 from vlbench.architectures.huggingface import HuggingFaceModel
@@ -22,8 +23,8 @@ from vlbench.specs.catalog import catalog
 
 NAMES = [name for name, spec in catalog().items() if isinstance(spec, HuggingFaceSpec)]
 SCORING = [name for name in NAMES if catalog()[name].gives != "words"]
-every_model = pytest.mark.parametrize("name", NAMES)
-every_scoring_model = pytest.mark.parametrize("name", SCORING)
+every_model = pytest.mark.parametrize("name", each_model(NAMES))
+every_scoring_model = pytest.mark.parametrize("name", each_model(SCORING))
 
 WIDTHS = {"answers": 11, "words": 3, "matching": 2, "ranking": 1, "similarity": 1}
 ATOL = 1e-5  # ViLT's patches come in another order each time

@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.helpers import each_model
 from vlbench import specs
 from vlbench.architectures import detector, dual_stream, region
 from vlbench.architectures.build import build
@@ -22,9 +23,9 @@ from vlbench.specs.catalog import catalog
 
 OWN = {name: spec for name, spec in catalog().items() if isinstance(spec, specs.ModelSpec)}
 
-every_model = pytest.mark.parametrize("name", OWN)
+every_model = pytest.mark.parametrize("name", each_model(OWN))
 detectors = pytest.mark.parametrize(
-    "name", [name for name, spec in OWN.items() if spec.family == "region" and spec.visual.rpn]
+    "name", each_model(name for name, spec in OWN.items() if spec.family == "region" and spec.visual.rpn)
 )
 fixed_boxes = pytest.mark.parametrize(
     "name", [name for name, spec in OWN.items() if spec.family == "region" and spec.visual.grid_boxes]

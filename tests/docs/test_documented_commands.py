@@ -11,6 +11,7 @@ import sys
 import tomllib
 from collections.abc import Iterator
 from string import Template
+from typing import Any
 
 import pytest
 import typer
@@ -42,7 +43,20 @@ def pages_of(command: str) -> str:
     return ", ".join(sorted({one.page for one in SHOWN if one.text == command}))
 
 
-@pytest.mark.parametrize("command", TYPED, ids=lambda command: command[:80])
+def tiers() -> Iterator[Any]:
+    """Of each kind, `vlbench run` or `git`, the first command that is declared to run; the others are slow."""
+    kinds = set()
+    slow = set()
+    for one in treatments().commands:
+        kind = tuple(one.command.split()[: 2 if one.command.startswith("vlbench") else 1])
+        if not (one.elsewhere or one.only_parsed):
+            slow |= {one.command} if kind in kinds else set()
+            kinds.add(kind)
+    for command in TYPED:
+        yield pytest.param(command, marks=pytest.mark.slow if command in slow else (), id=command[:80])
+
+
+@pytest.mark.parametrize("command", tiers())
 def test_a_documented_command_runs(command: str, shop: Workshop) -> None:
     assert command in by_command(), f"{pages_of(command)}: {command}: declare it in tests/docs/treatments.yaml"
     treatment = by_command()[command]

@@ -164,6 +164,7 @@ def test_kill_and_resume(tmp_path: Path) -> None:
     assert (tmp_path / "alone" / alone["predictions"]).read_text() == (out / found["predictions"]).read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", ["nlvr2", "flickr30k"])
 def test_two_processes_give_what_one_gives(tmp_path: Path, task: str) -> None:
     data = MADE[task](tmp_path / "data")

@@ -11,6 +11,7 @@ import yaml
 from PIL import Image
 from scipy.optimize import linear_sum_assignment
 
+from tests.helpers import each_model
 from vlbench.architectures.build import build
 from vlbench.architectures.checkpoints.native import save_model
 from vlbench.architectures.interfaces import Joint, Tokens
@@ -46,7 +47,7 @@ def explained(spec: ModelSpec, photo: Path, **settings: object) -> Explanation:
     return look(spec, read_example(photo, TEXT), ExplainSettings(**settings))
 
 
-@pytest.mark.parametrize("name", EXPLAINED)
+@pytest.mark.parametrize("name", each_model(EXPLAINED))
 def test_every_model_with_token_sequences_is_explained(name: str, photo: Path) -> None:
     explanation = explained(small(name), photo)
     assert [word.text for word in explanation.words] == TEXT.split()

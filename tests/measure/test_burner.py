@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_cells_beside_a_burner_are_contended(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "benchmarks.harness.burner", "--cells", "1", "--restarts", "2", "--threads", "1"]

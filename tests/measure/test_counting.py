@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from tests.helpers import each_model
 from vlbench.architectures.build import build
 from vlbench.architectures.interfaces import Images, Text
 from vlbench.architectures.vl_model import VLModel
@@ -123,7 +124,10 @@ def torch_macs(model: VLModel, spec: ModelSpec) -> float:
     return counter.get_total_flops() / 2
 
 
-@pytest.mark.parametrize("name", [name for name, spec in catalog().items() if isinstance(spec, ModelSpec)])
+OWN = [name for name, spec in catalog().items() if isinstance(spec, ModelSpec)]
+
+
+@pytest.mark.parametrize("name", each_model(OWN))
 def test_three_counters_agree_on_every_model(name: str) -> None:
     spec = affordable(catalog()[name])
     model = build(spec).eval()
@@ -132,6 +136,7 @@ def test_three_counters_agree_on_every_model(name: str) -> None:
     agree_on(model, spec)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["vilt-b32"])
 def test_three_counters_agree_at_full_depth(name: str) -> None:
     spec = catalog()[name]
@@ -179,6 +184,7 @@ def test_the_transformer_of_table_6_by_its_formula() -> None:
     assert stages["visual.patch"] == 240 * (3 * 32 * 32) * 768
 
 
+@pytest.mark.slow
 def test_the_detector_of_table_6_by_its_components_in_a_real_pass() -> None:
     """Counted on 20 proposals; the RoI head is proportional to them. From 800x1333 to 50x84 cells."""
     spec = with_few_proposals(catalog()["uniter-base-table6"])

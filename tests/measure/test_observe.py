@@ -103,6 +103,7 @@ def test_an_empty_tree_gives_evidence_that_judges_nothing(tmp_path: Path) -> Non
     assert why_contended(observer.finish()) is None
 
 
+@pytest.mark.serial
 def test_observing_costs_less_than_a_millisecond() -> None:
     costs = []
     for _ in range(30):
@@ -119,6 +120,7 @@ def test_evidence_survives_its_way_to_disk() -> None:
     assert Evidence.model_validate_json(evidence.model_dump_json()) == evidence
 
 
+@pytest.mark.serial
 def test_the_reference_takes_a_millisecond_or_two_and_repeats() -> None:
     reference = reference_kernel()
     values = [reference() for _ in range(20)]
@@ -126,6 +128,7 @@ def test_the_reference_takes_a_millisecond_or_two_and_repeats() -> None:
     assert median(values) < 1.5 * min(values)
 
 
+@pytest.mark.serial
 def test_the_reference_runs_on_one_thread_whatever_pytorch_s_number() -> None:
     reference = reference_kernel()
     threads = torch.get_num_threads()
@@ -162,6 +165,7 @@ def test_a_burner_is_seen_in_every_restart_and_contends_the_cell() -> None:
     assert noise.contended_restarts == 3
 
 
+@pytest.mark.serial
 @LINUX
 def test_own_threads_are_not_taken_for_others() -> None:
     """Two threads of this process compute; what the kernel counts of the whole machine is theirs."""

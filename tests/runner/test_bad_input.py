@@ -144,6 +144,7 @@ def busy_workers(pid: int) -> list[int]:
     return []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["Ctrl-C", "SIGTERM"])
 def test_an_interrupted_run_keeps_what_was_measured_and_leaves_no_worker(
     tmp_path: Path, sent: signal.Signals, code: int

@@ -127,6 +127,7 @@ def test_a_cell_that_cannot_be_measured_is_a_line_and_the_others_run(tmp_path: P
     assert "huge: failed: out of memory" in process.stdout
 
 
+@pytest.mark.slow
 def test_a_worker_that_may_not_have_the_memory_is_a_line_and_the_others_run(tmp_path: Path) -> None:
     """A limit on the address space, which every process of the run inherits; 400,000 examples do not fit into it."""
     models = [write_tiny(tmp_path, name) for name in ("vit-b16", "vilt-b32")]

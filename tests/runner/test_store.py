@@ -90,6 +90,7 @@ def fake_worker(folder: Path) -> Worker:
     return Worker(1, command=[sys.executable, "-u", "-c", script, str(folder / "begun")])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("victim", ["parent", "worker"])
 def test_kill_9_at_random_moments_loses_at_most_the_restart_under_way(tmp_path: Path, victim: str) -> None:
     """A round of four cells takes about half a second; runs are killed until half of all kills have struck."""

@@ -50,6 +50,7 @@ def tiny_suite(folder: Path, **changes: object) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_every_counted_cell_of_every_suite_is_within_its_tolerance_and_nothing_is_timed() -> None:
     begun = time.monotonic()
     process = vlbench("reproduce", "--cells", "params,flops,parts", "--format", "json")

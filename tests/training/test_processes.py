@@ -49,6 +49,7 @@ def alone(folder: Path, name: str) -> nn.Module:
     return learner.module
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["idle", "resumed"])
 def test_two_processes_give_the_curve_and_the_weights_of_one(folder: Path, tmp_path: Path, name: str) -> None:
     module, shared = alone(tmp_path, name), json.loads((folder / f"{name}.json").read_text())

@@ -181,6 +181,7 @@ def seconds_of(command: list[str]) -> float:
     return time.monotonic() - start
 
 
+@pytest.mark.serial
 def test_it_answers_in_half_a_second(tmp_path: Path) -> None:
     """The best of several; on a slow machine 3.5 times what importing the libraries takes, of which it needs 2.4."""
     both = suite_of_20(tmp_path / "base", 0), suite_of_20(tmp_path / "head", 100)

@@ -254,6 +254,7 @@ def test_a_file_that_is_no_parquet_is_named(tmp_path: Path) -> None:
     assert "x.parquet" in reading.warnings[0]
 
 
+@pytest.mark.serial
 def test_raw_samples_cost_little(tmp_path: Path) -> None:
     """40 MB, a 25th of 500 folders of 20 cells with 0.1 MB of samples each, which take 1.2 s on two cores."""
     samples = [round(45 + place / 700, 6) for place in range(660)]

@@ -165,6 +165,8 @@ def test_interrupted_it_leaves_nothing_behind(repository: Repository, sent: sign
     assert not any(folder.parent.exists() for folder in checkouts)
 
 
+@pytest.mark.serial
+@pytest.mark.slow
 def test_a_function_that_computes(repository: Repository) -> None:
     """Live: three times the work, which little else hides."""
     text = "def speed():\n    for number in range({}):\n        last = number ** 0.5\n    return last\n"

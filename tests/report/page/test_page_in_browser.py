@@ -229,6 +229,7 @@ def test_names_are_words_whatever_they_hold(open_page: Open, tmp_path: Path) -> 
     assert name[:30] in tooltip.inner_text()
 
 
+@pytest.mark.serial
 def test_five_hundred_cells(open_page: Open, tmp_path: Path) -> None:
     """Drawn within 5 s, sorted within 100 ms, below 5 MB."""
     lines = [

@@ -93,6 +93,7 @@ def test_a_suite_end_to_end_then_again(
     assert second.out == first.out
 
 
+@pytest.mark.slow
 def test_an_arm_that_is_told_otherwise_is_trained_anew(tmp_path: Path) -> None:
     out = tmp_path / "out"
     trainings(suite(tmp_path), out).train()
@@ -101,6 +102,7 @@ def test_an_arm_that_is_told_otherwise_is_trained_anew(tmp_path: Path) -> None:
     assert {arm for _, arm, _ in again.found} == {"plain"}
 
 
+@pytest.mark.slow
 def test_ctrl_c_keeps_what_is_trained_and_shows_the_rest_as_missing(
     tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -135,6 +137,7 @@ def _stopping(listen, name: str) -> TrainingListener:
     return TrainingListener(watch=watch, say=listen(name).say)
 
 
+@pytest.mark.slow
 def test_true_boxes_stand_in_for_the_detector_in_training_and_test(tmp_path: Path) -> None:
     arms = [{"label": "plain"}, {"label": "true", "recipe": {"detector": "ground-truth"}}]
     scenes_as_tested = {"stages": [{"start": 0}]}
