@@ -15,6 +15,7 @@ PACKAGE = Path(vlbench.__file__).parent
 
 LAYERS = [
     {"errors", "frozen", "markup", "version"},
+    {"yaml_files"},
     {"specs"},
     {"inputs"},
     {"tasks", "measure"},

@@ -1,4 +1,9 @@
-"""Errors that the command line prints as one line: what a user can mend (exit code 2), and a worker that failed (1)."""
+"""Errors that the command line prints as one line: bad input (exit code 2) and a worker that failed (exit code 1)."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
 
 
 class InputError(Exception):
@@ -14,4 +19,11 @@ class WorkerError(Exception):
 
 
 class HeadError(WorkerError):
-    """Of two sides, the one that may be worse cannot be measured, while the other can."""
+    """Of two compared versions, the new one cannot be measured while the old one can."""
+
+
+def nearest(word: str, known: Iterable[str], *, amount: int = 1) -> str:
+    """For the end of a message: `did you mean X?`, or all known words where none is similar."""
+    known = sorted(known)
+    close = difflib.get_close_matches(word, known, n=amount, cutoff=0.5)
+    return f"did you mean {' or '.join(close)}?" if close else f"known: {', '.join(known)}"

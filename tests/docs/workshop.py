@@ -22,6 +22,7 @@ import vlbench.regression.live.sides  # before it is patched: these hold a Worke
 import vlbench.runner.progress
 import vlbench.suites.collect
 from tests.paths import ROOT
+from vlbench import yaml_files
 from vlbench.cli import main
 from vlbench.runner import worker_client
 from vlbench.runner.worker_client import Worker
@@ -106,7 +107,7 @@ class Workshop:
             patched.setattr(vlbench.suites.collect, "Worker", self.worker)
             patched.setattr(items, "SCENES", SCENES)
             if catalogue == "small":
-                patched.setattr(catalog, "models_folder", lambda: self.small / "models")
+                patched.setattr(yaml_files, "models_folder", lambda: self.small / "models")
             catalog.catalog.cache_clear()
             try:
                 yield patched

@@ -229,7 +229,7 @@ def test_forms_of_the_table(tmp_path: Path, output: str) -> None:
         (
             "nlvr",
             ("--answers", "vlit=nowhere.txt"),
-            "--answers vlit=nowhere.txt: .vlit. is none of the models asked for",
+            "--answers vlit=nowhere.txt: .vlit. is not one of the selected models",
         ),
         ("flickr30k", ("--split", "train"), "no image of the split 'train'"),
     ],

@@ -32,7 +32,7 @@ def test_files_by_name_and_alias(tmp_path: Path) -> None:
     [
         (["nowhere.txt"], "--answers nowhere.txt: no such file"),
         (["uniter=nowhere.txt"], "--answers nowhere.txt: no such file"),
-        (["unitr=here.txt"], "'unitr' is none of the models asked for; did you mean uniter"),
+        (["unitr=here.txt"], "'unitr' is not one of the selected models; did you mean uniter"),
         (["here.txt", "here.txt"], "a second file; keep one"),
         (["uniter=here.txt", "uniter-base=here.txt"], "a second file for uniter-base; keep one"),
     ],

@@ -115,7 +115,7 @@ def test_a_text_that_the_model_does_not_read_to_its_end_is_reported(
         ({"--words": "cat,dog"}, "--words dog: not in the text as the model reads it; its words are a, cat, sits"),
         ({"--model": "scan"}, "these can be explained: "),
         ({"--weights": "nowhere"}, "weights nowhere: no such file or folder"),
-        ({"--weights": "uniter=x"}, "'uniter' is none of the models asked for"),
+        ({"--weights": "uniter=x"}, "'uniter' is not one of the selected models"),
         ({"--vocabulary": "nowhere.txt"}, "nowhere.txt: cannot be read"),
         ({"--features": "nowhere.tsv"}, "nowhere.tsv: cannot be read"),
         ({"--out": "photo.png"}, "is a file, not a folder"),

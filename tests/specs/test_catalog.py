@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from vlbench.errors import InputError, SpecError
-from vlbench.specs import catalog as module
-from vlbench.specs.catalog import catalog, models_folder, nearest, read_spec, resolve
+from vlbench import yaml_files
+from vlbench.errors import InputError, SpecError, nearest
+from vlbench.specs.catalog import catalog, read_spec, resolve
+from vlbench.yaml_files import models_folder
 
 
 def names(words: str) -> list[str]:
@@ -32,7 +33,7 @@ def write_model(folder: Path, file: str, **changes: object) -> Path:
 
 
 def catalog_of(folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict:
-    monkeypatch.setattr(module, "models_folder", lambda: folder)
+    monkeypatch.setattr(yaml_files, "models_folder", lambda: folder)
     return catalog.__wrapped__()
 
 

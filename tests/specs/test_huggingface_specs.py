@@ -13,9 +13,10 @@ from vlbench.errors import SpecError
 from vlbench.inputs import padded_ids, read_example, words
 from vlbench.runner.records import Cell
 from vlbench.specs import HuggingFaceSpec, ModelSpec
-from vlbench.specs.catalog import catalog, models_folder, read_spec
+from vlbench.specs.catalog import catalog, read_spec
 from vlbench.suites.collect import small_spec
 from vlbench.suites.quantities import DESCRIPTIONS
+from vlbench.yaml_files import models_folder
 
 ABSENT = object()
 

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from vlbench.specs.catalog import catalog, models_folder, read_spec
+from vlbench.specs.catalog import catalog, read_spec
+from vlbench.yaml_files import models_folder
 
 
 def leaves(value: Any, path: str = "") -> dict[str, Any]:

@@ -12,7 +12,8 @@ from pydantic import ValidationError
 
 from vlbench.errors import InputError, SpecError
 from vlbench.specs import ModelSpec
-from vlbench.specs.catalog import catalog, models_folder, read_spec
+from vlbench.specs.catalog import catalog, read_spec
+from vlbench.yaml_files import models_folder
 
 ABSENT = object()
 

@@ -10,7 +10,8 @@ import yaml
 
 from vlbench import specs
 from vlbench.errors import SpecError
-from vlbench.specs.catalog import catalog, models_folder, read_spec
+from vlbench.specs.catalog import catalog, read_spec
+from vlbench.yaml_files import models_folder
 
 
 def test_a_declared_head_takes_the_place_of_the_measured_one() -> None:

@@ -40,8 +40,8 @@ REFUSED = {
     "no source": ("vilt", "not MODEL=SOURCE; --weights vilt=vilt_vqa.ckpt works"),
     "empty source": ("vilt=", "not MODEL=SOURCE"),
     "no model": ("=x.pt", "not MODEL=SOURCE"),
-    "misspelt": ("vlit=x.pt", "'vlit' is none of the models asked for; did you mean vilt?"),
-    "another part": ("vilt.text=x.pt", "'vilt.text' is none of the models asked for"),
+    "misspelt": ("vlit=x.pt", "'vlit' is not one of the selected models; did you mean vilt?"),
+    "another part": ("vilt.text=x.pt", "'vilt.text' is not one of the selected models"),
     "missing": ("vilt=/nope", "/nope: no such file or folder; hub:OWNER/NAME names one on the Hugging Face hub"),
     "no hub name": ("vilt=hub:a b/c", "hub:a b/c: no name of the hub's; hub:dandelin/vilt-b32-mlm is one"),
 }

@@ -8,8 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from vlbench.errors import SpecError
-from vlbench.specs.catalog import nearest
+from vlbench.errors import SpecError, nearest
 
 
 class Called(nn.Module):

@@ -16,9 +16,8 @@ from transformers.initialization import no_init_weights
 from transformers.utils import logging
 
 from vlbench.architectures.initialise import without_default_weights
-from vlbench.errors import SpecError
+from vlbench.errors import SpecError, nearest
 from vlbench.specs import HuggingFaceSpec
-from vlbench.specs.catalog import nearest
 from vlbench.specs.weights import HUB
 
 UNREADABLE = (OSError, ValueError, RuntimeError, KeyError, SafetensorError, pickle.UnpicklingError)

@@ -132,7 +132,7 @@ def ab(
 
 def parse_options(option: str, texts: Sequence[str]) -> dict[str, Any]:
     """`threads=1` and the like, in the types that settings have. Raises InputError for what `run` does not know."""
-    from vlbench.specs.catalog import nearest
+    from vlbench.errors import nearest
 
     found: dict[str, Any] = {}
     for text in texts:

@@ -5,47 +5,11 @@ from __future__ import annotations
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from typer.core import TyperCommand, TyperGroup
 
 from vlbench.errors import InputError
-
-WORLD = "export shapes"
-OF_RESULTS = "it writes the generated world; a results folder of this name is ./shapes"
-OF_WORLD = "the generated world is `vlbench export shapes`, with its options after these two words"
-
-
-class Commands(TyperGroup):
-    """The commands, one of which has a name of two words: `export shapes`."""
-
-    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        if args[:2] == WORLD.split():
-            args = [WORLD, *args[2:]]
-        return super().resolve_command(ctx, args)
-
-
-class _Hinting(TyperCommand):
-    """Where an option is none of its own, says whose it is."""
-
-    hint: str
-
-    def parse_args(self, ctx: Any, args: list[str]) -> Any:
-        try:
-            return super().parse_args(ctx, args)
-        except Exception as error:
-            if type(error).__name__ == "NoSuchOption":
-                error.message = f"{error.message.rstrip('.')}; {self.hint}"  # type: ignore[attr-defined]
-            raise
-
-
-class OfWorld(_Hinting):
-    hint = OF_RESULTS
-
-
-class OfResults(_Hinting):
-    hint = OF_WORLD
 
 
 class ExportFormat(StrEnum):

@@ -10,33 +10,18 @@ from typing import Annotated, Any
 
 import typer
 
-from vlbench.cli.ab import ab
-from vlbench.cli.bisect import bisect
-from vlbench.cli.choose import choose
-from vlbench.cli.compare import compare
-from vlbench.cli.doctor import doctor
-from vlbench.cli.evaluate import eval_
-from vlbench.cli.explain import explain
-from vlbench.cli.export import WORLD, Commands, OfResults, OfWorld, export, export_shapes
-from vlbench.cli.figure import figure
-from vlbench.cli.history import history
-from vlbench.cli.options import Listing
-from vlbench.cli.report import report
-from vlbench.cli.reproduce import reproduce
-from vlbench.cli.run import run, show
-from vlbench.cli.score import score
-from vlbench.cli.train import train
+from vlbench.cli.commands import HELP_IS_OFF, LazyCommands
 from vlbench.errors import InputError, WorkerError
 from vlbench.version import __version__
 
 app = typer.Typer(
     name="vlbench",
-    cls=Commands,
+    cls=LazyCommands,
     help="Benchmark of vision-and-language architectures: parameters, MACs, memory and latency, stage by stage.",
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110, "default_map": HELP_IS_OFF},
 )
 
 
@@ -44,8 +29,8 @@ app = typer.Typer(
 USAGE_ERROR: type[Any] = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
 
 
-def _print_version(wanted: bool) -> None:
-    if wanted:
+def _print_version(requested: bool) -> None:
+    if requested:
         print(f"vlbench {__version__}")
         raise typer.Exit
 
@@ -57,22 +42,6 @@ def _options(
     ] = False,
 ) -> None:
     pass
-
-
-@app.command("list")
-def list_(what: Annotated[Listing, typer.Argument(help="What to list.")] = Listing.models) -> None:
-    """List the models or the suites that can be measured."""
-    from vlbench.cli.listings import models, suites
-
-    print(models() if what is Listing.models else suites())
-
-
-COMMANDS = (run, reproduce, show, report, figure, choose, compare, ab, bisect, history, doctor, score, train, explain)
-for command in COMMANDS:
-    app.command()(command)
-app.command(cls=OfResults)(export)
-app.command(WORLD, cls=OfWorld)(export_shapes)
-app.command("eval")(eval_)
 
 
 def main() -> None:

@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vlbench.errors import InputError
+from vlbench.errors import InputError, nearest
 from vlbench.report import figures, frontier_figure, reported_figure, roofline_figure, scaling_figure, stages_figure
 from vlbench.report.folders import Folder
 from vlbench.report.frames import Results
 from vlbench.report.frontier import comparable
 from vlbench.report.paper import drawing, write
-from vlbench.specs.catalog import nearest
 from vlbench.suites.outcomes import SuiteOutcome
 from vlbench.suites.reader import LoadedSuite, ablation_paths, resolve_suites, suite_paths
 

@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, NonNegativeInt, model_validator
 
+from vlbench.errors import nearest
 from vlbench.frozen import Frozen
-from vlbench.specs.catalog import nearest
 from vlbench.suites.schema import Source
 
 Percent = Annotated[float, Field(ge=0, le=100)]

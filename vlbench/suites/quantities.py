@@ -6,8 +6,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Literal
 
+from vlbench.errors import nearest
 from vlbench.specs import AnySpec
-from vlbench.specs.catalog import nearest
 
 Origin = Literal["spec", "count", "latency"]  # read from the spec, counted on the meta device, measured
 

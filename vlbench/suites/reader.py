@@ -11,11 +11,12 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from vlbench.errors import InputError, SpecError
+from vlbench.errors import InputError, SpecError, nearest
 from vlbench.specs import AnySpec
-from vlbench.specs.catalog import catalog, data_folder, describe, nearest, read_mapping, read_spec, read_yaml
+from vlbench.specs.catalog import catalog, describe, read_spec, read_yaml
 from vlbench.suites.ablations import Ablation
 from vlbench.suites.schema import CATEGORIES, Category, Row, Suite
+from vlbench.yaml_files import data_folder, read_mapping
 
 WHAT = "a suite: the file must be a mapping with name, title, source, columns, rows, ..."
 ABLATION = "ablation"  # the `kind` of a suite that is trained, and what its name begins with

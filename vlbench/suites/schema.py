@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
+from vlbench.errors import nearest
 from vlbench.frozen import Frozen
-from vlbench.specs.catalog import nearest
 from vlbench.suites.expressions import ClaimComparison, Expression, Name, parse, parse_comparison
 from vlbench.suites.quantities import origin
 

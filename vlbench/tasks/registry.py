@@ -8,8 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from vlbench.errors import InputError
-from vlbench.specs.catalog import nearest
+from vlbench.errors import InputError, nearest
 from vlbench.tasks.items import Gallery, Item
 from vlbench.tasks.readers.easy_vqa import read_easy_vqa
 from vlbench.tasks.readers.files import AbsentError

@@ -10,11 +10,11 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
-from vlbench.errors import InputError
+from vlbench.errors import InputError, nearest
 from vlbench.frozen import Frozen
 from vlbench.markup import share_of
 from vlbench.regression.compare.effects import Effect
-from vlbench.specs.catalog import catalog, nearest, read_yaml
+from vlbench.specs.catalog import catalog, read_yaml
 
 SCHEMA = 1
 Verdict = Literal["faster", "slower", "same", "unknown"]

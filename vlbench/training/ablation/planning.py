@@ -11,9 +11,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ValidationError
 
-from vlbench.errors import InputError, SpecError
+from vlbench.errors import InputError, SpecError, nearest
 from vlbench.specs import ModelSpec
-from vlbench.specs.catalog import catalog, describe, nearest
+from vlbench.specs.catalog import catalog, describe
 from vlbench.suites.ablations import Ablation, Arm
 from vlbench.suites.reader import LoadedAblation, put
 from vlbench.tasks.registry import TASKS

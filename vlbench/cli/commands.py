@@ -1,0 +1,84 @@
+"""The commands by name. A command's module is imported when it is called, so that the others start without it."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib import import_module
+from typing import Any
+
+import typer
+import typer.main
+from typer.core import TyperCommand, TyperGroup
+
+SHAPES = "export shapes"
+
+COMMANDS = {  # name: "module of vlbench.cli:function or group", and its line in `vlbench --help`
+    "list": ("listings:app", "List the models or the suites that can be measured."),
+    "run": ("run:run", "Measure models on this machine, stage by stage."),
+    "reproduce": ("reproduce:reproduce", "Reproduce the tables of papers and check their claims."),
+    "show": ("run:show", "Print the results of an earlier run."),
+    "report": ("report:report", "Make one self-contained HTML page of results."),
+    "figure": ("figure:figure", "Draw one figure of results, in a print style."),
+    "choose": ("choose:choose", "Rank the models that meet a budget of latency or memory."),
+    "compare": ("compare:compare", "Compare two results folders: faster, slower, same, unknown."),
+    "ab": ("ab:ab", "Measure two versions side by side: is one of them slower?"),
+    "bisect": ("bisect:bisect", "Find the commit that made a model or a function slower."),
+    "history": ("history:history", "Show how each model's latency changed over many runs."),
+    "doctor": ("doctor:doctor", "Check whether this machine is fit to measure on."),
+    "score": ("score:score", "Score predictions as the official scorers do."),
+    "train": ("train:train", "Train architectures alike on a generated world."),
+    "explain": ("explain:explain", "Draw which part of a photo each word attends to."),
+    "export": ("export:export", "Write results as a Markdown, LaTeX, CSV or Parquet table."),
+    SHAPES: ("export:export_shapes", "Write the generated world as images and JSON."),
+    "eval": ("evaluate:eval_", "Evaluate models on a data set and measure their latency."),
+}
+HINTS = {  # what to add to the message about an option that a command does not have
+    "export": f"the generated world is `vlbench {SHAPES}`, with its options after these two words",
+    SHAPES: "it writes the generated world; a results folder of this name is ./shapes",
+}
+# A default for --help. Without one, Typer imports pydantic to convert None, and `vlbench list` takes twice as long.
+HELP_IS_OFF = {"help": False}
+
+
+class HintingCommand(TyperCommand):
+    """A command that adds its hint to the message about an unknown option."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> Any:
+        try:
+            return super().parse_args(ctx, args)
+        except Exception as error:
+            if type(error).__name__ == "NoSuchOption" and self.name in HINTS:
+                error.message = f"{error.message.rstrip('.')}; {HINTS[self.name]}"  # type: ignore[attr-defined]
+            raise
+
+
+@cache
+def load_command(name: str) -> Any:
+    """Imports the command's module and builds the command."""
+    module, _, attribute = COMMANDS[name][0].partition(":")
+    target = getattr(import_module(f"vlbench.cli.{module}"), attribute)
+    if not isinstance(target, typer.Typer):
+        function, target = target, typer.Typer(add_completion=False, rich_markup_mode=None)
+        target.command(name, cls=HintingCommand)(function)
+    return typer.main.get_command(target)
+
+
+class LazyCommands(TyperGroup):
+    """All commands of vlbench, one of which has a name of two words: `export shapes`."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        # Names only, for `list_commands` and for the suggestion after a misspelt name.
+        self.commands = dict.fromkeys(COMMANDS, TyperCommand(None))
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        if args[:2] == SHAPES.split():
+            args = [SHAPES, *args[2:]]
+        return super().resolve_command(ctx, args)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        return load_command(cmd_name) if cmd_name in COMMANDS else None
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, summary) for name, (_, summary) in COMMANDS.items()])
