@@ -1,0 +1,41 @@
+"""How long a command takes to start, in CPU time, as a ratio to importing its libraries."""
+
+from __future__ import annotations
+
+import resource
+import subprocess
+import sys
+from collections.abc import Sequence
+
+LIBRARIES = (sys.executable, "-c", "import typer, pydantic, rich.table")
+ROUNDS = 7
+
+
+def cpu_seconds(command: Sequence[str]) -> float:
+    """User and system time of a command that succeeds."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def start_up_ratio(*arguments: str) -> float:
+    """CPU time of `vlbench ARGUMENTS` over that of its libraries: the best of each in several interleaved rounds."""
+    command = (sys.executable, "-m", "vlbench", *arguments)
+    pairs = [(cpu_seconds(command), cpu_seconds(LIBRARIES)) for _ in range(ROUNDS)]
+    ours, libraries = zip(*pairs, strict=True)
+    return min(ours) / min(libraries)
+
+
+def imported_by(*arguments: str) -> set[str]:
+    """The top-level packages that `vlbench ARGUMENTS` has imported at its end."""
+    code = f"""
+import sys
+from vlbench.cli.main import app
+assert app(args={list(arguments)!r}, standalone_mode=False) in (None, 0)
+print(*{{name.partition(".")[0] for name in sys.modules}}, file=sys.stderr)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return set(done.stderr.split())

@@ -1,0 +1,23 @@
+"""How soon `vlbench --help` and `vlbench list` answer; tests/regression/compare does the same for `compare`."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.cli.start_up import imported_by, start_up_ratio
+
+HEAVY = {"torch", "torchvision", "transformers", "numpy", "pandas", "scipy", "matplotlib"}
+
+
+@pytest.mark.parametrize(("arguments", "most"), [(("--help",), 1.0), (("list",), 1.5)])
+def test_start_up_beside_the_libraries_alone(arguments: tuple[str, ...], most: float) -> None:
+    assert start_up_ratio(*arguments) <= most
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["list"], ["list", "models"]])
+def test_what_only_prints_imports_nothing_heavy(arguments: list[str]) -> None:
+    assert not imported_by(*arguments) & {*HEAVY, "pydantic", "rich"}
+
+
+def test_the_list_of_suites_imports_nothing_heavy() -> None:
+    assert not imported_by("list", "suites") & HEAVY
