@@ -11,10 +11,9 @@ from vlbench.inputs import read_example
 from vlbench.measure.machine import physical_cores
 from vlbench.measure.records import Precision
 from vlbench.report.frames import Results, read
-from vlbench.runner.plan import RunSettings, expand
+from vlbench.runner.benchmark import benchmark
+from vlbench.runner.plan import RunSettings
 from vlbench.runner.records import Device, Result
-from vlbench.runner.scheduler import measure_cell
-from vlbench.runner.worker_client import Worker, probe_machine
 from vlbench.specs import AnySpec, Size
 from vlbench.specs.catalog import read_spec, resolve
 from vlbench.specs.weights import with_weights
@@ -51,29 +50,28 @@ class Model:
         """Measures the model in fresh processes, on the default photograph and sentence unless others are given.
 
         Returns:
-            What a line of cells.jsonl holds; `status` says whether its figures mean anything.
+            What `vlbench run` writes as a line of cells.jsonl; `status` says whether the figures are valid.
 
         Raises:
-            InputError: an image, text or setting that does not fit.
-            WorkerError: the measuring process failed.
+            InputError: an image, text or setting that does not fit, or weights of another model.
+            WorkerError: the measuring process does not start.
         """
         example = read_example(Path(image) if image is not None else None, text)
-        count = physical_cores() if threads is None else threads
         settings = RunSettings(
             device=device,
             precision=precision,
             batch=batch,
             image_size=image_size,
             text_tokens=text_tokens,
-            threads=count,
+            threads=physical_cores() if threads is None else threads,
             budget_seconds=budget_seconds,
             within=within,
             restarts=restarts,
         )
-        with Worker(count) as worker:
-            machine = probe_machine(count, worker)
-            (cell,) = expand([self.spec], example, settings, machine)
-            return measure_cell(cell, machine, worker)
+        run = benchmark([self.spec], example, settings)
+        if run.interrupted:
+            raise KeyboardInterrupt
+        return run.results[0]
 
 
 def load(name: str | Path, *, weights: str | None = None) -> Model:

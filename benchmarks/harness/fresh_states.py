@@ -19,6 +19,7 @@ import numpy as np
 
 from vlbench.inputs import read_example
 from vlbench.measure.noise import why_contended
+from vlbench.runner.benchmark import open_worker
 from vlbench.runner.plan import RunSettings, expand
 from vlbench.runner.records import Cell, Restart
 from vlbench.runner.worker_client import Worker, probe_machine
@@ -42,7 +43,7 @@ def main() -> int:
     halves: list[float] = []
     disturbed = 0
     seconds: dict[str, list[float]] = {FORKED: [], STARTED: []}
-    with Worker(threads) as lasting:
+    with open_worker(threads) as lasting:
         settings = RunSettings(device="cpu", threads=threads, budget_seconds=BUDGET_SECONDS)
         (cell,) = expand(resolve(options.model), read_example(None, None), settings, probe_machine(threads, lasting))
         for number in range(options.rounds):
@@ -51,7 +52,7 @@ def main() -> int:
                 if kind == FORKED:
                     restart = measure(lasting, cell)
                 else:
-                    with Worker(threads) as own:
+                    with open_worker(threads) as own:
                         restart = measure(own, cell)
                 seconds[kind].append(time.monotonic() - start)
                 if restart.evidence and why_contended(restart.evidence):

@@ -20,9 +20,10 @@ import psutil
 
 from vlbench.inputs import read_example
 from vlbench.regression.compare.effects import Effect, paired
+from vlbench.runner.benchmark import open_worker
 from vlbench.runner.plan import RunSettings, expand
 from vlbench.runner.records import Cell
-from vlbench.runner.worker_client import Worker, probe_machine
+from vlbench.runner.worker_client import probe_machine
 from vlbench.specs.catalog import resolve
 
 from . import interleaved
@@ -62,7 +63,7 @@ def main() -> int:
     facts = interleaved.machine_facts(threads, ("torch",)) | {"model": options.model}
     print("; ".join(f"{name} {value}" for name, value in facts.items()))
     samples: dict[str, list[float]] = {"worker": [], "bare": [], "staged": []}
-    with Worker(threads) as worker:
+    with open_worker(threads) as worker:
         settings = RunSettings(device="cpu", threads=threads, budget_seconds=BUDGET_SECONDS)
         (cell,) = expand(resolve(options.model), read_example(None, None), settings, probe_machine(threads, worker))
         for number in range(options.rounds):

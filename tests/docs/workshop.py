@@ -12,19 +12,15 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
-import vlbench.api
-import vlbench.regression.live.bisect
-import vlbench.regression.live.sides  # before it is patched: these hold a Worker of their own
-import vlbench.runner.progress
-import vlbench.suites.collect
 from tests.paths import ROOT
 from vlbench import yaml_files
 from vlbench.cli import main
-from vlbench.runner import worker_client
+from vlbench.runner import benchmark
 from vlbench.runner.worker_client import Worker
 from vlbench.specs import catalog
 from vlbench.tasks.shapes import items
@@ -62,7 +58,10 @@ class Workshop:
         for path in self.folder.iterdir():
             shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
 
-    def worker(self, threads: int) -> KeptWorker:
+    def worker(self, threads: int, *, command: list[str] | None, **other: Any) -> Worker:
+        """One that is kept, unless it is another interpreter's or imports other code."""
+        if command:
+            return Worker(threads, command=command, **other)
         if threads not in self.workers:
             self.workers[threads] = KeptWorker(threads)
         return self.workers[threads]
@@ -103,8 +102,7 @@ class Workshop:
             patched.setenv("COLUMNS", "200")
             patched.setattr(torch.cuda, "is_available", lambda: False)
             patched.setattr(constants, "HF_HUB_OFFLINE", True)
-            patched.setattr(worker_client, "Worker", self.worker)
-            patched.setattr(vlbench.suites.collect, "Worker", self.worker)
+            patched.setattr(benchmark, "Worker", self.worker)
             patched.setattr(items, "SCENES", SCENES)
             if catalogue == "small":
                 patched.setattr(yaml_files, "models_folder", lambda: self.small / "models")

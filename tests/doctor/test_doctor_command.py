@@ -16,7 +16,7 @@ from vlbench.doctor import diagnose as diagnosis_of
 from vlbench.doctor.findings import Diagnosis, Finding
 from vlbench.inputs import read_example
 from vlbench.measure.machine import Machine, describe_machine
-from vlbench.runner import worker_client
+from vlbench.runner import benchmark
 from vlbench.runner.peaks import read_peaks
 from vlbench.runner.plan import RunSettings, expand
 from vlbench.runner.records import Result, blank_result
@@ -88,7 +88,7 @@ def results_of(folder: Path, machine: Machine) -> list[tuple[str, str, int]]:
 def test_peaks_are_added_to_results_of_this_machine_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(diagnosis_of, "diagnose", lambda threads: diagnosis(GOOD))
     settings = results_of(tmp_path, describe_machine(threads=1, gpu=None))
-    monkeypatch.setattr(worker_client, "probe_machine", lambda threads: describe_machine(threads=threads, gpu=None))
+    monkeypatch.setattr(benchmark, "probe_this_machine", lambda threads: describe_machine(threads=threads, gpu=None))
     for _ in range(2):
         assert CliRunner().invoke(app, ["doctor", "--out", str(tmp_path)]).exit_code == 0
         assert [one.setting for one in read_peaks(tmp_path)] == settings

@@ -14,11 +14,11 @@ from tests.runner.conftest import Run, vlbench, write_tiny
 from vlbench.errors import InputError
 from vlbench.inputs import read_example
 from vlbench.measure.machine import describe_machine
-from vlbench.runner import progress
+from vlbench.runner import benchmark
+from vlbench.runner.benchmark import BenchmarkRun
 from vlbench.runner.peaks import PEAKS, Peaks, Setting, keep_peaks, read_peaks, settings_without_peaks
 from vlbench.runner.plan import RunSettings, expand
 from vlbench.runner.records import Result, blank_result
-from vlbench.runner.store import Store
 from vlbench.runner.worker_client import Worker
 from vlbench.runner.workload import measure_peaks
 from vlbench.specs.catalog import catalog
@@ -177,22 +177,22 @@ def test_an_interrupted_run_asks_for_no_peaks(tmp_path: Path, monkeypatch: pytes
         asked.append(setting)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(progress, "measure_rounds", measure)
-    monkeypatch.setattr(progress, "keep_peaks", interrupted)
-    store, cells = (
-        Store(tmp_path, Result),
-        expand([catalog()["vit-b16"].tiny()], read_example(None, None), RunSettings(device="cpu", threads=1), MACHINE),
-    )
-    with Worker(1) as worker:
-        assert progress.measure_all(cells, store, MACHINE, worker) == ([a_result()], True)
-    store.close()
+    monkeypatch.setattr(benchmark, "measure_rounds", measure)
+    monkeypatch.setattr(benchmark, "keep_peaks", interrupted)
+    run = measured_here(tmp_path, monkeypatch)
+    assert (run.results, run.interrupted) == ([a_result()], True)
     assert asked == ([] if moment == "before" else [SETTING])
 
 
 def test_no_peaks_without_a_measured_cell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(progress, "measure_rounds", lambda *_: iter([a_result("failed")]))
-    store = Store(tmp_path, Result)
-    with Worker(1) as worker:
-        assert progress.measure_all([], store, MACHINE, worker) == ([a_result("failed")], False)
-    store.close()
+    monkeypatch.setattr(benchmark, "measure_rounds", lambda *_: iter([a_result("failed")]))
+    run = measured_here(tmp_path, monkeypatch)
+    assert (run.results, run.interrupted) == ([a_result("failed")], False)
     assert not (tmp_path / PEAKS).exists()
+
+
+def measured_here(folder: Path, monkeypatch: pytest.MonkeyPatch) -> BenchmarkRun[Result]:
+    """The cell of `a_result`, on this machine, which no worker is asked for."""
+    monkeypatch.setattr(benchmark, "probe_machine", lambda threads, worker: MACHINE)
+    settings = RunSettings(device="cpu", threads=1)
+    return benchmark.benchmark([catalog()["vit-b16"].tiny()], read_example(None, None), settings, folder=folder)

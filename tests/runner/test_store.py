@@ -20,53 +20,18 @@ import pytest
 
 from tests.paths import ROOT
 from tests.runner.conftest import vlbench, write_tiny
+from tests.runner.made_up import CELLS, MACHINE, RESTARTS, cells
 from vlbench.errors import InputError
-from vlbench.inputs import read_example
-from vlbench.measure.machine import describe_machine
-from vlbench.runner.plan import RunSettings, expand
 from vlbench.runner.records import Restart, Result, WarmUp, blank_result
 from vlbench.runner.store import Store, append_line, read_results
-from vlbench.runner.worker_client import Worker
-from vlbench.specs.catalog import catalog
 
-MACHINE = describe_machine(threads=1, gpu=None)
-SPEC = catalog()["vit-b16"].tiny()
-RESTARTS, CELLS, KILLS = 6, 4, 50
-
-# A worker that takes 20 ms a restart, writes down each that it begins, and numbers them so that none can hide twice.
-WORKER = """
-import json, os, sys, time
-for line in sys.stdin:
-    job = json.loads(line)
-    if job["action"] == "count":
-        print(json.dumps({"counts": [COUNTS] * len(job["jobs"])}))
-    else:
-        begun = os.open(sys.argv[1], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-        os.write(begun, b".")
-        number = os.fstat(begun).st_size
-        os.close(begun)
-        time.sleep(0.02)
-        restart = {"latency_ms": [number], "warm_up": {"n": 1, "steady": True}, "measured_at": "now"}
-        print(json.dumps({"restart": restart}), flush=True)
-    print(json.dumps({"ended": 0}), flush=True)
-"""
-COUNTS = {
-    "image_tokens": 1,
-    "text_tokens": 0,
-    "params_total": 1,
-    "params_trainable": 1,
-    "params_by_stage": {},
-    "macs": 1,
-    "macs_by_stage": {},
-    "flops": 2,
-    "operators": 1,
-}
+KILLS = 50
 
 PARENT = """
 import sys
 from pathlib import Path
 from contextlib import closing
-from tests.runner.test_store import MACHINE, cells, fake_worker
+from tests.runner.made_up import MACHINE, cells, fake_worker
 from vlbench.runner.records import Result
 from vlbench.runner.plan import split_measured
 from vlbench.runner.scheduler import measure_rounds
@@ -78,16 +43,6 @@ with fake_worker(folder) as worker, closing(Store(folder / "out", Result)) as st
     for result in measure_rounds(missing, store, MACHINE, worker):
         pass
 """
-
-
-def cells() -> list:
-    settings = [RunSettings(threads=1, device="cpu", batch=batch, restarts=RESTARTS) for batch in range(1, 1 + CELLS)]
-    return [expand([SPEC], read_example(None, None), one, MACHINE)[0] for one in settings]
-
-
-def fake_worker(folder: Path) -> Worker:
-    script = WORKER.replace("COUNTS", repr(COUNTS))
-    return Worker(1, command=[sys.executable, "-u", "-c", script, str(folder / "begun")])
 
 
 @pytest.mark.slow

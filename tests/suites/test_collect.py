@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,9 @@ from typing import Any
 import pytest
 
 from vlbench.measure.machine import describe_machine
+from vlbench.runner import benchmark
 from vlbench.runner.plan import RunSettings
-from vlbench.runner.records import blank_result
+from vlbench.runner.records import Result, blank_result
 from vlbench.suites import collect as module
 from vlbench.suites.collect import SuiteRequest, collect
 from vlbench.suites.reader import read_suite, resolve_suites
@@ -25,13 +27,14 @@ def budgets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         asked: list[tuple[str, float]] = []
         machine = describe_machine(threads=1, gpu=None)
 
-        def measure(cells: list, store: object, machine: object, worker: object) -> tuple[list, bool]:
-            asked.extend((cell.spec.name, cell.budget_seconds) for cell in cells)
-            return [blank_result(cell, machine, status="failed", measured_at="now") for cell in cells], False
+        def measure(cells: list, *_: object) -> Iterator[Result]:
+            for cell in cells:
+                asked.append((cell.spec.name, cell.budget_seconds))
+                yield blank_result(cell, machine, status="failed", measured_at="now")
 
-        monkeypatch.setattr(module, "measure_all", measure)
-        monkeypatch.setattr(module, "probe_machine", lambda threads, worker: machine)
-        monkeypatch.setattr(module, "count_all", lambda wanted, worker: ["not counted"] * len(wanted))
+        monkeypatch.setattr(benchmark, "measure_rounds", measure)
+        monkeypatch.setattr(benchmark, "probe_machine", lambda threads, worker: machine)
+        monkeypatch.setattr(benchmark, "count_specs", lambda requests, *_: ["not counted"] * len(requests))
         request = SuiteRequest(
             categories=CATEGORIES,
             quick=False,

@@ -74,10 +74,10 @@ def choose(
 def _this_machine(results: Sequence[Result]) -> Machine:
     """Only PyTorch knows the GPU, which takes seconds: it is asked where all else is that of a machine with one."""
     from vlbench.measure.machine import describe_machine, physical_cores
-    from vlbench.runner.worker_client import probe_machine
+    from vlbench.runner.benchmark import probe_this_machine
 
     here = describe_machine(threads=physical_cores(), gpu=None)
     if any(here.differing_hardware(result.machine) == ["gpu"] for result in results):
         with suppress(WorkerError):
-            return probe_machine(here.threads)
+            return probe_this_machine(here.threads)
     return here

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import closing
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -10,7 +9,6 @@ from typing import Annotated
 import typer
 
 from vlbench.cli.options import ThreadsOption
-from vlbench.errors import InputError
 
 
 class DoctorFormat(StrEnum):
@@ -41,7 +39,9 @@ def doctor(
     from vlbench.measure.machine import physical_cores
 
     if out:
-        _add_peaks(out)
+        from vlbench.runner.benchmark import add_missing_peaks
+
+        add_missing_peaks(out)
     found = diagnose(threads or physical_cores())
     if output is DoctorFormat.json:
         print(found.model_dump_json(indent=2))
@@ -51,23 +51,3 @@ def doctor(
         console.print(render(found))
     if not found.fit:
         raise typer.Exit(1)
-
-
-def _add_peaks(folder: Path) -> None:
-    """Raises InputError where nothing in the folder was measured on this machine as it is now."""
-    from vlbench.runner.peaks import keep_peaks, read_peaks, settings_without_peaks
-    from vlbench.runner.records import Result
-    from vlbench.runner.store import Store, read_results
-    from vlbench.runner.worker_client import Worker, probe_machine
-
-    results, held = read_results(folder), read_peaks(folder)
-    machine = probe_machine(1)
-    if not settings_without_peaks(results, [], machine):
-        raise InputError(
-            f"--out {folder}: nothing here was measured on this machine with its present software; name results that "
-            "were, or measure anew"
-        )
-    with closing(Store(folder, Result)):  # nobody else writes there meanwhile
-        for setting in settings_without_peaks(results, held, machine):
-            with Worker(setting.threads) as worker:
-                keep_peaks(setting, folder, worker)

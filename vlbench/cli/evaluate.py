@@ -135,21 +135,12 @@ def measured_latency(
 ) -> list[Result]:
     """The latency of models with one example, each in fresh processes."""
     from vlbench.inputs import read_example, short_text
-    from vlbench.runner import plan
-    from vlbench.runner.progress import measure_all
-    from vlbench.runner.records import Result
-    from vlbench.runner.store import Store
-    from vlbench.runner.worker_client import Worker, probe_machine
+    from vlbench.runner.benchmark import benchmark
+    from vlbench.runner.plan import RunSettings
 
-    wanted = plan.RunSettings(device=device, precision=precision, threads=threads, budget_seconds=budget)
-    with Worker(threads) as worker:
-        machine = probe_machine(threads, worker)
-        cells = plan.expand(specs, read_example(None, short_text(specs)), wanted, machine)
-        store = Store(folder, Result)
-        missing, kept = plan.split_measured(cells, store, machine)
-        measured, interrupted = measure_all(missing, store, machine, worker) if missing else ([], False)
-    if interrupted:
+    settings = RunSettings(device=device, precision=precision, threads=threads, budget_seconds=budget)
+    run = benchmark(specs, read_example(None, short_text(specs)), settings, folder=folder)
+    if run.interrupted:
         print("interrupted: the accuracies are kept", file=sys.stderr)
         raise typer.Exit(130)
-    by_hash = {result.cell_hash: result for result in [*kept, *measured]}
-    return [by_hash[cell.hash()] for cell in cells]
+    return run.results

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from vlbench.runner.records import Evaluation, Result
 
 
-def tell_kept(names: list[str], folder: Path) -> None:
+def tell_kept(names: Sequence[str], folder: Path) -> None:
     if names:
         print(
             f"kept from {folder}: {', '.join(dict.fromkeys(names))}; name another --out to measure again",

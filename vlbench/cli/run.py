@@ -32,8 +32,7 @@ from vlbench.cli.printing import draw_frontier, print_evaluations, print_results
 from vlbench.errors import InputError
 
 if TYPE_CHECKING:
-    from vlbench.runner.records import Cell, Result
-    from vlbench.runner.store import Store
+    from vlbench.runner.records import Result
 
 
 def run(
@@ -69,11 +68,8 @@ def run(
     """
     from vlbench.inputs import read_example
     from vlbench.measure.machine import physical_cores
-    from vlbench.runner.plan import RunSettings, expand, split_measured
-    from vlbench.runner.progress import measure_all
-    from vlbench.runner.records import Result
-    from vlbench.runner.store import Store
-    from vlbench.runner.worker_client import Worker, check_weights, probe_machine
+    from vlbench.runner.benchmark import benchmark
+    from vlbench.runner.plan import RunSettings
     from vlbench.specs.catalog import resolve
     from vlbench.specs.weights import with_weights
 
@@ -92,22 +88,14 @@ def run(
         restarts=restarts,
     )
     folder = (unfinished_folder(out) if resume else out) or default_folder()
-    with Worker(settings.threads) as worker:
-        machine = probe_machine(settings.threads, worker)
-        cells = expand(specs, example, settings, machine)
-        store = Store(folder, Result)
-        missing, kept = split_measured(cells, store, machine)
-        check_weights((cell.spec for cell in missing), worker)
-        tell_kept([result.model for result in kept], folder)
-        measured, interrupted = measure_all(missing, store, machine, worker) if missing else ([], False)
-    results = _in_order(cells, [*kept, *measured])
-    _write_tables(store)
-    print_results(results, output)
+    result = benchmark(specs, example, settings, folder=folder, report_kept=lambda names: tell_kept(names, folder))
+    _write_tables(result.stored, folder)
+    print_results(result.results, output)
     print(f"results: {folder}", file=sys.stderr)
-    if interrupted:
-        print(f"interrupted: {len(results)} of {len(cells)} models are kept", file=sys.stderr)
+    if result.interrupted:
+        print(f"interrupted: {len(result.results)} of {result.cells} models are kept", file=sys.stderr)
         raise typer.Exit(130)
-    if any(result.status != "ok" for result in results):
+    if any(one.status != "ok" for one in result.results):
         raise typer.Exit(1)
 
 
@@ -133,14 +121,10 @@ def show(
     draw_frontier(results, evaluations, figures)
 
 
-def _in_order(cells: list[Cell], results: list[Result]) -> list[Result]:
-    by_hash = {result.cell_hash: result for result in results}
-    return [by_hash[cell.hash()] for cell in cells if cell.hash() in by_hash]
-
-
-def _write_tables(store: Store[Result]) -> None:
+def _write_tables(results: list[Result], folder: Path) -> None:
+    """Of all results of the folder."""
     from vlbench.report.tables import csv, markdown
 
-    if store.results:
-        (store.folder / "table.md").write_text(markdown(store.results), encoding="utf-8")
-        (store.folder / "table.csv").write_text(csv(store.results), encoding="utf-8")
+    if results:
+        (folder / "table.md").write_text(markdown(results), encoding="utf-8")
+        (folder / "table.csv").write_text(csv(results), encoding="utf-8")

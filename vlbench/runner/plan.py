@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TypeAlias
 
 from vlbench.errors import InputError
 from vlbench.inputs import Example, check_text
@@ -12,12 +12,12 @@ from vlbench.measure.machine import Machine
 from vlbench.measure.records import Precision
 from vlbench.runner.nms_records import SuppressionCell
 from vlbench.runner.records import Cell, Device
-from vlbench.runner.store import Measured, Store
+from vlbench.runner.store import Measured, MemoryStore
 from vlbench.specs import AnySpec, RegionSpec, Size
 from vlbench.specs.base import Engine, check_engine
 from vlbench.specs.weights import find_weights
 
-SomeCell = TypeVar("SomeCell", Cell, SuppressionCell)
+AnyCell: TypeAlias = Cell | SuppressionCell
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,8 +86,8 @@ def through_engine(specs: Sequence[AnySpec], detector: Engine | None, precision:
 
 
 def split_measured(
-    cells: Sequence[SomeCell], store: Store[Measured], machine: Machine
-) -> tuple[list[SomeCell], list[Measured]]:
+    cells: Sequence[AnyCell], store: MemoryStore[Measured], machine: Machine
+) -> tuple[list[AnyCell], list[Measured]]:
     """The cells still to be measured, and the results of the others that the folder holds for this machine."""
     held = {
         result.cell_hash: result

@@ -4,19 +4,27 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from vlbench.errors import InputError, WorkerError
 from vlbench.measure.machine import Machine
 from vlbench.measure.records import Counts, Precision
 from vlbench.runner.aggregate import RestartFailure, finished, summarise_cell, summarise_suppression
 from vlbench.runner.nms_records import SuppressionCell, SuppressionRestart
-from vlbench.runner.records import Cell, Restart, Result
-from vlbench.runner.store import Measured, Store
+from vlbench.runner.records import Cell, Restart
+from vlbench.runner.store import Measured, MemoryStore
 from vlbench.runner.worker_client import SILENCE_SECONDS, Worker
 from vlbench.specs import AnySpec
 
 Listener = Callable[["CellRun"], None]
+
+
+class CountRequest(NamedTuple):
+    """A batch to be counted; the precision gives floating-point values their size in bytes."""
+
+    spec: AnySpec
+    batch: int
+    precision: Precision
 
 
 class CellRun:
@@ -69,7 +77,7 @@ class CellRun:
 
 def measure_rounds(
     cells: Sequence[Any],
-    store: Store[Measured],
+    store: MemoryStore[Measured],
     machine: Machine,
     worker: Worker,
     listen: Listener = lambda measuring: None,
@@ -99,20 +107,11 @@ def measure_rounds(
         store.drop_journal()
 
 
-def measure_cell(cell: Cell, machine: Machine, worker: Worker) -> Result:
-    """Measures one cell and keeps nothing on disk."""
-    measuring = CellRun(cell)
-    count_into([measuring], worker)
-    while not measuring.finished:
-        measuring.restart(worker)
-    return summarise_cell(cell, machine, measuring.restarts, measuring.counts, measuring.failure)
-
-
 def count_into(measured: Sequence[CellRun], worker: Worker, listen: Listener = lambda measuring: None) -> None:
     """Counts what the models cost, in a process of its own: counting could slow down what is timed after it."""
     models = [(one, one.cell) for one in measured if isinstance(one.cell, Cell)]
     try:
-        counts = count_specs([(cell.spec, cell.batch, cell.precision) for _, cell in models], worker)
+        counts = count_specs([CountRequest(cell.spec, cell.batch, cell.precision) for _, cell in models], worker)
     except WorkerError as error:
         counts = [str(error)] * len(models)
     for (measuring, _), found in zip(models, counts, strict=True):
@@ -124,15 +123,12 @@ def count_into(measured: Sequence[CellRun], worker: Worker, listen: Listener = l
 
 
 def count_specs(
-    wanted: Sequence[tuple[AnySpec, int, Precision]], worker: Worker, report: Callable[[str], None] = lambda name: None
+    requests: Sequence[CountRequest], worker: Worker, report: Callable[[str], None] = lambda name: None
 ) -> list[Counts | str]:
-    """What a batch of each spec costs, or why it cannot be counted. Raises WorkerError where the worker fails."""
-    if not wanted:
+    """The counts of each request, or why it cannot be counted. Raises WorkerError where the worker fails."""
+    if not requests:
         return []
-    jobs = [
-        {"spec": spec.model_dump(mode="json"), "batch": batch, "precision": precision}
-        for spec, batch, precision in wanted
-    ]
+    jobs = [request._asdict() | {"spec": request.spec.model_dump(mode="json")} for request in requests]
     for message in worker.ask({"action": "count", "jobs": jobs}):
         if "phase" in message:
             report(message["phase"])

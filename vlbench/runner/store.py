@@ -62,9 +62,9 @@ def cut_off_fragment(path: Path) -> Path | None:
 
 CELLS = "cells.jsonl"
 FILES: dict[type[BaseModel], str] = {Result: CELLS, SuppressionResult: SUPPRESSIONS, Evaluation: EVALUATIONS}
-Line = TypeVar("Line", Result, SuppressionResult, Evaluation)
+Line = TypeVar("Line", bound=Result | SuppressionResult | Evaluation)
 Model = TypeVar("Model", bound=BaseModel)
-Measured = TypeVar("Measured", Result, SuppressionResult)  # of a cell
+Measured = TypeVar("Measured", bound=Result | SuppressionResult)  # of a cell
 
 
 def warn(message: str) -> None:
@@ -72,7 +72,28 @@ def warn(message: str) -> None:
     print(f"vlbench: {message}", file=sys.stderr)
 
 
-class Store(Generic[Line]):
+class MemoryStore(Generic[Line]):
+    """Results that are kept nowhere but in memory."""
+
+    def __init__(self) -> None:
+        self.results: list[Line] = []
+
+    def add(self, result: Line) -> None:
+        """Keeps one result."""
+        self.results.append(result)
+
+    def keep_restart(self, cell_hash: str, machine: Machine, restart: Any) -> None:
+        """Does nothing: a cell that is interrupted is lost."""
+
+    def restarts(self, cell_hash: str, machine: Machine) -> list[dict[str, Any]]:
+        """None."""
+        return []
+
+    def drop_journal(self) -> None:
+        """Does nothing: there is no journal."""
+
+
+class Store(MemoryStore[Line]):
     """One file of a results folder, held against other writers until `close`.
 
     Raises InputError where it cannot be written, another process writes it, or it holds what is not vlbench's.
@@ -96,7 +117,8 @@ class Store(Generic[Line]):
             kept = cut_off_fragment(path)
             if kept:
                 warn(f"{path}: its last line was cut off in the middle; moved to {kept.name}, the others are kept")
-        self.results: list[Line] = read_lines(self.path, kind)
+        super().__init__()
+        self.results += read_lines(self.path, kind)
         self.journal = [entry for line in _lines(self.journal_path) if (entry := _entry(line))]
 
     def add(self, result: Line) -> None:

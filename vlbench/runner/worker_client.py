@@ -181,11 +181,8 @@ class Worker:
         return f"the worker {how} without a result: {last}"
 
 
-def probe_machine(threads: int, worker: Worker | None = None) -> Machine:
-    """Asks a worker what this machine is; only PyTorch knows whether it can use a GPU."""
-    if worker is None:
-        with Worker(threads) as own:
-            return probe_machine(threads, own)
+def probe_machine(threads: int, worker: Worker) -> Machine:
+    """This machine, as a worker reports it; only PyTorch knows whether it can use a GPU."""
     (message,) = worker.ask({"action": "probe", "threads": threads})
     return Machine.model_validate(message["machine"])
 

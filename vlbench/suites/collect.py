@@ -4,8 +4,7 @@ takes small settings."""
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
-from contextlib import closing
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -13,12 +12,12 @@ from typing import Any, Literal
 from vlbench.inputs import read_example
 from vlbench.measure.machine import Machine
 from vlbench.measure.records import Counts
+from vlbench.runner.benchmark import BenchmarkSession
 from vlbench.runner.nms_records import SuppressionCell, SuppressionResult
-from vlbench.runner.plan import RunSettings, expand, split_measured
-from vlbench.runner.progress import count_all, measure_all
+from vlbench.runner.plan import AnyCell, RunSettings, expand
 from vlbench.runner.records import Cell, Result
-from vlbench.runner.store import Measured, Store
-from vlbench.runner.worker_client import Worker, probe_machine
+from vlbench.runner.scheduler import CountRequest
+from vlbench.runner.store import Measured
 from vlbench.specs import AnySpec, HuggingFaceSpec, PatchSpec
 from vlbench.suites.evidence import RowEvidence
 from vlbench.suites.quantities import Origin, origin
@@ -71,13 +70,13 @@ class Collected:
 def collect(suites: Sequence[LoadedSuite], request: SuiteRequest) -> Collected:
     """Counts, then measures. Raises InputError, before anything runs, where a setting fits no model or machine."""
     rows = {(loaded.suite.name, row.label): (loaded, row) for loaded in suites for row in loaded.suite.rows}
-    with Worker(request.settings.threads) as worker:
-        return _collect(rows, request, worker)
+    with BenchmarkSession(request.settings.threads) as session:
+        return _collect(rows, request, session)
 
 
-def _collect(rows: dict[Key, tuple[LoadedSuite, Row]], request: SuiteRequest, worker: Worker) -> Collected:
+def _collect(rows: dict[Key, tuple[LoadedSuite, Row]], request: SuiteRequest, session: BenchmarkSession) -> Collected:
     timed = {key: pair for key, pair in rows.items() if "latency" in _origins(pair[0], request.categories)}
-    machine = probe_machine(request.settings.threads, worker) if timed else None
+    machine = session.machine if timed else None
     cells: dict[Key, Cell] = {}
     suppressions: dict[Key, SuppressionCell] = {}
     for key, (loaded, row) in timed.items():
@@ -86,11 +85,11 @@ def _collect(rows: dict[Key, tuple[LoadedSuite, Row]], request: SuiteRequest, wo
             suppressions[key] = _suppression_cell(loaded, row, request, machine)
         else:
             cells[key] = _cell(loaded, row, request, machine)
-    counts = _count(rows, request, worker)
-    results, interrupted, kept = _measure(cells, Result, request, machine, worker)
-    found: dict[Key, Any] = {}
+    counts = _count(rows, request, session)
+    results, interrupted, kept = _measure(cells, Result, request.folder, session)
+    found: dict[Key, SuppressionResult] = {}
     if not interrupted:
-        found, interrupted, more = _measure(suppressions, SuppressionResult, request, machine, worker)
+        found, interrupted, more = _measure(suppressions, SuppressionResult, request.folder, session)
         kept += more
     missing = "interrupted before it was measured" if interrupted else LEFT_OUT
     evidence = {
@@ -146,38 +145,31 @@ def _suppression_cell(loaded: LoadedSuite, row: Row, request: SuiteRequest, mach
     )
 
 
-def _count(rows: dict[Key, tuple[LoadedSuite, Row]], request: SuiteRequest, worker: Worker) -> dict[Key, Counts | str]:
-    """Counts at full size, also for --quick: they take no time to speak of."""
-    wanted = {
-        key: (loaded.specs[row.label], row.batch)
+def _count(
+    rows: dict[Key, tuple[LoadedSuite, Row]], request: SuiteRequest, session: BenchmarkSession
+) -> dict[Key, Counts | str]:
+    """Counts at full size, also for --quick: they take no time to speak of. Equal batches are counted once."""
+    precision = request.settings.precision
+    requests = {
+        key: CountRequest(loaded.specs[row.label], row.batch, precision)
         for key, (loaded, row) in rows.items()
         if row.model and "count" in _origins(loaded, request.categories)
     }
-    precision = request.settings.precision
-    unique = {(spec.hash(), batch): (spec, batch, precision) for spec, batch in wanted.values()}
-    counted = dict(zip(unique, count_all(list(unique.values()), worker) if unique else [], strict=True))
-    return {key: counted[spec.hash(), batch] for key, (spec, batch) in wanted.items()}
+    unique = {(one.spec.hash(), one.batch): one for one in requests.values()}
+    counts = dict(zip(unique, session.count(list(unique.values())), strict=True))
+    return {key: counts[one.spec.hash(), one.batch] for key, one in requests.items()}
 
 
 def _measure(
-    cells: dict[Key, Any], kind: type[Measured], request: SuiteRequest, machine: Machine | None, worker: Worker
+    cells: Mapping[Key, AnyCell], kind: type[Measured], folder: Path, session: BenchmarkSession
 ) -> tuple[dict[Key, Measured], bool, list[str]]:
-    """The result of each cell, each measured once; whether Ctrl-C ended it; the names of those that were kept."""
-    if not cells or machine is None:
+    """The result of each cell; whether Ctrl-C ended it; the names of those that were kept."""
+    if not cells:
         return {}, False, []
-    by_budget = sorted(cells.values(), key=lambda cell: cell.budget_seconds)
-    longest = {cell.hash(): cell for cell in by_budget}  # what two suites want is measured once, for the longer of both
-    unique = list({cell.hash(): longest[cell.hash()] for cell in cells.values()}.values())
-    held: list[Measured]
-    measured: list[Measured] = []
-    interrupted = False
-    with closing(Store(request.folder, kind)) as store:
-        missing, held = split_measured(unique, store, machine)
-        if missing:
-            measured, interrupted = measure_all(missing, store, machine, worker)
-    by_hash: dict[str, Any] = {result.cell_hash: result for result in [*held, *measured]}
-    kept = [cell.name for cell in unique if cell not in missing]
-    return {key: by_hash[cell.hash()] for key, cell in cells.items() if cell.hash() in by_hash}, interrupted, kept
+    run = session.measure(list(cells.values()), kind, folder)
+    by_hash = {result.cell_hash: result for result in run.results}
+    results = {key: by_hash[cell.hash()] for key, cell in cells.items() if cell.hash() in by_hash}
+    return results, run.interrupted, run.kept
 
 
 def _or_reason(result: Any) -> Any:

@@ -13,6 +13,7 @@ from typing import Any
 
 from vlbench.errors import InputError
 from vlbench.regression.live.revisions import GitError, checked_out, commit_of, shallow_hint
+from vlbench.runner.benchmark import open_worker
 from vlbench.runner.schemas import PROTOCOL
 from vlbench.runner.worker_client import Worker
 
@@ -44,7 +45,7 @@ class Side:
     def worker(self, threads: int) -> Worker:
         """A worker that imports this side's code."""
         command = [self.python, "-m", "vlbench.runner.worker"]
-        return Worker(threads, command=command, environment=self._environment(), folder=self.source)
+        return open_worker(threads, command=command, environment=self._environment(), folder=self.source)
 
     def check(self) -> None:
         """Raises InputError where its vlbench, if there is one, does not speak as this one's workers do.
