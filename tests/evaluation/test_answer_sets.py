@@ -11,7 +11,7 @@ import torch
 from vlbench.errors import InputError
 from vlbench.evaluation.adapter import check_finite
 from vlbench.evaluation.answers import named_labels, read_answer_set
-from vlbench.evaluation.task_head import among, truth, truth_among
+from vlbench.evaluation.task_head import likeliest_answer, true_or_false, true_or_false_answer
 
 
 @pytest.mark.parametrize(
@@ -65,12 +65,12 @@ def test_the_published_answers(reference_data: Path) -> None:
 
 
 def test_what_scores_mean() -> None:
-    assert among(["a", "b", "c"])(torch.tensor([[0.0, 2, 1], [3, 2, 1]])) == ["b", "a"]
-    assert truth(torch.tensor([[0.0, 2], [1, 1], [3, 0]])) == ["true", "false", "false"]
-    decide = truth_among(["red", "no", "blue", "yes"])
-    assert decide is not None
-    assert decide(torch.tensor([[9.0, 1, 9, 2], [9, 2, 9, 1]])) == ["true", "false"]
-    assert truth_among(["red", "yes"]) is None
+    assert likeliest_answer(["a", "b", "c"])(torch.tensor([[0.0, 2, 1], [3, 2, 1]])) == ["b", "a"]
+    assert true_or_false(torch.tensor([[0.0, 2], [1, 1], [3, 0]])) == ["true", "false", "false"]
+    postprocess = true_or_false_answer(["red", "no", "blue", "yes"])
+    assert postprocess is not None
+    assert postprocess(torch.tensor([[9.0, 1, 9, 2], [9, 2, 9, 1]])) == ["true", "false"]
+    assert true_or_false_answer(["red", "yes"]) is None
 
 
 def test_a_score_that_is_no_number_is_told() -> None:

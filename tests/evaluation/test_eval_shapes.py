@@ -114,7 +114,7 @@ def test_answers_are_asked_again_where_the_world_is_another(task: str, monkeypat
 
 def test_files_are_wanted_only_where_there_are_any() -> None:
     refused = {
-        "nlvr2": ("--task nlvr2: its files are wanted; --data DIR names their folder", ()),
+        "nlvr2": ("--task nlvr2: needs its files; --data DIR names their folder", ()),
         "shapes": ("--data here: shapes is generated and reads no files; leave --data out", ("--data", "here")),
     }
     for task, (message, data) in refused.items():

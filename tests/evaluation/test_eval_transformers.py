@@ -15,12 +15,12 @@ from tests.tasks import data_sets
 from vlbench.architectures.build import build
 from vlbench.errors import InputError
 from vlbench.evaluation.adapter import candidate
-from vlbench.evaluation.evaluate import EvaluationOutcome, ask, evaluate
+from vlbench.evaluation.evaluate import EvaluationOutcome, evaluate
 from vlbench.evaluation.inputs import ItemEncoder
 from vlbench.evaluation.processes import Process
 from vlbench.evaluation.retrieval import ScoreMatrix, matching_score, score_pairs
 from vlbench.evaluation.split import EvaluationSettings, Split
-from vlbench.evaluation.task_head import question
+from vlbench.evaluation.task_head import head_for
 from vlbench.evaluation.tokens import tokenizer_for
 from vlbench.specs import HuggingFaceSpec
 from vlbench.specs.catalog import catalog
@@ -50,7 +50,7 @@ def saved(folder: Path, spec: HuggingFaceSpec, answers: Sequence[str] = ()) -> H
 def evaluated(spec: HuggingFaceSpec, task: str, data: Path, out: Path) -> EvaluationOutcome:
     split = Split(EvaluationSettings(task=TASKS[task], data=data, split=TASKS[task].splits[0], batch=4))
     split.check_for(spec)
-    found = evaluate(ask(spec, split), split, out, process=Process())
+    found = evaluate(split.head_for(spec), split, out, process=Process())
     assert found is not None
     return found
 
@@ -65,7 +65,7 @@ def test_answers_by_the_names_of_the_folder(tmp_path: Path) -> None:
     model = transformers.ViltForQuestionAnswering.from_pretrained(folder).eval()
     tokens = transformers.AutoTokenizer.from_pretrained(folder)("is it red?", return_tensors="pt")
     ready = candidate(
-        question(spec, TASKS["easy-vqa"], images=1),
+        head_for(spec, TASKS["easy-vqa"]),
         device=torch.device("cpu"),
         precision="fp32",
     )
@@ -98,7 +98,7 @@ def test_every_pair_ranks_as_on_its_own(tmp_path: Path, name: str) -> None:
         data_sets.picture(path, (90 * number, 99, 255 - 90 * number))
     spec = tiny(name).for_task("ranking")
     ready = candidate(
-        question(spec, TASKS["flickr30k"], images=1),
+        head_for(spec, TASKS["flickr30k"]),
         device=torch.device("cpu"),
         precision="fp32",
     )

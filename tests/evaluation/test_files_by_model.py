@@ -8,7 +8,7 @@ import pytest
 
 from vlbench.errors import InputError
 from vlbench.evaluation.answers import FilesByModel, files_by_model
-from vlbench.evaluation.task_head import question
+from vlbench.evaluation.task_head import head_for
 from vlbench.evaluation.tokens import tokenizer_for
 from vlbench.specs.catalog import resolve
 from vlbench.tasks.registry import TASKS
@@ -50,9 +50,9 @@ def test_what_weights_bring_comes_between_the_two(tmp_path: Path, monkeypatch: p
     (tmp_path / "config.json").write_text('{"id2label": {"0": "no", "1": "yes"}}')
     monkeypatch.setattr("vlbench.evaluation.task_head.with_saved_head", lambda spec: spec)
     task, known = TASKS["easy-vqa"], ("a", "b", "c")
-    assert question(spec.model_copy(update={"weights": "random"}), task, images=1, known=known).answers == known
-    assert question(spec, task, images=1, known=known).answers == ("no", "yes")
-    assert question(spec, task, images=1, answers=("x", "y"), known=known).answers == ("x", "y")
+    assert head_for(spec.model_copy(update={"weights": "random"}), task, known=known).answers == known
+    assert head_for(spec, task, known=known).answers == ("no", "yes")
+    assert head_for(spec, task, answers=("x", "y"), known=known).answers == ("x", "y")
 
 
 def test_a_vocabulary_of_the_weights_comes_before_the_one_for_others(tmp_path: Path) -> None:

@@ -64,13 +64,13 @@ def test_an_image_is_found_by_its_name_whatever_the_order(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("second", "said"),
     [
-        (line("b", BOXES, np.array([[1, np.nan, 1], [1, 1, 1]])), "line 2: b has features that are no finite numbers"),
+        (line("b", BOXES, np.array([[1, np.nan, 1], [1, 1, 1]])), "line 2: b has features that are not finite numbers"),
         (line("b", BOXES, VALUES, count=3), "line 2: 3 boxes, but 8 coordinates and 6 feature values"),
         (line("b", BOXES, VALUES, count=0), "line 2: 0 boxes"),
         (line("b", BOXES, VALUES).replace("333", "tall"), "line 2: cut off or damaged"),
         (line("b", BOXES, VALUES)[:-6] + "\n", "line 2: cut off or damaged"),
         (line("b", BOXES, VALUES)[:12], "line 2: not 10 fields; cut off or damaged"),
-        (line("a", BOXES, VALUES), "line 2: a stands there twice"),
+        (line("a", BOXES, VALUES), "line 2: a occurs twice"),
     ],
 )
 def test_damage_is_one_line_that_names_the_place(tmp_path: Path, second: str, said: str) -> None:

@@ -11,6 +11,7 @@ from tests.tasks import data_sets
 from vlbench.errors import InputError
 from vlbench.tasks import predictions as files
 from vlbench.tasks.items import Gallery
+from vlbench.tasks.kinds import write_predictions
 from vlbench.tasks.registry import TASKS
 
 GALLERY = Gallery(images=(Path("a"), Path("b")), texts=("1", "2", "3"), image_of_text=(0, 0, 1))
@@ -35,7 +36,7 @@ def test_labels_there_and_back(tmp_path: Path) -> None:
 
 def test_pictures_of_nlvr_are_named_as_the_official_script_wants_them_and_read_either_way(tmp_path: Path) -> None:
     path = tmp_path / "predictions.csv"
-    files.write_pictures(path, {"12-0-5": "true"}, "dev")
+    assert write_predictions(TASKS["nlvr"], "dev", path.with_suffix(""), {"12-0-5": "true"}) == path
     assert path.read_text() == "dev-12-0-5.png,True\n"
     assert files.read_labels(path) == {"12-0-5": "true"}
     path.write_text("12-0-5,true\n\n12-0-4,FALSE\n")
@@ -58,7 +59,7 @@ def test_scores_there_and_back(tmp_path: Path, dtype: type) -> None:
         ('{"question_id": 1}', "not a list of"),
         ('[{"question_id": 1}]', "entry 1: not"),
         ('[{"question_id": 1, "answer": 3}]', "entry 1: not"),
-        ('[{"question_id": 1, "answer": "a"}, {"question_id": "1", "answer": "b"}]', "1 stands there twice"),
+        ('[{"question_id": 1, "answer": "a"}, {"question_id": "1", "answer": "b"}]', "1 occurs twice"),
     ],
 )
 def test_answers_that_are_none(tmp_path: Path, content: str, said: str) -> None:
@@ -73,8 +74,8 @@ def test_answers_that_are_none(tmp_path: Path, content: str, said: str) -> None:
         ("dev-1-0-0,True\ndev-1-0-1,maybe\n", "line 2: not IDENTIFIER,True or IDENTIFIER,False: 'dev-1-0-1,maybe'"),
         ("dev-1-0-0\n", "line 1: not IDENTIFIER,True"),
         ("dev-1-0-0,True,0.7\n", "line 1"),
-        ("dev-1-0-0,True\ndev-1-0-0,True\n", "dev-1-0-0 stands there twice"),
-        ("1-0-5,True\ndev-1-0-5.png,True\n", "1-0-5 stands there twice"),
+        ("dev-1-0-0,True\ndev-1-0-0,True\n", "dev-1-0-0 occurs twice"),
+        ("1-0-5,True\ndev-1-0-5.png,True\n", "1-0-5 occurs twice"),
     ],
 )
 def test_labels_that_are_none(tmp_path: Path, content: str, said: str) -> None:
@@ -89,7 +90,7 @@ def test_labels_that_are_none(tmp_path: Path, content: str, said: str) -> None:
         (np.zeros((2, 3)), r"images x texts; transpose it to texts x images, 3 x 2"),
         (np.zeros((3, 3)), r"3 x 3, where the split has 3 texts x 2 images"),
         (np.zeros(3), "3, where the split has"),
-        (np.array([[0, 0], [0, 0], [0, np.nan]]), "the score of text 2 and image 1 is no finite number"),
+        (np.array([[0, 0], [0, 0], [0, np.nan]]), "the score of text 2 and image 1 is not a finite number"),
         (np.array([[None, 1], [1, 1], [1, 1]]), "not a .npy or .npz file of numbers"),
     ],
 )

@@ -114,7 +114,7 @@ def without(key: str, place: int = 2) -> Callable[[str], str]:
             "line 2: the label 'Maybe'",
         ),
         ("nlvr2", data_sets.nlvr2, "dev.json", lambda text: text.replace("dev-0-1-0", "dev-0"), "line 3: not enough"),
-        ("nlvr2", data_sets.nlvr2, "dev.json", lambda text: text * 2, "dev-0-0-0 stands twice in the split 'dev'"),
+        ("nlvr2", data_sets.nlvr2, "dev.json", lambda text: text * 2, "dev-0-0-0 occurs twice in the split 'dev'"),
         ("nlvr2", data_sets.nlvr2, "dev.json", lambda text: "", "the split 'dev' of nlvr2 is empty"),
         ("nlvr", data_sets.nlvr, "dev/dev.json", lambda text: "[1]\n", "line 1: the key 'identifier' is missing"),
         (

@@ -58,7 +58,7 @@ def test_easy_vqa_and_what_its_questions_alone_give(tmp_path: Path) -> None:
     files.write_answers(tmp_path / "p.json", {str(number): "yes" if number % 2 == 0 else "red" for number in range(12)})
     table = score("--task", "easy-vqa", "--data", tmp_path, "--predictions", tmp_path / "p.json")
     assert table.startswith("easy-vqa test: 12 scored; percent, bootstrap 95% interval\n\naccuracy")
-    assert "without looking\nmajority (" in table
+    assert "blind baselines\nmajority (" in table
     assert "text alone (training split)" in table
     (tmp_path / "train" / "questions.json").unlink()
     table = score("--task", "easy-vqa", "--data", tmp_path, "--predictions", tmp_path / "p.json")
@@ -89,7 +89,7 @@ def test_part_of_a_split(tmp_path: Path) -> None:
     data_sets.nlvr2(tmp_path)
     (tmp_path / "p.csv").write_text("dev-0-0-0,True\ndev-0-0-1,True\n")
     command = ("--task", "nlvr2", "--data", tmp_path, "--predictions", tmp_path / "p.csv")
-    with pytest.raises(InputError, match="--partial scores those there are"):
+    with pytest.raises(InputError, match="--partial scores the items that have one"):
         score(*command)
     assert score(*command, "--partial").startswith("nlvr2 dev: 2 of 12 scored")
 

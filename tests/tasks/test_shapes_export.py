@@ -14,13 +14,13 @@ from typer.testing import CliRunner
 from vlbench.cli.main import app
 from vlbench.errors import InputError
 from vlbench.tasks.items import Item, check_images
-from vlbench.tasks.metrics import accuracy
-from vlbench.tasks.readers.karpathy import read_karpathy
+from vlbench.tasks.metrics import vqa_accuracy
+from vlbench.tasks.readers.karpathy import read_coco
 from vlbench.tasks.readers.nlvr import read_nlvr2
 from vlbench.tasks.readers.vqav2 import read_vqav2
 from vlbench.tasks.shapes import items
 from vlbench.tasks.shapes.drawing import GAP, SIDE, draw
-from vlbench.tasks.shapes.export import OF_NLVR2, Export, export
+from vlbench.tasks.shapes.export import NLVR2_SPLITS, Export, export
 from vlbench.tasks.shapes.scenes import CLASSES, SPLITS, class_of, scene_at
 from vlbench.tasks.wordpiece import WordPiece
 
@@ -45,13 +45,13 @@ def test_questions_and_answers_come_back(folder: Path) -> None:
             (one.identifier, one.text, one.unit) for one in wanted
         ]
         assert [one.answers for one in found] == [10 * one.answers for one in wanted]
-        assert all(accuracy(one.answers[0], read.answers) == 1 for one, read in zip(wanted, found, strict=True))
+        assert all(vqa_accuracy(one.answers[0], read.answers) == 1 for one, read in zip(wanted, found, strict=True))
         assert {one.kind for one in found} <= {"yes/no", "number", "other"}
 
 
 def test_statements_come_back(folder: Path) -> None:
     for split in SPLITS:
-        found, wanted = read_nlvr2(folder, OF_NLVR2[split]), items.statement_items(split)[: SCENES[split] // 2]
+        found, wanted = read_nlvr2(folder, NLVR2_SPLITS[split]), items.statement_items(split)[: SCENES[split] // 2]
         assert [(one.text, one.answers) for one in found] == [(one.text, one.answers) for one in wanted]
         assert [one.identifier.partition("-")[2] for one in found] == [
             one.identifier.partition("-")[2] for one in wanted
@@ -60,7 +60,7 @@ def test_statements_come_back(folder: Path) -> None:
 
 def test_captions_come_back(folder: Path) -> None:
     for split in SPLITS:
-        found, wanted = read_karpathy(folder, split, data="coco"), items.gallery(split)
+        found, wanted = read_coco(folder, split), items.gallery(split)
         texts = sum(owner < SCENES[split] for owner in wanted.image_of_text)
         assert found.texts == wanted.texts[:texts]
         assert found.image_of_text == wanted.image_of_text[:texts]
@@ -71,8 +71,8 @@ def test_captions_come_back(folder: Path) -> None:
 def test_pixels_come_back(folder: Path) -> None:
     for split in SPLITS:
         single = read_vqav2(folder, split)
-        pairs = read_nlvr2(folder, OF_NLVR2[split])
-        gallery = read_karpathy(folder, split, data="coco")
+        pairs = read_nlvr2(folder, NLVR2_SPLITS[split])
+        gallery = read_coco(folder, split)
         named = [(item.images[0], int(item.unit)) for item in single]
         named += [(path, 2 * place + side) for place, item in enumerate(pairs) for side, path in enumerate(item.images)]
         named += [(path, index) for index, path in enumerate(gallery.images)]
@@ -101,7 +101,7 @@ def test_boxes_are_those_of_the_things(folder: Path) -> None:
 def test_no_word_is_unknown_to_the_vocabulary_that_lies_beside(folder: Path) -> None:
     words = WordPiece(folder)
     texts = [item.text for item in read_vqav2(folder, "train") + read_nlvr2(folder, "train")]
-    for text in (*texts, *read_karpathy(folder, "train", data="coco").texts):
+    for text in (*texts, *read_coco(folder, "train").texts):
         assert "[UNK]" not in words.words(text)
 
 
@@ -144,7 +144,7 @@ def test_a_killed_export_leaves_nothing_in_its_place(tmp_path: Path) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        export(wanted, out, listen=killed)
+        export(wanted, out, on_progress=killed)
     assert not out.exists()
     assert export(wanted, out)
     assert [path.name for path in tmp_path.iterdir()] == ["out"]

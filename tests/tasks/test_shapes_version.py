@@ -6,9 +6,9 @@ import hashlib
 from itertools import pairwise
 
 from vlbench.tasks.shapes.drawing import draw
-from vlbench.tasks.shapes.language import captions, questions
+from vlbench.tasks.shapes.language import captions, questions_about
 from vlbench.tasks.shapes.scenes import SPLITS, WORLD, scene_at
-from vlbench.tasks.shapes.statements import statement
+from vlbench.tasks.shapes.statements import statement_about
 
 DIGESTS = {
     "things": "3674256a79e5df7a",
@@ -20,8 +20,8 @@ DIGESTS = {
 def test_the_world_is_that_of_its_version() -> None:
     scenes = [scene_at(split, index) for split in SPLITS for index in range(20)]
     scenes += [scene_at("train", 7, seed=3, side=256, most=3)]
-    told = [(captions(scene), questions(scene)) for scene in scenes]
-    stated = [statement(left, right) for left, right in pairwise(scenes)]
+    told = [(captions(scene), questions_about(scene)) for scene in scenes]
+    stated = [statement_about(left, right) for left, right in pairwise(scenes)]
     found = {
         "things": hashlib.sha256(repr([scene.things for scene in scenes]).encode()).hexdigest()[:16],
         "texts": hashlib.sha256(repr((told, stated)).encode()).hexdigest()[:16],

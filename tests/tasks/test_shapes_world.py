@@ -12,9 +12,18 @@ from vlbench.errors import InputError
 from vlbench.tasks.scoring import text_only_answers
 from vlbench.tasks.shapes import items
 from vlbench.tasks.shapes.drawing import RGB, draw
-from vlbench.tasks.shapes.language import ANSWERS, KINDS, captions, full_name, name, place, question, questions
+from vlbench.tasks.shapes.language import (
+    ANSWERS,
+    KINDS,
+    captions,
+    cell_of,
+    colour_and_shape,
+    question_about,
+    questions_about,
+    size_colour_and_shape,
+)
 from vlbench.tasks.shapes.scenes import CLASSES, FEWEST, MOST, SPLITS, Scene, Thing, class_of, scene_at
-from vlbench.tasks.shapes.statements import FORMS, statement
+from vlbench.tasks.shapes.statements import FORMS, statement_about
 from vlbench.tasks.wordpiece import WordPiece
 
 CHANCE = {"exist": 1 / 2, "count": 1 / 5, "colour": 1 / 6, "shape": 1 / 4, "size": 1 / 2, "relation": 1 / 2}
@@ -47,7 +56,7 @@ def test_scenes_hold_from_two_to_eight_things_within_the_image() -> None:
     for scene in scenes():
         for thing in scene.things:
             assert 0 <= min(thing.box) <= max(thing.box) <= scene.side
-        assert len({place(thing, scene.side) for thing in scene.things}) == len(scene.things)
+        assert len({cell_of(thing, scene.side) for thing in scene.things}) == len(scene.things)
 
 
 def test_some_things_overlap() -> None:
@@ -76,7 +85,7 @@ def test_no_scene_of_one_split_is_in_another() -> None:
 def test_the_side_of_an_image_changes_no_answer() -> None:
     for index in range(50):
         small, large = scene_at("test", index), scene_at("test", index, side=256)
-        assert questions(small) == questions(large)
+        assert questions_about(small) == questions_about(large)
         assert draw(large).shape == (256, 256, 3)
 
 
@@ -92,14 +101,14 @@ def test_a_thing_has_its_colour_where_it_is() -> None:
 def test_classes_are_colours_and_shapes() -> None:
     assert len(set(CLASSES)) == 24
     for thing in scenes(1)[0].things:
-        assert CLASSES[class_of(thing)] == name(thing)
+        assert CLASSES[class_of(thing)] == colour_and_shape(thing)
 
 
 def test_answers_are_true() -> None:
     """Each by another way than the one that made it."""
     for scene in scenes():
-        told = [full_name(thing) for thing in scene.things]
-        for asked in questions(scene):
+        told = [size_colour_and_shape(thing) for thing in scene.things]
+        for asked in questions_about(scene):
             assert asked.answer in ANSWERS
             assert ANSWER_OF[asked.kind](scene, told, asked.text) == asked.answer, (scene, asked)
 
@@ -128,7 +137,7 @@ def _of_one(scene: Scene, told: list[str], text: str) -> str:
 def _thing(scene: Scene, called: str) -> Thing:
     """The only one of a name."""
     words = set(called.split()) - {"thing"}
-    (found,) = (thing for thing in scene.things if words <= set(full_name(thing).split()))
+    (found,) = (thing for thing in scene.things if words <= set(size_colour_and_shape(thing).split()))
     return found
 
 
@@ -161,14 +170,14 @@ ANSWER_OF = {
 
 
 def test_every_kind_of_question_is_there_for_most_scenes() -> None:
-    given = Counter(asked.kind for scene in scenes(1000) for asked in questions(scene))
+    given = Counter(asked.kind for scene in scenes(1000) for asked in questions_about(scene))
     assert set(given) == set(KINDS)
     assert min(given.values()) > 850
 
 
 def test_another_number_asks_something_else() -> None:
     scene = scenes(1)[0]
-    assert len({question(scene, "colour", number) for number in range(12)}) > 1
+    assert len({question_about(scene, "colour", number) for number in range(12)}) > 1
 
 
 def test_text_alone_is_within_three_points_of_chance() -> None:
@@ -201,7 +210,7 @@ def test_a_statement_made_by_hand() -> None:
     left = made(("large red circle", 20, 20), ("small blue square", 90, 90))
     right = made(("large red circle", 50, 50), ("small red cross", 90, 20))
     for key in range(40):
-        said = statement(left, Scene(**{**_fields(right), "key": key}))
+        said = statement_about(left, Scene(**{**_fields(right), "key": key}))
         assert said.label == _true(said.text, left, right), said
 
 
@@ -210,7 +219,7 @@ def _fields(scene: Scene) -> dict[str, object]:
 
 
 def _true(text: str, left: Scene, right: Scene) -> bool:
-    sides = [[full_name(thing) for thing in scene.things] for scene in (left, right)]
+    sides = [[size_colour_and_shape(thing) for thing in scene.things] for scene in (left, right)]
     has = [lambda words, side=side: any(words in one for one in side) for side in sides]
     if found := re.fullmatch(r"both images have a (.*) \.", text):
         return all(one(found[1]) for one in has)
@@ -228,11 +237,15 @@ def _true(text: str, left: Scene, right: Scene) -> bool:
 def test_captions_tell_what_is_there() -> None:
     for scene in scenes(100):
         listed, placed, relation = captions(scene)
-        assert Counter(listed.removeprefix("from left to right ").split(" , ")) == Counter(map(full_name, scene.things))
+        assert Counter(listed.removeprefix("from left to right ").split(" , ")) == Counter(
+            map(size_colour_and_shape, scene.things)
+        )
         for phrase in placed.split(" , "):
             words, where = re.fullmatch(r"a (.*) in (row \d column \d)", phrase).groups()  # type: ignore[union-attr]
-            assert [full_name(thing) for thing in scene.things if place(thing, scene.side) == where] == [words]
-        assert sum(full_name(thing) in relation for thing in scene.things) >= 2
+            assert [size_colour_and_shape(thing) for thing in scene.things if cell_of(thing, scene.side) == where] == [
+                words
+            ]
+        assert sum(size_colour_and_shape(thing) in relation for thing in scene.things) >= 2
 
 
 def test_the_vocabulary_knows_every_word_and_splits_some() -> None:
@@ -240,7 +253,11 @@ def test_the_vocabulary_knows_every_word_and_splits_some() -> None:
     unknown = words.pieces["[UNK]"]
     for index in range(200):
         scene, next_one = scene_at("train", index), scene_at("train", index + 1)
-        said = [*captions(scene), *(asked.text for asked in questions(scene)), statement(scene, next_one).text]
+        said = [
+            *captions(scene),
+            *(asked.text for asked in questions_about(scene)),
+            statement_about(scene, next_one).text,
+        ]
         assert all(unknown not in words.ids(text, 99) for text in (*said, *ANSWERS))
     assert list(words.words("purple triangles")) == ["pur", "##ple", "tri", "##angle", "##s"]
 

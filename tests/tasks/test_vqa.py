@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from vlbench.tasks.metrics import CONTRACTIONS, accuracy, normalised
+from vlbench.tasks.metrics import CONTRACTIONS, normalised, vqa_accuracy
 
 
 @pytest.fixture
@@ -26,19 +26,19 @@ def test_every_answer_is_normalised_as_the_official_scorer_does(golden: dict) ->
 def test_every_accuracy_is_the_official_scorers_to_the_last_digit(golden: dict) -> None:
     cases = golden["accuracy"]
     assert len(cases) > 20
-    assert [accuracy(case["pred"], case["gts"]) for case in cases] == [case["official"] for case in cases]
+    assert [vqa_accuracy(case["pred"], case["gts"]) for case in cases] == [case["official"] for case in cases]
 
 
 @pytest.mark.parametrize(("matches", "expected"), [(0, 0), (1, 0.3), (2, 0.6), (3, 0.9), (4, 1), (10, 1)])
 def test_the_mean_over_leaving_one_out(matches: int, expected: float) -> None:
     answers = ["cat"] * matches + [f"other {number}" for number in range(10 - matches)]
-    assert accuracy("cat", answers) == pytest.approx(expected, abs=1e-15)
+    assert vqa_accuracy("cat", answers) == pytest.approx(expected, abs=1e-15)
 
 
 def test_nothing_is_normalised_where_all_agree() -> None:
-    assert accuracy("The dog", ["dog"] * 10) == 0
-    assert accuracy("The dog", ["dog"] * 9 + ["cat"]) == 1
-    assert accuracy("a", ["a"] * 10) == 1
+    assert vqa_accuracy("The dog", ["dog"] * 10) == 0
+    assert vqa_accuracy("The dog", ["dog"] * 9 + ["cat"]) == 1
+    assert vqa_accuracy("a", ["a"] * 10) == 1
 
 
 @pytest.mark.parametrize(

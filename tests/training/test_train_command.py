@@ -94,7 +94,7 @@ def test_a_data_set_from_files(tmp_path: Path) -> None:
         (["--models", "vilt", "--recipe", "alignment=0.1"], "--recipe: alignment is added to image-text matching"),
         (["--models", "vilt", "--objectives", "mln"], "no such objective; did you mean mlm"),
         (["--models", "vilt", "--task", "shape"], "no such task; did you mean shapes"),
-        (["--models", "vilt", "--task", "nlvr2"], "models are trained on shapes or easy-vqa"),
+        (["--models", "vilt", "--task", "nlvr2"], "models are trained on easy-vqa or shapes"),
         (["--models", "vilt", "--task", "easy-vqa"], "needs its files; --data DIR"),
         (["--models", "vilt", "--batch", "4", "--accumulate", "8"], "cannot be cut into 8"),
     ],

@@ -80,7 +80,6 @@ def eval_(
     Under torchrun, all its processes share the items.
     """
     from vlbench.evaluation.answers import files_by_model
-    from vlbench.evaluation.evaluate import ask
     from vlbench.evaluation.processes import device_named, joined
     from vlbench.evaluation.session import evaluate_all
     from vlbench.evaluation.split import EvaluationSettings, Split
@@ -108,7 +107,7 @@ def eval_(
         control=control,
     )
     asked_split = Split(settings)
-    questions = [ask(spec, asked_split) for spec in specs]
+    questions = [asked_split.head_for(spec) for spec in specs]
     for one in questions:
         asked_split.check_for(one.spec)
     with joined() as process:

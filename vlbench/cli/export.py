@@ -111,5 +111,5 @@ def export_shapes(
     columns = (TextColumn("scenes"), BarColumn(), MofNCompleteColumn(), TextColumn("left"), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
         task = bar.add_task("", total=sum(wanted.scenes.values()))
-        written = write(wanted, out, listen=lambda count: bar.advance(task, count))
+        written = write(wanted, out, on_progress=lambda count: bar.advance(task, count))
     print(f"{'written' if written else 'kept, exported alike before'}: {out}", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""`vlbench score`: a predictions file by its benchmark's own metrics."""
+"""`vlbench score`: scores a file of predictions by its benchmark's own metrics."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from vlbench.tasks.registry import TASKS, Task, task_named
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from vlbench.tasks.items import Metric
-    from vlbench.tasks.registry import Task
     from vlbench.tasks.scoring import Score
 
 
@@ -26,70 +27,70 @@ TaskOption = Annotated[
     typer.Option(
         "--task",
         metavar="TASK",
-        help="vqav2, nlvr2, nlvr, easy-vqa, flickr30k, coco, shapes, shapes-pairs or shapes-retrieval.",
+        help=f"{', '.join(list(TASKS)[:-1])} or {list(TASKS)[-1]}.",
     ),
 ]
 DataOption = Annotated[
     Path | None,
     typer.Option(
-        "--data", metavar="DIR", help="The data set, in its official files; none for shapes, which is generated."
+        "--data", metavar="DIR", help="Folder of the data set's official files; leave it out for generated shapes."
     ),
 ]
-SplitOption = Annotated[str | None, typer.Option("--split", help="By default the one that papers report on.")]
+SplitOption = Annotated[str | None, typer.Option("--split", help="Default: the split that papers report.")]
 
 
 def score(
     task: TaskOption,
-    predictions: Annotated[Path, typer.Option(metavar="FILE", help="In the benchmark's submission format.")],
+    predictions: Annotated[
+        Path, typer.Option(metavar="FILE", help="Predictions in the benchmark's submission format.")
+    ],
     data: DataOption = None,
     split: SplitOption = None,
-    partial: Annotated[bool, typer.Option("--partial", help="Score what is there, though predictions miss.")] = False,
-    output_format: Annotated[
-        ScoreFormat, typer.Option("--format", help="How the score is printed.")
-    ] = ScoreFormat.table,
+    partial: Annotated[
+        bool, typer.Option("--partial", help="Score the items that have a prediction if others have none.")
+    ] = False,
+    output_format: Annotated[ScoreFormat, typer.Option("--format", help="Output format.")] = ScoreFormat.table,
 ) -> None:
-    """Score predictions as the official scorers do, with intervals, beside what is reached without looking.
+    """Score predictions as the official scorers do, with intervals, next to blind baselines.
 
     VQAv2, easy-VQA and shapes: JSON, [{"question_id": 1, "answer": "yes"}]. NLVR, NLVR2 and shapes-pairs: CSV,
     identifier,True. Retrieval: a .npy matrix of texts x images in the split's order.
     """
-    from vlbench.tasks.registry import task_named
-
     chosen = task_named(task)
-    found = scored(chosen, chosen.folder(data), split or chosen.splits[0], predictions, partial=partial)
-    print(to_json(found) if output_format is ScoreFormat.json else to_table(found), end="")
+    result = scored(chosen, chosen.folder(data), split or chosen.splits[0], predictions, partial=partial)
+    print(to_json(result) if output_format is ScoreFormat.json else to_table(result), end="")
 
 
 def scored(task: Task, data: Path, split: str, path: Path, *, partial: bool) -> Score:
-    """Reads the split and the predictions, and scores these. Raises InputError where they do not fit together."""
-    from vlbench.tasks import predictions as files
+    """Reads a split and predictions for it, and scores them. Raises InputError if they do not fit together."""
+    from vlbench.tasks.kinds import RULES
+    from vlbench.tasks.predictions import check_complete, read_scores
     from vlbench.tasks.scoring import score_gallery, score_items
 
-    if task.kind == "retrieval":
+    if task.has_gallery:
         gallery = task.gallery(data, split)
-        return score_gallery(task, split, gallery, files.read_scores(path, gallery))
+        return score_gallery(task, split, gallery, read_scores(path, gallery))
     items = task.items(data, split)
-    read = files.read_labels if task.kind == "statement" else files.read_answers
-    given = read(path)
-    present = files.check_complete(path, given, items, partial=partial)
-    return score_items(task, split, present, given, of=len(items), training=task.training_items(data, split))
+    predictions = RULES[task.kind].read(path)
+    predicted = check_complete(path, predictions, items, partial=partial)
+    return score_items(task, split, predicted, predictions, of=len(items), training=task.training_items(data, split))
 
 
-def to_json(found: Score) -> str:
+def to_json(score: Score) -> str:
     import json
     from dataclasses import asdict
 
-    return json.dumps({"schema": 1, **asdict(found)}, indent=1) + "\n"
+    return json.dumps({"schema": 1, **asdict(score)}, indent=1) + "\n"
 
 
-def to_table(found: Score) -> str:
-    """Percent with 95% intervals; baselines below a blank line."""
-    counted = f"{found.n:,}" if found.n == found.of else f"{found.n:,} of {found.of:,}"
-    lines = [f"{found.task} {found.split}: {counted} scored; percent, bootstrap 95% interval", ""]
-    width = max(len(metric.name) for metric in (*found.metrics, *found.baselines))
-    lines += _lines(found.metrics, width)
-    if found.baselines:
-        lines += ["", "without looking", *_lines(found.baselines, width)]
+def to_table(score: Score) -> str:
+    """Percent with 95% intervals; blind baselines below a blank line."""
+    count = f"{score.n:,}" if score.n == score.of else f"{score.n:,} of {score.of:,}"
+    lines = [f"{score.task} {score.split}: {count} scored; percent, bootstrap 95% interval", ""]
+    width = max(len(metric.name) for metric in (*score.metrics, *score.baselines))
+    lines += _lines(score.metrics, width)
+    if score.baselines:
+        lines += ["", "blind baselines", *_lines(score.baselines, width)]
     return "\n".join(lines) + "\n"
 
 

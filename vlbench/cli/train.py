@@ -151,11 +151,10 @@ def _trained(runs: Sequence[TrainingRun], process: Process) -> dict[str, Trainin
 def _evaluated(
     runs: Sequence[TrainingRun], trained: dict[str, Training], data: Path, folder: Path, process: Process, threads: int
 ) -> list[Evaluation]:
-    from vlbench.evaluation.evaluate import ask
     from vlbench.evaluation.session import evaluate_all
     from vlbench.evaluation.split import EvaluationSettings, Split
 
     task = runs[0].task
     split = Split(EvaluationSettings(task=task, data=data, split=task.splits[0], batch=64, device=runs[0].device))
-    questions = [ask(run.trained_spec, split) for run in runs]
+    questions = [split.head_for(run.trained_spec) for run in runs]
     return evaluate_all(questions, split, folder, process=process, threads=threads, training=trained)

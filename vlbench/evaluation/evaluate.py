@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -14,13 +14,14 @@ from vlbench.evaluation.adapter import ModelUnderTest, candidate, detector_of
 from vlbench.evaluation.predict import Journal, predict, with_images
 from vlbench.evaluation.processes import Process
 from vlbench.evaluation.retrieval import ScoreMatrix, expected_seconds, pairs_of, score_pairs
-from vlbench.evaluation.split import EvaluationSettings, Split, shuffled_columns, shuffled_images
-from vlbench.evaluation.task_head import TaskHead, question
+from vlbench.evaluation.split import Split, shuffled_columns, shuffled_images
+from vlbench.evaluation.task_head import TaskHead
 from vlbench.runner.records import Accuracy
 from vlbench.specs import RANDOM, AnySpec
 from vlbench.specs.weights import located
-from vlbench.tasks import predictions as files
-from vlbench.tasks.items import Item, Metric
+from vlbench.tasks.items import Metric
+from vlbench.tasks.kinds import write_predictions
+from vlbench.tasks.predictions import write_scores
 from vlbench.tasks.scoring import Score, accuracy, score_gallery, score_items
 
 
@@ -31,17 +32,6 @@ class EvaluationListener:
     begin: Callable[[str, int], None] = lambda _name, _total: None
     step: Callable[[int], None] = lambda _count: None
     say: Callable[[str], None] = lambda _line: None
-
-
-def ask(spec: AnySpec, split: Split) -> TaskHead:
-    """Raises InputError where the model has no head for the task."""
-    return question(
-        spec,
-        split.settings.task,
-        images=split.images_an_item,
-        answers=split.answers.get(spec.name),
-        known=split.known_answers,
-    )
 
 
 def evaluation_hash(asked: TaskHead, split: Split) -> str:
@@ -149,7 +139,7 @@ def _evaluate_items(
         predict(
             ready,
             items,
-            asked.decide or ready.said,
+            asked.postprocess or ready.said,
             journals[name],
             batch=settings.batch,
             workers=settings.workers,
@@ -161,7 +151,8 @@ def _evaluate_items(
     if not process.first:
         return None
     answered = {name: journal.read() for name, journal in journals.items()}
-    written = write_predictions(settings, path, split.items, answered[""])
+    predictions = {item.identifier: answered[""][item.identifier] for item in split.items}
+    written = write_predictions(settings.task, settings.split, path, predictions)
     if not split.public:
         listener.say(f"{written}: the answers of this split are not public; upload it to the benchmark's server")
         _drop(journals.values())
@@ -207,7 +198,7 @@ def _evaluate_gallery(
         return None
     written = path.with_name(f"{path.name}.npy")
     scores_TI = matrix.scores
-    files.write_scores(written, scores_TI)
+    write_scores(written, scores_TI)
     score = score_gallery(settings.task, settings.split, gallery, scores_TI)
     columns = shuffled_columns(len(gallery.images)) if settings.control else None
     shuffled = (
@@ -221,23 +212,6 @@ def _duration(seconds: float) -> str:
     if seconds < 100:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
-
-
-def write_predictions(
-    settings: EvaluationSettings, path: Path, items: Sequence[Item], answered: dict[str, str]
-) -> Path:
-    """In the benchmark's submission format, in the items' order."""
-    ordered = {item.identifier: answered[item.identifier] for item in items}
-    if settings.task.kind == "statement":
-        written = path.with_name(f"{path.name}.csv")
-        if settings.task.name == "nlvr":
-            files.write_pictures(written, ordered, settings.split)
-        else:
-            files.write_labels(written, ordered)
-        return written
-    written = path.with_name(f"{path.name}.json")
-    files.write_answers(written, ordered)
-    return written
 
 
 def accuracy_of(score: Score, shuffled: Metric | None) -> Accuracy:

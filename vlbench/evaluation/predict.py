@@ -12,7 +12,7 @@ from vlbench.errors import InputError
 from vlbench.evaluation.adapter import ModelUnderTest
 from vlbench.evaluation.inputs import batches
 from vlbench.evaluation.processes import Process
-from vlbench.evaluation.task_head import Decide
+from vlbench.evaluation.task_head import Postprocess
 from vlbench.runner.store import append_line, cut_off_fragment
 from vlbench.tasks.items import Item
 
@@ -68,7 +68,7 @@ class Journal:
 def predict(
     candidate: ModelUnderTest,
     items: Sequence[Item],
-    decide: Decide,
+    postprocess: Postprocess,
     journal: Journal,
     *,
     batch: int,
@@ -88,7 +88,7 @@ def predict(
             kept.
 
     Args:
-        decide: the answers that a batch's scores mean, one a row.
+        postprocess: turns the scores of a batch into one answer per row.
         batch: items in one pass.
         workers: processes that read images; 0 reads them between passes.
         listen: is told of items as they are answered.
@@ -99,7 +99,7 @@ def predict(
     listen(sum(map(len, own)) - sum(map(len, missing)))
     asked = 0
     for prepared in batches(missing, candidate.encoder, workers=workers):
-        answers = decide(candidate.scores(prepared))
+        answers = postprocess(candidate.scores(prepared))
         journal.keep({item.identifier: answer for item, answer in zip(prepared.items, answers, strict=True)})
         asked += len(answers)
         listen(len(answers))

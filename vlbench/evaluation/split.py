@@ -14,13 +14,12 @@ from typing import Any, Literal
 from vlbench.errors import InputError
 from vlbench.evaluation.answers import NO_FILES, FilesByModel, read_answer_set
 from vlbench.evaluation.images import reader_of, region_channels
+from vlbench.evaluation.task_head import TaskHead, head_for
 from vlbench.specs import AnySpec
 from vlbench.tasks.features import open_regions
 from vlbench.tasks.items import Gallery, Item, check_images
-from vlbench.tasks.readers.easy_vqa import known_answers
 from vlbench.tasks.region_features import RegionSource
 from vlbench.tasks.registry import Task
-from vlbench.tasks.shapes.language import ANSWERS
 from vlbench.tasks.shapes.scenes import WORLD
 
 
@@ -58,7 +57,7 @@ class Split:
         task, self.settings = settings.task, settings
         self.gallery: Gallery | None = None
         self.items: list[Item] = []
-        if task.kind == "retrieval":
+        if task.has_gallery:
             whole = task.gallery(settings.data, settings.split)
             self.of = len(whole.images)
             self.gallery = _first_images(whole, settings.limit)
@@ -72,11 +71,11 @@ class Split:
         self.paths = paths
         given = settings.answers
         self.answers = {name: read_answer_set(path) for name, path in given.named.items()}
-        self.known_answers = read_answer_set(given.otherwise) if given.otherwise else ()
-        if not self.known_answers and task.name == "easy-vqa":
-            self.known_answers = tuple(known_answers(settings.data))
-        if task.name == "shapes":
-            self.known_answers = ANSWERS
+        self.known_answers = read_answer_set(given.otherwise) if given.otherwise else task.answers(settings.data)
+
+    def head_for(self, spec: AnySpec) -> TaskHead:
+        """The model's head for the task. Raises InputError if the model has none."""
+        return head_for(spec, self.settings.task, answers=self.answers.get(spec.name), known=self.known_answers)
 
     def check_for(self, spec: AnySpec) -> None:
         """Raises InputError where something that this model sees is missing."""
@@ -100,10 +99,6 @@ class Split:
     def public(self) -> bool:
         """Whether what is right is known."""
         return all(item.answers for item in self.items)
-
-    @property
-    def images_an_item(self) -> int:
-        return len(self.items[0].images) if self.items else 1
 
     @cached_property
     def training(self) -> list[Item]:

@@ -1,4 +1,4 @@
-"""What a task asks of a model: which head answers, and what its scores mean."""
+"""Which head of a model serves a task, and how the head's scores become answers."""
 
 from __future__ import annotations
 
@@ -12,76 +12,112 @@ from vlbench.architectures.checkpoints.loading import saved_heads, with_saved_he
 from vlbench.errors import InputError
 from vlbench.evaluation.answers import named_labels
 from vlbench.specs import RANDOM, AnySpec, ModelSpec
-from vlbench.specs.heads import TaskKind
+from vlbench.specs.heads import SUITABLE, TaskKind
 from vlbench.specs.weights import located
 from vlbench.tasks.registry import Task
 
-Decide = Callable[[Tensor], list[str]]
-ANSWERING = ("vqa", "vqa_linear", "vqa_product")
+Postprocess = Callable[[Tensor], list[str]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskHead:
-    """What a model of one spec is asked.
+    """A model with its head for a task.
 
     Attributes:
-        spec: with the head that the task wants.
-        decide: turns a batch's scores to answers; None where scores are the answer, or the model generates words.
+        spec: of the model, with that head.
+        postprocess: turns a batch's scores into answers; None if the task needs the scores themselves, or if the model
+            generates words.
+        answers: of the head's classes, in their order; empty if the head does not classify answers.
     """
 
     spec: AnySpec
-    decide: Decide | None
-    answers: tuple[str, ...] = ()  # of the classes, in their order
+    postprocess: Postprocess | None
+    answers: tuple[str, ...] = ()
 
 
-def question(
-    spec: AnySpec, task: Task, *, images: int, answers: Sequence[str] | None = None, known: Sequence[str] = ()
-) -> TaskHead:
-    """What to ask of a model, and with which head. Raises InputError where the model has none for the task.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnswerSources:
+    """Where the answers of a head's classes may come from, besides the weights.
+
+    Attributes:
+        task: for error messages.
+        given: by the user, for this model; used before those of the weights.
+        known: of the data set; used if the weights name none.
+    """
+
+    task: str
+    given: Sequence[str] | None
+    known: Sequence[str]
+
+    def of(self, spec: AnySpec) -> Sequence[str]:
+        """The answers for this model; empty if nothing names them."""
+        return self.given or _answers_of_weights(spec) or self.known
+
+
+def head_for(spec: AnySpec, task: Task, *, answers: Sequence[str] | None = None, known: Sequence[str] = ()) -> TaskHead:
+    """The model's head for a task. Raises InputError if the model has none.
 
     Args:
-        images: that an item has, one or two.
-        answers: of the classes in their order, as the user has it; by default those that the weights bring.
-        known: the answers of the data set, for weights that bring none.
+        answers: of the head's classes in their order, if the user names them; by default those of the weights.
+        known: the answers of the data set, for weights that do not name their classes.
     """
-    kind = {"retrieval": "ranking", "statement": "statement" if images == 1 else "pairs"}.get(task.kind, "answers")
     try:
-        if kind == "answers" and getattr(spec, "gives", "") == "words":
-            return TaskHead(spec=spec.for_task("answers"), decide=None)
-        if kind == "answers":
-            named = _answers(spec, task, answers, known)
-            return _choosing(spec, named, among(named))
-        if kind == "statement":
-            return _statement(spec, answers, known)
-        if kind == "pairs":
-            return TaskHead(spec=_headed(spec.for_task("pairs")), decide=truth)
-        return TaskHead(spec=_headed(spec.for_task("ranking")), decide=None)
+        return MAKERS[task.kind](spec, AnswerSources(task=task.name, given=answers, known=known))
     except ValueError as error:
         raise InputError(f"--task {task.name}: {error}") from error
 
 
-def _statement(spec: AnySpec, answers: Sequence[str] | None, known: Sequence[str]) -> TaskHead:
-    """Two logits; or, where there is only a head of answers and these are told, the likelier of yes and no."""
-    named = answers or _weights_answers(spec) or known
-    decide = truth_among(named) if named else None
-    if named and decide and (_answers_alone(spec) or not _has_head(spec, "statement")):
-        return _choosing(spec, named, decide)
-    return TaskHead(spec=_headed(spec.for_task("statement")), decide=truth)
+def _answers_head(spec: AnySpec, sources: AnswerSources) -> TaskHead:
+    if getattr(spec, "gives", "") == "words":
+        return TaskHead(spec=spec.for_task("answers"), postprocess=None)
+    answers = sources.of(spec)
+    if not answers:
+        raise InputError(
+            f"--task {sources.task}: nothing says which answer each class of {spec.name} is; --answers FILE names them"
+        )
+    return _classifier(spec, answers, likeliest_answer(answers))
 
 
-def _choosing(spec: AnySpec, named: Sequence[str], decide: Decide) -> TaskHead:
-    return TaskHead(spec=_headed(spec.for_task("answers", len(named))), decide=decide, answers=tuple(named))
+def _pairs_head(spec: AnySpec, _sources: AnswerSources) -> TaskHead:
+    return TaskHead(spec=_with_head(spec, "pairs"), postprocess=true_or_false)
 
 
-def _headed(spec: AnySpec) -> AnySpec:
-    """With the head that the weights hold, where they hold another one for the same task."""
-    return with_saved_head(spec) if isinstance(spec, ModelSpec) else spec
+def _statement_head(spec: AnySpec, sources: AnswerSources) -> TaskHead:
+    """Two logits; or an answer classifier with yes and no, if the model or its weights have no other head."""
+    answers = sources.of(spec)
+    postprocess = true_or_false_answer(answers)
+    if postprocess and (_only_answers_saved(spec) or not _has_head(spec, "statement")):
+        return _classifier(spec, answers, postprocess)
+    return TaskHead(spec=_with_head(spec, "statement"), postprocess=true_or_false)
 
 
-def _answers_alone(spec: AnySpec) -> bool:
-    """Whether the weights hold a head of answers and no other."""
+def _ranking_head(spec: AnySpec, _sources: AnswerSources) -> TaskHead:
+    return TaskHead(spec=_with_head(spec, "ranking"), postprocess=None)
+
+
+MAKERS: dict[TaskKind, Callable[[AnySpec, AnswerSources], TaskHead]] = {
+    "answers": _answers_head,
+    "pairs": _pairs_head,
+    "statement": _statement_head,
+    "ranking": _ranking_head,
+}
+
+
+def _classifier(spec: AnySpec, answers: Sequence[str], postprocess: Postprocess) -> TaskHead:
+    headed = _with_head(spec, "answers", len(answers))
+    return TaskHead(spec=headed, postprocess=postprocess, answers=tuple(answers))
+
+
+def _with_head(spec: AnySpec, kind: TaskKind, answers: int | None = None) -> AnySpec:
+    """The spec with its head for a kind of task, or with another head of that kind if the weights hold one."""
+    headed = spec.for_task(kind, answers)
+    return with_saved_head(headed) if isinstance(headed, ModelSpec) else headed
+
+
+def _only_answers_saved(spec: AnySpec) -> bool:
+    """Whether the weights hold an answer classifier and no other head."""
     kinds = saved_heads(spec) if isinstance(spec, ModelSpec) else ()
-    return bool(kinds) and all(kind in ANSWERING for kind in kinds)
+    return bool(kinds) and set(kinds) <= set(SUITABLE["answers"].part_kinds)
 
 
 def _has_head(spec: AnySpec, kind: TaskKind) -> bool:
@@ -92,40 +128,31 @@ def _has_head(spec: AnySpec, kind: TaskKind) -> bool:
     return True
 
 
-def _answers(spec: AnySpec, task: Task, answers: Sequence[str] | None, known: Sequence[str]) -> Sequence[str]:
-    found = answers or _weights_answers(spec) or known
-    if not found:
-        raise InputError(
-            f"--task {task.name}: nothing says which answer each class of {spec.name} is; --answers FILE names them"
-        )
-    return found
-
-
-def _weights_answers(spec: AnySpec) -> tuple[str, ...] | None:
-    """Told by the config.json in the weights' folder, or beside their file."""
-    where = weights_of(spec)
-    return None if where is None else named_labels((where if where.is_dir() else where.parent) / "config.json")
+def _answers_of_weights(spec: AnySpec) -> tuple[str, ...] | None:
+    """The answers in the config.json next to the weights; None if there are none."""
+    path = weights_of(spec)
+    return None if path is None else named_labels((path if path.is_dir() else path.parent) / "config.json")
 
 
 def weights_of(spec: AnySpec) -> Path | None:
-    """Where a model's weights lie, fetched if need be; None where they are random."""
+    """The path of a model's weights, downloaded if need be; None if they are random."""
     return None if spec.weights == RANDOM else located(spec.weights)
 
 
-def among(answers: Sequence[str]) -> Decide:
-    """The answer with the greatest logit."""
-    return lambda scores_BA: [answers[place] for place in scores_BA.argmax(1).tolist()]
+def likeliest_answer(answers: Sequence[str]) -> Postprocess:
+    """Scores (B, A) to the answer with the greatest logit."""
+    return lambda scores_BA: [answers[index] for index in scores_BA.argmax(1).tolist()]
 
 
-def truth(scores_B2: Tensor) -> list[str]:
-    """Two logits, false and true; equal ones are false."""
+def true_or_false(scores_B2: Tensor) -> list[str]:
+    """The likelier of false and true; equal logits give false."""
     return ["true" if yes > no else "false" for no, yes in scores_B2.tolist()]
 
 
-def truth_among(answers: Sequence[str]) -> Decide | None:
-    """The likelier of true and false, or of yes and no, where a model's answers hold such a pair."""
+def true_or_false_answer(answers: Sequence[str]) -> Postprocess | None:
+    """Scores (B, A) to the likelier of two answers, true and false or yes and no; None if neither pair is there."""
     for yes, no in (("true", "false"), ("yes", "no")):
         if yes in answers and no in answers:
-            places = [list(answers).index(no), list(answers).index(yes)]
-            return lambda scores_BA: truth(scores_BA[:, places])
+            columns = [list(answers).index(no), list(answers).index(yes)]
+            return lambda scores_BA: true_or_false(scores_BA[:, columns])
     return None

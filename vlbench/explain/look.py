@@ -147,7 +147,7 @@ def look(spec: ModelSpec, example: Example, settings: ExplainSettings) -> Explan
     torch.set_num_threads(settings.threads)
     spec = with_whatever_head(spec)  # everything that is recorded comes before the head
     model = candidate(
-        TaskHead(spec=spec, decide=None),
+        TaskHead(spec=spec, postprocess=None),
         vocabulary=settings.vocabulary,
         features=settings.features,
         device=torch.device(settings.device),

@@ -14,6 +14,7 @@ from vlbench.markup import comments
 from vlbench.report import frontier, tables
 from vlbench.runner.records import Evaluation, Result, Training, minutes
 from vlbench.tasks.items import Metric
+from vlbench.tasks.registry import TASKS
 
 Cells = dict[str, Result]  # by the hash of their spec
 
@@ -105,7 +106,7 @@ def _found_by_chance(one: Evaluation) -> bool:
 
 
 def _things(task: str) -> str:
-    return "images and their captions" if task in ("flickr30k", "coco", "shapes-retrieval") else "items"
+    return "images and their captions" if task in TASKS and TASKS[task].has_gallery else "items"
 
 
 def _trained(training: Training) -> str:

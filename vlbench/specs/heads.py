@@ -1,13 +1,17 @@
-"""What is asked of the joint tokens: by the head that is measured, and by those that tasks ask for in its place."""
+"""The heads of a model, and which of them serve which kind of task: a kind of task is defined here, once."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from dataclasses import dataclass
+from types import UnionType
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from vlbench.specs.base import TINY_HEADS, TINY_WIDTH, Fraction, Part, check_heads
+from vlbench.specs.huggingface_parts import Gives
 
+# What a task asks of a model, and the keys of `heads` in a model file.
 TaskKind = Literal["answers", "pairs", "statement", "ranking"]
 TINY_ANSWERS = 11
 
@@ -132,54 +136,56 @@ class TogetherPairSpec(TextHeadSpec):
     kind: Literal["pair_together"]
 
 
-AnswersHead = Annotated[
-    VisualQuestionAnsweringSpec | LinearAnswersSpec | ProductAnswersSpec, Field(discriminator="kind")
-]
-PairsHead = Annotated[
-    PairClassifierSpec | LinearPairSpec | AttentivePairSpec | TogetherPairSpec, Field(discriminator="kind")
-]
-StatementHead = Annotated[ImageTextMatchingSpec | PooledProductSpec, Field(discriminator="kind")]
-RankingHead = Annotated[RankingSpec | ImageTextMatchingSpec | PooledProductSpec, Field(discriminator="kind")]
-HeadPart = Annotated[
-    PooledFeatureSpec
-    | ImageTextMatchingSpec
-    | PooledProductSpec
-    | RankingSpec
-    | VisualQuestionAnsweringSpec
-    | LinearAnswersSpec
-    | ProductAnswersSpec
-    | PairClassifierSpec
-    | LinearPairSpec
-    | AttentivePairSpec
-    | TogetherPairSpec,
-    Field(discriminator="kind"),
-]
-PAIRS = (PairClassifierSpec, LinearPairSpec, AttentivePairSpec, TogetherPairSpec)
-SUITED: dict[str, tuple[type[Part], ...]] = {
-    "answers": (VisualQuestionAnsweringSpec, LinearAnswersSpec, ProductAnswersSpec),
-    "pairs": PAIRS,
-    "statement": (ImageTextMatchingSpec, PooledProductSpec),
-    "ranking": (RankingSpec, ImageTextMatchingSpec, PooledProductSpec),
-}  # the heads that answer a kind of task
+AnswersHead = VisualQuestionAnsweringSpec | LinearAnswersSpec | ProductAnswersSpec
+PairsHead = PairClassifierSpec | LinearPairSpec | AttentivePairSpec | TogetherPairSpec
+StatementHead = ImageTextMatchingSpec | PooledProductSpec
+RankingHead = RankingSpec | StatementHead
+HeadPart = Annotated[PooledFeatureSpec | AnswersHead | PairsHead | RankingHead, Field(discriminator="kind")]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SuitableHeads:
+    """What can serve a kind of task.
+
+    Attributes:
+        parts: a union of heads, for models of vlbench's own parts.
+        outputs: what the output of a class of transformers must be.
+    """
+
+    parts: UnionType
+    outputs: tuple[Gives, ...]
+
+    @property
+    def part_kinds(self) -> tuple[str, ...]:
+        """What model files write as `kind` of these parts."""
+        return tuple(get_args(part.model_fields["kind"].annotation)[0] for part in get_args(self.parts))
+
+
+SUITABLE: dict[TaskKind, SuitableHeads] = {
+    "answers": SuitableHeads(parts=AnswersHead, outputs=("answers", "words")),
+    "pairs": SuitableHeads(parts=PairsHead, outputs=("pairs",)),
+    "statement": SuitableHeads(parts=StatementHead, outputs=("matching",)),
+    "ranking": SuitableHeads(parts=RankingHead, outputs=("ranking", "matching", "similarity")),
+}
 
 
 class TaskHeads(Part):
-    """The heads that a model has for tasks, beside the one that is measured.
+    """The heads of a model for kinds of task; each takes the place of the head that is measured.
 
     Args:
-        answers: a question's answer among a fixed set (VQAv2, easy-VQA).
-        pairs: whether a statement is true of two images (NLVR2).
-        statement: whether it is true of one (NLVR).
-        ranking: how well a text fits an image (retrieval).
+        answers: chooses an answer from a fixed set (VQAv2, easy-VQA).
+        pairs: decides whether a statement is true of two images (NLVR2).
+        statement: decides whether a statement is true of one image (NLVR).
+        ranking: scores how well a text fits an image (retrieval).
     """
 
-    answers: AnswersHead | None = None
-    pairs: PairsHead | None = None
-    statement: StatementHead | None = None
-    ranking: RankingHead | None = None
+    answers: AnswersHead | None = Field(None, discriminator="kind")
+    pairs: PairsHead | None = Field(None, discriminator="kind")
+    statement: StatementHead | None = Field(None, discriminator="kind")
+    ranking: RankingHead | None = Field(None, discriminator="kind")
 
     def declared(self) -> dict[str, Part]:
-        """Those that there are, by the kind of task."""
+        """The heads that the model file gives, by kind of task."""
         return {kind: head for kind in type(self).model_fields if (head := getattr(self, kind))}
 
     def tiny(self) -> TaskHeads:

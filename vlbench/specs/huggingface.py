@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Discriminator, Field, PositiveInt, Tag, model_validator
 
 from vlbench.specs.base import Engine, Part, Size
-from vlbench.specs.heads import TaskKind
+from vlbench.specs.heads import SUITABLE, TaskKind
 from vlbench.specs.huggingface_parts import (
     Arguments,
     ForeignVisual,
@@ -27,12 +27,6 @@ from vlbench.specs.model import Input, ModelSpec
 DESCRIBED = {"aliases", "source", "note", "archetype"}  # fields that change nothing that is measured
 WAITING = {"heads", "small"}  # fields that say what else the model could be
 UNHASHED_DEFAULTS = {"weights": "random", "answers": None}
-SERVES: dict[TaskKind, tuple[Gives, ...]] = {  # what a head must give to serve a task
-    "answers": ("answers", "words"),
-    "pairs": ("pairs",),
-    "statement": ("matching",),
-    "ranking": ("ranking", "matching", "similarity"),
-}
 
 
 class HuggingFaceSpec(Part):
@@ -170,8 +164,9 @@ class HuggingFaceSpec(Part):
                 "stages": self.stages | other.stages,
             }
             copy = self.model_copy(update=changes)
-        if copy.gives not in SERVES[kind]:
-            known = ", ".join(sorted({*self.heads, *(task for task, served in SERVES.items() if self.gives in served)}))
+        if copy.gives not in SUITABLE[kind].outputs:
+            served = (task for task, heads in SUITABLE.items() if self.gives in heads.outputs)
+            known = ", ".join(sorted({*self.heads, *served}))
             raise ValueError(f"{self.name} has no head for {kind}; it has one for {known}")
         return copy.model_copy(update={"answers": answers}) if answers and copy.gives == "answers" else copy
 

@@ -11,9 +11,9 @@ from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from vlbench.specs.base import RANDOM, Engine, Part, Size
 from vlbench.specs.heads import (
-    PAIRS,
-    SUITED,
+    SUITABLE,
     HeadPart,
+    PairsHead,
     ProductHeadSpec,
     TaskHeads,
     TaskKind,
@@ -202,7 +202,7 @@ class ModelSpec(Part):
             answers: how many there are to choose from, where that is not as declared.
         """
         head: Any = self.heads.declared().get(kind)
-        if head is None and isinstance(self.head, SUITED[kind]):
+        if head is None and isinstance(self.head, SUITABLE[kind].parts):
             head = self.head
         if head is None and kind == "ranking" and self.interaction.scores:
             return self
@@ -221,7 +221,7 @@ class ModelSpec(Part):
     @property
     def images(self) -> int:
         """How many images an example has: two for a head of pairs, else one."""
-        return 2 if isinstance(self.head, PAIRS) else 1
+        return 2 if isinstance(self.head, PairsHead) else 1
 
     @property
     def engine(self) -> Engine:

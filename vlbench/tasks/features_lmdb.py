@@ -1,4 +1,4 @@
-"""Precomputed region features in the LMDB that UNITER's released code makes and reads (Chen et al. 2020)."""
+"""Precomputed region features in the LMDB format of UNITER's released code (Chen et al. 2020)."""
 
 from __future__ import annotations
 
@@ -22,22 +22,23 @@ if TYPE_CHECKING:
     import lmdb
 
 FILE, KEYS = "data.mdb", b"__keys__"
-PREFIXES = ("nlvr2_", "flickr30k_")  # that UNITER puts before an image's own name
-CONFIDENT, FEWEST, MOST = 0.2, 10, 100  # regions that UNITER takes of a database of all of them
+PREFIXES = ("nlvr2_", "flickr30k_")  # that UNITER adds to the name of an image's file
+# Of a database with all regions, UNITER takes those above this confidence, within these numbers.
+LEAST_CONFIDENCE, FEWEST, MOST = 0.2, 10, 100
 ARRAYS = ("features", "norm_bb", "conf")
 Arrays = dict[str, NDArray[Any]]
 
 
 class RegionLmdb:
-    """A database of regions, of which only those that are asked for are decoded.
+    """A database of regions. An entry is decoded when it is read.
 
-    Its boxes are shares of the image, whose size in pixels it does not tell: each image counts as 1 x 1. Corners are
-    kept as they were stored, mostly in half precision; a width is the difference of two.
+    Boxes are stored relative to the image, whose size in pixels is not stored: `height` and `width` are 1. Only corners
+    are read, mostly in half precision; the widths and heights that are stored with them are not.
 
-    Raises InputError where there is no such database, or lmdb or msgpack are not installed.
+    Raises InputError if there is no such database, or if lmdb or msgpack is not installed.
 
     Args:
-        path: the folder of `data.mdb`, or the one above it.
+        path: the folder of `data.mdb`, or its parent.
     """
 
     def __init__(self, path: Path) -> None:
@@ -45,16 +46,16 @@ class RegionLmdb:
         with self._transaction() as transaction:
             listed = transaction.get(KEYS)
             keys = json.loads(bytes(listed)) if listed else [bytes(key).decode() for key, _ in transaction.cursor()]
-        self.keys = {_own_name(key): key for key in keys}
+        self.keys = {_image_name(key): key for key in keys}
         if not self.keys:
             raise InputError(f"{self.path}: holds no image")
         if len(self.keys) < len(keys):
-            doubled = next(key for key in keys if self.keys[_own_name(key)] != key)
-            raise InputError(f"{self.path}: {doubled} and {self.keys[_own_name(doubled)]} are one image's")
+            duplicate = next(key for key in keys if self.keys[_image_name(key)] != key)
+            raise InputError(f"{self.path}: {duplicate} and {self.keys[_image_name(duplicate)]} name the same image")
 
     @contextmanager
     def _transaction(self) -> Iterator[lmdb.Transaction]:
-        """Opened for each use, as no process may use what another has opened."""
+        """Opens the database for each use, because an open LMDB must not be shared between processes."""
         library = _library("lmdb")
         try:
             with (
@@ -66,26 +67,26 @@ class RegionLmdb:
             raise InputError(f"{self.path}: not an LMDB of region features, or damaged ({error})") from error
 
     def __contains__(self, name: object) -> bool:
-        return isinstance(name, str) and _own_name(name) in self.keys
+        return isinstance(name, str) and _image_name(name) in self.keys
 
     def __len__(self) -> int:
         return len(self.keys)
 
     def read(self, name: str) -> ImageRegions:
-        """The regions of an image, named without its file's ending.
+        """The regions of the image whose file has this name, without its suffix.
 
-        Raises InputError where it is not there, its entry is damaged, or a feature is no number.
+        Raises InputError if the image is missing, its entry is damaged, or a value is not finite.
         """
         if name not in self:
             example = next(iter(self.keys.values()))
             raise InputError(f"{self.path}: no regions of {name}, but of images like {example}; leave it out: --limit")
-        key = self.keys[_own_name(name)]
+        key = self.keys[_image_name(name)]
         with self._transaction() as transaction:
-            found = transaction.get(key.encode())
-            entry = None if found is None else bytes(found)
+            buffer = transaction.get(key.encode())
+            entry = None if buffer is None else bytes(buffer)
         where = f"{self.path}: {key}"
         if entry is None:
-            raise InputError(f"{where}: listed, but not there; the database is cut off")
+            raise InputError(f"{where}: listed, but missing; the database is cut off")
         return self._regions(_arrays(entry, where), where)
 
     def _regions(self, arrays: Arrays, where: str) -> ImageRegions:
@@ -93,16 +94,15 @@ class RegionLmdb:
         if missing:
             raise InputError(f"{where}: has no {' and no '.join(missing)}")
         features, boxes = (arrays[name].astype(np.float32) for name in ("features", "norm_bb"))
-        fits = features.ndim == boxes.ndim == 2 and len(features) == len(boxes) > 0 and boxes.shape[1] >= 4
-        if not fits:
+        if not (features.ndim == boxes.ndim == 2 and len(features) == len(boxes) > 0 and boxes.shape[1] >= 4):
             raise InputError(f"{where}: features of shape {features.shape} for boxes of shape {boxes.shape}")
         count = len(features)
         if self.path.name.startswith("all") and "conf" in arrays:
-            count = min(count, MOST, max(FEWEST, int((arrays["conf"] > CONFIDENT).sum())))
-        found = ImageRegions(features=features[:count], boxes=boxes[:count, :4], height=1, width=1)
-        if not (np.isfinite(found.features).all() and np.isfinite(found.boxes).all()):
-            raise InputError(f"{where}: has features that are no finite numbers")
-        return found
+            count = min(count, MOST, max(FEWEST, int((arrays["conf"] > LEAST_CONFIDENCE).sum())))
+        features, boxes = features[:count], boxes[:count, :4]
+        if not (np.isfinite(features).all() and np.isfinite(boxes).all()):
+            raise InputError(f"{where}: has features that are not finite numbers")
+        return ImageRegions(features=features, boxes=boxes, height=1, width=1)
 
 
 def _library(name: str) -> ModuleType:
@@ -113,17 +113,18 @@ def _library(name: str) -> ModuleType:
 
 
 def _database(path: Path) -> Path:
+    """The folder that holds the database: `path`, or its only subfolder that holds one."""
     if (path / FILE).is_file():
         return path
-    inner = sorted(folder.parent for folder in path.glob(f"*/{FILE}"))
-    if len(inner) == 1:
-        return inner[0]
-    if not inner:
+    subfolders = sorted(file.parent for file in path.glob(f"*/{FILE}"))
+    if len(subfolders) == 1:
+        return subfolders[0]
+    if not subfolders:
         raise InputError(f"{path}: no LMDB; the folder of its {FILE} works")
-    raise InputError(f"{path}: several LMDBs, {', '.join(folder.name for folder in inner)}; name one of them")
+    raise InputError(f"{path}: several LMDBs, {', '.join(folder.name for folder in subfolders)}; name one of them")
 
 
-def _own_name(key: str) -> str:
+def _image_name(key: str) -> str:
     """`dev-0-0-img0` for `nlvr2_dev-0-0-img0.npz`, `42` for `flickr30k_000000000042.npz`."""
     name = key.removesuffix(".npz").lower()
     for prefix in PREFIXES:
@@ -132,16 +133,16 @@ def _own_name(key: str) -> str:
 
 
 def _arrays(entry: bytes, where: str) -> Arrays:
-    """The arrays of a compressed entry, an .npz, or of a plain one, arrays in msgpack."""
+    """The arrays of an entry: an .npz if it is compressed, msgpack otherwise."""
     try:
         if entry.startswith(b"PK"):
             with np.load(io.BytesIO(entry), allow_pickle=False) as stored:
-                found = {name: stored[name] for name in ARRAYS if name in stored.files}
+                content = {name: stored[name] for name in ARRAYS if name in stored.files}
         else:
-            found = _library("msgpack").unpackb(entry, raw=False, object_hook=_array)
+            content = _library("msgpack").unpackb(entry, raw=False, object_hook=_array)
         return {
             name: value
-            for name, value in found.items()
+            for name, value in content.items()
             if name in ARRAYS and isinstance(value, np.ndarray) and value.dtype.kind == "f"
         }
     except InputError:
@@ -151,7 +152,7 @@ def _arrays(entry: bytes, where: str) -> Arrays:
 
 
 def _array(entry: dict[Any, Any]) -> Any:
-    """An array as msgpack-numpy writes it; one of Python objects would be a pickle, and stays what it is."""
+    """Decodes an array that msgpack-numpy wrote. An array of Python objects is a pickle, and is not decoded."""
     if not entry.get(b"nd") or entry.get(b"kind") == b"O":
         return entry
     return np.frombuffer(entry[b"data"], np.dtype(entry[b"type"])).reshape(entry[b"shape"])

@@ -1,4 +1,4 @@
-"""What a data set holds, whatever its files look like."""
+"""What a data set holds, whatever the format of its files."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from pathlib import Path
 
 from vlbench.errors import InputError
 
-GENERATED = "shapes:"  # begins the path of an image that is drawn when it is asked for
+GENERATED = "shapes:"  # begins the path of an image that is drawn on demand and has no file
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Item:
-    """One thing that a model answers: a question about an image, or whether a statement holds of an image or two.
+    """A question about an image, or a statement about one or two images.
 
     Attributes:
-        identifier: as predictions name it.
+        identifier: as files of predictions name it.
         text: the question or the statement.
         images: one, or left and right.
-        answers: those of people, ten in VQAv2 and one elsewhere; empty where the split keeps them to itself.
-        unit: what items share that are not independent of each other: their image, their statement.
-        group: the statement that consistency is about; empty where there is none.
-        pair: both images, which tell what is balanced; empty where that is not asked.
-        kind: of answer, by which accuracy is told too: yes/no, number, other; empty where the data set has no kinds.
+        answers: given by people: ten in VQAv2, one elsewhere; empty if the split's answers are not public.
+        unit: items of one unit are not independent; they share an image or a statement.
+        group: consistency counts the items of a group together; empty if the data set does not define consistency.
+        pair: names the two images; NLVR2's balanced subset is defined by it. Empty for other data sets.
+        kind: of answer, such as yes/no or number; accuracy is also reported by kind. Empty if the data set has none.
     """
 
     identifier: str
@@ -38,7 +38,7 @@ class Item:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gallery:
-    """Images and their captions, all of which are searched. `image_of_text` gives each text's image, by its place."""
+    """Images and captions for retrieval. `image_of_text` gives the index of each text's image."""
 
     images: tuple[Path, ...]
     texts: tuple[str, ...]
@@ -47,7 +47,7 @@ class Gallery:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Metric:
-    """A share between 0 and 1, with its bootstrap 95% interval; `n` says how many things it is the mean of."""
+    """The mean of `n` values between 0 and 1, with its bootstrap 95% interval."""
 
     name: str
     value: float
@@ -56,7 +56,7 @@ class Metric:
 
 
 def check_images(paths: Iterable[Path]) -> None:
-    """Raises InputError where an image is missing, so that it is known before anything runs."""
+    """Raises InputError if an image is missing, before any model runs."""
     missing = [path for path in dict.fromkeys(paths) if not path.name.startswith(GENERATED) and not path.is_file()]
     if missing:
         more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""

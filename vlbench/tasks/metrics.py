@@ -1,11 +1,11 @@
-"""Metrics of the tasks, as the official scorers have them, and their bootstrap intervals.
+"""Metrics of the tasks, as the official scorers compute them, and their bootstrap intervals.
 
-VQA accuracy (Antol et al. 2015, section 3; Goyal et al. 2017) keeps the scorer's oddities, since published figures
-have them: nothing is normalised where all ten people gave the same answer, and a comma between digits has every sign
-deleted that otherwise becomes a blank. NLVR and NLVR2 (Suhr et al. 2017, 2019): accuracy and consistency. Retrieval:
-recall, how often what belongs together is among the first K (Karpathy and Fei-Fei 2015); equal scores count as the
-expected recall over all orders of the tie, so a model that scores every pair alike has the recall of chance.
-Intervals: bootstrap of means whose terms come in groups that are drawn together (Efron and Tibshirani, 1993).
+VQA accuracy (Antol et al. 2015, section 3; Goyal et al. 2017) keeps the quirks of the official scorer, because
+published figures include them: answers are not normalised if all ten people agree, and a comma between digits makes the
+scorer delete signs that it otherwise replaces with a blank. NLVR and NLVR2 (Suhr et al. 2017, 2019) use accuracy and
+consistency. Retrieval uses recall at K (Karpathy and Fei-Fei 2015); ties count as the expected recall over all orders
+of the tied scores, so a model that gives every pair the same score has the recall of chance. Intervals are bootstrap
+intervals of means; values that depend on each other are resampled together (Efron and Tibshirani, 1993).
 """
 
 from __future__ import annotations
@@ -23,27 +23,37 @@ from scipy.stats import bootstrap
 from vlbench.tasks.items import Item, Metric
 
 
+def exact_match(predicted: str, answers: Sequence[str]) -> float:
+    """1 if the prediction is the first answer, 0 otherwise; case is ignored."""
+    return float(predicted.strip().lower() == answers[0].lower())
+
+
+def answer_accuracy(predicted: str, answers: Sequence[str]) -> float:
+    """VQA accuracy if several people answered, exact match if one did."""
+    return exact_match(predicted, answers) if len(answers) == 1 else vqa_accuracy(predicted, answers)
+
+
 def correct(items: Sequence[Item], predictions: Mapping[str, str]) -> list[bool]:
-    """Whether each item's prediction is its label, whatever its case."""
-    return [predictions[item.identifier].lower() == item.answers[0].lower() for item in items]
+    """For each item, whether its prediction is its label."""
+    return [exact_match(predictions[item.identifier], item.answers) == 1 for item in items]
 
 
 def consistent(items: Sequence[Item], predictions: Mapping[str, str]) -> dict[str, bool]:
-    """By statement, whether every one of its items is right."""
-    found: dict[str, bool] = {}
-    for item, right in zip(items, correct(items, predictions), strict=True):
-        found[item.group] = found.get(item.group, True) and right
-    return found
+    """For each group, whether all of its items are correct."""
+    consistency: dict[str, bool] = {}
+    for item, is_correct in zip(items, correct(items, predictions), strict=True):
+        consistency[item.group] = consistency.get(item.group, True) and is_correct
+    return consistency
 
 
 def balanced(items: Sequence[Item]) -> list[Item]:
-    """The items of image pairs that come with both labels, so that the images alone tell nothing of the label."""
+    """The items whose image pair occurs with both labels, so that the images alone do not predict the label."""
     labels = _labels_by_pair(items)
     return [item for item in items if item.pair and len(set(labels[item.pair])) > 1]
 
 
 def unbalanced(items: Sequence[Item]) -> list[Item]:
-    """The items of image pairs that come more than once, always with the same label."""
+    """The items whose image pair occurs more than once, always with the same label."""
     labels = _labels_by_pair(items)
     return [item for item in items if item.pair and len(labels[item.pair]) > 1 and len(set(labels[item.pair])) == 1]
 
@@ -63,9 +73,9 @@ NUMBERS["none"] = "0"
 ARTICLES = {"a", "an", "the"}
 COMMA_IN_NUMBER = re.compile(r"\d,\d")
 PERIOD_AT_END = re.compile(r"\.(?!\d)")
-MOST_PERIODS = 32  # the scorer hands a flag where the regular expression takes a count
+MOST_PERIODS = 32  # the official scorer passes the flag re.UNICODE (32) where re.sub takes a count
 
-WRITTEN_IN_FULL = """
+WITH_ALL_APOSTROPHES = """
 ain't aren't can't could've couldn't couldn't've didn't doesn't don't hadn't hadn't've hasn't haven't he'd he'd've
 he's how'd how'll how's isn't it'd it'd've it'll ma'am mightn't mightn't've might've mustn't must've needn't not've
 o'clock oughtn't 'ow's'at shan't she'd've should've shouldn't shouldn't've somebody'd've somebody'll somebody's
@@ -76,45 +86,45 @@ wouldn't've y'all y'all'll y'all'd've you'd you'd've you'll you're you've
 """.split()
 
 
-def _with_one_apostrophe_less(word: str) -> Iterator[str]:
-    for place, sign in enumerate(word):
+def _without_one_apostrophe(word: str) -> Iterator[str]:
+    for index, sign in enumerate(word):
         if sign == "'":
-            yield word[:place] + word[place + 1 :]
+            yield word[:index] + word[index + 1 :]
 
 
-CONTRACTIONS = {short: word for word in WRITTEN_IN_FULL for short in _with_one_apostrophe_less(word)}
-CONTRACTIONS["somebody'd"] = "somebodyd"  # the scorer has it the wrong way round
+CONTRACTIONS = {short: word for word in WITH_ALL_APOSTROPHES for short in _without_one_apostrophe(word)}
+CONTRACTIONS["somebody'd"] = "somebodyd"  # the official scorer swaps the two
 
 
-@lru_cache(200_000)  # people mostly say what others said
+@lru_cache(200_000)  # most answers are given by many people
 def normalised(answer: str) -> str:
-    """An answer without punctuation and articles, numbers as digits, contractions with their apostrophes."""
+    """The answer without punctuation and articles, with numbers as digits and contractions with their apostrophes."""
     text = answer.replace("\n", " ").replace("\t", " ").strip()
     in_number = COMMA_IN_NUMBER.search(text) is not None
     stripped = text
     for sign in SIGNS:
-        beside_blank = f"{sign} " in text or f" {sign}" in text
-        stripped = stripped.replace(sign, "" if beside_blank or in_number else " ")
+        next_to_blank = f"{sign} " in text or f" {sign}" in text
+        stripped = stripped.replace(sign, "" if next_to_blank or in_number else " ")
     stripped = PERIOD_AT_END.sub("", stripped, count=MOST_PERIODS)
     words = (NUMBERS.get(word, word) for word in stripped.lower().split())
     return " ".join(CONTRACTIONS.get(word, word) for word in words if word not in ARTICLES)
 
 
-def accuracy(predicted: str, answers: Sequence[str]) -> float:
-    """The mean over leaving each person out of min(1, matches among the others / 3).
+def vqa_accuracy(predicted: str, answers: Sequence[str]) -> float:
+    """min(1, matches / 3), averaged over all ways to leave one person out.
 
-    With ten people, 1, 2, 3 and more matches give 0.3, 0.6, 0.9 and 1. Answers are normalised where they differ.
+    With ten people, 1, 2, 3 and more matches give 0.3, 0.6, 0.9 and 1. Answers are normalised unless all agree.
     """
-    given = [_plain(answer) for answer in answers]
-    predicted = _plain(predicted)
-    if len(set(given)) > 1:
-        given, predicted = [normalised(answer) for answer in given], normalised(predicted)
-    matches = [answer == predicted for answer in given]
+    targets = [_on_one_line(answer) for answer in answers]
+    predicted = _on_one_line(predicted)
+    if len(set(targets)) > 1:
+        targets, predicted = [normalised(answer) for answer in targets], normalised(predicted)
+    matches = [answer == predicted for answer in targets]
     total = sum(matches)
     return sum(min(1.0, (total - match) / 3) for match in matches) / len(matches)
 
 
-def _plain(answer: str) -> str:
+def _on_one_line(answer: str) -> str:
     return answer.replace("\n", " ").replace("\t", " ").strip()
 
 
@@ -125,7 +135,7 @@ Scores = NDArray[np.floating]
 
 
 def text_to_image(scores_TI: Scores, image_of_text: Sequence[int], ranks: Sequence[int] = RANKS) -> Floats:
-    """The chance that a text's image is among the first K, (T, len(ranks))."""
+    """The probability that a text's image is among the first K, (T, len(ranks))."""
     own_T = _own_scores(scores_TI, image_of_text)
     greater_T = (scores_TI > own_T[:, None]).sum(1)
     equal_T = (scores_TI == own_T[:, None]).sum(1)
@@ -133,25 +143,26 @@ def text_to_image(scores_TI: Scores, image_of_text: Sequence[int], ranks: Sequen
 
 
 def image_to_text(scores_TI: Scores, image_of_text: Sequence[int], ranks: Sequence[int] = RANKS) -> Floats:
-    """The chance that any of an image's texts is among the first K, (I, len(ranks)); nan for an image without texts."""
+    """The probability that any text of an image is among the first K, (I, len(ranks)); nan if an image has no text."""
     owner_T, own_T = np.asarray(image_of_text), _own_scores(scores_TI, image_of_text)
     images = scores_TI.shape[1]
     best_I = np.full(images, -np.inf, dtype=scores_TI.dtype)
     np.maximum.at(best_I, owner_T, own_T)
-    greater_I = (scores_TI > best_I).sum(0)  # none of them an own text
+    greater_I = (scores_TI > best_I).sum(0)  # only texts of other images
     own_I = np.bincount(owner_T[own_T == best_I[owner_T]], minlength=images)
     other_I = (scores_TI == best_I).sum(0) - own_I
-    found = np.stack([1 - _all_missed(own_I, other_I, rank - greater_I) for rank in ranks], axis=1)
-    found[np.bincount(owner_T, minlength=images) == 0] = np.nan
-    return found
+    recalls = np.stack([1 - _all_missed(own_I, other_I, rank - greater_I) for rank in ranks], axis=1)
+    recalls[np.bincount(owner_T, minlength=images) == 0] = np.nan
+    return recalls
 
 
 def _own_scores(scores_TI: Scores, image_of_text: Sequence[int]) -> Scores:
+    """The score of each text with its own image, (T,)."""
     return scores_TI[np.arange(len(scores_TI)), np.asarray(image_of_text)]
 
 
 def _all_missed(own: NDArray[np.int64], other: NDArray[np.int64], places: NDArray[np.int64]) -> Floats:
-    """The chance that none of `own` stands in the first `places` of a random order of both kinds."""
+    """The probability that a random order of `own` and `other` items has none of `own` in its first `places`."""
     places = np.maximum(places, 0)
     possible = places <= other
     taken = np.where(possible, places, 0)
@@ -161,34 +172,33 @@ def _all_missed(own: NDArray[np.int64], other: NDArray[np.int64], places: NDArra
 
 
 RESAMPLES = 1000
-VALUES_AT_ONCE = 2_000_000  # of all resamples in memory
-LEAST_UNITS = 10  # fewer tell nothing of an interval
+VALUES_AT_ONCE = 2_000_000  # of all resamples, to bound memory
+LEAST_UNITS = 10  # with fewer there is no interval
 
 
 def mean_with_interval(name: str, values: Sequence[float], units: Sequence[Hashable]) -> Metric:
-    """The mean with a 95% interval; values of one unit, as questions about one image, are resampled together.
+    """The mean with a 95% interval. Values of one unit, such as questions about one image, are resampled together.
 
-    The draws are seeded: the same values give the same interval. No interval for fewer than ten units.
+    The bootstrap is seeded: the same values give the same interval. There is no interval for fewer than ten units.
     """
-    numbers = {unit: place for place, unit in enumerate(dict.fromkeys(units))}
-    sums, counts = np.zeros(len(numbers)), np.zeros(len(numbers))
+    index = {unit: number for number, unit in enumerate(dict.fromkeys(units))}
+    sums, counts = np.zeros(len(index)), np.zeros(len(index))
     for value, unit in zip(values, units, strict=True):
-        sums[numbers[unit]] += value
-        counts[numbers[unit]] += 1
-    mean = float(np.mean(values))
-    return Metric(
-        name=name, value=mean, ci95=_interval(sums, counts) if len(numbers) >= LEAST_UNITS else None, n=len(values)
-    )
+        sums[index[unit]] += value
+        counts[index[unit]] += 1
+    ci95 = _interval(sums, counts) if len(index) >= LEAST_UNITS else None
+    return Metric(name=name, value=float(np.mean(values)), ci95=ci95, n=len(values))
 
 
 def _interval(sums: NDArray[np.float64], counts: NDArray[np.float64]) -> tuple[float, float]:
+    """The bootstrap interval of the mean, given the sum and the count of the values of each unit."""
     if np.ptp(sums / counts) == 0:  # every resample has the same mean
         return float(sums[0] / counts[0]), float(sums[0] / counts[0])
 
     def mean(sums: NDArray[np.float64], counts: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
         return sums.sum(axis=axis) / counts.sum(axis=axis)
 
-    found = bootstrap(
+    interval = bootstrap(
         (sums, counts),
         mean,
         paired=True,
@@ -198,4 +208,4 @@ def _interval(sums: NDArray[np.float64], counts: NDArray[np.float64]) -> tuple[f
         method="percentile",
         random_state=0,
     ).confidence_interval
-    return float(found.low), float(found.high)
+    return float(interval.low), float(interval.high)

@@ -1,4 +1,4 @@
-"""The regions of an image that a detector found earlier, and where they are read from."""
+"""Precomputed region features: the regions that a detector found in an image, and the interface of their files."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class ImageRegions:
 
 
 class RegionSource(Protocol):
-    """Where the regions of images lie. `read` raises InputError, in one line, where those of an image cannot be had."""
+    """A file or database of region features by image. `read` raises InputError if it cannot give those of an image."""
 
     path: Path
 

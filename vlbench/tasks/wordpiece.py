@@ -1,4 +1,4 @@
-"""Texts to token ids by the vocabulary that a checkpoint was trained with (WordPiece: Wu et al. 2016, section 4.1)."""
+"""Turns texts into token ids by a checkpoint's vocabulary (WordPiece: Wu et al. 2016, section 4.1)."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
 
 
 class WordPiece:
-    """BERT's tokenizer over a `vocab.txt`, a piece a line.
+    """BERT's tokenizer with the vocabulary of a `vocab.txt`, one piece per line.
 
-    Raises InputError where the file is not there or lacks BERT's special pieces.
+    Raises InputError if the file cannot be read or lacks BERT's special pieces.
 
     Args:
-        path: the file, or a folder that holds it.
-        lower_case: as the uncased vocabularies want it; by default so unless a piece other than the special ones has a
-            capital letter.
+        path: the file, or its folder.
+        lower_case: whether to lower-case texts, as for uncased vocabularies; by default, if no piece other than the
+            special ones has a capital letter.
     """
 
     def __init__(self, path: Path, *, lower_case: bool | None = None) -> None:
@@ -30,7 +30,7 @@ class WordPiece:
         pieces = _pieces(file)
         missing = [piece for piece in SPECIAL if piece not in pieces]
         if missing:
-            raise InputError(f"{file}: no vocabulary of BERT's: {', '.join(missing)} is missing")
+            raise InputError(f"{file}: not a vocabulary of BERT: {', '.join(missing)} is missing")
         if lower_case is None:
             lower_case = not any(piece != piece.lower() for piece in pieces if not piece.startswith("["))
         self.pieces = pieces
@@ -40,17 +40,17 @@ class WordPiece:
         return len(self.pieces)
 
     def ids(self, text: str, most: int) -> list[int]:
-        """[CLS], the pieces of a text, [SEP]; what is longer than `most` loses its end, as the papers' code has it."""
+        """The ids of [CLS], the text and [SEP]; the end of the text is cut off to keep them within `most`."""
         ids: list[int] = self.tokenizer.encode(text, add_special_tokens=False).ids[: most - 2]
         return [self.pieces["[CLS]"], *ids, self.pieces["[SEP]"]]
 
     def spans(self, text: str) -> list[tuple[int, int] | None]:
-        """Where the word of each piece begins and ends, however many there are; None for [CLS] and [SEP]."""
+        """For each piece, where its word begins and ends in the text; None for [CLS] and [SEP]. Nothing is cut off."""
         encoded = self.tokenizer.encode(text, add_special_tokens=False)
         return [None, *(None if word is None else encoded.word_to_chars(word) for word in encoded.word_ids), None]
 
     def words(self, text: str) -> Sequence[str]:
-        """The pieces themselves."""
+        """The pieces of the text, as strings."""
         return self.tokenizer.encode(text, add_special_tokens=False).tokens
 
 

@@ -85,8 +85,8 @@ def _items(task: Task, data: Path | None) -> list[Item]:
     """Of the training split; none of the generated world."""
     if task.name == "shapes":
         return []
-    if task.kind != "answer":
-        known = [name for name, one in TASKS.items() if one.kind == "answer"]
+    if not task.has_one_answer:
+        known = [name for name, one in TASKS.items() if one.has_one_answer]
         raise InputError(f"--task {task.name}: models are trained on {' or '.join(known)}")
     if data is None:
         raise InputError(f"--task {task.name}: needs its files; --data DIR names their folder")

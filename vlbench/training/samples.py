@@ -24,7 +24,7 @@ from vlbench.evaluation.processes import Process
 from vlbench.specs import ModelSpec
 from vlbench.tasks.shapes.drawing import draw
 from vlbench.tasks.shapes.items import VOCABULARY
-from vlbench.tasks.shapes.language import ANSWERS, KINDS, Question, captions, question
+from vlbench.tasks.shapes.language import ANSWERS, KINDS, Question, captions, question_about
 from vlbench.tasks.shapes.scenes import Scene, class_of, scene_at
 from vlbench.tasks.wordpiece import WordPiece
 from vlbench.training.augmentation import KEEP_ANSWERS, RandAugment
@@ -124,7 +124,7 @@ class ShapesStream:
         kinds = self.recipe.stage_at(sample).kinds
         turn = sample % len(kinds)
         order = (*kinds[turn:], *kinds[:turn], *KINDS)  # some kind is always given, as whether there is a red thing
-        return next(found for kind in order if (found := question(scene, kind)))
+        return next(found for kind in order if (found := question_about(scene, kind)))
 
     def _pixels(self, scenes: Sequence[Scene]) -> Tensor:
         pixels = torch.from_numpy(np.stack([draw(scene) for scene in scenes])).permute(0, 3, 1, 2)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter
 from torch import Tensor
@@ -20,8 +20,8 @@ from vlbench.architectures.checkpoints.uniter import UNITER_FAMILIES
 from vlbench.architectures.checkpoints.vilt import VILT_FAMILIES
 from vlbench.architectures.checkpoints.visualbert import VISUALBERT_FAMILIES
 from vlbench.errors import InputError
-from vlbench.specs import RANDOM, Input, ModelSpec, Part, RegionSpec
-from vlbench.specs.heads import SUITED, HeadPart
+from vlbench.specs import RANDOM, Input, ModelSpec, RegionSpec
+from vlbench.specs.heads import SUITABLE, HeadPart
 
 if TYPE_CHECKING:
     from vlbench.architectures.vl_model import VLModel
@@ -169,7 +169,8 @@ def with_saved_head(spec: ModelSpec) -> ModelSpec:
     """
     if spec.weights == RANDOM or spec.head is None:
         return spec
-    alike = {_kind_of(one) for group in SUITED.values() if isinstance(spec.head, group) for one in group}
+    suitable = [heads for heads in SUITABLE.values() if isinstance(spec.head, heads.parts)]
+    alike = {kind for heads in suitable for kind in heads.part_kinds}
     saved = saved_spec(spec.weights)
     if saved is not None:
         other = saved.head is not None and saved.head.kind != spec.head.kind and saved.head.kind in alike
@@ -215,10 +216,6 @@ def _head(family: Family, state: State, spec: ModelSpec) -> Any:
     if kind in ("vqa", "vqa_linear") and bias:
         fields["answers"] = len(state[bias[0]])
     return TypeAdapter(HeadPart).validate_python(fields)
-
-
-def _kind_of(part: type[Part]) -> str:
-    return get_args(part.model_fields["kind"].annotation)[0]
 
 
 def _looks(state: State, found: list[Family] | None = None) -> str:

@@ -1,1 +1,1 @@
-"""Readers of data sets in their official file layouts; each checks what it reads, and names file and line."""
+"""Readers of data sets in their official file formats. Each checks what it reads; its errors name the file and line."""

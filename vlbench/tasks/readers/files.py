@@ -1,4 +1,4 @@
-"""Files of a data set: found under the names that their publishers gave, read with errors of one line."""
+"""Reads the files of data sets under the names that their publishers gave them, with errors of one line."""
 
 from __future__ import annotations
 
@@ -9,52 +9,65 @@ from typing import Any, TypeVar
 
 from vlbench.errors import InputError
 
-Made = TypeVar("Made")
+Value = TypeVar("Value")
 FOLDERS = ("", "annotations", "questions", "data")
 
 
-class AbsentError(InputError):
-    """A file that is not there, as opposed to one that is damaged."""
+class MissingFileError(InputError):
+    """A file does not exist, rather than being damaged."""
 
 
-def found(folder: Path, names: tuple[str, ...]) -> Path:
-    """The first of these files that there is, in the folder or in one usual for it. Raises AbsentError without any."""
+def find_file(folder: Path, names: tuple[str, ...]) -> Path:
+    """The first of these files that exists in the folder or in one of FOLDERS within it.
+
+    Raises MissingFileError if none does.
+    """
     if not folder.is_dir():
-        raise AbsentError(f"--data {folder}: no such folder")
+        raise MissingFileError(f"--data {folder}: no such folder")
     for name in names:
         for subfolder in FOLDERS:
             path = folder / subfolder / name
             if path.is_file():
                 return path
-    raise AbsentError(f"--data {folder}: holds no {' or '.join(names)}")
+    raise MissingFileError(f"--data {folder}: holds no {' or '.join(names)}")
 
 
-def folder_of(folder: Path, names: tuple[str, ...]) -> Path:
-    """The first of these folders that there is; the first of all where there is none, so that an error can name it."""
+def find_folder(folder: Path, names: tuple[str, ...]) -> Path:
+    """The first of these folders that exists; the first of all if none does, so that an error can name it."""
     return next((folder / name for name in names if (folder / name).is_dir()), folder / names[0])
 
 
+def read_text(path: Path, *, option: str = "") -> str:
+    """Raises InputError if the file cannot be read as text.
+
+    Args:
+        option: begins the error, such as "--answers ".
+    """
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{option}{path}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{option}{path}: not a text file in UTF-8") from error
+
+
 def read_json(path: Path) -> Any:
+    """Raises InputError if the file cannot be read as JSON."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from error
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}{_line_of(error)}: not JSON; cut off or damaged, fetch it again") from error
+        line = f" line {error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
+        raise InputError(f"{path}{line}: not JSON; cut off or damaged, fetch it again") from error
 
 
-def read_lines(path: Path, make: Callable[[dict[str, Any]], Made]) -> list[Made]:
-    """What `make` makes of each line's JSON object. Raises InputError, naming the line, where it cannot."""
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not a text file in UTF-8") from error
-    return list(_made(path, lines, make))
+def read_lines(path: Path, convert: Callable[[dict[str, Any]], Value]) -> list[Value]:
+    """`convert` of the JSON object in each line. Raises InputError with the line's number if that fails."""
+    return list(_converted(path, read_text(path).splitlines(), convert))
 
 
-def _made(path: Path, lines: list[str], make: Callable[[dict[str, Any]], Made]) -> Iterator[Made]:
+def _converted(path: Path, lines: list[str], convert: Callable[[dict[str, Any]], Value]) -> Iterator[Value]:
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
@@ -63,19 +76,18 @@ def _made(path: Path, lines: list[str], make: Callable[[dict[str, Any]], Made]) 
             content = json.loads(line)
         except json.JSONDecodeError as error:
             raise InputError(f"{where}: not JSON; cut off or damaged, fetch the file again") from error
-        with_keys = content if isinstance(content, dict) else {}
-        yield checked(where, with_keys, make)
+        yield checked(where, content if isinstance(content, dict) else {}, convert)
 
 
-def checked(where: str, content: Mapping[str, Any], make: Callable[[dict[str, Any]], Made]) -> Made:
-    """What `make` makes of it. Raises InputError where a key is missing or holds something else."""
+def checked(where: str, content: Mapping[str, Any], convert: Callable[[dict[str, Any]], Value]) -> Value:
+    """`convert` of the content. Raises InputError if that misses a key or finds a value of the wrong type.
+
+    Args:
+        where: begins the error.
+    """
     try:
-        return make(dict(content))
+        return convert(dict(content))
     except KeyError as error:
         raise InputError(f"{where}: the key {error} is missing") from error
     except (TypeError, ValueError, AttributeError, IndexError) as error:
         raise InputError(f"{where}: {str(error)[:120]}") from error
-
-
-def _line_of(error: Exception) -> str:
-    return f" line {error.lineno}" if isinstance(error, json.JSONDecodeError) else ""

@@ -7,33 +7,41 @@ from typing import Any
 
 from vlbench.errors import InputError
 from vlbench.tasks.items import Gallery
-from vlbench.tasks.readers.files import checked, folder_of, found, read_json
+from vlbench.tasks.readers.files import checked, find_file, find_folder, read_json
 
-CAPTIONS = 5  # an image; the few that have more are scored by their first five, as papers do
+CAPTIONS = 5  # per image; of the few images with more, papers use the first five
 
 
-def read_karpathy(folder: Path, split: str, *, data: str) -> Gallery:
-    """The images and captions of a split of `dataset_DATA.json`, in its order; `data` is flickr30k or coco."""
-    path = found(folder, (f"dataset_{data}.json",))
-    wanted = {"train", "restval"} if split == "train" and data == "coco" else {split}
+def read_flickr30k(folder: Path, split: str) -> Gallery:
+    """The images and captions of a split of `dataset_flickr30k.json`, in its order."""
+    images = find_folder(folder, ("images", "flickr30k-images", "flickr30k_images"))
+    return _gallery(find_file(folder, ("dataset_flickr30k.json",)), split, images)
+
+
+def read_coco(folder: Path, split: str) -> Gallery:
+    """The images and captions of a split of `dataset_coco.json`, in its order; `train` includes `restval`."""
+    images = find_folder(folder, ("images", "."))
+    also = ("restval",) if split == "train" else ()
+    return _gallery(find_file(folder, ("dataset_coco.json",)), split, images, also=also)
+
+
+def _gallery(path: Path, split: str, folder: Path, *, also: tuple[str, ...] = ()) -> Gallery:
+    """The entries of a split, and of those that belong to it `also`; their images are within `folder`."""
     images: list[Path] = []
     texts: list[str] = []
-    owners: list[int] = []
-    pictures = folder_of(
-        folder, ("images", "flickr30k-images", "flickr30k_images") if data == "flickr30k" else ("images", ".")
-    )
+    image_of_text: list[int] = []
 
     def read(entry: dict[str, Any]) -> tuple[str, Path, list[str]]:
-        sentences = [str(one["raw"]) for one in entry["sentences"]][:CAPTIONS]
-        return entry["split"], pictures / entry.get("filepath", "") / entry["filename"], sentences
+        captions = [str(sentence["raw"]) for sentence in entry["sentences"]][:CAPTIONS]
+        return entry["split"], folder / entry.get("filepath", "") / entry["filename"], captions
 
     entries = checked(str(path), read_json(path), lambda content: content["images"])
-    for place, entry in enumerate(entries, start=1):
-        own, image, captions = checked(f"{path} image {place}", entry, read)
-        if own in wanted:
-            owners += [len(images)] * len(captions)
+    for number, entry in enumerate(entries, start=1):
+        entry_split, image, captions = checked(f"{path} image {number}", entry, read)
+        if entry_split in (split, *also):
+            image_of_text += [len(images)] * len(captions)
             images.append(image)
             texts += captions
     if not images:
         raise InputError(f"{path}: no image of the split {split!r}")
-    return Gallery(images=tuple(images), texts=tuple(texts), image_of_text=tuple(owners))
+    return Gallery(images=tuple(images), texts=tuple(texts), image_of_text=tuple(image_of_text))

@@ -1,4 +1,4 @@
-"""NLVR (Suhr et al. 2017) and NLVR2 (Suhr et al. 2019): one JSON object a line, as lil-lab publishes them."""
+"""NLVR (Suhr et al. 2017) and NLVR2 (Suhr et al. 2019), as lil-lab publishes them: one JSON object per line."""
 
 from __future__ import annotations
 
@@ -6,53 +6,54 @@ from pathlib import Path
 from typing import Any
 
 from vlbench.tasks.items import Item
-from vlbench.tasks.readers.files import folder_of, found, read_lines
+from vlbench.tasks.readers.files import find_file, find_folder, read_lines
 
-ORDERS = 6  # of NLVR's three boxes, a picture each
+PICTURES = 6  # per statement: one for each order of the three boxes
 LABELS = ("true", "false")
 
 
 def read_nlvr(folder: Path, split: str) -> list[Item]:
-    """NLVR v1: each statement with every picture, one of six orders of its boxes.
+    """NLVR v1: one item for each statement and each of its six pictures.
 
-    Pictures lie in `images/DIRECTORY/` beside the file as `SPLIT-IDENTIFIER-K.png`.
+    Pictures are `images/DIRECTORY/SPLIT-IDENTIFIER-K.png`, in the folder of the JSON file.
     """
-    path = found(folder, (f"{split}/{split}.json", f"{split}.json"))
+    path = find_file(folder, (f"{split}/{split}.json", f"{split}.json"))
 
     def items(line: dict[str, Any]) -> list[Item]:
         identifier = line["identifier"]
         images = path.parent / "images" / str(line["directory"])
+        statement = identifier.split("-")[0]
         return [
             Item(
-                identifier=f"{identifier}-{order}",
+                identifier=f"{identifier}-{number}",
                 text=line["sentence"],
-                images=(images / f"{split}-{identifier}-{order}.png",),
+                images=(images / f"{split}-{identifier}-{number}.png",),
                 answers=_answers(line),
-                unit=identifier.split("-")[0],
-                group=identifier.split("-")[0],
+                unit=statement,
+                group=statement,
             )
-            for order in range(ORDERS)
+            for number in range(PICTURES)
         ]
 
-    return [item for made in read_lines(path, items) for item in made]
+    return [item for line_items in read_lines(path, items) for item in line_items]
 
 
 def read_nlvr2(folder: Path, split: str) -> list[Item]:
-    """NLVR2: each statement with two photographs, `SPLIT-SET-PAIR-img0.png` and `-img1.png`.
+    """NLVR2: one item for each statement about two photographs, `SPLIT-SET-PAIR-img0.png` and `-img1.png`.
 
-    They lie in `SPLIT/` or `images/SPLIT/`; those of train in `images/train/DIRECTORY/`.
+    Photographs are in `SPLIT/` or `images/SPLIT/`; those of the training split in `images/train/DIRECTORY/`.
     """
-    path = found(folder, (f"{split}.json",))
-    images = folder_of(folder, (f"images/{split}", split))
+    path = find_file(folder, (f"{split}.json",))
+    images = find_folder(folder, (f"images/{split}", split))
 
     def item(line: dict[str, Any]) -> Item:
         identifier = line["identifier"]
         name, set_number, pair, sentence = identifier.split("-")
-        own = images / str(line["directory"]) if "directory" in line else images
+        directory = images / str(line["directory"]) if "directory" in line else images
         return Item(
             identifier=identifier,
             text=line["sentence"],
-            images=tuple(own / f"{name}-{set_number}-{pair}-img{side}.png" for side in (0, 1)),
+            images=tuple(directory / f"{name}-{set_number}-{pair}-img{side}.png" for side in (0, 1)),
             answers=_answers(line),
             unit=f"{set_number}-{sentence}",
             group=f"{set_number}-{sentence}",
@@ -63,6 +64,7 @@ def read_nlvr2(folder: Path, split: str) -> list[Item]:
 
 
 def _answers(line: dict[str, Any]) -> tuple[str, ...]:
+    """The label; nothing if the split does not publish it."""
     if "label" not in line:
         return ()
     label = str(line["label"]).lower()

@@ -1,7 +1,7 @@
-"""What is said and asked about scenes: captions, questions with one answer, and statements about two of them.
+"""Captions of scenes, and questions about them with one answer each.
 
-In every kind of question the text tells nothing of the answer. Yes or no, and which of two things is named first, are
-drawn before the rest; every other answer is one of several that the world treats alike (scenes.py).
+The text of a question does not predict its answer. Whether the answer is yes or no, and which of two things is named
+first, is drawn before the rest; all other answers of a kind are equally likely (see scenes.py).
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from dataclasses import dataclass
 
 from vlbench.tasks.shapes.scenes import CELLS, CLASSES, COLOURS, MOST_ALIKE, SHAPES, SIZES, Scene, Thing
 
-APART = 0.19  # of the side, at least, where one thing is left of or above another
-CAPTIONS = 3
-TOLD = 4  # things in a caption of places
+LEAST_DISTANCE = 0.19  # of the image's side, for one thing to count as left of or above another
+CAPTIONS = 3  # per scene
+LOCATED = 4  # things in the caption that says where things are
 NUMBERS = tuple(map(str, range(MOST_ALIKE + 1)))
 ANSWERS = ("no", "yes", *NUMBERS, *COLOURS, *SHAPES, *SIZES)
 
@@ -29,138 +29,145 @@ class Question:
     answer: str
 
 
-def question(scene: Scene, kind: str, number: int = 0) -> Question | None:
-    """A question of a kind about a scene; None where the scene gives none, as where no two things differ in size.
+def question_about(scene: Scene, kind: str, number: int = 0) -> Question | None:
+    """A question of this kind about a scene; None if the scene allows none, such as two things of equal size.
 
-    With another `number` it is another question, or by chance the same.
+    Another `number` gives another question, or by chance the same one.
     """
-    found = _ASKING[kind](scene, random.Random((scene.key << 16) + (number << 4) + KINDS.index(kind)))
-    return found and Question(kind=kind, text=found[0], answer=found[1])
+    pair = _MAKERS[kind](scene, random.Random((scene.key << 16) + (number << 4) + KINDS.index(kind)))
+    return pair and Question(kind=kind, text=pair[0], answer=pair[1])
 
 
-def questions(scene: Scene) -> tuple[Question, ...]:
-    """One of each kind that the scene gives."""
-    return tuple(found for kind in KINDS if (found := question(scene, kind)))
+def questions_about(scene: Scene) -> tuple[Question, ...]:
+    """One question of each kind that the scene allows."""
+    return tuple(question for kind in KINDS if (question := question_about(scene, kind)))
 
 
 def captions(scene: Scene) -> tuple[str, ...]:
-    """CAPTIONS of them: all things from left to right, where some of them are, and how two lie to each other."""
+    """Three captions: all things from left to right, where some of them are, and the relation of two of them."""
     rng = random.Random(~scene.key)
     by_column = sorted(scene.things, key=lambda thing: (thing.x, thing.y))
-    told = rng.sample(scene.things, min(TOLD, len(scene.things)))
-    placed = " , ".join(f"a {full_name(thing)} in {place(thing, scene.side)}" for thing in told)
-    pairs = list(_apart([(thing, full_name(thing)) for thing in _only(scene.things, name)], scene.side))
-    if pairs:
-        first, word, second = rng.choice(pairs)
-        relation = f"a {first} {word} a {second}"
+    listed = " , ".join(map(size_colour_and_shape, by_column))
+    located = rng.sample(scene.things, min(LOCATED, len(scene.things)))
+    cells = " , ".join(f"a {size_colour_and_shape(thing)} in {cell_of(thing, scene.side)}" for thing in located)
+    unique = [(thing, size_colour_and_shape(thing)) for thing in _unique(scene.things, colour_and_shape)]
+    relations = list(_relations(unique, scene.side))
+    if relations:
+        first, relation, second = rng.choice(relations)
+        related = f"a {first} {relation} a {second}"
     else:
-        relation = " and ".join(f"a {full_name(thing)}" for thing in by_column[:2])
-    return f"from left to right {' , '.join(map(full_name, by_column))}", placed, relation
+        related = " and ".join(f"a {size_colour_and_shape(thing)}" for thing in by_column[:2])
+    return f"from left to right {listed}", cells, related
 
 
-def full_name(thing: Thing) -> str:
+def size_colour_and_shape(thing: Thing) -> str:
     return f"{thing.size} {thing.colour} {thing.shape}"
 
 
-def name(thing: Thing) -> str:
+def colour_and_shape(thing: Thing) -> str:
     return f"{thing.colour} {thing.shape}"
 
 
-Asked = tuple[str, str] | None
+QuestionAndAnswer = tuple[str, str] | None  # None if the scene allows no such question
+Comparison = tuple[str, str, str] | None  # what is larger or more numerous in truth, a pattern, and the other
+Naming = Callable[[Thing], str]
 
 
-def _exists(scene: Scene, rng: random.Random) -> Asked:
-    """By colour, by shape, or by both; where it is not there, something of that colour or that shape is."""
-    by = rng.choice([by for by in _NAMED if _present(scene, by) < set(_NAMED[by])])
-    there = _present(scene, by)
+def _existence(scene: Scene, rng: random.Random) -> QuestionAndAnswer:
+    """Names a thing by colour, by shape or by both. If no thing has both, a thing of that colour or shape exists."""
+    by = rng.choice([by for by in _NAMES if _present(scene, by) < set(_NAMES[by])])
+    present = _present(scene, by)
     if rng.random() < 0.5:
-        return f"is there a {rng.choice(sorted(there))} ?", "yes"
-    absent = [named for named in _NAMED[by] if named not in there]
-    parts = _present(scene, "colour"), _present(scene, "shape")
-    near = [named for named in absent if by == "both" and _shared(named, parts) == 2]
-    near = near or [named for named in absent if by == "both" and _shared(named, parts) == 1] or absent
-    return f"is there a {rng.choice(near)} ?", "no"
+        return f"is there a {rng.choice(sorted(present))} ?", "yes"
+    absent = [name for name in _NAMES[by] if name not in present]
+    present_parts = _present(scene, "colour"), _present(scene, "shape")
+    similar = [name for name in absent if by == "both" and _parts_present(name, present_parts) == 2]
+    similar = similar or [name for name in absent if by == "both" and _parts_present(name, present_parts) == 1]
+    return f"is there a {rng.choice(similar or absent)} ?", "no"
 
 
-_NAMED = {"colour": tuple(f"{colour} thing" for colour in COLOURS), "shape": SHAPES, "both": CLASSES}
+_NAMES = {"colour": tuple(f"{colour} thing" for colour in COLOURS), "shape": SHAPES, "both": CLASSES}
 
 
 def _present(scene: Scene, by: str) -> set[str]:
-    """The names, by colour, by shape or by both, that some thing has."""
+    """The names of the scene's things by colour, by shape or by both."""
     if by == "colour":
         return {f"{thing.colour} thing" for thing in scene.things}
-    return {thing.shape if by == "shape" else name(thing) for thing in scene.things}
+    return {thing.shape if by == "shape" else colour_and_shape(thing) for thing in scene.things}
 
 
-def _shared(named: str, parts: tuple[set[str], set[str]]) -> int:
-    """How many of its colour and its shape are there."""
-    colour, shape = named.split()
-    return (f"{colour} thing" in parts[0]) + (shape in parts[1])
+def _parts_present(name: str, present: tuple[set[str], set[str]]) -> int:
+    """How many of the name's colour and shape the scene has: 0, 1 or 2."""
+    colour, shape = name.split()
+    return (f"{colour} thing" in present[0]) + (shape in present[1])
 
 
-def _count(scene: Scene, rng: random.Random) -> Asked:
+def _count(scene: Scene, rng: random.Random) -> QuestionAndAnswer:
     attribute, value = scene.counted
     number = sum(getattr(thing, attribute) == value for thing in scene.things)
     return f"how many {plural(attribute, value)} are there ?", str(number)
 
 
 def plural(attribute: str, value: str) -> str:
-    """`red things`, or `circles`."""
+    """`red things` for colour and red, `circles` for shape and circle."""
     return f"{value} things" if attribute == "colour" else f"{value}{'es' if value.endswith('s') else 's'}"
 
 
-def _colour(scene: Scene, rng: random.Random) -> Asked:
+def _colour(scene: Scene, rng: random.Random) -> QuestionAndAnswer:
     return _attribute(scene, rng, "colour", (lambda thing: thing.shape, lambda thing: f"{thing.size} {thing.shape}"))
 
 
-def _shape(scene: Scene, rng: random.Random) -> Asked:
-    named = (lambda thing: f"{thing.colour} thing", lambda thing: f"{thing.size} {thing.colour} thing")
-    return _attribute(scene, rng, "shape", named)
+def _shape(scene: Scene, rng: random.Random) -> QuestionAndAnswer:
+    namings = (lambda thing: f"{thing.colour} thing", lambda thing: f"{thing.size} {thing.colour} thing")
+    return _attribute(scene, rng, "shape", namings)
 
 
-def _size(scene: Scene, rng: random.Random) -> Asked:
-    return _attribute(scene, rng, "size", (lambda thing: f"{thing.colour} thing", lambda thing: thing.shape, name))
+def _size(scene: Scene, rng: random.Random) -> QuestionAndAnswer:
+    namings = (lambda thing: f"{thing.colour} thing", lambda thing: thing.shape, colour_and_shape)
+    return _attribute(scene, rng, "size", namings)
 
 
-def _attribute(scene: Scene, rng: random.Random, asked: str, named: Sequence[Callable[[Thing], str]]) -> Asked:
-    """About a thing that is the only one of its name, by the shortest name that is its own."""
-    only = [thing for one in named for thing in _only(scene.things, one)]
-    if not only:
+def _attribute(scene: Scene, rng: random.Random, attribute: str, namings: Sequence[Naming]) -> QuestionAndAnswer:
+    """Asks for an attribute of a thing with a unique name. `namings` go from the shortest to the longest name."""
+    unique = [thing for naming in namings for thing in _unique(scene.things, naming)]
+    if not unique:
         return None
-    thing = rng.choice(only)
-    own = next(one(thing) for one in named if thing in _only(scene.things, one))
-    return f"what {asked} is the {own} ?", getattr(thing, asked)
+    thing = rng.choice(unique)
+    name = next(naming(thing) for naming in namings if thing in _unique(scene.things, naming))
+    return f"what {attribute} is the {name} ?", getattr(thing, attribute)
 
 
-def place(thing: Thing, side: int) -> str:
-    """`row 1 column 3`: a cell of the image, in which no other thing has its centre."""
-    row, column = (where * CELLS // side + 1 for where in (thing.y, thing.x))
+def cell_of(thing: Thing, side: int) -> str:
+    """`row 1 column 3`: the cell of the image that holds the centre of this thing and of no other."""
+    row, column = (coordinate * CELLS // side + 1 for coordinate in (thing.y, thing.x))
     return f"row {row} column {column}"
 
 
-def _only(things: Sequence[Thing], named: Callable[[Thing], str]) -> list[Thing]:
-    """Those whose name no other has."""
-    counts = Counter(map(named, things))
-    return [thing for thing in things if counts[named(thing)] == 1]
+def _unique(things: Sequence[Thing], naming: Naming) -> list[Thing]:
+    """The things whose name no other thing has."""
+    counts = Counter(map(naming, things))
+    return [thing for thing in things if counts[naming(thing)] == 1]
 
 
-def _named(scene: Scene) -> list[tuple[Thing, str]]:
-    """Things with names of their own: by colour or by shape alone, and only where neither will do by both."""
-    by_colour, by_shape = ({id(thing): one(thing) for thing in _only(scene.things, one)} for one in _SHORT)
+def _uniquely_named(scene: Scene) -> list[tuple[Thing, str]]:
+    """Things with a unique name: colour or shape, or both if neither alone is unique."""
+    by_colour, by_shape = (
+        {id(thing): naming(thing) for thing in _unique(scene.things, naming)} for naming in _SHORT_NAMINGS
+    )
     short = [
         (thing, names[id(thing)]) for thing in scene.things for names in (by_colour, by_shape) if id(thing) in names
     ]
-    others = [thing for thing in _only(scene.things, name) if id(thing) not in by_colour | by_shape]
-    return short + [(thing, name(thing)) for thing in others]
+    others = [thing for thing in _unique(scene.things, colour_and_shape) if id(thing) not in by_colour | by_shape]
+    return short + [(thing, colour_and_shape(thing)) for thing in others]
 
 
-_SHORT: tuple[Callable[[Thing], str], ...] = (lambda thing: f"{thing.colour} thing", lambda thing: thing.shape)
+_SHORT_NAMINGS: tuple[Naming, ...] = (lambda thing: f"{thing.colour} thing", lambda thing: thing.shape)
 _OPPOSITE = {"left of": "right of", "right of": "left of", "above": "below", "below": "above"}
 
 
-def _apart(named: Sequence[tuple[Thing, str]], side: int) -> Iterable[tuple[str, str, str]]:
-    """Names of two things and how they lie, where one is clearly left of, or above, the other."""
-    least = APART * side
+def _relations(named: Sequence[tuple[Thing, str]], side: int) -> Iterable[tuple[str, str, str]]:
+    """(name, relation, name) for all pairs in which one thing is clearly left of, or above, the other."""
+    least = LEAST_DISTANCE * side
     for first, first_name in named:
         for second, second_name in named:
             if second.x - first.x >= least:
@@ -169,32 +176,32 @@ def _apart(named: Sequence[tuple[Thing, str]], side: int) -> Iterable[tuple[str,
                 yield first_name, "above", second_name
 
 
-def _relation(scene: Scene, rng: random.Random) -> Asked:
-    pairs = list(_apart(_named(scene), scene.side))
-    if not pairs:
+def _relation(scene: Scene, rng: random.Random) -> QuestionAndAnswer:
+    relations = list(_relations(_uniquely_named(scene), scene.side))
+    if not relations:
         return None
-    first, word, second = rng.choice(pairs)
+    first, relation, second = rng.choice(relations)
     if rng.random() < 0.5:
-        first, word, second = second, _OPPOSITE[word], first
+        first, relation, second = second, _OPPOSITE[relation], first
     true = rng.random() < 0.5
-    said = word if true else _OPPOSITE[word]
-    return f"is the {first} {said} the {second} ?", "yes" if true else "no"
+    return f"is the {first} {relation if true else _OPPOSITE[relation]} the {second} ?", "yes" if true else "no"
 
 
-def _comparison(scene: Scene, rng: random.Random) -> Asked:
-    """Of the sizes of two things, or of how many there are of two colours or shapes."""
-    kinds = [found for of in (_larger, _more("colour", COLOURS), _more("shape", SHAPES)) if (found := of(scene, rng))]
-    if not kinds:
+def _comparison(scene: Scene, rng: random.Random) -> QuestionAndAnswer:
+    """Compares the sizes of two things, or the numbers of things of two colours or two shapes."""
+    makers = (_size_comparison, _number_comparison("colour", COLOURS), _number_comparison("shape", SHAPES))
+    comparisons = [comparison for maker in makers if (comparison := maker(scene, rng))]
+    if not comparisons:
         return None
-    first, word, second = rng.choice(kinds)
+    first, pattern, second = rng.choice(comparisons)
     true = rng.random() < 0.5
     first, second = (first, second) if true else (second, first)
-    return f"{word.format(first, second)} ?", "yes" if true else "no"
+    return f"{pattern.format(first, second)} ?", "yes" if true else "no"
 
 
-def _larger(scene: Scene, rng: random.Random) -> tuple[str, str, str] | None:
-    named = _named(scene)
-    pairs = [(a, b) for one, a in named for other, b in named if (one.size, other.size) == ("large", "small")]
+def _size_comparison(scene: Scene, rng: random.Random) -> Comparison:
+    named = _uniquely_named(scene)
+    pairs = [(a, b) for first, a in named for second, b in named if (first.size, second.size) == ("large", "small")]
     if not pairs:
         return None
     large, small = rng.choice(pairs)
@@ -203,8 +210,8 @@ def _larger(scene: Scene, rng: random.Random) -> tuple[str, str, str] | None:
     return small, "is the {} smaller than the {}", large
 
 
-def _more(attribute: str, values: Sequence[str]) -> Callable[[Scene, random.Random], tuple[str, str, str] | None]:
-    def of(scene: Scene, rng: random.Random) -> tuple[str, str, str] | None:
+def _number_comparison(attribute: str, values: Sequence[str]) -> Callable[[Scene, random.Random], Comparison]:
+    def compare(scene: Scene, rng: random.Random) -> Comparison:
         counts = Counter(getattr(thing, attribute) for thing in scene.things)
         pairs = [(a, b) for a in values for b in values if counts[a] > counts[b]]
         if not pairs:
@@ -212,11 +219,11 @@ def _more(attribute: str, values: Sequence[str]) -> Callable[[Scene, random.Rand
         more, fewer = rng.choice(pairs)
         return plural(attribute, more), "are there more {} than {}", plural(attribute, fewer)
 
-    return of
+    return compare
 
 
-_ASKING: dict[str, Callable[[Scene, random.Random], Asked]] = {
-    "exist": _exists,
+_MAKERS: dict[str, Callable[[Scene, random.Random], QuestionAndAnswer]] = {
+    "exist": _existence,
     "count": _count,
     "colour": _colour,
     "shape": _shape,
@@ -224,4 +231,4 @@ _ASKING: dict[str, Callable[[Scene, random.Random], Asked]] = {
     "relation": _relation,
     "comparison": _comparison,
 }
-KINDS = tuple(_ASKING)
+KINDS = tuple(_MAKERS)

@@ -1,7 +1,7 @@
-"""Scenes of the generated world: a few things of one shape, colour and size each, somewhere in a square image.
+"""Scenes of the generated world: a few things in a square image, each with a shape, a colour and a size.
 
-Of the answers that are asked for, none is likelier than another whatever the question says: the colours are
-interchangeable, so are the shapes and the sizes, and how many things share one colour or one shape is drawn first.
+All answers to a question are equally likely, whatever its text says: colours are interchangeable, and so are shapes and
+sizes; how many things share one colour or shape is drawn before the rest.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Literal
 
 from vlbench.errors import InputError
 
-WORLD = 1  # one more with each change of a scene, its texts or its pixels: answers on other scenes are other answers
+WORLD = 1  # the version; it rises with every change of scenes, texts or pixels, so that old predictions are not reused
 SHAPES = ("circle", "square", "triangle", "cross")
 COLOURS = ("red", "green", "blue", "yellow", "purple", "cyan")
 SIZES = ("small", "large")
@@ -22,19 +22,19 @@ CLASSES = tuple(f"{colour} {shape}" for colour in COLOURS for shape in SHAPES)
 SPLITS = ("test", "val", "train")
 
 FEWEST, MOST = 2, 8
-MOST_ALIKE = 4  # the highest number that is asked for
-SIDE = 128  # pixels, for which the radii are
+MOST_ALIKE = 4  # things that share the counted colour or shape: the highest answer to "how many"
+SIDE = 128  # of an image, in pixels; the radii are for this size
 RADII = {"small": (9, 10), "large": (15, 16)}
-CELLS = 4  # a side; a thing each, moved from its centre by as much as JITTER
+CELLS = 4  # per side of the image; each holds one thing at most, up to JITTER pixels from the cell's centre
 JITTER = 3
-SHARES = {"test": (0,), "val": (1,), "train": tuple(range(2, 10))}  # of ten, by a scene's content
+SHARES = {"test": (0,), "val": (1,), "train": tuple(range(2, 10))}  # of the hash of a scene's content, modulo ten
 
 Attribute = Literal["colour", "shape"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Thing:
-    """What a scene holds. `x`, `y` is its centre and `radius` half the side of its box, in pixels."""
+    """A thing in a scene. `x`, `y` is its centre and `radius` half the side of its box, in pixels."""
 
     shape: str
     colour: str
@@ -51,10 +51,11 @@ class Thing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scene:
-    """Things from back to front, on a square of `side` pixels.
+    """Things on a square of `side` pixels, from back to front.
 
-    `counted` is what the number of was drawn first, such as colour and red; `key` is what all further random choices
-    about this scene start from.
+    Attributes:
+        key: seeds all further random choices about this scene.
+        counted: the attribute and value, such as colour and red, that the "how many" question asks about.
     """
 
     split: str
@@ -66,18 +67,18 @@ class Scene:
 
 
 def class_of(thing: Thing) -> int:
-    """The place of its colour and shape in CLASSES."""
+    """The index of its colour and shape in CLASSES."""
     return COLOURS.index(thing.colour) * len(SHAPES) + SHAPES.index(thing.shape)
 
 
 def scene_at(split: str, index: int, *, seed: int = 0, side: int = SIDE, most: int = MOST) -> Scene:
-    """The scene of a place in a split, the same at every call. Raises InputError for a split that is none.
+    """The scene with this index in a split, the same at every call. Raises InputError for an unknown split.
 
-    Which of the splits a scene may be in follows from what it holds, so that none is in two.
+    A scene's content decides its split, so that no scene is in two splits.
 
     Args:
         side: of the image, in pixels.
-        most: things in it, from FEWEST to MOST.
+        most: the highest number of things in it, from FEWEST to MOST.
     """
     if split not in SPLITS:
         raise InputError(f"--split {split}: shapes has {', '.join(SPLITS)}")
@@ -86,7 +87,7 @@ def scene_at(split: str, index: int, *, seed: int = 0, side: int = SIDE, most: i
     while True:
         counted, placed = _draw(rng, most)
         scene = Scene(split=split, index=index, key=key, side=side, things=_things(placed, side), counted=counted)
-        # of the places on the grid of the smallest image, so that no side decides otherwise
+        # hashed before scaling, so that a scene is in the same split at every image size
         if zlib.crc32(repr(sorted(placed)).encode()) % 10 in SHARES[split]:
             return scene
 
@@ -103,15 +104,15 @@ def _draw(rng: random.Random, most: int) -> tuple[tuple[Attribute, str], list[Pl
     others = [other for other in values if other != value]
     cells = rng.sample(range(CELLS * CELLS), number)
     placed = []
-    for place, cell in enumerate(cells):
-        own = value if place < alike else rng.choice(others)
-        colour, shape = (own, rng.choice(SHAPES)) if attribute == "colour" else (rng.choice(COLOURS), own)
-        placed.append((*_place(rng, cell, size := rng.choice(SIZES)), size, colour, shape))
-    rng.shuffle(placed)  # which lies in front is another matter than which was drawn first
+    for index, cell in enumerate(cells):
+        drawn = value if index < alike else rng.choice(others)
+        colour, shape = (drawn, rng.choice(SHAPES)) if attribute == "colour" else (rng.choice(COLOURS), drawn)
+        placed.append((*_position(rng, cell, size := rng.choice(SIZES)), size, colour, shape))
+    rng.shuffle(placed)  # so that the counted things are not always at the back
     return (attribute, value), placed
 
 
-def _place(rng: random.Random, cell: int, size: str) -> tuple[int, int, int]:
+def _position(rng: random.Random, cell: int, size: str) -> tuple[int, int, int]:
     radius = rng.randint(*RADII[size])
     row, column = divmod(cell, CELLS)
     centres = [int((step + 0.5) * SIDE / CELLS) + rng.randint(-JITTER, JITTER) for step in (column, row)]

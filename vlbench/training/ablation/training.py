@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
-from vlbench.evaluation.evaluate import ask
 from vlbench.evaluation.processes import Process
 from vlbench.evaluation.session import evaluate_all
 from vlbench.evaluation.split import EvaluationSettings, Split
@@ -64,7 +63,7 @@ class Trainings:
 
     def _evaluate(self, run: TrainingRun, took: Training) -> Evaluation:
         split = self._split_for(run)
-        asked = ask(run.trained_spec, split)
+        asked = split.head_for(run.trained_spec)
         threads, training = self.wanted.threads, {run.spec.name: took}
         (found,) = evaluate_all([asked], split, run.folder, process=Process(), threads=threads, training=training)
         return found
