@@ -12,8 +12,9 @@ from vlbench.measure.machine import physical_cores
 from vlbench.measure.records import Precision
 from vlbench.report.frames import Results, read
 from vlbench.runner.benchmark import benchmark
+from vlbench.runner.cells import Device
 from vlbench.runner.plan import RunSettings
-from vlbench.runner.records import Device, Result
+from vlbench.runner.records import Result
 from vlbench.specs import AnySpec, Size
 from vlbench.specs.catalog import read_spec, resolve
 from vlbench.specs.weights import with_weights

@@ -20,8 +20,9 @@ import numpy as np
 from vlbench.inputs import read_example
 from vlbench.measure.noise import why_contended
 from vlbench.runner.benchmark import open_worker
+from vlbench.runner.cells import Cell
 from vlbench.runner.plan import RunSettings, expand
-from vlbench.runner.records import Cell, Restart
+from vlbench.runner.records import Restart
 from vlbench.runner.worker_client import Worker, probe_machine
 from vlbench.specs.catalog import resolve
 

@@ -21,8 +21,8 @@ import psutil
 from vlbench.inputs import read_example
 from vlbench.regression.compare.effects import Effect, paired
 from vlbench.runner.benchmark import open_worker
+from vlbench.runner.cells import Cell
 from vlbench.runner.plan import RunSettings, expand
-from vlbench.runner.records import Cell
 from vlbench.runner.worker_client import probe_machine
 from vlbench.specs.catalog import resolve
 
@@ -35,7 +35,7 @@ BARE = """
 import json, sys, time
 import torch
 from vlbench.architectures.build import build
-from vlbench.runner.records import Cell
+from vlbench.runner.cells import Cell
 from vlbench.runner.workload import prepare_batch
 cell = Cell.model_validate_json(sys.argv[1])
 torch.set_num_threads(cell.threads)

@@ -17,9 +17,10 @@ from vlbench.doctor.findings import Diagnosis, Finding
 from vlbench.inputs import read_example
 from vlbench.measure.machine import Machine, describe_machine
 from vlbench.runner import benchmark
+from vlbench.runner.cells import blank_result
 from vlbench.runner.peaks import read_peaks
 from vlbench.runner.plan import RunSettings, expand
-from vlbench.runner.records import Result, blank_result
+from vlbench.runner.records import Result
 from vlbench.runner.store import Store
 from vlbench.specs.catalog import catalog
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from vlbench.inputs import read_example
 from vlbench.measure.machine import describe_machine
 from vlbench.measure.statistics import LatencySummary
+from vlbench.runner.cells import blank_result
 from vlbench.runner.plan import RunSettings, expand
-from vlbench.runner.records import Accuracy, Evaluation, Result, blank_result
+from vlbench.runner.records import Accuracy, Evaluation, Result
 from vlbench.specs.catalog import catalog
 
 MACHINE = describe_machine(threads=1, gpu=None)

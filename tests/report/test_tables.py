@@ -14,8 +14,9 @@ from vlbench.measure.machine import describe_machine
 from vlbench.measure.noise import Noise
 from vlbench.measure.statistics import summarise
 from vlbench.report.tables import WRITERS, notes, render, stage_frame, summary_frame
+from vlbench.runner.cells import blank_result
 from vlbench.runner.plan import RunSettings, expand
-from vlbench.runner.records import Restart, Result, WarmUp, blank_result
+from vlbench.runner.records import Restart, Result, WarmUp
 from vlbench.specs.catalog import catalog
 
 MACHINE = describe_machine(threads=2, gpu=None)

@@ -14,7 +14,8 @@ from vlbench.inputs import read_example
 from vlbench.measure.machine import Machine
 from vlbench.report import accuracy, tables
 from vlbench.report.accuracy import joined
-from vlbench.runner.records import Accuracy, Cell, Evaluation, Result, Training, blank_result
+from vlbench.runner.cells import Cell, blank_result
+from vlbench.runner.records import Accuracy, Evaluation, Result, Training
 from vlbench.runner.store import read_evaluations, read_results
 from vlbench.specs.catalog import catalog
 from vlbench.tasks.items import Metric

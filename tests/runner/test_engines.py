@@ -17,8 +17,8 @@ from vlbench.cli.ab import parse_options
 from vlbench.errors import InputError, SpecError
 from vlbench.inputs import read_example
 from vlbench.measure.machine import describe_machine
+from vlbench.runner.cells import blank_result
 from vlbench.runner.plan import RunSettings, expand
-from vlbench.runner.records import blank_result
 from vlbench.specs import base
 from vlbench.specs.catalog import catalog, read_spec
 

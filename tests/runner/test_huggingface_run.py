@@ -12,8 +12,9 @@ import torch
 from tests.runner.conftest import vlbench, write_tiny
 from vlbench.inputs import read_example
 from vlbench.measure.machine import describe_machine
+from vlbench.runner.cells import Cell
 from vlbench.runner.plan import RunSettings, expand
-from vlbench.runner.records import Cell, Restart
+from vlbench.runner.records import Restart
 from vlbench.runner.worker_client import Worker
 from vlbench.runner.workload import prepare_batch
 from vlbench.specs.catalog import catalog

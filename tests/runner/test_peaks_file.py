@@ -16,9 +16,10 @@ from vlbench.inputs import read_example
 from vlbench.measure.machine import describe_machine
 from vlbench.runner import benchmark
 from vlbench.runner.benchmark import BenchmarkRun
+from vlbench.runner.cells import blank_result
 from vlbench.runner.peaks import PEAKS, Peaks, Setting, keep_peaks, read_peaks, settings_without_peaks
 from vlbench.runner.plan import RunSettings, expand
-from vlbench.runner.records import Result, blank_result
+from vlbench.runner.records import Result
 from vlbench.runner.worker_client import Worker
 from vlbench.runner.workload import measure_peaks
 from vlbench.specs.catalog import catalog

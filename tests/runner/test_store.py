@@ -22,7 +22,8 @@ from tests.paths import ROOT
 from tests.runner.conftest import vlbench, write_tiny
 from tests.runner.made_up import CELLS, MACHINE, RESTARTS, cells
 from vlbench.errors import InputError
-from vlbench.runner.records import Restart, Result, WarmUp, blank_result
+from vlbench.runner.cells import blank_result
+from vlbench.runner.records import Restart, Result, WarmUp
 from vlbench.runner.store import Store, append_line, read_results
 
 KILLS = 50

@@ -24,8 +24,9 @@ from vlbench.errors import InputError, WorkerError
 from vlbench.inputs import read_example
 from vlbench.measure.machine import describe_machine
 from vlbench.runner import worker_client
+from vlbench.runner.cells import Cell
 from vlbench.runner.plan import RunSettings, expand
-from vlbench.runner.records import Cell, Restart, Result
+from vlbench.runner.records import Restart, Result
 from vlbench.runner.scheduler import measure_rounds
 from vlbench.runner.store import Store
 from vlbench.runner.worker import kinds_of

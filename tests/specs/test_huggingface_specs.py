@@ -11,7 +11,7 @@ import yaml
 
 from vlbench.errors import SpecError
 from vlbench.inputs import padded_ids, read_example, words
-from vlbench.runner.records import Cell
+from vlbench.runner.cells import Cell
 from vlbench.specs import HuggingFaceSpec, ModelSpec
 from vlbench.specs.catalog import catalog, read_spec
 from vlbench.suites.collect import small_spec

@@ -11,7 +11,8 @@ import pytest
 from vlbench.measure.machine import Machine
 from vlbench.measure.records import Counts
 from vlbench.measure.statistics import summarise
-from vlbench.runner.records import Cell, Result, blank_result
+from vlbench.runner.cells import Cell, blank_result
+from vlbench.runner.records import Result
 from vlbench.specs.catalog import catalog
 from vlbench.suites.evaluate import evaluate
 from vlbench.suites.evidence import DRAWS, RowEvidence, interval, median_draws

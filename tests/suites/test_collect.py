@@ -11,8 +11,9 @@ import pytest
 
 from vlbench.measure.machine import describe_machine
 from vlbench.runner import benchmark
+from vlbench.runner.cells import blank_result
 from vlbench.runner.plan import RunSettings
-from vlbench.runner.records import Result, blank_result
+from vlbench.runner.records import Result
 from vlbench.suites import collect as module
 from vlbench.suites.collect import SuiteRequest, collect
 from vlbench.suites.reader import read_suite, resolve_suites

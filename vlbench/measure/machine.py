@@ -6,10 +6,7 @@ import os
 import platform
 import re
 from functools import cache
-from importlib import metadata
 from pathlib import Path
-
-import psutil
 
 from vlbench.frozen import Frozen
 
@@ -62,6 +59,8 @@ class Machine(Frozen, extra="allow"):
 
 def describe_machine(*, threads: int, gpu: str | None) -> Machine:
     """Reads this machine. Imports no library to ask its version."""
+    import psutil  # noqa: PLC0415  like importlib.metadata not needed to read results
+
     versions = {name: version for name in LIBRARIES if (version := _version(name)) is not None}
     return Machine(
         cpu=_cpu_name(),
@@ -85,10 +84,14 @@ def usable_cores() -> int:
 
 def physical_cores() -> int:
     """Physical cores, at most those that this process may run on."""
+    import psutil  # noqa: PLC0415
+
     return min(psutil.cpu_count(logical=False) or usable_cores(), usable_cores())
 
 
 def _version(library: str) -> str | None:
+    from importlib import metadata  # noqa: PLC0415
+
     try:
         return metadata.version(library)
     except metadata.PackageNotFoundError:

@@ -9,11 +9,12 @@ from statistics import median
 from typing import Any, Literal, Protocol
 
 from vlbench.measure.machine import Machine
-from vlbench.measure.noise import Evidence, Noise, judge, undisturbed, why_contended
+from vlbench.measure.noise import Evidence, Noise, judge, why_contended
 from vlbench.measure.records import Counts
 from vlbench.measure.statistics import LEAST_RESTARTS, LatencySummary, enough, summarise
+from vlbench.runner.cells import Cell, blank_result
 from vlbench.runner.nms_records import SuppressionCell, SuppressionRestart, SuppressionResult, suppression_result
-from vlbench.runner.records import Cell, Restart, Result, blank_result
+from vlbench.runner.records import Restart, Result, undisturbed_restarts
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +35,6 @@ class Observed(Protocol):
 def now() -> str:
     """The time in UTC, to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def counting(restarts: Sequence[Any]) -> list[Any]:
-    """The restarts that nothing else disturbed, if they are enough to conclude from; else all."""
-    return [restarts[number] for number in undisturbed([restart.evidence for restart in restarts])]
 
 
 def series(restart: Restart | SuppressionRestart) -> Mapping[str, Sequence[float]]:
@@ -81,7 +77,7 @@ def summarise_cell(
         described |= counts.model_dump(exclude={"text_tokens"})
     if failure:
         return blank_result(cell, machine, status=failure.status, error=failure.reason, **described)
-    counted = counting(restarts)
+    counted = undisturbed_restarts(restarts)
     latency_ms = summarise([restart.latency_ms for restart in counted])
     names = counted[0].latency_ms_by_stage
     return blank_result(
@@ -108,7 +104,7 @@ def summarise_suppression(
     if failure:
         reason = failure.reason
         return suppression_result(cell, machine, measured_at, status="failed", error=reason, restarts=tuple(restarts))
-    counted = counting(restarts)
+    counted = undisturbed_restarts(restarts)
     latency_ms = {name: summarise([restart.latency_ms[name] for restart in counted]) for name in counted[0].latency_ms}
     widest = max(latency_ms, key=lambda name: _width(latency_ms[name]))
     return suppression_result(

@@ -20,10 +20,11 @@ from vlbench.measure.machine import Machine
 from vlbench.measure.records import Counts
 from vlbench.measure.statistics import median_interval
 from vlbench.runner.aggregate import series
+from vlbench.runner.cells import Cell
 from vlbench.runner.peaks import keep_peaks, read_peaks, settings_without_peaks
 from vlbench.runner.plan import AnyCell, RunSettings, expand, split_measured
 from vlbench.runner.progress import progress_bars
-from vlbench.runner.records import Cell, Result
+from vlbench.runner.records import Result
 from vlbench.runner.scheduler import CellRun, CountRequest, count_specs, measure_rounds
 from vlbench.runner.store import Measured, MemoryStore, Store, read_results
 from vlbench.runner.worker_client import Worker, check_weights, probe_machine

@@ -10,8 +10,8 @@ from vlbench.errors import InputError
 from vlbench.inputs import Example, check_text
 from vlbench.measure.machine import Machine
 from vlbench.measure.records import Precision
+from vlbench.runner.cells import Cell, Device
 from vlbench.runner.nms_records import SuppressionCell
-from vlbench.runner.records import Cell, Device
 from vlbench.runner.store import Measured, MemoryStore
 from vlbench.specs import AnySpec, RegionSpec, Size
 from vlbench.specs.base import Engine, check_engine

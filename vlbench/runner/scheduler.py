@@ -10,8 +10,9 @@ from vlbench.errors import InputError, WorkerError
 from vlbench.measure.machine import Machine
 from vlbench.measure.records import Counts, Precision
 from vlbench.runner.aggregate import RestartFailure, finished, summarise_cell, summarise_suppression
+from vlbench.runner.cells import Cell
 from vlbench.runner.nms_records import SuppressionCell, SuppressionRestart
-from vlbench.runner.records import Cell, Restart
+from vlbench.runner.records import Restart
 from vlbench.runner.store import Measured, MemoryStore
 from vlbench.runner.worker_client import SILENCE_SECONDS, Worker
 from vlbench.specs import AnySpec

@@ -27,9 +27,10 @@ from vlbench.measure.latency import PassTimer
 from vlbench.measure.macs import UnknownOperatorError
 from vlbench.measure.observe import Observer, reference_kernel
 from vlbench.runner.aggregate import now
+from vlbench.runner.cells import Cell
 from vlbench.runner.nms_records import SuppressionCell, SuppressionRestart
 from vlbench.runner.peaks import Setting
-from vlbench.runner.records import Cell, Restart, WarmUp
+from vlbench.runner.records import Restart, WarmUp
 from vlbench.runner.schemas import CACHE_MS
 from vlbench.runner.workload import StopWatch, cell_of, measure_peaks, prepare, probe, workload_of
 from vlbench.specs import AnySpec, schema_of

@@ -20,9 +20,9 @@ from vlbench.measure.machine import Machine, describe_machine
 from vlbench.measure.memory import PeakMemory
 from vlbench.measure.peaks import device_gflops, device_gigabytes_per_second
 from vlbench.runner.aggregate import now
+from vlbench.runner.cells import Cell
 from vlbench.runner.peaks import Peaks, Setting
 from vlbench.runner.plan import RunSettings, expand
-from vlbench.runner.records import Cell
 from vlbench.specs import RANDOM, HuggingFaceSpec
 from vlbench.specs.catalog import resolve
 

@@ -13,9 +13,10 @@ from vlbench.inputs import read_example
 from vlbench.measure.machine import Machine
 from vlbench.measure.records import Counts
 from vlbench.runner.benchmark import BenchmarkSession
+from vlbench.runner.cells import Cell
 from vlbench.runner.nms_records import SuppressionCell, SuppressionResult
 from vlbench.runner.plan import AnyCell, RunSettings, expand
-from vlbench.runner.records import Cell, Result
+from vlbench.runner.records import Result
 from vlbench.runner.scheduler import CountRequest
 from vlbench.runner.store import Measured
 from vlbench.specs import AnySpec, HuggingFaceSpec, PatchSpec

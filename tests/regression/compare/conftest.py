@@ -12,7 +12,8 @@ import pytest
 
 from vlbench.measure.machine import Machine
 from vlbench.measure.statistics import summarise
-from vlbench.runner.records import Cell, Result, blank_result
+from vlbench.runner.cells import Cell, blank_result
+from vlbench.runner.records import Result
 from vlbench.specs.catalog import catalog
 
 MACHINE = Machine(

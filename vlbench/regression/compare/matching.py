@@ -12,8 +12,7 @@ from typing import Any
 from vlbench.errors import InputError
 from vlbench.measure.machine import HARDWARE, Machine
 from vlbench.regression.compare.effects import Effect, independent
-from vlbench.runner.aggregate import counting
-from vlbench.runner.records import Result
+from vlbench.runner.records import Result, undisturbed_restarts
 
 SETTINGS = ("device", "precision", "backend", "batch", "image_size", "text_tokens", "threads", "image_sha256", "text")
 LONGEST = 40  # characters of a value that a message shows
@@ -201,6 +200,6 @@ def _numpy(result: Result) -> str | None:
 
 def _references_ms(result: Result) -> list[float]:
     """Of each restart that counts; none where one was not observed."""
-    evidence = [restart.evidence for restart in counting(result.restarts)]
+    evidence = [restart.evidence for restart in undisturbed_restarts(result.restarts)]
     references = [median(one.reference_ms) for one in evidence if one and one.reference_ms]
     return references if len(references) == len(evidence) else []

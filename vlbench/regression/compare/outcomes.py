@@ -14,7 +14,6 @@ from vlbench.errors import InputError, nearest
 from vlbench.frozen import Frozen
 from vlbench.markup import share_of
 from vlbench.regression.compare.effects import Effect
-from vlbench.specs.catalog import catalog, read_yaml
 
 SCHEMA = 1
 Verdict = Literal["faster", "slower", "same", "unknown"]
@@ -147,6 +146,8 @@ def thresholds_from(option: str | None, path: Path | None) -> Thresholds:
     """
     thresholds = Thresholds()
     if path:
+        from vlbench.specs.catalog import read_yaml  # noqa: PLC0415  the schemas of models are slow to import
+
         thresholds = read_yaml(path, Thresholds, "thresholds: the file must be a mapping with default and models")
     if option is None:
         return thresholds
@@ -158,6 +159,10 @@ def thresholds_from(option: str | None, path: Path | None) -> Thresholds:
 
 def check_globs(thresholds: Thresholds, models: Iterable[str], where: str) -> None:
     """Raises InputError for a name or glob that matches neither a compared model nor one of the catalogue."""
+    if not thresholds.models:
+        return
+    from vlbench.specs.catalog import catalog  # noqa: PLC0415  slow to import
+
     compared = set(models)
     for glob in thresholds.models:
         if not fnmatch.filter(compared, glob) and not fnmatch.filter(catalog(), glob):

@@ -36,7 +36,8 @@ from vlbench.regression.live.sides import Side
 from vlbench.regression.live.verdicts import contention, is_biased, with_controls, with_failures
 from vlbench.runner import schemas
 from vlbench.runner.aggregate import now
-from vlbench.runner.records import Cell, Result, blank_result
+from vlbench.runner.cells import Cell, blank_result
+from vlbench.runner.records import Result
 from vlbench.runner.worker_client import Worker, probe_machine
 
 FIRST_SHARE = 0.6  # of the budget; the rest is for the confirmation

@@ -1,0 +1,74 @@
+"""A cell: a model, its input and the settings that it is measured with."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field
+
+from vlbench.frozen import Frozen
+from vlbench.measure.machine import Machine
+from vlbench.measure.records import Precision
+from vlbench.runner.records import Result
+from vlbench.specs import AnySpec
+from vlbench.version import __version__
+
+Device = Literal["auto", "cpu", "cuda"]
+
+
+class Cell(Frozen):
+    """A model, its input and the settings it is measured with."""
+
+    action: ClassVar = "restart"
+
+    spec: AnySpec
+    image: Path
+    image_sha256: str
+    text: str
+    device: Literal["cpu", "cuda"] = "cpu"
+    precision: Precision = "fp32"
+    backend: Literal["eager"] = "eager"
+    batch: int = Field(default=1, ge=1)
+    threads: int = Field(default=1, ge=1)
+    budget_seconds: float = Field(default=45, gt=0)
+    within: float = Field(default=0.02, gt=0)
+    restarts: int | None = Field(default=None, ge=1)
+
+    @property
+    def name(self) -> str:
+        return self.spec.name
+
+    def hash(self) -> str:
+        """Of everything that the result depends on, but for how long to measure and where the image lies."""
+        settings = self.model_dump(mode="json", exclude={"spec", "image", "budget_seconds", "within", "restarts"})
+        text = json.dumps({"spec": self.spec.hash(), **settings}, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def blank_result(cell: Cell, machine: Machine, **values: Any) -> Result:
+    """A result that says what the cell was; `values` say what came of it."""
+    described = {
+        "model": cell.spec.name,
+        "family": cell.spec.family,
+        "archetype": cell.spec.archetype,
+        "device": cell.device,
+        "precision": cell.precision,
+        "backend": cell.backend if cell.spec.engine == "torchvision" else f"{cell.backend}+{cell.spec.engine}",
+        "batch": cell.batch,
+        "image_size": cell.spec.input.image_size,
+        "text_tokens": cell.spec.input.text_tokens,
+        "machine": machine,
+        "image_sha256": cell.image_sha256,
+        "text": cell.text,
+        "budget_seconds": cell.budget_seconds,
+        "within": cell.within,
+        "seed": cell.spec.seed,
+        "weights": cell.spec.weights_label,
+        "spec_hash": cell.spec.hash(),
+        "cell_hash": cell.hash(),
+        "vlbench_version": __version__,
+    }
+    return Result(**(described | values))
