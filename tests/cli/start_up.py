@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 LIBRARIES = (sys.executable, "-c", "import typer, pydantic, rich.table")
-ROUNDS = 7
+HEAVY = {"torch", "torchvision", "transformers", "numpy", "pandas", "scipy", "matplotlib"}
 
 
 def cpu_seconds(command: Sequence[str]) -> float:
@@ -20,11 +20,23 @@ def cpu_seconds(command: Sequence[str]) -> float:
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
-def start_up_ratio(*arguments: str) -> float:
-    """CPU time of `vlbench ARGUMENTS` over that of its libraries: the best of each in several interleaved rounds."""
-    command = (sys.executable, "-m", "vlbench", *arguments)
-    pairs = [(cpu_seconds(command), cpu_seconds(LIBRARIES)) for _ in range(ROUNDS)]
-    ours, libraries = zip(*pairs, strict=True)
+def start_up_ratio(*arguments: str, bar: float) -> float:
+    """CPU time of `vlbench ARGUMENTS` over that of its libraries: the best of each in interleaved rounds.
+
+    As other programs can only add to it, further rounds are run, up to 15, while the ratio is above the bar.
+    """
+    command = (
+        sys.executable,
+        "-c",
+        "from vlbench.cli.main import main; main()",
+        *arguments,
+    )  # as `vlbench` is installed
+    ours, libraries = [], []
+    for rounds in range(1, 16):
+        ours.append(cpu_seconds(command))
+        libraries.append(cpu_seconds(LIBRARIES))
+        if rounds >= 3 and min(ours) <= bar * min(libraries):
+            break
     return min(ours) / min(libraries)
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Generic, TypeVar
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import from_json
 
 from vlbench.errors import InputError
 from vlbench.measure.machine import Machine
@@ -201,13 +202,13 @@ def read_lines(path: Path, kind: type[Model], warn: Callable[[str], None] = warn
     for number, line in enumerate(lines, start=1):
         where = f"{path} line {number}"
         try:
-            results.append(kind.model_validate(upgraded(json.loads(line), where)))
-        except json.JSONDecodeError as error:
+            results.append(kind.model_validate(upgraded(from_json(line), where)))
+        except ValidationError as error:
+            key = ".".join(str(step) for step in error.errors()[0]["loc"])
+            raise InputError(f"{where}: {key}: {error.errors()[0]['msg']}") from error
+        except ValueError as error:
             if number == len(lines):
                 warn(f"{where}: cut off in the middle and left out; the others are kept")
                 return results
             raise InputError(f"{where}: not JSON; cut off or damaged, delete the line to go on") from error
-        except ValidationError as error:
-            key = ".".join(str(step) for step in error.errors()[0]["loc"])
-            raise InputError(f"{where}: {key}: {error.errors()[0]['msg']}") from error
     return results
