@@ -10,10 +10,10 @@ import torch
 
 from tests.tasks import data_sets
 from vlbench.errors import InputError
-from vlbench.evaluation.adapter import ModelUnderTest, ready
+from vlbench.evaluation.adapter import ModelUnderTest, build_for_evaluation
 from vlbench.evaluation.inputs import ItemEncoder
 from vlbench.evaluation.processes import Process
-from vlbench.evaluation.retrieval import ScoreMatrix, expected_seconds, matching_score, pairs_of, score_pairs
+from vlbench.evaluation.retrieval import ScoreMatrix, expected_seconds, matching_score, pair_count, score_pairs
 from vlbench.evaluation.tokens import tokenizer_for
 from vlbench.specs.catalog import catalog
 from vlbench.tasks.items import Gallery
@@ -51,17 +51,17 @@ class Regions:
         return ImageRegions(features=features, boxes=50 * corners, height=50, width=50)
 
 
-def candidate(name: str, features: Regions | None = None) -> ModelUnderTest:
+def model_under_test(name: str, features: Regions | None = None) -> ModelUnderTest:
     spec = catalog()[name].tiny().for_task("ranking")
     tokenizer = tokenizer_for(spec, weights=None, vocabulary=None)
     encoder = ItemEncoder(spec, tokenizer.ids, pad_id=tokenizer.pad, features=features)
-    return ModelUnderTest(ready(spec), encoder, torch.device("cpu"), torch.float32)
+    return ModelUnderTest(build_for_evaluation(spec), encoder, torch.device("cpu"), torch.float32)
 
 
-def one_by_one(asked: ModelUnderTest, gallery: Gallery) -> np.ndarray:
+def one_by_one(model: ModelUnderTest, gallery: Gallery) -> np.ndarray:
     with torch.inference_mode():
         rows = [
-            [float(matching_score(asked.model(asked.text([text]), asked.images([image])))) for image in gallery.images]
+            [float(matching_score(model.model(model.text([text]), model.images([image])))) for image in gallery.images]
             for text in gallery.texts
         ]
     return np.array(rows, dtype=np.float32)
@@ -69,52 +69,52 @@ def one_by_one(asked: ModelUnderTest, gallery: Gallery) -> np.ndarray:
 
 @pytest.mark.parametrize("name", ["vilt-b32", "pixelbert-r50", "clip-vit-b32", "scan"])
 def test_each_pair_has_its_own_score(tmp_path: Path, gallery: Gallery, name: str) -> None:
-    asked = candidate(name)
-    check_all_pairs(asked, gallery, tmp_path)
+    model = model_under_test(name)
+    check_all_pairs(model, gallery, tmp_path)
 
 
 @pytest.mark.parametrize("name", ["uniter-base", "lxmert", "vilbert", "oscar-base", "scan"])
 def test_pairs_with_regions_found_before(tmp_path: Path, gallery: Gallery, name: str) -> None:
-    check_all_pairs(candidate(name, Regions()), gallery, tmp_path)
+    check_all_pairs(model_under_test(name, Regions()), gallery, tmp_path)
 
 
-def check_all_pairs(asked: ModelUnderTest, gallery: Gallery, tmp_path: Path) -> None:
-    matrix = ScoreMatrix(tmp_path / "scores.npy", len(gallery.texts), len(gallery.images), make=True)
-    assert score_pairs(asked, gallery, matrix, batch=2) == pairs_of(gallery) == 18
-    np.testing.assert_allclose(matrix.scores, one_by_one(asked, gallery), atol=1e-5)
+def check_all_pairs(model: ModelUnderTest, gallery: Gallery, tmp_path: Path) -> None:
+    matrix = ScoreMatrix(tmp_path / "scores.npy", len(gallery.texts), len(gallery.images), create=True)
+    assert score_pairs(model, gallery, matrix, batch_size=2) == pair_count(gallery) == 18
+    np.testing.assert_allclose(matrix.scores, one_by_one(model, gallery), atol=1e-5)
     assert np.ptp(matrix.scores) > 1e-6  # a model that gives all pairs one score would pass, too
 
 
 @pytest.mark.parametrize("name", ["vilt-b32", "clip-vit-b32"])
 def test_two_processes_and_a_kill_change_no_bit(tmp_path: Path, gallery: Gallery, name: str) -> None:
-    asked = candidate(name)
-    alone = ScoreMatrix(tmp_path / "alone.npy", 6, 3, make=True)
-    score_pairs(asked, gallery, alone, batch=2)
-    shared = ScoreMatrix(tmp_path / "shared.npy", 6, 3, make=True)
+    model = model_under_test(name)
+    alone = ScoreMatrix(tmp_path / "alone.npy", 6, 3, create=True)
+    score_pairs(model, gallery, alone, batch_size=2)
+    shared = ScoreMatrix(tmp_path / "shared.npy", 6, 3, create=True)
     told: list[int] = []
     for rank in (0, 1):
-        own = ScoreMatrix(tmp_path / "shared.npy", 6, 3, make=False)
-        score_pairs(asked, gallery, own, batch=2, process=Process(rank=rank, world=2), listen=told.append)
+        own = ScoreMatrix(tmp_path / "shared.npy", 6, 3, create=False)
+        score_pairs(model, gallery, own, batch_size=2, process=Process(rank=rank, world=2), on_progress=told.append)
     assert np.array_equal(shared.scores, alone.scores)
     assert sum(told) == 18
     shared.scores[3:, 1:] = np.nan  # as if killed there
-    assert 0 < score_pairs(asked, gallery, shared, batch=2) <= 18
+    assert 0 < score_pairs(model, gallery, shared, batch_size=2) <= 18
     assert np.array_equal(shared.scores, alone.scores)
-    assert score_pairs(asked, gallery, shared, batch=2) == 0
+    assert score_pairs(model, gallery, shared, batch_size=2) == 0
 
 
 def test_the_time_that_it_will_take_is_told_before(gallery: Gallery) -> None:
-    asked = candidate("vilt-b32")
-    assert 0 < expected_seconds(asked, gallery, batch=2, processes=1) < 60
+    model = model_under_test("vilt-b32")
+    assert 0 < expected_seconds(model, gallery, batch_size=2, processes=1) < 60
 
 
 def test_a_matrix_of_another_gallery(tmp_path: Path) -> None:
-    ScoreMatrix(tmp_path / "scores.npy", 3, 2, make=True)
-    with pytest.raises(InputError, match="is of another gallery; delete it to begin anew"):
-        ScoreMatrix(tmp_path / "scores.npy", 4, 2, make=True)
+    ScoreMatrix(tmp_path / "scores.npy", 3, 2, create=True)
+    with pytest.raises(InputError, match="is of another gallery; delete it to start over"):
+        ScoreMatrix(tmp_path / "scores.npy", 4, 2, create=True)
     (tmp_path / "broken.npy").write_bytes(b"no array")
-    with pytest.raises(InputError, match="cannot be written or read on"):
-        ScoreMatrix(tmp_path / "broken.npy", 4, 2, make=True)
+    with pytest.raises(InputError, match="cannot be written or continued"):
+        ScoreMatrix(tmp_path / "broken.npy", 4, 2, create=True)
 
 
 def test_one_number_a_pair() -> None:

@@ -34,11 +34,11 @@ def test_forms_of_releases(tmp_path: Path, name: str, content: str) -> None:
     ("name", "content", "why"),
     [
         ("a.json", "{", "line 1: not JSON; cut off or damaged"),
-        ("a.json", '{"yes": 0, "no": 2}', "each from 0 on"),
+        ("a.json", '{"yes": 0, "no": 2}', "with classes from 0 on"),
         ("a.json", '{"yes": "no"}', "neither a list of answers nor an object"),
         ("a.json", "[1, 2]", "neither a list of answers nor an object"),
-        ("a.txt", "yes\nno\nyes", "'yes' stands there twice"),
-        ("a.txt", "yes", "holds 1 answer; a head chooses among two at least"),
+        ("a.txt", "yes\nno\nyes", "'yes' occurs twice"),
+        ("a.txt", "yes", "holds 1 answer; a head chooses among at least two"),
         ("absent.txt", None, "cannot be read: No such file"),
     ],
 )
@@ -74,5 +74,5 @@ def test_what_scores_mean() -> None:
 
 
 def test_a_score_that_is_no_number_is_told() -> None:
-    with pytest.raises(InputError, match=r"^7: the model's score is no finite number"):
+    with pytest.raises(InputError, match=r"^7: the model's score is not a finite number"):
         check_finite(torch.tensor([[0.0, 1], [float("nan"), 1]]), ["6", "7"])

@@ -17,7 +17,7 @@ from vlbench.architectures.build import build
 from vlbench.architectures.interfaces import Images
 from vlbench.errors import InputError, WorkerError
 from vlbench.evaluation import images
-from vlbench.evaluation.images import prepared
+from vlbench.evaluation.images import preprocessed
 from vlbench.evaluation.inputs import Batch, ItemEncoder, batches
 from vlbench.inputs import token_ids
 from vlbench.specs import ModelSpec
@@ -96,7 +96,7 @@ def test_images_are_padded_at_the_right_and_the_bottom(tmp_path: Path) -> None:
     assert found.sizes == ((96, 192), (192, 96))
     assert found.pixels.shape == (2, 3, 192, 192)
     for row, path, (height, width) in zip(found.pixels, paths, found.sizes, strict=True):
-        np.testing.assert_array_equal(row[:, :height, :width].numpy(), prepared(path, VILT.input))
+        np.testing.assert_array_equal(row[:, :height, :width].numpy(), preprocessed(path, VILT.input))
         assert row[:, height:].abs().sum() == row[:, :, width:].abs().sum() == 0
     assert not encoder().images(paths[:1]).padded
 
@@ -121,7 +121,7 @@ def test_a_pair_stands_left_before_right(tmp_path: Path, workers: int) -> None:
     (found,) = batches([items], encoder(), workers=workers)
     assert found.images.pixels.shape[0] == 6
     for row, path in zip(found.images.pixels, paths, strict=True):
-        np.testing.assert_array_equal(row.numpy(), prepared(path, VILT.input))
+        np.testing.assert_array_equal(row.numpy(), preprocessed(path, VILT.input))
 
 
 def test_a_model_of_images_alone_gets_no_text(tmp_path: Path) -> None:
@@ -159,7 +159,7 @@ def test_an_image_that_cannot_be_read_ends_in_its_own_line_after_the_batches_bef
 
 def test_items_with_different_numbers_of_images_are_named(tmp_path: Path) -> None:
     one, two = picture(tmp_path, 0, (40, 40)), picture(tmp_path, 1, (40, 40))
-    for items, said in (([item(0, one, two), item(1, one)], "i1: 1 images, and 2 of i0"), ([item(2)], "i2: 0 images")):
+    for items, said in (([item(0, one, two), item(1, one)], "i1: 1 images, but i0 has 2"), ([item(2)], "i2: 0 images")):
         with pytest.raises(InputError, match=said):
             next(batches([items], encoder(), workers=0))
 
@@ -193,18 +193,18 @@ def test_the_questions_about_one_image_decode_it_once(tmp_path: Path, monkeypatc
 
     def counted(path: Path, wanted: object) -> np.ndarray:
         read.append(path)
-        return prepared(path, VILT.input)
+        return preprocessed(path, VILT.input)
 
-    monkeypatch.setattr(images, "prepared", counted)
+    monkeypatch.setattr(images, "preprocessed", counted)
     paths = [picture(tmp_path, number, (64, 96)) for number in range(20)]
     items = [item(number, paths[number // 3]) for number in range(60)]
     once = encoder()
     found = list(batches(chunks_of(items, 4), once, workers=0))
     assert read == paths
-    assert len(once.reader._pixels) == images.REMEMBERED
+    assert len(once.reader.cached_pixels) == images.CACHED_IMAGES
     for one in found:
         for row, asked in zip(one.images.pixels, one.items, strict=True):
-            np.testing.assert_array_equal(row.numpy(), prepared(asked.images[0], VILT.input))
+            np.testing.assert_array_equal(row.numpy(), preprocessed(asked.images[0], VILT.input))
 
 
 def test_a_batch_moves_to_a_device_and_a_precision(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from vlbench.architectures.vl_model import VLModel
 from vlbench.cli.main import app
 from vlbench.errors import InputError
 from vlbench.evaluation import split as split_module
-from vlbench.evaluation.images import prepared
+from vlbench.evaluation.images import preprocessed
 from vlbench.evaluation.split import EvaluationSettings, Split
 from vlbench.inputs import normalised
 from vlbench.report.accuracy import notes
@@ -100,7 +100,7 @@ def test_captions_in_their_own_order_find_their_images(tmp_path: Path) -> None:
 def test_an_image_is_drawn_at_the_models_own_side(side: int) -> None:
     wanted = Input(image_size=(side, side))
     drawn = Image.fromarray(draw(scene_at("test", 3, side=side)))
-    assert np.array_equal(prepared(items.image_path("test", 3), wanted), normalised(drawn, wanted))
+    assert np.array_equal(preprocessed(items.image_path("test", 3), wanted), normalised(drawn, wanted))
 
 
 @pytest.mark.parametrize("task", GENERATED)

@@ -14,7 +14,7 @@ import transformers
 from tests.tasks import data_sets
 from vlbench.architectures.build import build
 from vlbench.errors import InputError
-from vlbench.evaluation.adapter import candidate
+from vlbench.evaluation.adapter import load_model_under_test
 from vlbench.evaluation.evaluate import EvaluationOutcome, evaluate
 from vlbench.evaluation.inputs import ItemEncoder
 from vlbench.evaluation.processes import Process
@@ -64,7 +64,7 @@ def test_answers_by_the_names_of_the_folder(tmp_path: Path) -> None:
     folder = tmp_path / "vilt"
     model = transformers.ViltForQuestionAnswering.from_pretrained(folder).eval()
     tokens = transformers.AutoTokenizer.from_pretrained(folder)("is it red?", return_tensors="pt")
-    ready = candidate(
+    ready = load_model_under_test(
         head_for(spec, TASKS["easy-vqa"]),
         device=torch.device("cpu"),
         precision="fp32",
@@ -82,7 +82,7 @@ def test_pairs(tmp_path: Path) -> None:
 
 
 def test_words_that_a_model_generates(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"answers in words, and random weights have none"):
+    with pytest.raises(InputError, match=r"generates words, but random weights have no vocabulary"):
         evaluated(tiny("hf-blip-vqa"), "easy-vqa", data_sets.easy_vqa(tmp_path / "data"), tmp_path / "out")
     spec = saved(tmp_path / "blip", tiny("hf-blip-vqa"))
     found = evaluated(spec, "easy-vqa", tmp_path / "data", tmp_path / "out")
@@ -97,13 +97,13 @@ def test_every_pair_ranks_as_on_its_own(tmp_path: Path, name: str) -> None:
     for number, path in enumerate(gallery.images):
         data_sets.picture(path, (90 * number, 99, 255 - 90 * number))
     spec = tiny(name).for_task("ranking")
-    ready = candidate(
+    ready = load_model_under_test(
         head_for(spec, TASKS["flickr30k"]),
         device=torch.device("cpu"),
         precision="fp32",
     )
-    matrix = ScoreMatrix(tmp_path / "scores.npy", 6, 3, make=True)
-    score_pairs(ready, gallery, matrix, batch=2)
+    matrix = ScoreMatrix(tmp_path / "scores.npy", 6, 3, create=True)
+    score_pairs(ready, gallery, matrix, batch_size=2)
     with torch.inference_mode():
         alone = np.array(
             [
@@ -124,7 +124,7 @@ def test_every_pair_ranks_as_on_its_own(tmp_path: Path, name: str) -> None:
 
 def test_a_model_of_regions_wants_them(tmp_path: Path) -> None:
     spec = tiny("hf-lxmert-vqa")
-    with pytest.raises(InputError, match=r"hf-lxmert-vqa-tiny: reads regions that were found before; --features FILE"):
+    with pytest.raises(InputError, match=r"hf-lxmert-vqa-tiny: reads precomputed regions; --features FILE"):
         evaluated(spec, "easy-vqa", data_sets.easy_vqa(tmp_path / "data"), tmp_path / "out")
 
 

@@ -22,9 +22,9 @@ def test_files_by_name_and_alias(tmp_path: Path) -> None:
     other.touch()
     specs = resolve("vilt,uniter")
     assert files_by_model("--answers", [], specs) == FilesByModel()
-    assert files_by_model("--answers", [str(one)], specs) == FilesByModel(otherwise=one)
+    assert files_by_model("--answers", [str(one)], specs) == FilesByModel(default=one)
     found = files_by_model("--answers", [f"uniter={one}", str(other)], specs)
-    assert found == FilesByModel(named={"uniter-base": one}, otherwise=other)
+    assert found == FilesByModel(by_model={"uniter-base": one}, default=other)
 
 
 @pytest.mark.parametrize(
@@ -60,5 +60,5 @@ def test_a_vocabulary_of_the_weights_comes_before_the_one_for_others(tmp_path: P
     (tmp_path / "vocab.txt").write_text("\n".join(PIECES))
     other = tmp_path / "other.txt"
     other.write_text("\n".join([*PIECES[:4], "cat", "a"]))
-    assert tokenizer_for(spec, weights=tmp_path, vocabulary=None, otherwise=other).ids("a cat") == [2, 4, 5, 3]
-    assert tokenizer_for(spec, weights=None, vocabulary=None, otherwise=other).ids("a cat") == [2, 5, 4, 3]
+    assert tokenizer_for(spec, weights=tmp_path, vocabulary=None, fallback=other).ids("a cat") == [2, 4, 5, 3]
+    assert tokenizer_for(spec, weights=None, vocabulary=None, fallback=other).ids("a cat") == [2, 5, 4, 3]

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from vlbench.errors import InputError
-from vlbench.evaluation.images import centre, covering_size, prepared, resized, shorter_side_size
+from vlbench.evaluation.images import centre_crop, covering_size, preprocessed, resized, shorter_side_size
 from vlbench.inputs import Example, default_image, pixels
 from vlbench.specs import CentreCrop, Input, ShorterSide
 from vlbench.specs.catalog import catalog
@@ -41,7 +41,7 @@ def processed(name: str, path: Path) -> np.ndarray:
 @pytest.mark.parametrize(("width", "height"), SIZES)
 def test_pixels_equal_those_of_transformers(tmp_path: Path, name: str, width: int, height: int) -> None:
     path = photograph(tmp_path, width, height)
-    expected, ours = processed(name, path), prepared(path, catalog()[name].input)
+    expected, ours = processed(name, path), preprocessed(path, catalog()[name].input)
     assert ours.dtype == np.float32
     assert ours.shape == expected.shape
     np.testing.assert_allclose(ours, expected, atol=1e-5, rtol=0)
@@ -54,7 +54,7 @@ def test_real_files_equal_those_of_transformers(reference_data: Path, name: str)
     paths += sorted((reference_data / "easy_vqa" / "test" / "images").iterdir())[:3]
     assert len(paths) > 8
     for path in paths:
-        np.testing.assert_allclose(prepared(path, catalog()[name].input), processed(name, path), atol=1e-5, rtol=0)
+        np.testing.assert_allclose(preprocessed(path, catalog()[name].input), processed(name, path), atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize(
@@ -94,15 +94,15 @@ def test_an_image_covers_what_is_cut_out_of_it(
 
 def test_the_middle_is_cut_out() -> None:
     columns = np.tile(np.arange(7, dtype=np.uint8), (5, 1))
-    assert np.asarray(centre(Image.fromarray(columns), (3, 4)))[0].tolist() == [1, 2, 3, 4]
-    assert np.asarray(centre(Image.fromarray(columns.T.copy()), (4, 3)))[:, 0].tolist() == [1, 2, 3, 4]
+    assert np.asarray(centre_crop(Image.fromarray(columns), (3, 4)))[0].tolist() == [1, 2, 3, 4]
+    assert np.asarray(centre_crop(Image.fromarray(columns.T.copy()), (4, 3)))[:, 0].tolist() == [1, 2, 3, 4]
 
 
 def test_without_a_word_of_evaluation_an_image_is_what_it_is_where_it_is_measured(tmp_path: Path) -> None:
     path = photograph(tmp_path, 301, 207)
     wanted = Input(image_size=(64, 96), mean=(0.1, 0.2, 0.3), std=(1, 2, 3))
     same = pixels(Example(image=path, image_sha256="", text=""), wanted)
-    np.testing.assert_array_equal(prepared(path, wanted), same)
+    np.testing.assert_array_equal(preprocessed(path, wanted), same)
 
 
 @pytest.mark.parametrize("kind", [ShorterSide, CentreCrop])
@@ -121,7 +121,7 @@ def test_every_model_prepares_a_wide_and_a_tall_image_that_it_can_take(tmp_path:
     for spec in (catalog()[name], catalog()[name].tiny()):
         least, most = min(spec.input.image_size), max(spec.input.image_size)
         for width, height in ((300, 150), (150, 300)):
-            _, rows, columns = prepared(photograph(tmp_path, width, height), spec.input).shape
+            _, rows, columns = preprocessed(photograph(tmp_path, width, height), spec.input).shape
             spec.visual.check_image(rows, columns)
             assert max(rows, columns) <= most
             assert rows / columns == pytest.approx(height / width, rel=0.15) or min(rows, columns) == least
@@ -132,6 +132,6 @@ def test_what_cannot_be_read_is_one_line_that_begins_with_the_file(tmp_path: Pat
     (tmp_path / "broken.png").write_bytes(photograph(tmp_path, 50, 50).read_bytes()[:900])
     for name, said in (("absent.png", "no such file"), ("broken.png", "damaged or cut off")):
         with pytest.raises(InputError, match=said) as caught:
-            prepared(tmp_path / name, wanted)
+            preprocessed(tmp_path / name, wanted)
         assert str(caught.value).startswith(str(tmp_path / name))
         assert "\n" not in str(caught.value)

@@ -83,7 +83,7 @@ def uniters_places(boxes: np.ndarray, height: int, width: int) -> np.ndarray:
 
 def test_places_of_the_real_file_are_uniters(reference_data: Path) -> None:
     source = RegionTsv(reference_data / "region_features" / "train2014_obj36.tsv")
-    found = [source.read(name) for name in source.offsets]
+    found = [source.read(name) for name in source.lines]
     batch = padded_regions(found)
     assert batch.features.shape == (5, 36, 2048)
     assert batch.mask is None

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from vlbench.errors import InputError
-from vlbench.evaluation.adapter import candidate
+from vlbench.evaluation.adapter import load_model_under_test
 from vlbench.evaluation.task_head import TaskHead
 from vlbench.evaluation.tokens import tokenizer_for
 from vlbench.inputs import token_ids
@@ -82,8 +82,8 @@ def test_what_is_refused(tmp_path: Path, spec: ModelSpec) -> None:
 
 def test_visualbert_reads_its_answer_at_a_mask(tmp_path: Path) -> None:
     spec = catalog()["visualbert"].tiny().for_task("answers", 3)
-    ready = candidate(
-        TaskHead(spec=spec, decide=None),
+    ready = load_model_under_test(
+        TaskHead(spec=spec, postprocess=None),
         vocabulary=write_vocabulary(tmp_path),
         features=None,
         device=torch.device("cpu"),

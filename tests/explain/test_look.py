@@ -16,7 +16,7 @@ from vlbench.architectures.build import build
 from vlbench.architectures.checkpoints.native import save_model
 from vlbench.architectures.interfaces import Joint, Tokens
 from vlbench.errors import InputError
-from vlbench.evaluation.images import padded_images, prepared
+from vlbench.evaluation.images import padded_images, preprocessed
 from vlbench.explain.explainable import explainable_model, why_not
 from vlbench.explain.explanation import Explanation, Word
 from vlbench.explain.look import ExplainSettings, align, look, watched_places
@@ -105,7 +105,7 @@ def test_a_token_lies_where_a_change_of_the_image_changes_it_most(name: str, tmp
         if centre:
             picture.paste((255, 40, 0), (centre[0] - 14, centre[1] - 14, centre[0] + 14, centre[1] + 14))
         picture.save(tmp_path / "picture.png")
-        images = padded_images([prepared(tmp_path / "picture.png", spec.input)])
+        images = padded_images([preprocessed(tmp_path / "picture.png", spec.input)])
         with torch.inference_mode(), watched_places(visual, spec) as seen:
             values.append(visual(images).values[0])
     places = seen.places(images)

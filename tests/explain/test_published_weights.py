@@ -12,7 +12,7 @@ from PIL import Image
 
 from tests.architectures.weights import randomise
 from vlbench.architectures.checkpoints.loading import with_whatever_head
-from vlbench.evaluation.images import padded_images, prepared
+from vlbench.evaluation.images import padded_images, preprocessed
 from vlbench.explain.look import ExplainSettings, look
 from vlbench.inputs import read_example
 from vlbench.specs import ModelSpec
@@ -54,7 +54,7 @@ def test_attention_is_that_of_transformers(head: str, tmp_path: Path) -> None:
     with torch.no_grad():
         expected_maps = theirs.vilt(
             input_ids=ids,
-            pixel_values=padded_images([prepared(tmp_path / "photo.png", spec.input)]).pixels,
+            pixel_values=padded_images([preprocessed(tmp_path / "photo.png", spec.input)]).pixels,
             output_attentions=True,
         ).attentions
     assert len(explanation.labels) == ids.shape[1]

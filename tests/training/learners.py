@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vlbench.evaluation.processes import Process, joined
+from vlbench.evaluation.processes import Process, joined_processes
 from vlbench.training.budget import parse_budget
 from vlbench.training.learner import Losses
 from vlbench.training.loop import Trained, train
@@ -109,7 +109,7 @@ def course_of(folder: Path) -> list[dict]:
 
 def main() -> None:
     """Each argument is a run in JSON: `{"folder": ..., "network": ..., "seconds": ..., "settings": {...}}`."""
-    with joined() as process:
+    with joined_processes() as process:
         for job in map(json.loads, sys.argv[1:]):
             kind = job["network"]
             learner = Classifier(network(kind), noisy=kind == "dropout", seconds=job.get("seconds", 0.0))

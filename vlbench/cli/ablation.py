@@ -73,7 +73,7 @@ def reproduce_ablations(suites: Sequence[LoadedAblation], options: Options) -> N
 
 def _wanted(options: Options) -> AblationRequest:
     """Raises InputError where the command asks for what training does not do."""
-    from vlbench.evaluation.processes import device_named
+    from vlbench.evaluation.processes import resolve_device
     from vlbench.training.ablation.planning import AblationRequest
     from vlbench.training.budget import parse_budget
 
@@ -82,7 +82,7 @@ def _wanted(options: Options) -> AblationRequest:
     return AblationRequest(
         budget=parse_budget(options.budget, "--train-budget") if options.budget else None,
         quick=options.quick,
-        device=device_named(options.device),  # type: ignore[arg-type]
+        device=resolve_device(options.device),  # type: ignore[arg-type]
         precision=options.precision,  # type: ignore[arg-type]
         threads=options.threads,
     )

@@ -1,6 +1,6 @@
-"""`vlbench eval`: accuracy on a data set, beside the latency of the same model on this machine.
+"""`vlbench eval`: accuracy on a data set, next to the latency of the same model on this machine.
 
-Exit codes: 0 all evaluated, 1 some latency could not be measured, 2 bad input, 130 interrupted.
+Exit codes: 0 success, 1 a latency could not be measured, 2 bad input, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from vlbench.cli.options import (
 )
 from vlbench.cli.printing import draw_frontier, print_evaluations
 from vlbench.cli.score import DataOption, SplitOption, TaskOption
+from vlbench.tasks.registry import task_named
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,25 +46,33 @@ def eval_(
     data: DataOption = None,
     weights: WeightsOption = None,
     split: SplitOption = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Only so many items, or images to search.")] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Evaluate only the first N items, or images of a gallery.")
+    ] = None,
     features: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Regions found earlier, for region models: a TSV, or an LMDB's folder."),
+        typer.Option(
+            metavar="FILE", help="Precomputed regions, for region models: a TSV file, or the folder of an LMDB."
+        ),
     ] = None,
     answers: Annotated[
         list[str] | None,
-        typer.Option(metavar="[MODEL=]FILE", help="Which answer each class is, where weights do not say; repeatable."),
+        typer.Option(
+            metavar="[MODEL=]FILE", help="Answers of the head's classes, if the weights do not name them; repeatable."
+        ),
     ] = None,
     vocabulary: Annotated[
         list[str] | None,
-        typer.Option(metavar="[MODEL=]FILE", help="The vocab.txt, where none lies beside the weights; repeatable."),
+        typer.Option(metavar="[MODEL=]FILE", help="vocab.txt, if there is none next to the weights; repeatable."),
     ] = None,
     batch: Annotated[int, typer.Option(min=1, help="Items in one forward pass of the evaluation.")] = 16,
-    workers: Annotated[int, typer.Option(min=0, help="Processes that read images; 0: none but the model's own.")] = 0,
-    control: Annotated[bool, typer.Option(help="Ask again with the images of other items.")] = True,
-    latency: Annotated[bool, typer.Option(help="Measure the latency, too, in processes of its own.")] = True,
+    workers: Annotated[
+        int, typer.Option(min=0, help="Data-loading worker processes; 0 loads in the main process.")
+    ] = 0,
+    control: Annotated[bool, typer.Option(help="Also evaluate with shuffled images, as a control.")] = True,
+    latency: Annotated[bool, typer.Option(help="Also measure the latency, in separate processes.")] = True,
     budget: Annotated[
-        float, typer.Option(min=0.001, metavar="SECONDS", help="Time for the latency of each model.")
+        float, typer.Option(min=0.001, metavar="SECONDS", help="Time to measure the latency of each model.")
     ] = 45,
     detector: DetectorOption = None,
     device: DeviceOption = DeviceName.auto,
@@ -74,20 +83,19 @@ def eval_(
     out: OutOption = None,
     resume: ResumeOption = False,
 ) -> None:
-    """Evaluate models on a data set, and measure their latency beside it.
+    """Evaluate models on a data set, and measure their latency.
 
-    Predictions are written in the benchmark's submission format. What was answered before a kill is not asked again.
-    Under torchrun, all its processes share the items.
+    Predictions are written in the benchmark's submission format. With --resume, a run that was killed continues where
+    it stopped. Under torchrun, all processes share the items.
     """
     from vlbench.evaluation.answers import files_by_model
-    from vlbench.evaluation.processes import device_named, joined
+    from vlbench.evaluation.processes import joined_processes, resolve_device
     from vlbench.evaluation.session import evaluate_all
     from vlbench.evaluation.split import EvaluationSettings, Split
     from vlbench.measure.machine import physical_cores
     from vlbench.runner.plan import through_engine
     from vlbench.specs.catalog import resolve
     from vlbench.specs.weights import with_weights
-    from vlbench.tasks.registry import task_named
 
     chosen = task_named(task)
     specs = with_weights(resolve(models), weights or [])
@@ -99,31 +107,31 @@ def eval_(
         limit=limit,
         batch=batch,
         workers=workers,
-        device=device_named(device.value),
+        device=resolve_device(device.value),
         precision=precision.value,
         features=features,
         answers=files_by_model("--answers", answers or [], specs),
         vocabulary=files_by_model("--vocabulary", vocabulary or [], specs),
         control=control,
     )
-    asked_split = Split(settings)
-    questions = [asked_split.head_for(spec) for spec in specs]
-    for one in questions:
-        asked_split.check_for(one.spec)
-    with joined() as process:
-        folder = process.agree((unfinished_folder(out) if resume and process.first else out) or default_folder())
+    evaluated_split = Split(settings)
+    heads = [evaluated_split.head_for(spec) for spec in specs]
+    for head in heads:
+        evaluated_split.check_for(head.spec)
+    with joined_processes() as process:
+        folder = process.broadcast((unfinished_folder(out) if resume and process.first else out) or default_folder())
         count = threads or physical_cores()
-        found = evaluate_all(questions, asked_split, folder, process=process, threads=count)
+        evaluations = evaluate_all(heads, evaluated_split, folder, process=process, threads=count)
         if not process.first:
             return
     results = []
     if latency:
-        asked = [one.spec for one in questions]
+        headed = [head.spec for head in heads]
         results = measured_latency(
-            asked, folder, device=settings.device, precision=settings.precision, threads=count, budget=budget
+            headed, folder, device=settings.device, precision=settings.precision, threads=count, budget=budget
         )
-    print_evaluations(found, results, output)
-    draw_frontier(results, found, figures)
+    print_evaluations(evaluations, results, output)
+    draw_frontier(results, evaluations, figures)
     print(f"results: {folder}", file=sys.stderr)
     if any(result.status != "ok" for result in results):
         raise typer.Exit(1)
@@ -132,7 +140,7 @@ def eval_(
 def measured_latency(
     specs: Sequence[AnySpec], folder: Path, *, device: Device, precision: Precision, threads: int, budget: float
 ) -> list[Result]:
-    """The latency of models with one example, each in fresh processes."""
+    """The latency of each model with one example, measured in fresh processes."""
     from vlbench.inputs import read_example, short_text
     from vlbench.runner.benchmark import benchmark
     from vlbench.runner.plan import RunSettings

@@ -69,13 +69,13 @@ def explain(
     if out is not None and out.exists() and not out.is_dir():
         raise InputError(f"--out {out}: is a file, not a folder")
     regions = open_regions(features) if features else None
-    from vlbench.evaluation.processes import device_named  # imports PyTorch, so bad input is refused before it
+    from vlbench.evaluation.processes import resolve_device  # imports PyTorch, so bad input is refused before it
     from vlbench.explain.look import ExplainSettings, look
 
     settings = ExplainSettings(
         vocabulary=vocabulary,
         features=regions,
-        device=device_named(device.value),
+        device=resolve_device(device.value),
         precision=precision.value,
         threads=threads or physical_cores(),
     )

@@ -93,7 +93,7 @@ def train(
     A killed run goes on where it was: the same command with its --out, or --resume. Under torchrun, all processes share
     each batch.
     """
-    from vlbench.evaluation.processes import device_named, joined
+    from vlbench.evaluation.processes import joined_processes, resolve_device
     from vlbench.measure.machine import physical_cores
     from vlbench.training.checkpoint import Interrupted
     from vlbench.training.planning import TrainRequest, planned
@@ -111,12 +111,12 @@ def train(
         accumulate=accumulate,
         learning_rate=learning_rate,
         workers=workers,
-        device=device_named(device.value),
+        device=resolve_device(device.value),
         precision=precision.value if precision else None,
         threads=threads or physical_cores(),
     )
-    with joined() as process:
-        folder = process.agree((unfinished_folder(out) if resume and process.first else out) or default_folder())
+    with joined_processes() as process:
+        folder = process.broadcast((unfinished_folder(out) if resume and process.first else out) or default_folder())
         runs = planned(wanted, folder)
         try:
             trained = _trained(runs, process)

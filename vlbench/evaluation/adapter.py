@@ -1,6 +1,6 @@
-"""The model under evaluation: built, on its device, with its tokens and images.
+"""The model under test: built, on its device, with the encoder of its texts and images.
 
-Images of several sizes go through a CNN one by one, because the padding of a batch would change its features.
+A CNN embeds images of different sizes one by one, because the padding of a batch would change their features.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from vlbench.architectures.interfaces import Images, RegionFeatures, Text, Token
 from vlbench.architectures.region import TRAINED, RegionEmbedder
 from vlbench.architectures.vl_model import VLModel
 from vlbench.errors import InputError
-from vlbench.evaluation.inputs import Batch, ItemEncoder, Pictures, images_to, picked_images, text_to
+from vlbench.evaluation.inputs import Batch, ImageInputs, ItemEncoder, images_to, select_images, text_to
 from vlbench.evaluation.task_head import TaskHead, weights_of
 from vlbench.evaluation.tokens import Tokenizer, tokenizer_for
 from vlbench.runner.workload import DTYPES
@@ -28,12 +28,12 @@ from vlbench.tasks.region_features import RegionSource
 
 
 class UnbatchedVisual(VisualEmbedder):
-    """A visual embedder whose tokens of an image do not depend on the other images of its batch.
+    """Embeds each image of a padded batch alone, so that its tokens do not depend on the other images.
 
-    After a CNN's first layer its padding is zero no longer and reaches into the image; a detector's boxes move with it.
+    After a CNN's first layer the padding is no longer zero and leaks into the image; it also moves a detector's boxes.
 
     Args:
-        embedder: what sees the images.
+        embedder: the model's visual embedder.
     """
 
     def __init__(self, embedder: VisualEmbedder) -> None:
@@ -43,9 +43,9 @@ class UnbatchedVisual(VisualEmbedder):
     def forward(self, images: Images | RegionFeatures) -> Tokens:
         if isinstance(images, RegionFeatures) or not images.padded:
             return self.embedder(images)
-        return concatenated([self.alone(images, row) for row in range(len(images.sizes))])
+        return concatenate_tokens([self.embed_one(images, row) for row in range(len(images.sizes))])
 
-    def alone(self, images: Images, row: int) -> Tokens:
+    def embed_one(self, images: Images, row: int) -> Tokens:
         """The tokens of one image of a batch, without the batch's padding."""
         height, width = images.sizes[row]
         tokens: Tokens = self.embedder(
@@ -54,8 +54,8 @@ class UnbatchedVisual(VisualEmbedder):
         return tokens
 
 
-def concatenated(parts: Sequence[Tokens]) -> Tokens:
-    """The tokens of several batches as one, padded to the longest."""
+def concatenate_tokens(parts: Sequence[Tokens]) -> Tokens:
+    """The tokens of several batches as one batch, padded to the longest."""
     if len(parts) == 1:
         return parts[0]
     longest = max(part.values.shape[1] for part in parts)
@@ -67,17 +67,17 @@ def concatenated(parts: Sequence[Tokens]) -> Tokens:
 
 
 MASKED = ("patch", "vision_transformer")  # of padded images they see no more than is theirs
-LONGEST_ANSWER = 10  # tokens, of a model that generates it
+LONGEST_ANSWER = 10  # tokens of a generated answer
 
 
 class ModelUnderTest:
-    """A model, its inputs and its device.
+    """A model with the encoder of its inputs.
 
     Args:
-        model: in evaluation mode, on the device, in the precision.
-        encoder: texts and images as this model reads them.
-        device, dtype: of inputs.
-        words: of the ids that a model generates, where it answers so.
+        model: in evaluation mode, on the device, with the dtype.
+        encoder: turns texts and images into the model's inputs.
+        device, dtype: of the inputs.
+        decode: turns generated ids into text; None if the model generates none.
     """
 
     def __init__(
@@ -86,107 +86,111 @@ class ModelUnderTest:
         encoder: ItemEncoder,
         device: torch.device,
         dtype: torch.dtype,
-        words: Callable[[list[int]], str] | None = None,
+        decode: Callable[[list[int]], str] | None = None,
     ) -> None:
         self.model = model
         self.encoder = encoder
         self.device = device
         self.dtype = dtype
-        self.words = words
-        self.known: dict[Path, Tokens] = {}  # images of the last batch, where each was seen alone
+        self.decode = decode
+        self.cached_tokens: dict[Path, Tokens] = {}  # of the last batch, if its images were embedded one by one
 
     def text(self, texts: Sequence[str]) -> Text:
         return text_to(self.encoder.text(texts), self.device)
 
-    def images(self, paths: Sequence[Path]) -> Pictures:
+    def images(self, paths: Sequence[Path]) -> ImageInputs:
         return images_to(self.encoder.images(paths), self.device, self.dtype)
 
-    def scores(self, prepared: Batch) -> Tensor:
-        """A row an item, on the CPU in float32; an image that several items are about is looked at once.
+    def scores(self, batch: Batch) -> Tensor:
+        """The model's output, one row per item, on the CPU in float32. Each image of the batch is embedded once.
 
-        Raises InputError where one is no number.
+        Raises InputError if a score is not finite.
         """
         with torch.inference_mode():
-            found = self._answered(prepared).float().cpu()
-        check_finite(found, [item.identifier for item in prepared.items])
-        return found
+            scores = self._forward(batch).float().cpu()
+        check_finite(scores, [item.identifier for item in batch.items])
+        return scores
 
-    def _answered(self, prepared: Batch) -> Tensor:
-        if not isinstance(self.model, VLModel) or any(len(item.images) > 1 for item in prepared.items):
-            placed = prepared.to(self.device, self.dtype)  # a pair's images have places of their own
-            return self.model(placed.text, placed.images)
-        paths = [item.images[0] for item in prepared.items]
-        once = list(dict.fromkeys(paths))
-        images = picked_images(prepared.images, [paths.index(path) for path in once])
-        seen = self._seen(self.model.visual, once, images_to(images, self.device, self.dtype))
-        text = prepared.text and text_to(prepared.text, self.device)
-        return self.model.fuse(self.model.embed_text(text), picked(seen, [once.index(path) for path in paths]))
+    def _forward(self, batch: Batch) -> Tensor:
+        if not isinstance(self.model, VLModel) or any(len(item.images) > 1 for item in batch.items):
+            batch = batch.to(self.device, self.dtype)
+            return self.model(batch.text, batch.images)
+        paths = [item.images[0] for item in batch.items]
+        unique = list(dict.fromkeys(paths))
+        images = select_images(batch.images, [paths.index(path) for path in unique])
+        tokens = self._embed_images(self.model.visual, unique, images_to(images, self.device, self.dtype))
+        text = batch.text and text_to(batch.text, self.device)
+        return self.model.fuse(self.model.embed_text(text), picked(tokens, [unique.index(path) for path in paths]))
 
-    def _seen(self, visual: VisualEmbedder, paths: Sequence[Path], images: Pictures) -> Tokens:
-        """Tokens of these images; of those that are seen one by one some may be known from the batch before.
+    def _embed_images(self, visual: VisualEmbedder, paths: Sequence[Path], images: ImageInputs) -> Tokens:
+        """The tokens of these images. Those that are embedded one by one may come from the previous batch.
 
-        Others are not kept: their last digits could depend on their batch, and answers on where a kill interrupted it.
+        Tokens that are embedded together are not cached: their last digits may depend on the batch, so that answers
+        would depend on where an earlier attempt was killed.
         """
         if not isinstance(visual, UnbatchedVisual) or not isinstance(images, Images) or not images.padded:
             tokens: Tokens = visual(images)
             return tokens
-        known = self.known
-        self.known = {
-            path: known[path] if path in known else visual.alone(images, row) for row, path in enumerate(paths)
+        cached = self.cached_tokens
+        self.cached_tokens = {
+            path: cached[path] if path in cached else visual.embed_one(images, row) for row, path in enumerate(paths)
         }
-        return concatenated(list(self.known.values()))
+        return concatenate_tokens(list(self.cached_tokens.values()))
 
-    def said(self, ids_BL: Tensor) -> list[str]:
-        """The words of generated ids, a row each."""
-        assert self.words
-        return [self.words(row) for row in ids_BL.long().tolist()]
+    def generated_text(self, ids_BL: Tensor) -> list[str]:
+        """The text of each row of generated ids."""
+        assert self.decode
+        return [self.decode(row) for row in ids_BL.long().tolist()]
 
 
-def check_finite(found: Tensor, names: Sequence[str]) -> None:
-    """Raises InputError, with the first name whose row has a score that is no number."""
-    broken = (~torch.isfinite(found)).flatten(1).any(1).nonzero()
+def check_finite(scores: Tensor, names: Sequence[str]) -> None:
+    """Raises InputError with the name of the first row that has a score which is not finite."""
+    broken = (~torch.isfinite(scores)).flatten(1).any(1).nonzero()
     if len(broken):
         raise InputError(
-            f"{names[int(broken[0])]}: the model's score is no finite number; its weights are broken, or too large for "
-            "the precision"
+            f"{names[int(broken[0])]}: the model's score is not a finite number; its weights are broken, or too large "
+            "for the precision"
         )
 
 
-def candidate(
-    asked: TaskHead,
+def load_model_under_test(
+    head: TaskHead,
     *,
     vocabulary: Path | None = None,
-    otherwise: Path | None = None,
+    fallback: Path | None = None,
     features: RegionSource | None = None,
     device: torch.device,
     precision: str,
 ) -> ModelUnderTest:
-    """Builds the model and loads its weights. Raises InputError where these are another model's or miss their words.
+    """Builds the model and loads its weights. Raises InputError if they do not fit the model or lack a vocabulary.
 
     Args:
-        vocabulary, otherwise: as for `tokenizer_for`.
-        features: regions of the images, in place of their pixels.
+        vocabulary, fallback: as for `tokenizer_for`.
+        features: precomputed regions, read instead of pixels.
     """
-    spec = asked.spec
-    tokenizer = tokenizer_for(spec, weights=weights_of(spec), vocabulary=vocabulary, otherwise=otherwise)
-    if generates(spec) and tokenizer.words is None:
+    spec = head.spec
+    tokenizer = tokenizer_for(spec, weights=weights_of(spec), vocabulary=vocabulary, fallback=fallback)
+    if generates(spec) and tokenizer.decode is None:
         raise InputError(
-            f"{spec.name}: answers in words, and random weights have none; --weights {spec.name}=FOLDER brings its own"
+            f"{spec.name}: generates words, but random weights have no vocabulary; "
+            f"--weights {spec.name}=FOLDER brings one"
         )
     encoder = ItemEncoder(spec, _ids_for(spec, tokenizer), pad_id=tokenizer.pad, features=features)
     dtype = DTYPES[precision]
-    return ModelUnderTest(ready(spec).to(device=device, dtype=dtype), encoder, device, dtype, tokenizer.words)
+    return ModelUnderTest(
+        build_for_evaluation(spec).to(device=device, dtype=dtype), encoder, device, dtype, tokenizer.decode
+    )
 
 
 def generates(spec: AnySpec) -> bool:
-    """Whether a model answers in words of its own."""
+    """Whether the model generates its answers as text."""
     return isinstance(spec, HuggingFaceSpec) and spec.gives == "words"
 
 
-def ready(spec: AnySpec) -> AnyModel:
-    """The model in evaluation mode, with its weights."""
+def build_for_evaluation(spec: AnySpec) -> AnyModel:
+    """The model with its weights, in evaluation mode. A CNN embeds images of different sizes one by one."""
     if isinstance(spec, HuggingFaceSpec):
-        return build(_unhurried(spec)).eval()
+        return build(_with_any_answer_length(spec)).eval()
     model = build(spec).eval()
     if spec.visual.kind not in MASKED:
         model.visual = UnbatchedVisual(model.visual)
@@ -194,7 +198,7 @@ def ready(spec: AnySpec) -> AnyModel:
 
 
 def detector_of(model: AnyModel) -> Literal["random", "trained"] | None:
-    """Whether a model's own detector has learnt to find anything; None where it has none."""
+    """Whether the weights of the model's detector are random or trained; None if it has no detector."""
     visual = getattr(model, "visual", None)
     visual = visual.embedder if isinstance(visual, UnbatchedVisual) else visual
     if not isinstance(visual, RegionEmbedder):
@@ -202,8 +206,8 @@ def detector_of(model: AnyModel) -> Literal["random", "trained"] | None:
     return "trained" if TRAINED in visual.extra_state() else "random"
 
 
-def _unhurried(spec: HuggingFaceSpec) -> HuggingFaceSpec:
-    """A copy that generates answers of any length, where it is timed on answers of one."""
+def _with_any_answer_length(spec: HuggingFaceSpec) -> HuggingFaceSpec:
+    """A copy that generates answers of any length; latency is measured with answers of a fixed length."""
     if not generates(spec):
         return spec
     options = {name: value for name, value in spec.options.items() if name != "min_new_tokens"}
@@ -217,6 +221,9 @@ def _ids_for(spec: AnySpec, tokenizer: Tokenizer) -> Callable[[str], list[int]]:
 
 
 def with_mask(ids: Callable[[str], list[int]], mask: int, most: int, text: str) -> list[int]:
-    """[MASK] before the end token, where the released VisualBERT reads the answer; in all, no more than `most`."""
+    """The ids of a text with [MASK] before the end token, where the released VisualBERT reads the answer.
+
+    The text is cut so that there are no more than `most` ids.
+    """
     *words, end = ids(text)
     return [*words[: most - 2], mask, end]

@@ -1,5 +1,4 @@
-"""Which answer each class of a model's head stands for; and options that take FILE for all models or MODEL=FILE for
-one."""
+"""The answers of a head's classes; and options that take FILE for all models or MODEL=FILE for one."""
 
 from __future__ import annotations
 
@@ -12,61 +11,59 @@ from typing import Any
 from vlbench.errors import InputError
 from vlbench.specs import AnySpec
 from vlbench.specs.catalog import index_by_name, unknown_model
+from vlbench.tasks.readers.files import read_text
 
 
 def read_answer_set(path: Path) -> tuple[str, ...]:
     """The answers in the order of their classes.
 
-    Reads a JSON list, a JSON object from answer to class or from class to answer, `config.json` of transformers with
-    its `id2label`, and text with an answer a line.
+    Reads a JSON list, a JSON object from answer to class or from class to answer, the `id2label` in a `config.json` of
+    transformers, and text with one answer per line.
 
-    Raises InputError where the file cannot be read, is none of these, or leaves a class without an answer.
+    Raises InputError if the file cannot be read, has another format, or leaves a class without an answer.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"--answers {path}: cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"--answers {path}: not a text file in UTF-8") from error
+    text = read_text(path, option="--answers ")
     if path.suffix != ".json":
-        return _each_once(path, text.rstrip("\n").split("\n"))
+        return _without_duplicates(path, text.rstrip("\n").split("\n"))
     try:
         content = json.loads(text)
     except json.JSONDecodeError as error:
         raise InputError(f"--answers {path} line {error.lineno}: not JSON; cut off or damaged") from error
-    return _each_once(path, _in_order(path, content))
+    return _without_duplicates(path, _in_class_order(path, content))
 
 
-def _in_order(path: Path, content: Any) -> list[str]:
+def _in_class_order(path: Path, content: Any) -> list[str]:
     if isinstance(content, dict) and isinstance(content.get("id2label"), dict):
         content = content["id2label"]
-    if isinstance(content, list) and all(isinstance(one, str) for one in content):
+    if isinstance(content, list) and all(isinstance(answer, str) for answer in content):
         return content
     if isinstance(content, dict) and content:
-        if all(isinstance(place, int) for place in content.values()):
-            places = {place: answer for answer, place in content.items()}
+        if all(isinstance(index, int) for index in content.values()):
+            by_class = {index: answer for answer, index in content.items()}
         elif all(key.isdecimal() and isinstance(answer, str) for key, answer in content.items()):
-            places = {int(key): answer for key, answer in content.items()}
+            by_class = {int(key): answer for key, answer in content.items()}
         else:
-            places = {}
-        if sorted(places) == list(range(len(content))):
-            return [places[place] for place in range(len(content))]
-    raise InputError(f"--answers {path}: neither a list of answers nor an object from answer to class, each from 0 on")
+            by_class = {}
+        if sorted(by_class) == list(range(len(content))):
+            return [by_class[index] for index in range(len(content))]
+    raise InputError(
+        f"--answers {path}: neither a list of answers nor an object from answer to class, with classes from 0 on"
+    )
 
 
-def _each_once(path: Path, answers: list[str]) -> tuple[str, ...]:
+def _without_duplicates(path: Path, answers: list[str]) -> tuple[str, ...]:
     seen: set[str] = set()
     for answer in answers:
         if answer in seen:
-            raise InputError(f"--answers {path}: {answer!r} stands there twice")
+            raise InputError(f"--answers {path}: {answer!r} occurs twice")
         seen.add(answer)
     if len(answers) < 2:
-        raise InputError(f"--answers {path}: holds {len(answers)} answer; a head chooses among two at least")
+        raise InputError(f"--answers {path}: holds {len(answers)} answer; a head chooses among at least two")
     return tuple(answers)
 
 
 def named_labels(config: Path) -> tuple[str, ...] | None:
-    """The answers of a `config.json`; None where it has none, or only the `LABEL_0` that stand for no answer."""
+    """The answers in a `config.json`; None if it has none, or only placeholders such as `LABEL_0`."""
     if not config.is_file():
         return None
     try:
@@ -82,36 +79,38 @@ def named_labels(config: Path) -> tuple[str, ...] | None:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FilesByModel:
     """Attributes:
-    named: by the model's name; they come before what its weights bring.
-    otherwise: for models whose weights bring none.
+    by_model: by the model's name; used before the files that come with its weights.
+    default: for models whose weights come without such a file.
     """
 
-    named: Mapping[str, Path] = field(default_factory=dict)
-    otherwise: Path | None = None
+    by_model: Mapping[str, Path] = field(default_factory=dict)
+    default: Path | None = None
 
 
 NO_FILES = FilesByModel()
 
 
-def files_by_model(option: str, given: Sequence[str], specs: Sequence[AnySpec]) -> FilesByModel:
-    """What an option means that is given as FILE or MODEL=FILE, as often as need be.
+def files_by_model(option: str, values: Sequence[str], specs: Sequence[AnySpec]) -> FilesByModel:
+    """The files that an option names; each value is FILE or MODEL=FILE.
 
-    Raises InputError where a file is not there, a model is none of those asked, or one has two files.
+    Raises InputError if a file does not exist, a model is not among the specs, or a model has two files.
     """
-    words = {word: specs[place].name for word, place in index_by_name(specs).items()}
-    named: dict[str, Path] = {}
-    otherwise: Path | None = None
-    for one in given:
-        name, equals, source = one.partition("=")
-        path = Path(source if equals else one).expanduser()
-        if equals and name not in words:
-            raise unknown_model(f"{option} {one}", name, words)
+    names = {name: specs[index].name for name, index in index_by_name(specs).items()}
+    by_model: dict[str, Path] = {}
+    default: Path | None = None
+    for value in values:
+        name, equals, source = value.partition("=")
+        path = Path(source if equals else value).expanduser()
+        if equals and name not in names:
+            raise unknown_model(f"{option} {value}", name, names)
         if not path.exists():
             raise InputError(f"{option} {path}: no such file")
-        if words[name] in named if equals else otherwise:
-            raise InputError(f"{option} {one}: {'a second file for ' + name if equals else 'a second file'}; keep one")
+        if names[name] in by_model if equals else default:
+            raise InputError(
+                f"{option} {value}: {'a second file for ' + name if equals else 'a second file'}; keep one"
+            )
         if equals:
-            named[words[name]] = path
+            by_model[names[name]] = path
         else:
-            otherwise = path
-    return FilesByModel(named=named, otherwise=otherwise)
+            default = path
+    return FilesByModel(by_model=by_model, default=default)

@@ -1,4 +1,4 @@
-"""One model on one split: asks it, writes what it said, scores that, and asks again with other images."""
+"""Evaluates one model on one split: predicts it, writes the predictions, and scores them next to blind baselines."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from vlbench.evaluation.adapter import ModelUnderTest, candidate, detector_of
+from vlbench.evaluation.adapter import ModelUnderTest, detector_of, load_model_under_test
 from vlbench.evaluation.predict import Journal, predict, with_images
 from vlbench.evaluation.processes import Process
-from vlbench.evaluation.retrieval import ScoreMatrix, expected_seconds, pairs_of, score_pairs
+from vlbench.evaluation.retrieval import ScoreMatrix, expected_seconds, pair_count, score_pairs
 from vlbench.evaluation.split import Split, shuffled_columns, shuffled_images
 from vlbench.evaluation.task_head import TaskHead
 from vlbench.runner.records import Accuracy
@@ -27,26 +27,32 @@ from vlbench.tasks.scoring import Score, accuracy, score_gallery, score_items
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluationListener:
-    """Who is told what happens: `begin` of a pass over so many things, `step` of some of them, `say` of a line."""
+    """Callbacks that report progress.
+
+    Attributes:
+        begin: a pass begins; takes its name and how many items or pairs it has.
+        step: items or pairs are done; takes how many since the last call.
+        message: takes a line to show.
+    """
 
     begin: Callable[[str, int], None] = lambda _name, _total: None
     step: Callable[[int], None] = lambda _count: None
-    say: Callable[[str], None] = lambda _line: None
+    message: Callable[[str], None] = lambda _line: None
 
 
-def evaluation_hash(asked: TaskHead, split: Split) -> str:
-    """Of the model, its weights as they lie there now, the split, and how it is asked."""
-    settings, words = split.settings, split.settings.vocabulary
+def evaluation_hash(head: TaskHead, split: Split) -> str:
+    """A hash of the model, the current state of its weights, the split, and all settings that predictions depend on."""
+    settings, vocabulary = split.settings, split.settings.vocabulary
     content = {
-        "spec": asked.spec.hash(),
-        "images": asked.spec.input.evaluation.model_dump(mode="json"),
-        "weights": [_fingerprint(one) for one in _sources(asked.spec)],
+        "spec": head.spec.hash(),
+        "images": head.spec.input.evaluation.model_dump(mode="json"),
+        "weights": [_fingerprint(path) for path in _weight_files(head.spec)],
         "task": settings.task.name,
         "split": settings.split,
         "items": split.digest,
-        "features": _fingerprint(settings.features) if split.sees_features(asked.spec) else None,
-        "answers": asked.answers,
-        "vocabulary": [_fingerprint(path) for path in (words.named.get(asked.spec.name), words.otherwise)],
+        "features": _fingerprint(settings.features) if split.reads_features(head.spec) else None,
+        "answers": head.answers,
+        "vocabulary": [_fingerprint(path) for path in (vocabulary.by_model.get(head.spec.name), vocabulary.default)],
         "device": settings.device,
         "precision": settings.precision,
         "control": settings.control,
@@ -54,24 +60,25 @@ def evaluation_hash(asked: TaskHead, split: Split) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _sources(spec: AnySpec) -> list[Path | None]:
-    return [None if one == RANDOM else located(one) for one in (spec.weights, spec.visual.weights)]
+def _weight_files(spec: AnySpec) -> list[Path | None]:
+    return [None if weights == RANDOM else located(weights) for weights in (spec.weights, spec.visual.weights)]
 
 
 def _fingerprint(path: Path | None) -> list[object]:
-    """Size and time of a file, or of all in a folder; reading gigabytes to make sure would cost more than it tells."""
+    """Name, size and time of a file, or of all files in a folder; hashing gigabytes of weights would take too long."""
     if path is None:
         return []
     paths = sorted(path.rglob("*")) if path.is_dir() else [path]
-    return [(one.name, one.stat().st_size, one.stat().st_mtime_ns) for one in paths if one.is_file()]
+    return [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in paths if file.is_file()]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluationOutcome:
-    """What came of it: the accuracy, passes of the model and their seconds, and the file of predictions.
-
-    `unfilled` are tensors that stayed random, as the weights say nothing of them; `detector` is what the regions were
-    found with, where the model has found any.
+    """Attributes:
+    unfilled: tensors that the weights do not hold, and that stayed random.
+    detector: whether the model's own detector has random or trained weights; None if none of it was used.
+    passes: how many items or pairs the model processed, in `seconds`.
+    predictions: the file of predictions.
     """
 
     accuracy: Accuracy
@@ -83,115 +90,116 @@ class EvaluationOutcome:
 
 
 def evaluate(
-    asked: TaskHead, split: Split, folder: Path, *, process: Process, listener: EvaluationListener | None = None
+    head: TaskHead, split: Split, folder: Path, *, process: Process, listener: EvaluationListener | None = None
 ) -> EvaluationOutcome | None:
-    """Asks, writes the predictions to the folder, and scores them; only the first process returns what came of it.
+    """Predicts the split, writes the predictions to the folder, and scores them.
 
-    None, too, where the split keeps its answers to itself: then the predictions are all that there is.
-    What an earlier attempt answered before it was killed is not asked again.
+    Predictions of an earlier attempt that was killed are used. Returns None in all processes but the first, and if the
+    answers of the split are not public.
 
     Raises:
-        InputError: weights of another model, or something that cannot be read; answers so far are kept.
+        InputError: the weights do not fit the model, or a file cannot be read; the predictions so far are kept.
     """
-    settings, key = split.settings, evaluation_hash(asked, split)
-    ready = candidate(
-        asked,
-        vocabulary=settings.vocabulary.named.get(asked.spec.name),
-        otherwise=settings.vocabulary.otherwise,
-        features=split.regions if split.sees_features(asked.spec) else None,
+    settings, key = split.settings, evaluation_hash(head, split)
+    model = load_model_under_test(
+        head,
+        vocabulary=settings.vocabulary.by_model.get(head.spec.name),
+        fallback=settings.vocabulary.default,
+        features=split.regions if split.reads_features(head.spec) else None,
         device=process.device(settings.device),
         precision=settings.precision,
     )
-    name = f"{asked.spec.name}.{settings.task.name}.{settings.split}.{key[:8]}"
+    name = f"{head.spec.name}.{settings.task.name}.{settings.split}.{key[:8]}"
     start = time.perf_counter()
     run = _evaluate_gallery if split.gallery else _evaluate_items
-    found = run(ready, asked, split, folder / name, process, listener or EvaluationListener())
-    if found is None:
+    result = run(model, head, split, folder / name, process, listener or EvaluationListener())
+    if result is None:
         return None
-    score, shuffled, passes, path = found
+    score, shuffled, passes, path = result
     return EvaluationOutcome(
         accuracy=accuracy_of(score, shuffled),
-        unfilled=getattr(ready.model, "unfilled", ()),
-        detector=None if split.sees_features(asked.spec) else detector_of(ready.model),
+        unfilled=getattr(model.model, "unfilled", ()),
+        detector=None if split.reads_features(head.spec) else detector_of(model.model),
         passes=passes,
         seconds=time.perf_counter() - start,
         predictions=path,
     )
 
 
-Found = tuple[Score, Metric | None, int, Path]
+ScoredPredictions = tuple[Score, Metric | None, int, Path]  # with the metric of shuffled images, the passes, the file
+SHUFFLED = "shuffled images"
 
 
 def _evaluate_items(
-    ready: ModelUnderTest, asked: TaskHead, split: Split, path: Path, process: Process, listener: EvaluationListener
-) -> Found | None:
+    model: ModelUnderTest, head: TaskHead, split: Split, path: Path, process: Process, listener: EvaluationListener
+) -> ScoredPredictions | None:
     settings = split.settings
     others = shuffled_images(split.items) if settings.control and split.public else None
     if settings.control and split.public and others is None:
-        listener.say("the control with other images is left out: too few images, or all of one kind")
-    passes = {"": split.items} | ({"other images": with_images(split.items, others)} if others else {})
+        listener.message("the control with shuffled images is left out: too few images, or all of one unit")
+    passes = {"": split.items} | ({SHUFFLED: with_images(split.items, others)} if others else {})
     journals = {
-        name: Journal(path.parent, f"{path.name}{'.other-images' if name else ''}", process.rank) for name in passes
+        name: Journal(path.parent, f"{path.name}{'.shuffled-images' if name else ''}", process.rank) for name in passes
     }
-    process.wait()  # all have read what an earlier attempt left before any goes on with it
+    process.wait()  # until all have read the journals of an earlier attempt
     for name, items in passes.items():
-        listener.begin(f"{asked.spec.name}{f', {name}' if name else ''}", len(items))
+        listener.begin(f"{head.spec.name}{f', {name}' if name else ''}", len(items))
         predict(
-            ready,
+            model,
             items,
-            asked.postprocess or ready.said,
+            head.postprocess or model.generated_text,
             journals[name],
-            batch=settings.batch,
+            batch_size=settings.batch,
             workers=settings.workers,
             process=process,
-            listen=lambda count: listener.step(count * process.world),
+            on_progress=lambda count: listener.step(count * process.world),
         )
         journals[name].close()
     process.wait()
     if not process.first:
         return None
-    answered = {name: journal.read() for name, journal in journals.items()}
-    predictions = {item.identifier: answered[""][item.identifier] for item in split.items}
-    written = write_predictions(settings.task, settings.split, path, predictions)
+    predictions = {name: journal.read() for name, journal in journals.items()}
+    in_order = {item.identifier: predictions[""][item.identifier] for item in split.items}
+    written = write_predictions(settings.task, settings.split, path, in_order)
     if not split.public:
-        listener.say(f"{written}: the answers of this split are not public; upload it to the benchmark's server")
-        _drop(journals.values())
+        listener.message(f"{written}: the answers of this split are not public; upload it to the benchmark's server")
+        _delete(journals.values())
         return None
-    score = score_items(settings.task, settings.split, split.items, answered[""], of=split.of, training=split.training)
-    shuffled = accuracy(settings.task, split.items, answered["other images"]) if others else None
-    _drop(journals.values())
+    score = score_items(settings.task, settings.split, split.items, in_order, of=split.of, training=split.training)
+    shuffled = accuracy(settings.task, split.items, predictions[SHUFFLED]) if others else None
+    _delete(journals.values())
     return score, shuffled, len(split.items) * len(passes), written
 
 
-def _drop(journals: Iterable[Journal]) -> None:
+def _delete(journals: Iterable[Journal]) -> None:
     for journal in journals:
-        journal.drop()
+        journal.delete()
 
 
 def _evaluate_gallery(
-    ready: ModelUnderTest, asked: TaskHead, split: Split, path: Path, process: Process, listener: EvaluationListener
-) -> Found | None:
+    model: ModelUnderTest, head: TaskHead, split: Split, path: Path, process: Process, listener: EvaluationListener
+) -> ScoredPredictions | None:
     settings, gallery = split.settings, split.gallery
     assert gallery
     unfinished = path.with_name(f"{path.name}.unfinished.npy")
     if process.first:
         path.parent.mkdir(parents=True, exist_ok=True)
-        ScoreMatrix(unfinished, len(gallery.texts), len(gallery.images), make=True)
-        seconds = expected_seconds(ready, gallery, batch=settings.batch, processes=process.world)
-        listener.say(
-            f"{asked.spec.name}: {len(gallery.texts):,} texts x {len(gallery.images):,} images = "
-            f"{pairs_of(gallery):,} pairs; about {_duration(seconds)} by the first of them"
+        ScoreMatrix(unfinished, len(gallery.texts), len(gallery.images), create=True)
+        seconds = expected_seconds(model, gallery, batch_size=settings.batch, processes=process.world)
+        listener.message(
+            f"{head.spec.name}: {len(gallery.texts):,} texts x {len(gallery.images):,} images = "
+            f"{pair_count(gallery):,} pairs; about {_duration(seconds)}, estimated from the first pairs"
         )
     process.wait()
-    matrix = ScoreMatrix(unfinished, len(gallery.texts), len(gallery.images), make=False)
-    listener.begin(asked.spec.name, pairs_of(gallery))
+    matrix = ScoreMatrix(unfinished, len(gallery.texts), len(gallery.images), create=False)
+    listener.begin(head.spec.name, pair_count(gallery))
     score_pairs(
-        ready,
+        model,
         gallery,
         matrix,
-        batch=settings.batch,
+        batch_size=settings.batch,
         process=process,
-        listen=lambda count: listener.step(count * process.world),
+        on_progress=lambda count: listener.step(count * process.world),
     )
     process.wait()
     if not process.first:
@@ -205,7 +213,7 @@ def _evaluate_gallery(
         score_gallery(settings.task, settings.split, gallery, scores_TI[:, columns]).metrics[0] if columns else None
     )
     unfinished.unlink()
-    return score, shuffled, pairs_of(gallery), written
+    return score, shuffled, pair_count(gallery), written
 
 
 def _duration(seconds: float) -> str:
@@ -215,10 +223,10 @@ def _duration(seconds: float) -> str:
 
 
 def accuracy_of(score: Score, shuffled: Metric | None) -> Accuracy:
-    """The first metric, with what it is without looking, and with other images."""
+    """The first metric, with the values that the blind baselines have of it."""
     first = score.metrics[0]
-    without = [metric.value for metric in score.baselines]
-    retrieval = first.name != "accuracy"
+    baselines = [metric.value for metric in score.baselines]
+    is_retrieval = first.name != "accuracy"
     return Accuracy(
         task=score.task,
         split=score.split,
@@ -226,8 +234,8 @@ def accuracy_of(score: Score, shuffled: Metric | None) -> Accuracy:
         value=first.value,
         ci95=first.ci95,
         n=first.n,
-        majority=without[0] if without else None,
-        text_only=without[1] if len(without) > 1 and not retrieval else None,
+        majority=baselines[0] if baselines else None,
+        text_only=baselines[1] if len(baselines) > 1 and not is_retrieval else None,
         shuffled_images=shuffled.value if shuffled else None,
         metrics=score.metrics,
         baselines=score.baselines,

@@ -1,5 +1,5 @@
-"""Images of a data set, prepared as a model's paper does it, as a batch: pixels padded to the largest, or the regions
-that a detector found earlier."""
+"""Preprocesses the images of a data set as the model's paper does, and batches them: padded pixels, or precomputed
+regions."""
 
 from __future__ import annotations
 
@@ -24,28 +24,31 @@ from vlbench.tasks.shapes.items import generated_scene
 RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
 
-def prepared(path: Path, wanted: Input) -> NDArray[np.float32]:
-    """The image as `wanted.evaluation` has it, normalised, (3, H, W). Raises InputError as `open_image` does."""
-    scene = generated_scene(path, side=max(wanted.image_size))
+def preprocessed(path: Path, model_input: Input) -> NDArray[np.float32]:
+    """The image, resized for evaluation and normalised, (3, H, W). Raises InputError as `open_image` does."""
+    scene = generated_scene(path, side=max(model_input.image_size))
     image = open_image(path, option="") if scene is None else Image.fromarray(draw(scene))
-    return normalised(resized(image, wanted), wanted)
+    return normalised(resized(image, model_input), model_input)
 
 
-def resized(image: Image.Image, wanted: Input) -> Image.Image:
-    """The image at its size for evaluation."""
-    resizing, size = wanted.evaluation, wanted.image_size
+def resized(image: Image.Image, model_input: Input) -> Image.Image:
+    """The image, resized as `model_input.evaluation` says."""
+    resizing, size = model_input.evaluation, model_input.image_size
     if isinstance(resizing, ShorterSide):
         shorter, longer = resizing.shorter or min(size), resizing.longer or max(size)
         size = shorter_side_size(image.height, image.width, shorter, longer, resizing.multiple)
     elif isinstance(resizing, CentreCrop):
-        size = covering_size(image.height, image.width, wanted.image_size, resizing.shorter)
+        size = covering_size(image.height, image.width, model_input.image_size, resizing.shorter)
     height, width = size
     image = image.resize((width, height), RESAMPLING[resizing.resampling])
-    return centre(image, wanted.image_size) if isinstance(resizing, CentreCrop) else image
+    return centre_crop(image, model_input.image_size) if isinstance(resizing, CentreCrop) else image
 
 
 def shorter_side_size(height: int, width: int, shorter: int, longer: int, multiple: int) -> tuple[int, int]:
-    """Height and width in pixels: rounded half up, then down to a multiple, of which at least one stays."""
+    """Height and width in pixels after scaling the shorter side to `shorter` and the longer to at most `longer`.
+
+    Sides are rounded half up, then down to a multiple of `multiple`, but not to zero.
+    """
     scale = shorter / min(height, width)
     sides = height * scale, width * scale
     if max(sides) > longer:
@@ -54,43 +57,43 @@ def shorter_side_size(height: int, width: int, shorter: int, longer: int, multip
     return new_height, new_width
 
 
-def covering_size(height: int, width: int, wanted: tuple[int, int], shorter: int | None) -> tuple[int, int]:
-    """Height and width in pixels, the shorter side of a length, by default the least that covers what is wanted."""
-    least_height, least_width = (shorter, shorter) if shorter else wanted
+def covering_size(height: int, width: int, crop: tuple[int, int], shorter: int | None) -> tuple[int, int]:
+    """Height and width in pixels after scaling the shorter side to `shorter`, or just enough to cover the crop."""
+    least_height, least_width = (shorter, shorter) if shorter else crop
     if least_height * width >= least_width * height:
         return least_height, width * least_height // height
     return height * least_width // width, least_width
 
 
-def centre(image: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """Height x width out of the middle, half a pixel up and left of it where it is between two."""
+def centre_crop(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """Height x width from the centre; if the centre lies between two pixels, the crop is half a pixel up and left."""
     height, width = size
     top, left = (image.height - height) // 2, (image.width - width) // 2
     return image.crop((left, top, left + width, top + height))
 
 
-REMEMBERED = 8  # images, so that the questions about one image decode it once
+CACHED_IMAGES = 8  # so that several questions about one image decode it once
 Value = TypeVar("Value")
 
 
 class ImageReader:
-    """Reads images for one model; other processes can have a copy of it.
+    """Reads images for one model. Data-loading processes get copies of it.
 
     Args:
-        wanted: size and normalisation.
-        features: the regions of every image, by its file's name without ending, or None for pixels.
-        channels: that a region's feature may have.
+        model_input: the size and normalisation of images.
+        features: precomputed regions, by the name of an image's file without its suffix; None to read pixels.
+        channels: the numbers of channels that a region's feature may have.
     """
 
-    def __init__(self, wanted: Input, features: RegionSource | None, channels: Sequence[int] = ()) -> None:
-        self.wanted = wanted
+    def __init__(self, model_input: Input, features: RegionSource | None, channels: Sequence[int] = ()) -> None:
+        self.model_input = model_input
         self.features = features
         self.channels = channels
-        self._pixels: dict[Path, NDArray[np.float32]] = {}
-        self._regions: dict[Path, ImageRegions] = {}
+        self.cached_pixels: dict[Path, NDArray[np.float32]] = {}
+        self.cached_regions: dict[Path, ImageRegions] = {}
 
     def read(self, paths: Sequence[Path]) -> Images | RegionFeatures:
-        """A batch, in this order. Raises InputError where an image or its regions cannot be read."""
+        """A batch of these images, in this order. Raises InputError if an image or its regions cannot be read."""
         if self.features is None:
             return padded_images([self._pixels_of(path) for path in paths])
         regions = [self._regions_of(path, self.features) for path in paths]
@@ -101,30 +104,30 @@ class ImageReader:
         return padded_regions(regions)
 
     def _pixels_of(self, path: Path) -> NDArray[np.float32]:
-        found = self._pixels.pop(path, None)
-        return _remember(self._pixels, path, prepared(path, self.wanted) if found is None else found)
+        pixels = self.cached_pixels.pop(path, None)
+        return _cache(self.cached_pixels, path, preprocessed(path, self.model_input) if pixels is None else pixels)
 
     def _regions_of(self, path: Path, features: RegionSource) -> ImageRegions:
-        found = self._regions.pop(path, None)
-        if found is None:
-            found = features.read(path.stem)
-            count = found.features.shape[1]
+        regions = self.cached_regions.pop(path, None)
+        if regions is None:
+            regions = features.read(path.stem)
+            count = regions.features.shape[1]
             if count not in self.channels:
                 known = " or ".join(map(str, self.channels))
                 raise InputError(f"{features.path}: features of {count} numbers; this model reads {known}")
-        return _remember(self._regions, path, found)
+        return _cache(self.cached_regions, path, regions)
 
 
-def _remember(memory: dict[Path, Value], path: Path, value: Value) -> Value:
-    """Puts it in as the latest; the oldest leaves."""
-    memory[path] = value
-    if len(memory) > REMEMBERED:
-        del memory[next(iter(memory))]
+def _cache(cache: dict[Path, Value], path: Path, value: Value) -> Value:
+    """Adds the value as the newest, and removes the oldest if there are too many."""
+    cache[path] = value
+    if len(cache) > CACHED_IMAGES:
+        del cache[next(iter(cache))]
     return value
 
 
 def padded_images(images: Sequence[NDArray[np.float32]]) -> Images:
-    """(B, 3, H, W) with zeros at the right and the bottom of smaller images, from one (3, h, w) each."""
+    """Images of (3, h, w) as one batch, (B, 3, H, W). Smaller images are padded with zeros at the right and bottom."""
     sizes = tuple((image.shape[1], image.shape[2]) for image in images)
     if len(set(sizes)) == 1:
         return Images(pixels=torch.from_numpy(np.stack(images)), sizes=sizes)
@@ -136,7 +139,7 @@ def padded_images(images: Sequence[NDArray[np.float32]]) -> Images:
 
 
 def padded_regions(images: Sequence[ImageRegions]) -> RegionFeatures:
-    """(B, R, ...) with zeros behind the last region of images that have fewer than the others."""
+    """Regions of images as one batch, (B, R, ...). Images with fewer regions are padded with zeros."""
     counts = torch.tensor([len(image.boxes) for image in images])
     most = int(counts.max())
     features_BRC = torch.zeros(len(images), most, images[0].features.shape[1])
@@ -153,12 +156,12 @@ def padded_regions(images: Sequence[ImageRegions]) -> RegionFeatures:
     )
 
 
-def reader_of(spec: AnySpec, features: RegionSource | None) -> ImageReader:
-    """The reader for a model. Raises InputError where it gets regions and sees pixels, or the other way round."""
+def image_reader_for(spec: AnySpec, features: RegionSource | None) -> ImageReader:
+    """The image reader for a model. Raises InputError if the model reads pixels but gets regions, or the reverse."""
     channels = region_channels(spec)
     if features is None:
         if isinstance(spec, HuggingFaceSpec) and channels:
-            raise InputError(f"{spec.name}: reads regions that were found before; --features FILE names them")
+            raise InputError(f"{spec.name}: reads precomputed regions; --features FILE names them")
         return ImageReader(spec.input, None)
     if not channels:
         raise InputError(f"{features.path}: {spec.name} sees pixels, not regions; leave the features out for it")
@@ -166,7 +169,7 @@ def reader_of(spec: AnySpec, features: RegionSource | None) -> ImageReader:
 
 
 def region_channels(spec: AnySpec) -> list[int]:
-    """How many numbers a region's feature may have for a model; none where it does not see regions."""
+    """The numbers of channels that a region's feature may have; none if the model does not read regions."""
     if isinstance(spec, HuggingFaceSpec):
         return [spec.features.channels] if spec.features else []
     if not isinstance(spec.visual, RegionSpec):

@@ -1,5 +1,5 @@
-"""From items of a data set to a model's batches: token ids, pixels or precomputed regions, and the data-loading
-processes that prepare them."""
+"""Turns items of a data set into a model's batches: token ids, and pixels or precomputed regions, which data-loading
+processes prepare."""
 
 from __future__ import annotations
 
@@ -13,58 +13,63 @@ from torch.utils.data import DataLoader, Dataset
 
 from vlbench.architectures.interfaces import Images, RegionFeatures, Text
 from vlbench.errors import InputError, WorkerError
-from vlbench.evaluation.images import ImageReader, reader_of
+from vlbench.evaluation.images import ImageReader, image_reader_for
 from vlbench.specs import AnySpec, HuggingFaceSpec
 from vlbench.tasks.items import Item
 from vlbench.tasks.region_features import RegionSource
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Refused:
-    """An InputError on its way out of a process; PyTorch would wrap the error itself in a traceback."""
+class RefusedInput:
+    """Carries an InputError out of a data-loading process, because PyTorch would wrap the error in a traceback."""
 
     message: str
 
 
-def unchanged(found: Any) -> Any:
-    """For `collate_fn`: a batch is whole when it is made."""
-    return found
+def no_collation(batch: Any) -> Any:
+    """A `collate_fn` for data sets whose elements are whole batches."""
+    return batch
 
 
-def loaded(loader: DataLoader[Any], *, prepares: str) -> Iterator[Any]:
-    """What the loader gives, in order.
+def iterate(loader: DataLoader[Any], *, task: str) -> Iterator[Any]:
+    """The loader's batches, in order.
 
-    Raises InputError in place of what was refused; WorkerError where a process ends without a result.
+    Raises InputError if a process refused its input, WorkerError if a process died.
 
     Args:
-        prepares: what its processes do, for that error.
+        task: of the processes, for the error message, such as "reads images".
     """
     try:
-        for found in loader:
-            if isinstance(found, Refused):
-                raise InputError(found.message)
-            yield found
+        for batch in loader:
+            if isinstance(batch, RefusedInput):
+                raise InputError(batch.message)
+            yield batch
     except RuntimeError as error:
         if "DataLoader worker" not in str(error):
             raise
         raise WorkerError(
-            f"a process that {prepares} was killed; with less memory per batch or --workers 0 it works"
+            f"a process that {task} was killed; with less memory per batch or --workers 0 it works"
         ) from error
 
 
-Pictures = Images | RegionFeatures
+ImageInputs = Images | RegionFeatures
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
-    """Items and what a model is given for them; `text` is None for a model of images alone."""
+    """Items with the model's inputs.
+
+    Attributes:
+        text: None for a model that reads images alone.
+        images: of all items in order; left, right, left, right for pairs.
+    """
 
     items: tuple[Item, ...]
     text: Text | None
-    images: Pictures  # of all items, one after the other; for pairs left, right, left, right
+    images: ImageInputs
 
     def to(self, device: torch.device, dtype: torch.dtype) -> Batch:
-        """A copy on a device, pixels and features in a precision; ids, masks and boxes keep theirs."""
+        """A copy on a device. Pixels and features get the dtype; ids, masks and boxes keep theirs."""
         text = self.text and text_to(self.text, device)
         return Batch(items=self.items, text=text, images=images_to(self.images, device, dtype))
 
@@ -74,8 +79,8 @@ def text_to(text: Text, device: torch.device) -> Text:
     return Text(ids=text.ids.to(device), mask=None if text.mask is None else text.mask.to(device))
 
 
-def images_to(images: Pictures, device: torch.device, dtype: torch.dtype) -> Pictures:
-    """A copy on a device, pixels and features in a precision; boxes and masks keep theirs."""
+def images_to(images: ImageInputs, device: torch.device, dtype: torch.dtype) -> ImageInputs:
+    """A copy on a device. Pixels and features get the dtype; boxes and masks keep theirs."""
     if isinstance(images, Images):
         return Images(pixels=images.pixels.to(device, dtype), sizes=images.sizes)
     return RegionFeatures(
@@ -86,25 +91,25 @@ def images_to(images: Pictures, device: torch.device, dtype: torch.dtype) -> Pic
     )
 
 
-def picked_images(images: Pictures, rows: Sequence[int]) -> Pictures:
-    """These images of a batch, in this order."""
-    places, sizes = torch.tensor(rows), tuple(images.sizes[row] for row in rows)
+def select_images(images: ImageInputs, rows: Sequence[int]) -> ImageInputs:
+    """These rows of a batch, in this order."""
+    index, sizes = torch.tensor(rows), tuple(images.sizes[row] for row in rows)
     if isinstance(images, Images):
-        return Images(pixels=images.pixels[places], sizes=sizes)
-    mask = None if images.mask is None else images.mask[places]
-    return RegionFeatures(features=images.features[places], boxes=images.boxes[places], sizes=sizes, mask=mask)
+        return Images(pixels=images.pixels[index], sizes=sizes)
+    mask = None if images.mask is None else images.mask[index]
+    return RegionFeatures(features=images.features[index], boxes=images.boxes[index], sizes=sizes, mask=mask)
 
 
 class ItemEncoder:
-    """Turns texts and image files into what one model reads.
+    """Turns texts and image files into the inputs of one model.
 
-    Raises InputError where features are given for a model that sees pixels.
+    Raises InputError if features are given for a model that reads pixels.
 
     Args:
         spec: of the model.
-        tokens: a text's ids, from its first token to its end token.
-        pad_id: what stands behind the end of a shorter text.
-        features: regions of every image in place of its pixels, or None.
+        tokens: turns a text into ids, from its first token to its end token.
+        pad_id: the id after the end of a shorter text.
+        features: precomputed regions, read instead of pixels.
     """
 
     def __init__(
@@ -120,61 +125,67 @@ class ItemEncoder:
         self.masked = not isinstance(spec, HuggingFaceSpec) or spec.inputs.mask is not None
         self.tokens = tokens
         self.pad_id = pad_id
-        self.reader = reader_of(spec, features)
+        self.reader = image_reader_for(spec, features)
 
     def text(self, texts: Sequence[str]) -> Text:
-        """Texts padded to the longest; one that is too long for the model loses words before its end token.
+        """The ids of texts, padded to the longest. A text that is too long for the model is cut before its end token.
 
-        A model of transformers that takes no mask gets its full length, as it was trained.
+        For a transformers model without a mask, texts are padded to the model's full length, as in its training.
         """
-        ids = [self._fitted(self.tokens(text)) for text in texts]
+        ids = [self._truncated(self.tokens(text)) for text in texts]
         if self.masked:
             return padded_text(ids, self.pad_id)
         return Text(ids=padded_text(ids, self.pad_id, length=self.most_tokens).ids, mask=None)
 
-    def _fitted(self, ids: list[int]) -> list[int]:
+    def _truncated(self, ids: list[int]) -> list[int]:
         return ids if len(ids) <= self.most_tokens else [*ids[: self.most_tokens - 1], ids[-1]]
 
-    def images(self, paths: Sequence[Path]) -> Pictures:
-        """A batch of images, or of their regions. Raises InputError where one cannot be read."""
+    def images(self, paths: Sequence[Path]) -> ImageInputs:
+        """A batch of images, or of their regions. Raises InputError if one cannot be read."""
         return self.reader.read(paths)
 
 
 def padded_text(ids: Sequence[Sequence[int]], pad_id: int, *, length: int | None = None) -> Text:
-    """Texts of these ids, padded to the longest or to a length, and the mask that says so where one is shorter."""
-    lengths = torch.tensor([len(own) for own in ids])
+    """Texts padded to the longest, or to `length`. The mask is None if no text is shorter than that."""
+    lengths = torch.tensor([len(text) for text in ids])
     longest = length or int(lengths.max())
-    ids_BL = torch.tensor([[*own, *[pad_id] * (longest - len(own))] for own in ids])
+    ids_BL = torch.tensor([[*text, *[pad_id] * (longest - len(text))] for text in ids])
     real_BL = torch.arange(longest) < lengths[:, None]
     return Text(ids=ids_BL, mask=None if bool(real_BL.all()) else real_BL)
 
 
 def batches(chunks: Sequence[Sequence[Item]], encoder: ItemEncoder, *, workers: int = 0) -> Iterator[Batch]:
-    """A batch of each chunk of items, in their order, images decoded by `workers` processes (0: by this one).
+    """One batch for each chunk of items, in order. `workers` processes decode the images; with 0, this process does.
 
-    Raises InputError where an image cannot be read or items have different numbers of images, after the batches before
-    it; WorkerError where a process ends without a result.
+    Raises InputError if items have different numbers of images, or, after the batches before it, if an image cannot be
+    read; WorkerError if a process died.
     """
     paths = [_paths(chunk) for chunk in chunks]
     loader = DataLoader(
-        _Pictures(encoder.reader, paths), batch_size=None, num_workers=workers, collate_fn=unchanged, shuffle=False
+        _ImageBatches(encoder.reader, paths),
+        batch_size=None,
+        num_workers=workers,
+        collate_fn=no_collation,
+        shuffle=False,
     )
-    for chunk, images in zip(chunks, loaded(loader, prepares="reads images"), strict=True):
+    for chunk, images in zip(chunks, iterate(loader, task="reads images"), strict=True):
         text = encoder.text([item.text for item in chunk]) if encoder.reads_text else None
         yield Batch(items=tuple(chunk), text=text, images=images)
 
 
 def _paths(items: Sequence[Item]) -> list[Path]:
-    """The images of each item, all of which must have equally many."""
-    each = [item.images for item in items]
-    for item, own in zip(items, each, strict=True):
-        if len(own) != len(each[0]) or not own:
-            raise InputError(f"{item.identifier}: {len(own)} images, and {len(each[0])} of {items[0].identifier}")
-    return [path for own in each for path in own]
+    """The images of all items. Raises InputError if items have different numbers of images."""
+    first = items[0]
+    for item in items:
+        if len(item.images) != len(first.images) or not item.images:
+            raise InputError(
+                f"{item.identifier}: {len(item.images)} images, but {first.identifier} has {len(first.images)}"
+            )
+    return [path for item in items for path in item.images]
 
 
-class _Pictures(Dataset):
-    """The images of each batch."""
+class _ImageBatches(Dataset):
+    """The image inputs of each batch."""
 
     def __init__(self, reader: ImageReader, paths: Sequence[Sequence[Path]]) -> None:
         self.reader = reader
@@ -183,8 +194,8 @@ class _Pictures(Dataset):
     def __len__(self) -> int:
         return len(self.paths)
 
-    def __getitem__(self, index: int) -> Pictures | Refused:
+    def __getitem__(self, index: int) -> ImageInputs | RefusedInput:
         try:
             return self.reader.read(self.paths[index])
         except InputError as error:
-            return Refused(message=str(error))
+            return RefusedInput(message=str(error))

@@ -1,5 +1,5 @@
-"""Passes over the items of a data set, batch by batch. Each batch is kept as it comes, in a journal per process that is
-deleted once all predictions are written."""
+"""Predicts the items of a data set, batch by batch. After each batch, its predictions are added to a journal, one file
+per process, which is deleted once all predictions are written."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from vlbench.tasks.items import Item
 
 
 class Journal:
-    """The predictions of one evaluation so far, by item.
+    """The predictions of an unfinished evaluation, by item.
 
-    All processes of an evaluation read what any of an earlier attempt left, and each writes a file of its own.
+    Every process reads the files that all processes of an earlier attempt left, and writes a file of its own.
 
     Args:
-        folder: of the results; made if it is not there.
+        folder: of the results; created if it does not exist.
         name: of the evaluation, with a hash of everything that a prediction depends on.
         rank: of this process.
     """
@@ -40,72 +40,70 @@ class Journal:
             raise InputError(f"--out {folder}: cannot be written ({error.strerror}); name another folder") from error
         self.done = self.read()
 
-    def keep(self, predictions: Mapping[str, str]) -> None:
-        """Appends them and waits until they are on the disk."""
+    def append(self, predictions: Mapping[str, str]) -> None:
+        """Adds predictions, and waits until they are on the disk."""
         append_line(self.file, json.dumps(dict(predictions)))
         self.done.update(predictions)
 
     def read(self) -> dict[str, str]:
-        """What all processes have kept."""
-        found: dict[str, str] = {}
+        """The predictions of all processes."""
+        predictions: dict[str, str] = {}
         for path in sorted(self.folder.glob(self.pattern)):
             for line in path.read_text(encoding="utf-8").splitlines():
                 try:
-                    found.update(json.loads(line))
+                    predictions.update(json.loads(line))
                 except ValueError:  # cut off by a kill; predicted again
                     continue
-        return found
+        return predictions
 
     def close(self) -> None:
         self.file.close()
 
-    def drop(self) -> None:
+    def delete(self) -> None:
         """Deletes the files of all processes."""
         for path in self.folder.glob(self.pattern):
             path.unlink(missing_ok=True)
 
 
 def predict(
-    candidate: ModelUnderTest,
+    model: ModelUnderTest,
     items: Sequence[Item],
     postprocess: Postprocess,
     journal: Journal,
     *,
-    batch: int,
+    batch_size: int,
     workers: int = 0,
     process: Process | None = None,
-    listen: Callable[[int], None] = lambda _: None,
+    on_progress: Callable[[int], None] = lambda _: None,
 ) -> int:
-    """Asks the model about each item that the journal lacks, and keeps its answers there.
+    """Predicts each item that the journal lacks, and adds the prediction to it.
 
-    Batches are the same whatever the number of processes and whatever was done before, and so are the answers.
+    Batches, and so predictions, do not depend on the number of processes or on what an earlier attempt did.
 
     Returns:
-        how many items this process asked about.
+        how many items this process predicted.
 
     Raises:
-        InputError: an image or a feature that cannot be read, or a model that gives no numbers; what came before is
-            kept.
+        InputError: an image or its regions cannot be read, or a score is not finite; earlier predictions are kept.
 
     Args:
         postprocess: turns the scores of a batch into one answer per row.
-        batch: items in one pass.
-        workers: processes that read images; 0 reads them between passes.
-        listen: is told of items as they are answered.
+        workers: data-loading processes; 0 loads in this process.
+        on_progress: called with the number of items done since the last call.
     """
-    whole = [items[start : start + batch] for start in range(0, len(items), batch)]
-    own = (process or Process()).share(whole)
-    missing = [one for one in own if any(item.identifier not in journal.done for item in one)]
-    listen(sum(map(len, own)) - sum(map(len, missing)))
-    asked = 0
-    for prepared in batches(missing, candidate.encoder, workers=workers):
-        answers = postprocess(candidate.scores(prepared))
-        journal.keep({item.identifier: answer for item, answer in zip(prepared.items, answers, strict=True)})
-        asked += len(answers)
-        listen(len(answers))
-    return asked
+    chunks = [items[start : start + batch_size] for start in range(0, len(items), batch_size)]
+    share = (process or Process()).share(chunks)
+    missing = [chunk for chunk in share if any(item.identifier not in journal.done for item in chunk)]
+    on_progress(sum(map(len, share)) - sum(map(len, missing)))
+    predicted = 0
+    for batch in batches(missing, model.encoder, workers=workers):
+        answers = postprocess(model.scores(batch))
+        journal.append({item.identifier: answer for item, answer in zip(batch.items, answers, strict=True)})
+        predicted += len(answers)
+        on_progress(len(answers))
+    return predicted
 
 
 def with_images(items: Sequence[Item], images: Mapping[tuple[Path, ...], tuple[Path, ...]]) -> list[Item]:
-    """The same items with other images."""
+    """The same items with other images: `images` maps each item's images to the new ones."""
     return [replace(item, images=images[item.images]) for item in items]

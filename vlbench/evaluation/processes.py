@@ -1,4 +1,4 @@
-"""Several processes that share one evaluation, as torchrun or accelerate start them."""
+"""Several processes that share one evaluation, started by torchrun or accelerate."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from torch import distributed
 
 from vlbench.errors import InputError
 
-Thing = TypeVar("Thing")
-LONGEST_WAIT = timedelta(days=2)  # for the slowest of the processes
+Value = TypeVar("Value")
+LONGEST_WAIT = timedelta(days=2)  # for the slowest process
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Process:
-    """One of `world` processes; `local_rank` is its place on its machine."""
+    """One of `world` processes. `local_rank` is its rank among those on its machine."""
 
     rank: int = 0
     world: int = 1
@@ -30,36 +30,36 @@ class Process:
     def first(self) -> bool:
         return self.rank == 0
 
-    def share(self, things: Sequence[Thing]) -> list[Thing]:
-        """Every `world`-th; together the processes have each once."""
-        return list(things[self.rank :: self.world])
+    def share(self, values: Sequence[Value]) -> list[Value]:
+        """Every `world`-th value; each value belongs to exactly one process."""
+        return list(values[self.rank :: self.world])
 
     def wait(self) -> None:
-        """Until all processes are here."""
+        """Waits until all processes call this."""
         if self.world > 1:
             distributed.barrier()
 
-    def agree(self, thing: Thing) -> Thing:
-        """What the first process has, in all of them."""
+    def broadcast(self, value: Value) -> Value:
+        """Returns the value of the first process, in every process."""
         if self.world == 1:
-            return thing
-        things = [thing]
-        distributed.broadcast_object_list(things, src=0)
-        return things[0]
+            return value
+        values = [value]
+        distributed.broadcast_object_list(values, src=0)
+        return values[0]
 
     def device(self, name: str) -> torch.device:
-        """The GPU of this process's own, or the CPU."""
+        """The GPU of this process, or the CPU."""
         return torch.device("cuda", self.local_rank) if name == "cuda" else torch.device(name)
 
 
 @contextmanager
-def joined() -> Iterator[Process]:
-    """This process among those that were started with it, by the environment that torchrun sets."""
+def joined_processes() -> Iterator[Process]:
+    """Joins the processes that were started together, according to the environment variables of torchrun."""
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if world == 1:
         yield Process()
         return
-    # gloo also beside GPUs: nothing but "I am done" passes between processes
+    # gloo with GPUs, too: only small objects pass through this group
     distributed.init_process_group("gloo", timeout=LONGEST_WAIT)
     try:
         yield Process(rank=distributed.get_rank(), world=world, local_rank=int(os.environ.get("LOCAL_RANK", "0")))
@@ -67,9 +67,9 @@ def joined() -> Iterator[Process]:
         distributed.destroy_process_group()
 
 
-def device_named(name: Literal["auto", "cpu", "cuda"]) -> Literal["cpu", "cuda"]:
-    """`auto` takes the GPU where there is one. Raises InputError where one is asked for that is not there."""
-    found = torch.cuda.is_available()
-    if name == "cuda" and not found:
+def resolve_device(name: Literal["auto", "cpu", "cuda"]) -> Literal["cpu", "cuda"]:
+    """`auto` is the GPU if there is one, else the CPU. Raises InputError for `cuda` without a GPU."""
+    available = torch.cuda.is_available()
+    if name == "cuda" and not available:
         raise InputError("--device cuda: PyTorch sees no GPU here; --device cpu works")
-    return "cuda" if found and name != "cpu" else "cpu"
+    return "cuda" if available and name != "cpu" else "cpu"

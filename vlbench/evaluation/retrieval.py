@@ -1,4 +1,5 @@
-"""Scores of every pair of text and image of a gallery; each is embedded once, only their meeting repeats."""
+"""Scores every text of a gallery with every image. Each text and image is embedded once if the model allows it; only
+the fusion of the two is computed for every pair."""
 
 from __future__ import annotations
 
@@ -15,175 +16,177 @@ from vlbench.architectures.build import AnyModel
 from vlbench.architectures.interfaces import Text, Tokens
 from vlbench.architectures.vl_model import VLModel
 from vlbench.errors import InputError
-from vlbench.evaluation.adapter import ModelUnderTest, check_finite, concatenated
+from vlbench.evaluation.adapter import ModelUnderTest, check_finite, concatenate_tokens
 from vlbench.evaluation.processes import Process
 from vlbench.tasks.items import Gallery
 
 Scores = NDArray[np.float32]
-Meet = Callable[[int], Scores]  # a text, by its place -> its scores with a block of images, (images,)
+TextScorer = Callable[[int], Scores]  # from the index of a text to its scores with a block of images, (images,)
 
 
 class ScoreMatrix:
-    """Texts x images on disk, nan where a pair has no score yet; all processes write their own columns.
+    """A file of scores, texts x images; nan if a pair has no score yet. Each process writes its own columns.
 
     Args:
-        path: of the file, made if it is not there; it holds only one shape.
+        path: of the file; it is created if it does not exist and `create` is true.
     """
 
-    def __init__(self, path: Path, texts: int, images: int, *, make: bool) -> None:
+    def __init__(self, path: Path, texts: int, images: int, *, create: bool) -> None:
         self.path = path
         try:
-            if make and not path.exists():
-                fresh = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=(texts, images))
-                fresh[:] = np.nan
-                fresh.flush()
+            if create and not path.exists():
+                empty = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=(texts, images))
+                empty[:] = np.nan
+                empty.flush()
             self.scores: Scores = np.lib.format.open_memmap(path, mode="r+")
         except (OSError, ValueError) as error:
-            raise InputError(f"{path}: cannot be written or read on ({error}); delete it to begin anew") from error
+            raise InputError(f"{path}: cannot be written or continued ({error}); delete it to start over") from error
         if self.scores.shape != (texts, images):
-            raise InputError(f"{path}: is of another gallery; delete it to begin anew")
+            raise InputError(f"{path}: is of another gallery; delete it to start over")
 
     def missing_rows(self, columns: slice) -> list[int]:
+        """The rows that lack a score in these columns."""
         return np.flatnonzero(np.isnan(self.scores[:, columns]).any(1)).tolist()
 
 
-BLOCK = 1024  # images that meet a text at once where meeting costs next to nothing
+LARGE_BLOCK = 1024  # images that are scored with a text at once if scoring a pair costs next to nothing
 
 
-def pairs_of(gallery: Gallery) -> int:
+def pair_count(gallery: Gallery) -> int:
     return len(gallery.texts) * len(gallery.images)
 
 
 def score_pairs(
-    candidate: ModelUnderTest,
+    model: ModelUnderTest,
     gallery: Gallery,
     matrix: ScoreMatrix,
     *,
-    batch: int,
+    batch_size: int,
     process: Process | None = None,
-    listen: Callable[[int], None] = lambda _: None,
+    on_progress: Callable[[int], None] = lambda _: None,
 ) -> int:
-    """Fills the matrix; rows that it has are left. Returns how many pairs this process scored.
+    """Fills the missing rows of the matrix. Returns how many pairs this process scored.
 
-    A block of images is embedded once and meets each text in turn; the processes share the blocks. Blocks are the same
-    whatever the number of processes, and so are the scores.
+    A block of images is embedded once, then scored with each text. The processes share the blocks. Blocks, and so
+    scores, do not depend on the number of processes.
 
     Raises:
-        InputError: an image or a feature that cannot be read, or a model that gives no numbers; the scores so far are
-            kept.
+        InputError: an image or its regions cannot be read, or a score is not finite; earlier scores are kept.
 
     Args:
-        batch: images in one pass.
-        listen: is told of pairs as they are scored.
+        batch_size: images in one forward pass.
+        on_progress: called with the number of pairs done since the last call.
     """
-    size = _block(candidate.model, batch)
+    size = _block_size(model.model, batch_size)
     blocks = [slice(start, start + size) for start in range(0, len(gallery.images), size)]
-    texts = _Texts(candidate, gallery.texts, batch)
+    texts = _TextCache(model, gallery.texts, batch_size)
     scored = 0
     for columns in (process or Process()).share(blocks):
         rows = matrix.missing_rows(columns)
-        listen((len(gallery.texts) - len(rows)) * len(gallery.images[columns]))
+        on_progress((len(gallery.texts) - len(rows)) * len(gallery.images[columns]))
         if not rows:
             continue
-        meet = _meeting(candidate, texts, gallery.images[columns], batch)
+        score_text = _text_scorer(model, texts, gallery.images[columns], batch_size)
         for row in rows:
-            matrix.scores[row, columns] = found = meet(row)
-            scored += len(found)
-            listen(len(found))
+            matrix.scores[row, columns] = scores = score_text(row)
+            scored += len(scores)
+            on_progress(len(scores))
     return scored
 
 
-def expected_seconds(candidate: ModelUnderTest, gallery: Gallery, *, batch: int, processes: int) -> float:
-    """What `score_pairs` will take, from its first images with its first texts; these are then not yet scored."""
-    size = _block(candidate.model, batch)
-    texts = _Texts(candidate, gallery.texts, batch)
+def expected_seconds(model: ModelUnderTest, gallery: Gallery, *, batch_size: int, processes: int) -> float:
+    """How long `score_pairs` will take, estimated from the first images and texts. The scores are not kept."""
+    size = _block_size(model.model, batch_size)
+    texts = _TextCache(model, gallery.texts, batch_size)
     start = time.perf_counter()
-    meet = _meeting(candidate, texts, gallery.images[:size], batch)
-    embedding = (time.perf_counter() - start) / len(gallery.images[:size])
-    meet(0)
+    score_text = _text_scorer(model, texts, gallery.images[:size], batch_size)
+    seconds_per_image = (time.perf_counter() - start) / len(gallery.images[:size])
+    score_text(0)
     rows = range(min(3, len(gallery.texts)))
     start = time.perf_counter()
     for row in rows:
-        meet(row)
-    meeting = (time.perf_counter() - start) / len(rows) / len(gallery.images[:size])
-    return (embedding * len(gallery.images) + meeting * pairs_of(gallery)) / processes
+        score_text(row)
+    seconds_per_pair = (time.perf_counter() - start) / len(rows) / len(gallery.images[:size])
+    return (seconds_per_image * len(gallery.images) + seconds_per_pair * pair_count(gallery)) / processes
 
 
-def _block(model: AnyModel, batch: int) -> int:
-    """A head behind the interaction marks a transformer that reads both; it takes no more than a batch."""
-    apart = model.head is None if isinstance(model, VLModel) else model.spec.gives == "similarity"
-    return BLOCK if apart else batch
+def _block_size(model: AnyModel, batch_size: int) -> int:
+    """A batch for models that fuse text and image in a transformer, which have a head; more for all others."""
+    is_cheap = model.head is None if isinstance(model, VLModel) else model.spec.gives == "similarity"
+    return LARGE_BLOCK if is_cheap else batch_size
 
 
-class _Texts:
-    """Each text as the model takes it; `tokens`, for models with a text embedder of their own, embeds each once."""
+class _TextCache:
+    """The texts of a gallery as the model's inputs, and their embeddings, which are computed once, by batch."""
 
-    def __init__(self, candidate: ModelUnderTest, texts: Sequence[str], batch: int) -> None:
-        self.candidate = candidate
+    def __init__(self, model: ModelUnderTest, texts: Sequence[str], batch_size: int) -> None:
+        self.model = model
         self.texts = texts
-        self.batch = batch
-        self.kept: dict[int, Tokens] = {}
-        self.vectors: dict[int, Tensor] = {}
+        self.batch_size = batch_size
+        self.cached_tokens: dict[int, Tokens] = {}
+        self.cached_vectors: dict[int, Tensor] = {}
 
-    def encoded(self, row: int) -> Text:
-        return self.candidate.text([self.texts[row]])
+    def ids(self, row: int) -> Text:
+        return self.model.text([self.texts[row]])
 
     def tokens(self, row: int) -> Tokens:
-        if row not in self.kept:
-            model = self.candidate.model
+        """The tokens of one text, from a model with a text embedder of its own."""
+        if row not in self.cached_tokens:
+            model = self.model.model
             assert isinstance(model, VLModel)
             assert model.text is not None
-            first = row - row % self.batch
-            found = model.text(self.candidate.text(self.texts[first : first + self.batch]))
-            for place in range(len(found.values)):
-                self.kept[first + place] = _row(found, place)
-        return self.kept[row]
+            first = row - row % self.batch_size
+            tokens = model.text(self.model.text(self.texts[first : first + self.batch_size]))
+            for index in range(len(tokens.values)):
+                self.cached_tokens[first + index] = _without_padding(tokens, index)
+        return self.cached_tokens[row]
 
     def vector(self, row: int) -> Tensor:
-        """(D,), of a model that compares the two as a whole."""
-        if row not in self.vectors:
-            model = self.candidate.model
+        """The vector of one text, (D,), from a model that compares one vector of each modality."""
+        if row not in self.cached_vectors:
+            model = self.model.model
             assert not isinstance(model, VLModel)
-            first = row - row % self.batch
-            found = model.encode_text(self.candidate.text(self.texts[first : first + self.batch]))
-            self.vectors |= {first + place: values for place, values in enumerate(found)}
-        return self.vectors[row]
+            first = row - row % self.batch_size
+            vectors = model.encode_text(self.model.text(self.texts[first : first + self.batch_size]))
+            self.cached_vectors |= {first + index: vector for index, vector in enumerate(vectors)}
+        return self.cached_vectors[row]
 
 
-def _row(tokens: Tokens, place: int) -> Tokens:
-    """One example without its padding."""
-    values = tokens.values[place : place + 1]
-    return Tokens(values=values if tokens.mask is None else values[:, tokens.mask[place]], mask=None)
+def _without_padding(tokens: Tokens, row: int) -> Tokens:
+    """One row of a batch, without its padding."""
+    values = tokens.values[row : row + 1]
+    return Tokens(values=values if tokens.mask is None else values[:, tokens.mask[row]], mask=None)
 
 
-def _meeting(candidate: ModelUnderTest, texts: _Texts, paths: Sequence[Path], batch: int) -> Meet:
-    """Embeds these images; what comes back takes a text and gives its scores with them."""
-    model = candidate.model
-    chunks = [paths[start : start + batch] for start in range(0, len(paths), batch)]
+def _text_scorer(under_test: ModelUnderTest, texts: _TextCache, paths: Sequence[Path], batch_size: int) -> TextScorer:
+    """Embeds these images. Returns a function from a text's index to its scores with them."""
+    model = under_test.model
+    chunks = [paths[start : start + batch_size] for start in range(0, len(paths), batch_size)]
     if not isinstance(model, VLModel) and model.spec.gives == "similarity":
         with torch.inference_mode():
-            images_ID = torch.cat([model.encode_images(candidate.images(chunk)) for chunk in chunks])
+            images_ID = torch.cat([model.encode_images(under_test.images(chunk)) for chunk in chunks])
         return _checked(lambda row: images_ID @ texts.vector(row))
     if not isinstance(model, VLModel):
-        images = candidate.images(paths)
-        return _checked(lambda row: model(_repeated_text(texts.encoded(row), len(paths)), images))
+        images = under_test.images(paths)
+        return _checked(lambda row: model(_repeated_text(texts.ids(row), len(paths)), images))
     with torch.inference_mode():
-        image_tokens = concatenated([model.visual(candidate.images(chunk)) for chunk in chunks])
+        image_tokens = concatenate_tokens([model.visual(under_test.images(chunk)) for chunk in chunks])
+    return _checked(lambda row: model.fuse(_repeated_tokens(texts.tokens(row), len(paths)), image_tokens))
 
-    return _checked(lambda row: model.fuse(_repeated(texts.tokens(row), len(paths)), image_tokens))
 
+def _checked(forward: Callable[[int], Tensor]) -> TextScorer:
+    """The scores of a forward pass, on the CPU in float32; raises InputError if one is not finite."""
 
-def _checked(meet: Callable[[int], Tensor]) -> Meet:
-    def scores(row: int) -> Scores:
+    def score_text(row: int) -> Scores:
         with torch.inference_mode():
-            found = matching_score(meet(row)).float().cpu()
-        check_finite(found[None], [f"text {row + 1}"])
-        return found.numpy()
+            scores = matching_score(forward(row)).float().cpu()
+        check_finite(scores[None], [f"text {row + 1}"])
+        return scores.numpy()
 
-    return scores
+    return score_text
 
 
-def _repeated(tokens: Tokens, count: int) -> Tokens:
+def _repeated_tokens(tokens: Tokens, count: int) -> Tokens:
     return Tokens(values=tokens.values.expand(count, -1, -1), mask=None)
 
 
@@ -191,8 +194,8 @@ def _repeated_text(text: Text, count: int) -> Text:
     return Text(ids=text.ids.expand(count, -1), mask=None)
 
 
-def matching_score(found: Tensor) -> Tensor:
-    """One number a pair, (B,): a score as it is; of "does not match" and "matches" how much likelier the second is."""
-    if found.dim() == 1:
-        return found
-    return found[:, 0] if found.shape[1] == 1 else found[:, 1] - found[:, 0]
+def matching_score(output: Tensor) -> Tensor:
+    """One score per pair, (B,), from one score, (B,) or (B, 1), or from the logits of no match and match, (B, 2)."""
+    if output.dim() == 1:
+        return output
+    return output[:, 0] if output.shape[1] == 1 else output[:, 1] - output[:, 0]

@@ -1,4 +1,4 @@
-"""All models of one command: those that the results folder holds are kept, the others are evaluated."""
+"""Evaluates all models of a command; evaluations that the results folder already holds are kept."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from vlbench.version import __version__
 
 
 def evaluate_all(
-    questions: Sequence[TaskHead],
+    heads: Sequence[TaskHead],
     split: Split,
     folder: Path,
     *,
@@ -34,48 +34,49 @@ def evaluate_all(
     threads: int,
     training: Mapping[str, Training] | None = None,
 ) -> list[Evaluation]:
-    """What came of each model, in their order; every process but the first gets none.
+    """The evaluation of each model, in their order. Processes other than the first return an empty list.
 
-    `training` says of models by name what it took to train them here, and is recorded with what came of them.
+    Raises InputError if a model's weights do not fit it or a file cannot be read; finished evaluations and the
+    predictions so far are kept.
 
-    Raises InputError where the weights of a model are another's or something cannot be read; what was evaluated before
-    is kept, and the answers so far, too.
+    Args:
+        training: what the training of a model took, by the model's name; recorded with its evaluation.
     """
     torch.set_num_threads(max(1, threads // process.world))
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False  # fp32 is fp32
-    found: list[Evaluation] = []
-    with _told_what_is_kept(folder, process), _store(folder, process) as store, _bar(shown=process.first) as bar:
-        held = process.agree({one.evaluation_hash: one for one in store.results} if store else {})
-        for asked in questions:
-            key = evaluation_hash(asked, split)
-            if key in held:
-                warn_once(process, f"kept from {folder}: {asked.spec.name}; name another --out to evaluate it again")
-                found.append(held[key])
+    evaluations: list[Evaluation] = []
+    with _resume_hint(folder, process), _store(folder, process) as store, _bar(shown=process.first) as bar:
+        kept = process.broadcast({one.evaluation_hash: one for one in store.results} if store else {})
+        for head in heads:
+            name, key = head.spec.name, evaluation_hash(head, split)
+            if key in kept:
+                warn_from_first(process, f"kept from {folder}: {name}; name another --out to evaluate it again")
+                evaluations.append(kept[key])
                 continue
-            outcome = evaluate(asked, split, folder, process=process, listener=_listener(bar))
+            outcome = evaluate(head, split, folder, process=process, listener=_listener(bar))
             if store is not None and outcome is not None:
-                line = _record(asked, split, key, outcome, process, probe(threads))
-                store.add(line.model_copy(update={"training": (training or {}).get(asked.spec.name)}))
-                found.append(store.results[-1])
-    return found
+                evaluation = _record(head, split, key, outcome, process, probe(threads))
+                store.add(evaluation.model_copy(update={"training": (training or {}).get(name)}))
+                evaluations.append(store.results[-1])
+    return evaluations
 
 
 @contextmanager
-def _told_what_is_kept(folder: Path, process: Process) -> Iterator[None]:
-    """Says, where it ends early, that it can be gone on with."""
+def _resume_hint(folder: Path, process: Process) -> Iterator[None]:
+    """If the evaluation ends early, says how to continue it."""
     try:
         yield
     except (InputError, KeyboardInterrupt):
         if any(path.stat().st_size for path in folder.glob("*.process-*.unfinished.jsonl")) or any(
             folder.glob("*.unfinished.npy")
         ):
-            warn_once(process, f"the answers so far are kept: the same command with --out {folder} goes on")
+            warn_from_first(process, f"the predictions so far are kept: the same command with --out {folder} continues")
         raise
 
 
 @contextmanager
 def _store(folder: Path, process: Process) -> Iterator[Store[Evaluation] | None]:
-    """Only the first process writes."""
+    """The store of evaluations, in the first process; None in the others."""
     if not process.first:
         yield None
         return
@@ -83,24 +84,25 @@ def _store(folder: Path, process: Process) -> Iterator[Store[Evaluation] | None]
         try:
             yield store
         finally:
-            if not store.path.stat().st_size:  # nothing came of it, so that nothing need be left behind
+            if not store.path.stat().st_size:  # leave no empty file behind
                 store.path.unlink()
                 with suppress(OSError):
                     folder.rmdir()
 
 
-def warn_once(process: Process, message: str) -> None:
+def warn_from_first(process: Process, message: str) -> None:
+    """Warns once, however many processes there are."""
     if process.first:
         warn(message)
 
 
 def _record(
-    asked: TaskHead, split: Split, key: str, outcome: EvaluationOutcome, process: Process, machine: Machine
+    head: TaskHead, split: Split, key: str, outcome: EvaluationOutcome, process: Process, machine: Machine
 ) -> Evaluation:
-    settings, spec = split.settings, asked.spec
+    settings, spec = split.settings, head.spec
     regions = None
     if region_channels(spec):
-        regions = "precomputed" if split.sees_features(spec) else "detector"
+        regions = "precomputed" if split.reads_features(spec) else "detector"
     described: dict[str, Any] = {
         "model": spec.name,
         "family": spec.family,
@@ -152,8 +154,8 @@ def _listener(bar: Progress) -> EvaluationListener:
         if bar.tasks:
             bar.advance(bar.tasks[-1].id, count)
 
-    def say(line: str) -> None:
+    def message(line: str) -> None:
         if not bar.disable:
             bar.console.print(line, soft_wrap=True)
 
-    return EvaluationListener(begin=begin, step=step, say=say)
+    return EvaluationListener(begin=begin, step=step, message=message)

@@ -1,4 +1,4 @@
-"""A split of a data set as all models of one command see it, and the control with shuffled images."""
+"""A split of a data set, read once for all models of a command; and shuffled images, as a control."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from vlbench.errors import InputError
 from vlbench.evaluation.answers import NO_FILES, FilesByModel, read_answer_set
-from vlbench.evaluation.images import reader_of, region_channels
+from vlbench.evaluation.images import image_reader_for, region_channels
 from vlbench.evaluation.task_head import TaskHead, head_for
 from vlbench.specs import AnySpec
 from vlbench.tasks.features import open_regions
@@ -28,9 +28,12 @@ class EvaluationSettings:
     """What all models of one command have in common.
 
     Attributes:
-        limit: only so many items, or images of a gallery, from the first on.
-        features: a file or folder of regions, for the models that see regions.
-        control: whether each is asked again with other images.
+        limit: evaluate only this many items, or images of a gallery, from the first on.
+        batch: items in one forward pass.
+        workers: data-loading processes; 0 loads in the main process.
+        features: a file or folder of precomputed regions, for the models that read regions.
+        answers: of the classes of a head.
+        control: whether to evaluate with shuffled images, too.
     """
 
     task: Task
@@ -50,7 +53,7 @@ class EvaluationSettings:
 class Split:
     """The items or the gallery of a split, read and checked once for all models.
 
-    Raises InputError where a file or an image is missing or damaged.
+    Raises InputError if a file is missing or damaged.
     """
 
     def __init__(self, settings: EvaluationSettings) -> None:
@@ -58,30 +61,29 @@ class Split:
         self.gallery: Gallery | None = None
         self.items: list[Item] = []
         if task.has_gallery:
-            whole = task.gallery(settings.data, settings.split)
-            self.of = len(whole.images)
-            self.gallery = _first_images(whole, settings.limit)
-            paths = list(self.gallery.images)
+            gallery = task.gallery(settings.data, settings.split)
+            self.of = len(gallery.images)
+            self.gallery = _first_images(gallery, settings.limit)
+            self.paths = list(self.gallery.images)
         else:
-            everything = task.items(settings.data, settings.split)
-            self.of = len(everything)
-            self.items = everything[: settings.limit]
-            paths = [path for item in self.items for path in item.images]
+            items = task.items(settings.data, settings.split)
+            self.of = len(items)
+            self.items = items[: settings.limit]
+            self.paths = [path for item in self.items for path in item.images]
         self.regions: RegionSource | None = open_regions(settings.features) if settings.features else None
-        self.paths = paths
-        given = settings.answers
-        self.answers = {name: read_answer_set(path) for name, path in given.named.items()}
-        self.known_answers = read_answer_set(given.otherwise) if given.otherwise else task.answers(settings.data)
+        files = settings.answers
+        self.answers = {name: read_answer_set(path) for name, path in files.by_model.items()}
+        self.known_answers = read_answer_set(files.default) if files.default else task.answers(settings.data)
 
     def head_for(self, spec: AnySpec) -> TaskHead:
         """The model's head for the task. Raises InputError if the model has none."""
         return head_for(spec, self.settings.task, answers=self.answers.get(spec.name), known=self.known_answers)
 
     def check_for(self, spec: AnySpec) -> None:
-        """Raises InputError where something that this model sees is missing."""
-        sees = self.sees_features(spec)
-        reader_of(spec, self.regions if sees else None)
-        if sees:
+        """Raises InputError if an image, or its regions, is missing for this model."""
+        reads_features = self.reads_features(spec)
+        image_reader_for(spec, self.regions if reads_features else None)
+        if reads_features:
             assert self.regions
             missing = [path.stem for path in dict.fromkeys(self.paths) if path.stem not in self.regions]
             if missing:
@@ -92,72 +94,75 @@ class Split:
         else:
             check_images(self.paths)
 
-    def sees_features(self, spec: AnySpec) -> bool:
+    def reads_features(self, spec: AnySpec) -> bool:
+        """Whether the model reads the precomputed regions, rather than pixels."""
         return self.regions is not None and bool(region_channels(spec))
 
     @property
     def public(self) -> bool:
-        """Whether what is right is known."""
+        """Whether the correct answers are public."""
         return all(item.answers for item in self.items)
 
     @cached_property
     def training(self) -> list[Item]:
-        """Where the baseline that reads the text alone learns."""
+        """The items from which the text-only baseline learns."""
         return self.settings.task.training_items(self.settings.data, self.settings.split)
 
     @cached_property
     def digest(self) -> str:
-        """Of everything in it that a prediction depends on."""
+        """A hash of everything in the split that a prediction depends on."""
         content: list[Any] = (
             [(item.identifier, item.text, list(map(str, item.images)), item.answers) for item in self.items]
             if self.gallery is None
             else [list(map(str, self.gallery.images)), self.gallery.texts]
         )
-        if self.settings.task.generated:  # no file's name or time says that an image has changed
+        if self.settings.task.generated:  # no file changes when the images do
             content = ["world", WORLD, content]
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
-def _first_images(whole: Gallery, limit: int | None) -> Gallery:
+def _first_images(gallery: Gallery, limit: int | None) -> Gallery:
+    """The first images, with their texts."""
     if limit is None:
-        return whole
-    kept = [place for place, owner in enumerate(whole.image_of_text) if owner < limit]
+        return gallery
+    texts = [text for text, image in enumerate(gallery.image_of_text) if image < limit]
     return Gallery(
-        images=whole.images[:limit],
-        texts=tuple(whole.texts[place] for place in kept),
-        image_of_text=tuple(whole.image_of_text[place] for place in kept),
+        images=gallery.images[:limit],
+        texts=tuple(gallery.texts[text] for text in texts),
+        image_of_text=tuple(gallery.image_of_text[text] for text in texts),
     )
 
 
-Images = tuple[Path, ...]
+Images = tuple[Path, ...]  # of one item
 
 
 def shuffled_images(items: Sequence[Item], *, seed: int = 0) -> dict[Images, Images] | None:
-    """For each image, or pair of images, another one of these; each is used as often as before.
+    """Maps each image, or pair of images, to another one; the map is a permutation.
 
-    No item's new image shares a unit with it: another order of the same boxes or another question's view of the same
-    scene would be no wrong image. None where the items are too few or too alike for that.
+    No image is mapped to one of the same unit, because another picture of the same scene could still be right. Returns
+    None if there are too few units for that.
     """
     units: dict[Images, set[str]] = {}
     for item in items:
         units.setdefault(item.images, set()).add(item.unit)
-    order = sorted({unit for own in units.values() for unit in own})
-    random.Random(seed).shuffle(order)
-    place = {unit: number for number, unit in enumerate(order)}
-    images = sorted(units, key=lambda one: (min(place[unit] for unit in units[one]), one))
-    for step in _steps(len(images)):
-        if all(units[one].isdisjoint(units[images[(at + step) % len(images)]]) for at, one in enumerate(images)):
-            return {one: images[(at + step) % len(images)] for at, one in enumerate(images)}
+    shuffled_units = sorted({unit for image_units in units.values() for unit in image_units})
+    random.Random(seed).shuffle(shuffled_units)
+    position = {unit: index for index, unit in enumerate(shuffled_units)}
+    ring = sorted(units, key=lambda images: (min(position[unit] for unit in units[images]), images))
+    for step in _rotations(len(ring)):
+        others = {images: ring[(index + step) % len(ring)] for index, images in enumerate(ring)}
+        if all(units[images].isdisjoint(units[other]) for images, other in others.items()):
+            return others
     return None
 
 
-def _steps(count: int) -> list[int]:
-    """How far to turn the ring: by half, where those of one unit lie furthest apart, then by more and by less."""
+def _rotations(count: int) -> list[int]:
+    """Steps by which to rotate a ring of images; first half the ring, which takes images furthest from their unit."""
     return sorted(range(1, count), key=lambda step: abs(2 * step - count))[:100]
 
 
 def shuffled_columns(count: int, *, seed: int = 0) -> list[int] | None:
-    """For each image of a gallery another one's place; None for fewer than two."""
+    """For each image of a gallery, the index of another image; None if there are fewer than two."""
     if count < 2:
         return None
     order = list(range(count))

@@ -1,4 +1,4 @@
-"""The tokens that a model was trained with, from what its weights bring along."""
+"""The tokenizer that a model was trained with, from the files that come with its weights."""
 
 from __future__ import annotations
 
@@ -18,34 +18,35 @@ OTHER_TOKENIZERS = ("tokenizer.json", "tokenizer_config.json", "merges.txt", "sp
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tokenizer:
     """Attributes:
-    ids: of a text, from its first token to its end token.
-    pad: what stands behind a shorter text.
+    ids: turns a text into ids, from its first token to its end token.
+    pad: the id after the end of a shorter text.
+    spans: for each id of a text of any length, where its word begins and ends; None for special tokens such as [SEP].
     mask: the id of [MASK], if there is one.
-    words: of ids that a model answers with, without marks such as [SEP]; None where ids have no meaning.
-    spans: for each id of a text of any length, where in it its word begins and ends; None for marks such as [SEP].
+    decode: turns ids into text, without special tokens; None if ids have no meaning.
     """
 
     ids: Callable[[str], list[int]]
     pad: int
     spans: Callable[[str], list[tuple[int, int] | None]]
     mask: int | None = None
-    words: Callable[[list[int]], str] | None = None
+    decode: Callable[[list[int]], str] | None = None
 
 
 def tokenizer_for(
-    spec: AnySpec, *, weights: Path | None, vocabulary: Path | None, otherwise: Path | None = None
+    spec: AnySpec, *, weights: Path | None, vocabulary: Path | None, fallback: Path | None = None
 ) -> Tokenizer:
-    """The tokenizer that is named, else that of the weights' folder; for random weights ids without a meaning.
+    """The tokenizer of `vocabulary`, else of the weights' folder, else of `fallback`.
 
-    Raises InputError where weights come without a vocabulary, or with one of another size than the model's.
+    With random weights and no vocabulary, ids have no meaning. Raises InputError if trained weights have no vocabulary,
+    or if the vocabulary does not fit the model.
 
     Args:
-        weights: where they lie, a file or a folder; None where they are random.
-        vocabulary: a `vocab.txt`, or a folder of a tokenizer.
-        otherwise: the same, for weights that bring none.
+        weights: their file or folder; None if they are random.
+        vocabulary: a `vocab.txt`, or the folder of a tokenizer.
+        fallback: the same, for weights that come without one.
     """
     size = spec.text.vocabulary if spec.text else 0
-    source = vocabulary or _beside(weights) or otherwise
+    source = vocabulary or _folder_with_vocabulary(weights) or fallback
     if source is None:
         if weights is not None:
             raise InputError(
@@ -55,26 +56,27 @@ def tokenizer_for(
         return Tokenizer(
             ids=lambda text: _without_padding(text, spec), pad=pad, spans=lambda text: [None, *word_spans(text), None]
         )
-    bare = not isinstance(spec, HuggingFaceSpec) or not _has_tokenizer(source)
-    if source.is_dir() and not (bare and (source / "vocab.txt").is_file()):
+    prefers_vocabulary = not isinstance(spec, HuggingFaceSpec) or not _has_tokenizer(source)
+    if source.is_dir() and not (prefers_vocabulary and (source / "vocab.txt").is_file()):
         return _of_transformers(source, spec.name, size)
-    words = WordPiece(source)
-    _check_size(spec.name, source, len(words), size)
+    wordpiece = WordPiece(source)
+    _check_size(spec.name, source, len(wordpiece), size)
     most = spec.input.text_tokens
     return Tokenizer(
-        ids=lambda text: words.ids(text, most),
-        pad=words.pieces["[PAD]"],
-        spans=words.spans,
-        mask=words.pieces.get("[MASK]"),
+        ids=lambda text: wordpiece.ids(text, most),
+        pad=wordpiece.pieces["[PAD]"],
+        spans=wordpiece.spans,
+        mask=wordpiece.pieces.get("[MASK]"),
     )
 
 
 def _without_padding(text: str, spec: AnySpec) -> list[int]:
-    ids, real = padded_ids(text, spec)
-    return ids[:real]
+    ids, length = padded_ids(text, spec)
+    return ids[:length]
 
 
-def _beside(weights: Path | None) -> Path | None:
+def _folder_with_vocabulary(weights: Path | None) -> Path | None:
+    """The folder of the weights, if it holds a vocabulary or a tokenizer."""
     if weights is None:
         return None
     folder = weights if weights.is_dir() else weights.parent
@@ -89,30 +91,31 @@ def _of_transformers(folder: Path, name: str, size: int) -> Tokenizer:
     from transformers import AutoTokenizer  # noqa: PLC0415  slow to import
 
     try:
-        found: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError, KeyError, ImportError) as error:
         why = str(error).strip().split("\n")[0][:120]
         raise InputError(f"--vocabulary {folder}: transformers reads no tokenizer there ({why})") from error
-    _check_size(name, folder, len(found), size)
-    pad = found.pad_token_id if found.pad_token_id is not None else 0
+    _check_size(name, folder, len(tokenizer), size)
+    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
     return Tokenizer(
-        ids=lambda text: list(found(text)["input_ids"]),
+        ids=lambda text: list(tokenizer(text)["input_ids"]),
         pad=pad,
-        spans=lambda text: _spans(found, text),
-        mask=found.mask_token_id,
-        words=lambda ids: found.decode(ids, skip_special_tokens=True).strip(),
+        spans=lambda text: _spans(tokenizer, text),
+        mask=tokenizer.mask_token_id,
+        decode=lambda ids: tokenizer.decode(ids, skip_special_tokens=True).strip(),
     )
 
 
-def _spans(found: Any, text: str) -> list[tuple[int, int] | None]:
-    if not found.is_fast:
-        raise InputError(f"{found.name_or_path}: a tokenizer that does not tell the word of a piece; vocab.txt works")
-    encoded = found(text)
+def _spans(tokenizer: Any, text: str) -> list[tuple[int, int] | None]:
+    """As `Tokenizer.spans`. Raises InputError for a tokenizer in Python, which does not know the word of a token."""
+    if not tokenizer.is_fast:
+        raise InputError(f"{tokenizer.name_or_path}: a slow tokenizer, which gives no word of a token; vocab.txt works")
+    encoded = tokenizer(text)
     return [None if word is None else tuple(encoded.word_to_chars(word)) for word in encoded.word_ids()]
 
 
-def _check_size(name: str, source: Path, found: int, wanted: int) -> None:
-    if found > wanted:
+def _check_size(name: str, source: Path, pieces: int, embeddings: int) -> None:
+    if pieces > embeddings:
         raise InputError(
-            f"--vocabulary {source}: {found:,} pieces, but {name} has embeddings for {wanted:,}; another model's?"
+            f"--vocabulary {source}: {pieces:,} pieces, but {name} has embeddings for {embeddings:,}; another model's?"
         )

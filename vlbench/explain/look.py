@@ -18,7 +18,7 @@ from vlbench.architectures.checkpoints.loading import with_whatever_head
 from vlbench.architectures.checkpoints.native import saved_spec
 from vlbench.architectures.interfaces import Images, Joint, RegionFeatures, whole_mask
 from vlbench.errors import InputError
-from vlbench.evaluation.adapter import ModelUnderTest, UnbatchedVisual, candidate
+from vlbench.evaluation.adapter import ModelUnderTest, UnbatchedVisual, load_model_under_test
 from vlbench.evaluation.images import covering_size
 from vlbench.evaluation.task_head import TaskHead, weights_of
 from vlbench.evaluation.tokens import tokenizer_for
@@ -146,7 +146,7 @@ def look(spec: ModelSpec, example: Example, settings: ExplainSettings) -> Explan
     """
     torch.set_num_threads(settings.threads)
     spec = with_whatever_head(spec)  # everything that is recorded comes before the head
-    model = candidate(
+    model = load_model_under_test(
         TaskHead(spec=spec, postprocess=None),
         vocabulary=settings.vocabulary,
         features=settings.features,

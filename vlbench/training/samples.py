@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader, Dataset
 from vlbench.architectures.interfaces import Images, Text
 from vlbench.errors import InputError
 from vlbench.evaluation.adapter import with_mask
-from vlbench.evaluation.inputs import Refused, loaded, padded_text, unchanged
+from vlbench.evaluation.inputs import RefusedInput, iterate, no_collation, padded_text
 from vlbench.evaluation.processes import Process
 from vlbench.specs import ModelSpec
 from vlbench.tasks.shapes.drawing import draw
@@ -190,12 +190,12 @@ def stream_batches(
         sampler=_Wanted(spent, settings, process),
         num_workers=workers,
         prefetch_factor=AHEAD if workers else None,
-        collate_fn=unchanged,
+        collate_fn=no_collation,
         worker_init_fn=_leave_interrupts,
         generator=torch.Generator(),  # of its own, so that it takes nothing from the global one
         pin_memory=pinned,
     )
-    yield from loaded(loader, prepares="prepares batches")
+    yield from iterate(loader, task="prepares batches")
 
 
 class _Wanted:
@@ -222,7 +222,7 @@ class _Prepared(Dataset):
         try:
             return self.stream.batch(*wanted)
         except InputError as error:
-            return Refused(message=str(error))
+            return RefusedInput(message=str(error))
 
 
 def _leave_interrupts(_worker: int) -> None:

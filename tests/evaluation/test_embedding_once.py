@@ -1,4 +1,4 @@
-"""An image that several questions are about is looked at once, and the answers are those of looking each time."""
+"""Each image of a batch is embedded once, and the scores are those of embedding it for every question."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import torch
 from PIL import Image
 
 from vlbench.architectures.interfaces import Images, RegionFeatures, Tokens, picked
-from vlbench.evaluation.adapter import ModelUnderTest, ready
-from vlbench.evaluation.inputs import Batch, ItemEncoder, batches, picked_images
+from vlbench.evaluation.adapter import ModelUnderTest, build_for_evaluation
+from vlbench.evaluation.inputs import Batch, ItemEncoder, batches, select_images
 from vlbench.inputs import token_ids
 from vlbench.specs import ModelSpec
 from vlbench.specs.catalog import catalog
@@ -35,11 +35,13 @@ def paths(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return found
 
 
-def candidate(spec: ModelSpec, features: Regions | None = None) -> ModelUnderTest:
+def model_under_test(spec: ModelSpec, features: Regions | None = None) -> ModelUnderTest:
     def ids(text: str) -> list[int]:
         return token_ids(text, spec.text.vocabulary if spec.text else 0)
 
-    return ModelUnderTest(ready(spec), ItemEncoder(spec, ids, pad_id=0, features=features), CPU, torch.float32)
+    return ModelUnderTest(
+        build_for_evaluation(spec), ItemEncoder(spec, ids, pad_id=0, features=features), CPU, torch.float32
+    )
 
 
 def questions(paths: Sequence[Path], asked: Sequence[int] = ASKED) -> list[Item]:
@@ -55,8 +57,8 @@ def questions(paths: Sequence[Path], asked: Sequence[int] = ASKED) -> list[Item]
     ]
 
 
-def looks(one: ModelUnderTest) -> list[int]:
-    """How many images each look is at, from now on."""
+def embedded_counts(one: ModelUnderTest) -> list[int]:
+    """How many images each call of the visual embedder gets, from now on."""
     found: list[int] = []
     embedder = getattr(one.model.visual, "embedder", one.model.visual)
     embedder.register_forward_pre_hook(lambda _, given: found.append(len(given[0].sizes)))
@@ -82,17 +84,17 @@ class Regions:
 
 
 def both(one: ModelUnderTest, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-    """The scores of the candidate, and those of its model as a whole."""
+    """The scores of the model under test, and those of its model on the whole batch."""
     scores = one.scores(batch)
     with torch.inference_mode():
         return scores, one.model(batch.text, batch.images)
 
 
 @pytest.mark.parametrize("name", ONE_A_MECHANISM)
-def test_every_model_scores_as_if_it_looked_each_time(name: str, paths: list[Path]) -> None:
-    one = candidate(catalog()[name].tiny())
+def test_every_model_scores_as_if_it_embedded_each_time(name: str, paths: list[Path]) -> None:
+    one = model_under_test(catalog()[name].tiny())
     (batch,) = batches([questions(paths)], one.encoder)
-    seen = looks(one)
+    seen = embedded_counts(one)
     scores = one.scores(batch)
     assert sum(seen) == 3
     _, expected = both(one, batch)
@@ -100,21 +102,21 @@ def test_every_model_scores_as_if_it_looked_each_time(name: str, paths: list[Pat
 
 
 def test_regions_found_before_are_embedded_once(paths: list[Path]) -> None:
-    one = candidate(catalog()["uniter-base"].tiny(), Regions())
+    one = model_under_test(catalog()["uniter-base"].tiny(), Regions())
     (batch,) = batches([questions(paths)], one.encoder)
     assert isinstance(batch.images, RegionFeatures)
-    seen = looks(one)
+    seen = embedded_counts(one)
     scores = one.scores(batch)
     assert sum(seen) == 3
     _, expected = both(one, batch)
     torch.testing.assert_close(scores, expected, atol=1e-6, rtol=0)
 
 
-def test_what_was_seen_alone_is_known_in_the_next_batch(paths: list[Path]) -> None:
-    one = candidate(catalog()["pixelbert-r50"].tiny())
+def test_images_that_are_embedded_alone_are_cached_for_the_next_batch(paths: list[Path]) -> None:
+    one = model_under_test(catalog()["pixelbert-r50"].tiny())
     chunks = [questions(paths, asked) for asked in ((0, 0, 2), (2, 3, 1), (1, 0, 2))]
     found = list(batches(chunks, one.encoder))
-    seen, counts = looks(one), []
+    seen, counts = embedded_counts(one), []
     scores = []
     for batch in found:
         scores.append(one.scores(batch))
@@ -124,30 +126,30 @@ def test_what_was_seen_alone_is_known_in_the_next_batch(paths: list[Path]) -> No
         assert torch.equal(score, both(one, batch)[1])
 
 
-def test_what_was_seen_together_is_seen_again(paths: list[Path]) -> None:
+def test_images_that_are_embedded_together_are_not_cached(paths: list[Path]) -> None:
     """So that an answer does not depend on where a kill interrupted the batches."""
-    one = candidate(catalog()["pixelbert-r50"].tiny())
+    one = model_under_test(catalog()["pixelbert-r50"].tiny())
     same = [paths[0], paths[1]]
-    seen = looks(one)
+    seen = embedded_counts(one)
     for batch in batches([questions(same, (0, 0, 1)), questions(same, (1, 1, 0))], one.encoder):
         one.scores(batch)
     assert seen == [2, 2]
 
 
-def test_different_images_are_seen_as_ever(paths: list[Path]) -> None:
-    one = candidate(catalog()["pixelbert-r50"].tiny())
+def test_different_images_are_all_embedded(paths: list[Path]) -> None:
+    one = model_under_test(catalog()["pixelbert-r50"].tiny())
     (batch,) = batches([questions(paths, (3, 1, 0, 2))], one.encoder)
     scores, expected = both(one, batch)
     assert torch.equal(scores, expected)
 
 
-def test_pairs_are_seen_as_ever(paths: list[Path]) -> None:
-    """A head of pairs tells left and right by their places, so that none may be left out."""
-    one = candidate(catalog()["vilt-b32"].for_task("pairs").tiny())
+def test_pairs_are_embedded_whole(paths: list[Path]) -> None:
+    """A head for pairs needs left and right of every item, so no image may be left out."""
+    one = model_under_test(catalog()["vilt-b32"].for_task("pairs").tiny())
     pair = (paths[0], paths[1])
     items = [Item(identifier=name, text="both", images=pair, answers=(), unit="") for name in "ab"]
     (batch,) = batches([items], one.encoder)
-    seen = looks(one)
+    seen = embedded_counts(one)
     scores, expected = both(one, batch)
     assert seen == [4, 4]
     assert torch.equal(scores, expected)
@@ -162,6 +164,6 @@ def test_rows_are_picked_with_their_masks() -> None:
     assert torch.equal(found.mask, mask[[2, 0, 2]])
     assert picked(Tokens(values=values, mask=None), (1,)).mask is None
     images = Images(pixels=torch.arange(24.0).reshape(2, 3, 2, 2), sizes=((2, 2), (1, 2)))
-    second = picked_images(images, (1,))
+    second = select_images(images, (1,))
     assert torch.equal(second.pixels, images.pixels[1:])
     assert second.sizes == ((1, 2),)
