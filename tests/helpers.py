@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
+
+from vlbench.specs.catalog import catalog
 
 # One model for each way to see and each way to join text and image, and three classes of transformers
 TYPICAL = frozenset(
@@ -17,3 +21,11 @@ TYPICAL = frozenset(
 def each_model(names: Iterable[str]) -> list[Any]:
     """Values for a test's parameter `name`: all but the typical models are slow."""
     return [name if name in TYPICAL else pytest.param(name, marks=pytest.mark.slow) for name in names]
+
+
+def write_tiny(folder: Path, model: str, /, **changes: object) -> Path:
+    """A tiny copy of a model as a YAML file."""
+    content = catalog()[model].tiny().model_dump(mode="json", exclude_none=True) | changes
+    path = folder / f"{content['name']}.yaml"
+    path.write_text(yaml.safe_dump(content))
+    return path

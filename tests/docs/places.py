@@ -179,7 +179,7 @@ def trained(shop: Workshop) -> None:
     if not kept.exists():
         options = "--budget 32 --batch 16 --workers 0 --threads 1 --no-latency --out results/mine".split()
         called = shop.vlbench("train", "--models", "vilt", *options)
-        assert called.code == 0, called.error
+        assert called.returncode == 0, called.stderr
         shutil.copytree(shop.folder / "results", kept)
     shutil.copytree(kept, shop.folder / "results", dirs_exist_ok=True)
     shutil.copytree(kept / "mine" / "vilt-b32-tiny", shop.folder / "my_checkpoint", dirs_exist_ok=True)
@@ -189,7 +189,7 @@ def trained(shop: Workshop) -> None:
 
 def scenes(shop: Workshop) -> None:
     called = shop.vlbench(*"export shapes --split test --scenes 6 --out scenes".split())
-    assert called.code == 0, called.error
+    assert called.returncode == 0, called.stderr
 
 
 PLACES: dict[str, Callable[[Workshop], None]] = {

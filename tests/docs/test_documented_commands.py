@@ -11,6 +11,7 @@ import sys
 import tomllib
 from collections.abc import Iterator
 from string import Template
+from subprocess import CompletedProcess
 from typing import Any
 
 import pytest
@@ -22,7 +23,7 @@ from tests.docs import places, workshop
 from tests.docs.places import PLACES
 from tests.docs.shown import ROOT, Shown, all_shown, commands
 from tests.docs.treatments import Treatment, by_command, treatments
-from tests.docs.workshop import Called, Workshop
+from tests.docs.workshop import Workshop
 from vlbench.cli.ab import parse_options
 from vlbench.cli.main import app
 from vlbench.suites.reader import resolve_named
@@ -33,10 +34,8 @@ HARNESS = "python -m benchmarks.harness."
 
 
 @pytest.fixture(scope="module")
-def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workshop]:
-    made = workshop.set_up(tmp_path_factory.mktemp("workshop"))
-    yield made
-    made.close()
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
+    return workshop.set_up(tmp_path_factory.mktemp("workshop"))
 
 
 def pages_of(command: str) -> str:
@@ -56,7 +55,7 @@ def tiers() -> Iterator[Any]:
         yield pytest.param(command, marks=pytest.mark.slow if command in slow else (), id=command[:80])
 
 
-@pytest.mark.parametrize("command", tiers())
+@pytest.mark.parametrize("command", list(tiers()))
 def test_a_documented_command_runs(command: str, shop: Workshop) -> None:
     assert command in by_command(), f"{pages_of(command)}: {command}: declare it in tests/docs/treatments.yaml"
     treatment = by_command()[command]
@@ -73,12 +72,12 @@ def test_a_documented_command_runs(command: str, shop: Workshop) -> None:
     for place in treatment.place:
         PLACES[place](shop)
     called = call(shop, arguments, treatment)
-    told = f"{pages_of(command)}: {shlex.join(arguments)}\n{called.output}\n{called.error}"
-    assert called.code in treatment.exit, told
-    assert "Traceback" not in called.error, told
-    assert treatment.says in called.output + called.error, told
-    if called.code == 2 and arguments[0] == "vlbench":
-        assert called.error.count("\n") == 1, told
+    told = f"{pages_of(command)}: {shlex.join(arguments)}\n{called.stdout}\n{called.stderr}"
+    assert called.returncode in treatment.exit, told
+    assert "Traceback" not in called.stderr, told
+    assert treatment.says in called.stdout + called.stderr, told
+    if called.returncode == 2 and arguments[0] == "vlbench":
+        assert called.stderr.count("\n") == 1, told
         return
     assert [path for path in treatment.leaves if not (shop.folder / path).exists()] == [], told
 
@@ -96,7 +95,7 @@ def arguments_of(treatment: Treatment) -> list[str]:
     return [*words, *shlex.split(f"{short} {treatment.add}")]
 
 
-def call(shop: Workshop, arguments: list[str], treatment: Treatment) -> Called:
+def call(shop: Workshop, arguments: list[str], treatment: Treatment) -> CompletedProcess[str]:
     if arguments[0] == "vlbench":
         return shop.vlbench(*arguments[1:], catalogue=treatment.catalogue)
     return shop.program(*([sys.executable, *arguments[1:]] if arguments[0] == "python" else arguments))

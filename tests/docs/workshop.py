@@ -3,46 +3,24 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import os
 import shutil
-import signal
 import subprocess
-import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from subprocess import CompletedProcess
 
 import pytest
 import yaml
 
+from tests.command_line import vlbench
 from tests.paths import ROOT
 from vlbench import yaml_files
-from vlbench.cli import main
-from vlbench.runner import benchmark
-from vlbench.runner.worker_client import Worker
 from vlbench.specs import catalog
 from vlbench.tasks.shapes import items
 
 SCENES = {"test": 4, "val": 2, "train": 20}  # of the tasks of the generated world
-
-
-@dataclass(frozen=True, slots=True)
-class Called:
-    code: int
-    output: str
-    error: str
-
-
-class KeptWorker(Worker):
-    """Serves one command after the other, so that PyTorch is imported once. It forks a fresh process a job anyway."""
-
-    def close(self) -> None:
-        """Not yet."""
-
-    def really_close(self) -> None:
-        super().close()
 
 
 @dataclass
@@ -52,40 +30,19 @@ class Workshop:
     folder: Path
     small: Path
     kept: Path
-    workers: dict[int, KeptWorker] = field(default_factory=dict)
 
     def empty(self) -> None:
         for path in self.folder.iterdir():
             shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
 
-    def worker(self, threads: int, *, command: list[str] | None, **other: Any) -> Worker:
-        """One that is kept, unless it is another interpreter's or imports other code."""
-        if command:
-            return Worker(threads, command=command, **other)
-        if threads not in self.workers:
-            self.workers[threads] = KeptWorker(threads)
-        return self.workers[threads]
+    def vlbench(self, *arguments: str, catalogue: str = "small") -> CompletedProcess[str]:
+        with self.set_up_for(catalogue):
+            return vlbench(*arguments)
 
-    def vlbench(self, *arguments: str, catalogue: str = "small") -> Called:
-        """In this process, by the function that the `vlbench` command is."""
-        output, error = io.StringIO(), io.StringIO()
-        before = signal.getsignal(signal.SIGTERM)
-        with self.set_up_for(catalogue) as patched:
-            patched.setattr(sys, "argv", ["vlbench", *arguments])
-            with (
-                contextlib.redirect_stdout(output),
-                contextlib.redirect_stderr(error),
-                pytest.raises(SystemExit) as end,
-            ):
-                main.main()
-        signal.signal(signal.SIGTERM, before)
-        return Called(int(end.value.code or 0), output.getvalue(), error.getvalue())
-
-    def program(self, *arguments: str) -> Called:
+    def program(self, *arguments: str) -> CompletedProcess[str]:
         """Another program, in a process of its own."""
         with self.set_up_for("full"):
-            done = subprocess.run(arguments, cwd=self.folder, capture_output=True, text=True, timeout=300, check=False)
-        return Called(done.returncode, done.stdout, done.stderr)
+            return subprocess.run(arguments, cwd=self.folder, capture_output=True, text=True, timeout=300, check=False)
 
     @contextlib.contextmanager
     def set_up_for(self, catalogue: str) -> Iterator[pytest.MonkeyPatch]:
@@ -93,7 +50,6 @@ class Workshop:
         import torch  # noqa: PLC0415
         from huggingface_hub import constants  # noqa: PLC0415
 
-        threads = torch.get_num_threads()
         with pytest.MonkeyPatch.context() as patched:
             patched.chdir(self.folder)
             patched.setenv("PYTHONPATH", os.pathsep.join(map(str, (self.small, ROOT))))
@@ -102,7 +58,6 @@ class Workshop:
             patched.setenv("COLUMNS", "200")
             patched.setattr(torch.cuda, "is_available", lambda: False)
             patched.setattr(constants, "HF_HUB_OFFLINE", True)
-            patched.setattr(benchmark, "Worker", self.worker)
             patched.setattr(items, "SCENES", SCENES)
             if catalogue == "small":
                 patched.setattr(yaml_files, "models_folder", lambda: self.small / "models")
@@ -111,11 +66,6 @@ class Workshop:
                 yield patched
             finally:
                 catalog.catalog.cache_clear()
-                torch.set_num_threads(threads)
-
-    def close(self) -> None:
-        for worker in self.workers.values():
-            worker.really_close()
 
 
 def set_up(folder: Path) -> Workshop:

@@ -4,30 +4,16 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 import pytest
-import yaml
 
-from vlbench.specs.catalog import catalog
+from tests.command_line import vlbench
+from tests.helpers import write_tiny
 
 TINY = ("vilt-b32", "pixelbert-r50", "uniter-base", "vit-b16")
-
-
-def write_tiny(folder: Path, model: str, /, **changes: object) -> Path:
-    """A tiny copy of a model as a YAML file."""
-    content = catalog()[model].tiny().model_dump(mode="json", exclude_none=True) | changes
-    path = folder / f"{content['name']}.yaml"
-    path.write_text(yaml.safe_dump(content))
-    return path
-
-
-def vlbench(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "vlbench", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=300, check=False)
 
 
 def ended(pid: int) -> bool:

@@ -15,7 +15,9 @@ import psutil
 import pytest
 import torch
 
-from tests.runner.conftest import Run, ended, vlbench, write_tiny
+from tests.command_line import vlbench
+from tests.helpers import write_tiny
+from tests.runner.conftest import Run, ended
 
 
 def refused(*arguments: object, code: int = 2) -> str:

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.command_line import vlbench
+from tests.helpers import write_tiny
 from tests.paths import ROOT
-from tests.runner.conftest import vlbench, write_tiny
 from vlbench import architectures
 from vlbench.architectures.build import build
 from vlbench.cli.ab import parse_options

@@ -9,7 +9,8 @@ import psutil
 import pytest
 import torch
 
-from tests.runner.conftest import vlbench, write_tiny
+from tests.command_line import vlbench
+from tests.helpers import write_tiny
 from vlbench.inputs import read_example
 from vlbench.measure.machine import describe_machine
 from vlbench.runner.cells import Cell

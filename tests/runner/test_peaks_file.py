@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 
+from tests.command_line import vlbench
+from tests.helpers import write_tiny
 from tests.paths import ROOT
-from tests.runner.conftest import Run, vlbench, write_tiny
+from tests.runner.conftest import Run
 from vlbench.errors import InputError
 from vlbench.inputs import read_example
 from vlbench.measure.machine import describe_machine

@@ -13,8 +13,10 @@ from statistics import median
 import pytest
 
 import vlbench as package
+from tests.command_line import vlbench
+from tests.helpers import write_tiny
 from tests.paths import ROOT
-from tests.runner.conftest import TINY, Run, vlbench, write_tiny
+from tests.runner.conftest import TINY, Run
 from vlbench.architectures.build import build
 from vlbench.specs.catalog import catalog
 

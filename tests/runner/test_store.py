@@ -18,8 +18,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.command_line import vlbench
+from tests.helpers import write_tiny
 from tests.paths import ROOT
-from tests.runner.conftest import vlbench, write_tiny
 from tests.runner.made_up import CELLS, MACHINE, RESTARTS, cells
 from vlbench.errors import InputError
 from vlbench.runner.cells import blank_result

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.runner.conftest import vlbench, write_tiny
+from tests.command_line import vlbench
+from tests.helpers import write_tiny
 from vlbench.architectures.build import build
 from vlbench.architectures.checkpoints.native import save_model
 from vlbench.specs.catalog import catalog

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.command_line import vlbench
 from tests.conftest import skip_where_busy
-from tests.runner.conftest import vlbench, write_tiny
+from tests.helpers import write_tiny
 from vlbench.suites.reader import suite_paths
 
 KEYS = {"suite", "row", "model", "quantity", "measured", "reported", "error", "tolerance", "verdict", "erratum"}

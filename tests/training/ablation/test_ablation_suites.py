@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.command_line import vlbench
 from tests.paths import ROOT
-from tests.runner.conftest import vlbench
 from vlbench.errors import InputError, SpecError
 from vlbench.specs import GridSpec, PatchSpec
 from vlbench.suites.ablations import Ablation
