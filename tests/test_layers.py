@@ -44,12 +44,14 @@ IMPORTS_TORCH = (
     "measure.memory",
     "measure.peaks",
     "measure.traffic",
+    "runner.backends",
+    "runner.conversion",
     "runner.worker",
     "runner.workload",
     "explain.look",
     "explain.attention",
 )
-NO_TORCH_IN = ("training.ablation.figure", "training.ablation.tables", "training.ablation.outcomes")
+NO_TORCH_IN = ("runner.backends", "training.ablation.figure", "training.ablation.tables", "training.ablation.outcomes")
 TORCH = {"torch", "torchvision", "transformers", "timm", "detectron2", "fvcore"}
 
 MODULES = modules_of(PACKAGE)

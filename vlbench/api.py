@@ -11,6 +11,7 @@ from vlbench.inputs import read_example
 from vlbench.measure.machine import physical_cores
 from vlbench.measure.records import Precision
 from vlbench.report.frames import Results, read
+from vlbench.runner.backends import EAGER
 from vlbench.runner.benchmark import benchmark
 from vlbench.runner.cells import Device
 from vlbench.runner.plan import RunSettings
@@ -40,6 +41,7 @@ class Model:
         *,
         device: Device = "auto",
         precision: Precision = "fp32",
+        backend: str = EAGER,
         batch: int = 1,
         image_size: Size | None = None,
         text_tokens: int | None = None,
@@ -61,6 +63,7 @@ class Model:
         settings = RunSettings(
             device=device,
             precision=precision,
+            backend=backend,
             batch=batch,
             image_size=image_size,
             text_tokens=text_tokens,

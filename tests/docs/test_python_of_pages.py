@@ -14,7 +14,10 @@ from tests.docs.workshop import ROOT, Workshop
 
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PAGES: dict[str, Callable[[Workshop], None]] = {"README.md": photos, "docs/report.md": results}
-ELSEWHERE = {"docs/ci.md"}  # tests for pytest, which tests/ci/test_guide.py runs
+ELSEWHERE = {
+    "docs/ci.md",  # tests for pytest, which tests/ci/test_guide.py runs
+    "docs/backends.md",  # a backend, which tests/runner/test_backends.py uses
+}
 SHORT = {"budget_seconds=20": "budget_seconds=0.1"}
 
 

@@ -44,6 +44,7 @@ from vlbench.cli.options import (
     parse_size,
 )
 from vlbench.errors import HeadError, InputError, WorkerError
+from vlbench.runner.backends import check_backend
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -158,6 +159,7 @@ def _count(text: str) -> int:
 OPTIONS: dict[str, Callable[[str], Any]] = {
     "device": lambda text: DeviceName(text).value,
     "precision": lambda text: PrecisionName(text).value,
+    "backend": check_backend,
     "batch": _count,
     "detector": lambda text: EngineName(text).value,
     "image": lambda text: str(Path(text).absolute()),

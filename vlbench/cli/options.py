@@ -13,6 +13,7 @@ import typer
 
 from vlbench.errors import InputError
 from vlbench.markup import share_of
+from vlbench.runner.backends import BACKENDS
 
 
 class DeviceName(StrEnum):
@@ -60,6 +61,9 @@ class Listing(StrEnum):
 MeasuredOnOption = Annotated[MeasuredOn | None, typer.Option(help="Only what was measured on this.")]
 DeviceOption = Annotated[DeviceName, typer.Option(help="auto takes the GPU where there is one.")]
 PrecisionOption = Annotated[PrecisionName, typer.Option(help="Of weights and activations.")]
+BackendOption = Annotated[
+    str, typer.Option(metavar="NAME", help=f"Runtime that executes the models: {', '.join(BACKENDS)}.")
+]
 ResumeOption = Annotated[
     bool, typer.Option("--resume", help="Go on with the newest folder of results/local that was not finished.")
 ]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vlbench.cli.options import (
+    BackendOption,
     DetectorOption,
     DeviceName,
     DeviceOption,
@@ -30,6 +31,7 @@ from vlbench.cli.options import (
 )
 from vlbench.cli.printing import draw_frontier, print_evaluations, print_results, tell_kept
 from vlbench.errors import InputError
+from vlbench.runner.backends import EAGER
 
 if TYPE_CHECKING:
     from vlbench.runner.records import Result
@@ -42,6 +44,7 @@ def run(
     weights: WeightsOption = None,
     device: DeviceOption = DeviceName.auto,
     precision: PrecisionOption = PrecisionName.fp32,
+    backend: BackendOption = EAGER,
     batch: Annotated[int, typer.Option(min=1, help="Examples in one forward pass.")] = 1,
     detector: DetectorOption = None,
     image: Annotated[Path | None, typer.Option(help="A photograph; by default matplotlib's of Grace Hopper.")] = None,
@@ -78,6 +81,7 @@ def run(
     settings = RunSettings(
         device=device.value,
         precision=precision.value,
+        backend=backend,
         batch=batch,
         detector=detector.value if detector else None,
         image_size=parse_size(image_size) if image_size else None,

@@ -7,7 +7,6 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
@@ -21,7 +20,7 @@ from vlbench.measure.machine import Machine
 from vlbench.runner.aggregate import now
 from vlbench.runner.records import Evaluation, Training
 from vlbench.runner.store import Store, warn
-from vlbench.runner.workload import probe
+from vlbench.runner.workload import probe, set_up_torch
 from vlbench.version import __version__
 
 
@@ -42,8 +41,7 @@ def evaluate_all(
     Args:
         training: what the training of a model took, by the model's name; recorded with its evaluation.
     """
-    torch.set_num_threads(max(1, threads // process.world))
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False  # fp32 is fp32
+    set_up_torch(max(1, threads // process.world))
     evaluations: list[Evaluation] = []
     with _resume_hint(folder, process), _store(folder, process) as store, _bar(shown=process.first) as bar:
         kept = process.broadcast({one.evaluation_hash: one for one in store.results} if store else {})

@@ -7,11 +7,12 @@ import json
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from vlbench.frozen import Frozen
 from vlbench.measure.machine import Machine
 from vlbench.measure.records import Precision
+from vlbench.runner.backends import EAGER, check_backend
 from vlbench.runner.records import Result
 from vlbench.specs import AnySpec
 from vlbench.version import __version__
@@ -30,12 +31,17 @@ class Cell(Frozen):
     text: str
     device: Literal["cpu", "cuda"] = "cpu"
     precision: Precision = "fp32"
-    backend: Literal["eager"] = "eager"
+    backend: str = EAGER
     batch: int = Field(default=1, ge=1)
     threads: int = Field(default=1, ge=1)
     budget_seconds: float = Field(default=45, gt=0)
     within: float = Field(default=0.02, gt=0)
     restarts: int | None = Field(default=None, ge=1)
+
+    @field_validator("backend")
+    @classmethod
+    def _known_backend(cls, name: str) -> str:
+        return check_backend(name)
 
     @property
     def name(self) -> str:

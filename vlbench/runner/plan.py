@@ -10,6 +10,7 @@ from vlbench.errors import InputError
 from vlbench.inputs import Example, check_text
 from vlbench.measure.machine import Machine
 from vlbench.measure.records import Precision
+from vlbench.runner.backends import EAGER, check_backend
 from vlbench.runner.cells import Cell, Device
 from vlbench.runner.nms_records import SuppressionCell
 from vlbench.runner.store import Measured, MemoryStore
@@ -22,10 +23,11 @@ AnyCell: TypeAlias = Cell | SuppressionCell
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunSettings:
-    """What every cell of a run has in common."""
+    """What every cell of a run has in common. Raises InputError if there is no such backend."""
 
     device: Device = "auto"
     precision: Precision = "fp32"
+    backend: str = EAGER
     batch: int = 1
     detector: Engine | None = None
     image_size: Size | None = None
@@ -34,6 +36,9 @@ class RunSettings:
     budget_seconds: float = 45
     within: float = 0.02
     restarts: int | None = None
+
+    def __post_init__(self) -> None:
+        check_backend(self.backend)
 
 
 def expand(specs: Sequence[AnySpec], example: Example, settings: RunSettings, machine: Machine) -> list[Cell]:
@@ -57,6 +62,7 @@ def expand(specs: Sequence[AnySpec], example: Example, settings: RunSettings, ma
                 text=example.text,
                 device=device,
                 precision=settings.precision,
+                backend=settings.backend,
                 batch=settings.batch,
                 threads=settings.threads,
                 budget_seconds=settings.budget_seconds,

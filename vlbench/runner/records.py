@@ -116,6 +116,18 @@ class WarmUp(Frozen):
     steady: bool
 
 
+class Conversion(Frozen):
+    """What a backend made of a model; how long it took is the step `convert` of `seconds_by_step`.
+
+    Attributes:
+        size_bytes: on disk, of what was converted; None if nothing is written.
+        eager_stages: why a stage could not be converted and ran in PyTorch, by its name.
+    """
+
+    size_bytes: int | None = None
+    eager_stages: dict[str, str] = Field(default_factory=dict)
+
+
 class Restart(Frozen):
     """What one fresh process measured: raw samples in milliseconds, in the order taken, and what disturbed them.
 
@@ -127,6 +139,7 @@ class Restart(Frozen):
     warm_up: WarmUp
     peak_memory_bytes: int | None = None
     load: dict[str, int] | None = None
+    conversion: Conversion | None = None
     evidence: Evidence | None = None
     seconds_by_step: dict[str, float] = Field(default_factory=dict)
     measured_at: str

@@ -69,6 +69,7 @@ def restart(cell: Cell) -> Restart | str:
         ),
         peak_memory_bytes=subject.peak_memory_bytes,
         load=subject.load,
+        conversion=subject.conversion,
         evidence=evidence,
         seconds_by_step=watch.spent(),
         measured_at=now(),

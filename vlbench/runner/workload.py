@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from vlbench.architectures.build import AnyModel, build
+from vlbench.architectures.huggingface_stages import Stage
 from vlbench.architectures.interfaces import Images, RegionFeatures, Text
 from vlbench.errors import InputError
 from vlbench.inputs import Example, padded_ids, pixels, read_example
@@ -20,9 +21,12 @@ from vlbench.measure.machine import Machine, describe_machine
 from vlbench.measure.memory import PeakMemory
 from vlbench.measure.peaks import device_gflops, device_gigabytes_per_second
 from vlbench.runner.aggregate import now
+from vlbench.runner.backends import EAGER, load_backend
 from vlbench.runner.cells import Cell
+from vlbench.runner.conversion import PreparedWorkload, Workload
 from vlbench.runner.peaks import Peaks, Setting
 from vlbench.runner.plan import RunSettings, expand
+from vlbench.runner.records import Conversion
 from vlbench.specs import RANDOM, HuggingFaceSpec
 from vlbench.specs.catalog import resolve
 
@@ -30,17 +34,25 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Workload:
-    """Something to time. `invalid` says why its time would mean nothing; None where it would."""
+class WarmWorkload:
+    """Something that ran once and can be timed.
+
+    Attributes:
+        first_ms: of the first pass.
+        load: what a detector carried in it; None for other models.
+        conversion: what a backend other than `eager` made of the model.
+        invalid: why its latency would be meaningless; None if it is valid.
+    """
 
     timer: PassTimer
     first_ms: float
     peak_memory_bytes: int
-    load: dict[str, int] | None
-    invalid: str | None
+    load: dict[str, int] | None = None
+    conversion: Conversion | None = None
+    invalid: str | None = None
 
 
-def workload_of(wanted: Mapping[str, Any]) -> Workload:
+def workload_of(wanted: Mapping[str, Any]) -> WarmWorkload:
     """`{"model": ..., "settings": ...}` by this process's own catalogue, or `{"callable": "module:function", ...}`."""
     if "callable" in wanted:
         return prepare_callable(wanted["callable"], wanted["settings"]["threads"])
@@ -68,7 +80,7 @@ def measure_peaks(setting: Setting) -> Peaks:
     """About a second, set up as for a cell, so that what a cell reaches can be held against it."""
     from vlbench.version import __version__  # noqa: PLC0415  the package imports this module
 
-    _set_up(setting.threads)
+    set_up_torch(setting.threads)
     device, dtype = torch.device(setting.device), DTYPES[setting.precision]
     with torch.inference_mode():
         return Peaks(
@@ -81,12 +93,13 @@ def measure_peaks(setting: Setting) -> Peaks:
         )
 
 
-def _set_up(threads: int) -> None:
+def set_up_torch(threads: int) -> None:
+    """For every process that computes: so many threads, and fp32 without TF32."""
     torch.set_num_threads(threads)
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False  # fp32 is fp32
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
 
 
-def prepare_callable(name: str, threads: int) -> Workload:
+def prepare_callable(name: str, threads: int) -> WarmWorkload:
     """A function without arguments of an importable module; it is called again and again, gradients as it likes."""
     torch.set_num_threads(threads)
     memory = PeakMemory(torch.device("cpu"))
@@ -97,7 +110,7 @@ def prepare_callable(name: str, threads: int) -> Workload:
             return function()
 
     timer = PassTimer(forward, {}, torch.device("cpu"))
-    return Workload(timer=timer, first_ms=timer.first(), peak_memory_bytes=memory.read_bytes(), load=None, invalid=None)
+    return WarmWorkload(timer=timer, first_ms=timer.first(), peak_memory_bytes=memory.read_bytes())
 
 
 def find_callable(name: str) -> Callable[[], object]:
@@ -116,27 +129,45 @@ def find_callable(name: str) -> Callable[[], object]:
     return found
 
 
-def prepare(cell: Cell, watch: StopWatch) -> Workload:
-    """Builds a cell's model and runs one pass of it. Best in a fresh process: memory adds up."""
-    _set_up(cell.threads)
-    device = torch.device(cell.device)
-    memory = PeakMemory(device)
+def prepare(cell: Cell, watch: StopWatch) -> WarmWorkload:
+    """Builds a cell's model, has its backend convert it, and runs one pass; in a fresh process, as memory adds up."""
+    set_up_torch(cell.threads)
+    memory = PeakMemory(torch.device(cell.device))
     watch.step("build")
-    model = build(cell.spec).eval().to(device=device, dtype=DTYPES[cell.precision])
-    text, images = prepare_batch(cell)
+    workload = build_workload(cell)
     if cell.spec.weights_label != RANDOM:
         memory.forget()
+    if cell.backend != EAGER:
+        watch.step("convert")
+    with torch.no_grad():
+        prepared = load_backend(cell.backend).prepare(workload)
     watch.step("first pass")
     output: list[torch.Tensor] = []
-    timer = PassTimer(lambda: output.append(model(text, images)), {}, device)
-    first_ms = timer.first()
-    return Workload(
-        timer=PassTimer(lambda: model(text, images), model.stages(), device),
+    first_ms = PassTimer(lambda: output.append(prepared.forward()), {}, workload.device).first()
+    return WarmWorkload(
+        timer=PassTimer(prepared.forward, dict(prepared.stages), workload.device),
         first_ms=first_ms,
         peak_memory_bytes=memory.read_bytes(),
-        load=model.load or None,
-        invalid=why_invalid(model, images, output[0]),
+        load=workload.model.load or None,
+        conversion=None if cell.backend == EAGER else _conversion(prepared),
+        invalid=why_invalid(workload.model, workload.inputs[1], output[0]),
     )
+
+
+def build_workload(cell: Cell) -> Workload:
+    """A cell's model with its weights, and the example in a batch, on the cell's device and in its precision."""
+    device = torch.device(cell.device)
+    model = build(cell.spec).eval().to(device=device, dtype=DTYPES[cell.precision])
+    stages = model.stages()
+    innermost = {
+        name: stage for name, stage in stages.items() if not any(other.startswith(f"{name}.") for other in stages)
+    }
+    convertible = {name: stage.parts if isinstance(stage, Stage) else (stage,) for name, stage in innermost.items()}
+    return Workload(model=model, inputs=prepare_batch(cell), device=device, stages=stages, convertible=convertible)
+
+
+def _conversion(prepared: PreparedWorkload) -> Conversion:
+    return Conversion(size_bytes=prepared.size_bytes, eager_stages=dict(prepared.eager_stages))
 
 
 def prepare_batch(cell: Cell) -> tuple[Text | None, Images | RegionFeatures]:

@@ -20,6 +20,7 @@ from torch import nn
 from torch.optim import AdamW, Optimizer
 
 from vlbench.evaluation.processes import Process
+from vlbench.runner.workload import set_up_torch
 from vlbench.training import checkpoint as disk
 from vlbench.training.budget import Spent, training_macs
 from vlbench.training.checkpoint import Interrupted, Stop, stopping
@@ -119,8 +120,7 @@ def train(
     if settings.budget.kind == "macs" and not forward_macs:
         raise ValueError("a budget of MACs needs forward_macs")
     process = process or Process()
-    torch.set_num_threads(max(1, settings.threads // process.world))
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False  # fp32 is fp32
+    set_up_torch(max(1, settings.threads // process.world))
     with Curve(folder, writes=process.first) as curve, stopping() as stop:
         run = _Run(learner, settings, folder, process, curve, forward_macs)
         run.resume(settings.described() | dict(identity or {}), listener or TrainingListener())
