@@ -8,6 +8,7 @@ from torch import Tensor
 from vlbench.architectures import heads
 from vlbench.architectures.interfaces import Images, Joint, Text
 from vlbench.architectures.region import RegionProjection, Regions
+from vlbench.specs import RegionProjectionSpec
 
 
 class PooledText(heads.Pooler):
@@ -43,9 +44,9 @@ def blank(*sizes: tuple[int, int]) -> Images:
 
 def region_projection(**changes: object) -> RegionProjection:
     """UNITER's, of 6 channels to tokens of 32 numbers, with changes; in eval mode."""
+    inputs = changes.pop("inputs", 6)
     arguments = {
         "width": 32,
-        "inputs": 6,
         "geometry": 7,
         "combine": "sum_of_norms",
         "segment": True,
@@ -55,7 +56,7 @@ def region_projection(**changes: object) -> RegionProjection:
         "dropout": 0.1,
         "layer_norm_eps": 1e-12,
     }
-    return RegionProjection(**(arguments | changes)).eval()
+    return RegionProjection(RegionProjectionSpec(**(arguments | changes)), inputs=inputs).eval()
 
 
 def regions_of(features_BRC: Tensor, boxes_BR4: Tensor, mask: Tensor | None = None) -> Regions:

@@ -20,6 +20,7 @@ from vlbench.architectures.initialise import initialise_random
 from vlbench.architectures.interfaces import Images, Text
 from vlbench.architectures.similarity import DotProduct, score_matrix
 from vlbench.architectures.vl_model import VLModel
+from vlbench.specs import ClipResNetSpec, DotProductSpec, TextTransformerSpec, VisionTransformerSpec
 from vlbench.specs.catalog import catalog
 
 WIDTH, INNER, HEADS, LAYERS, MLP, PATCH, VOCABULARY, POSITIONS = 24, 32, 4, 3, 80, 16, 60, 12
@@ -43,9 +44,13 @@ def ours(reference: CLIPModel) -> VLModel:
     layers = {"layers": LAYERS, "inner_width": INNER, "heads": HEADS, "mlp_width": MLP}
     layers |= {"width": WIDTH, "layer_norm_eps": 1e-5}
     model = VLModel(
-        text=TextTransformer(vocabulary=VOCABULARY, positions=POSITIONS, **layers),
-        visual=VisionTransformer(patch_size=PATCH, position_grid=(4, 4), **layers),
-        interaction=DotProduct(logit_scale=1 / 0.07),
+        text=TextTransformer(
+            TextTransformerSpec(kind="text_transformer", vocabulary=VOCABULARY, positions=POSITIONS, **layers)
+        ),
+        visual=VisionTransformer(
+            VisionTransformerSpec(kind="vision_transformer", patch_size=PATCH, position_grid=(4, 4), **layers)
+        ),
+        interaction=DotProduct(DotProductSpec(kind="dot_product", logit_scale=1 / 0.07)),
         head=None,
     )
     model.load_state_dict(mapped(CLIP_FAMILIES[0], reference.state_dict(), model.state_dict(), source="it"))
@@ -135,7 +140,9 @@ def norm_and_convolution(name: str, convolution: nn.Conv2d, norm: nn.BatchNorm2d
 
 
 def clip_resnet() -> ClipResNet:
-    tower = ClipResNet(blocks=(3, 4, 6, 3), position_grid=(7, 7), heads=32, width=1024)
+    tower = ClipResNet(
+        ClipResNetSpec(kind="clip_resnet", blocks=(3, 4, 6, 3), position_grid=(7, 7), heads=32, width=1024)
+    )
     initialise_random(tower, seed=0)
     for layer in (
         tower.projection.attention.query,
@@ -168,7 +175,9 @@ def test_attention_pooling_leaves_out_what_is_padded() -> None:
 
 @torch.no_grad()
 def test_the_resnet_tower_keeps_unit_scale() -> None:
-    tower = ClipResNet(blocks=(3, 4, 6, 3), position_grid=(7, 7), heads=32, width=1024).eval()
+    tower = ClipResNet(
+        ClipResNetSpec(kind="clip_resnet", blocks=(3, 4, 6, 3), position_grid=(7, 7), heads=32, width=1024)
+    ).eval()
     initialise_random(tower, seed=0)
     features = tower.backbone(torch.randn(1, 3, 96, 128))
     assert 0.2 < features.square().mean().sqrt() < 5

@@ -17,7 +17,7 @@ from vlbench.architectures.count import count
 from vlbench.architectures.dual_stream import CoAttention, CrossModality
 from vlbench.architectures.interfaces import Images, Text, Tokens
 from vlbench.measure.macs import count_macs, count_parameters
-from vlbench.specs import ModelSpec
+from vlbench.specs import CoAttentionSpec, CrossModalitySpec, ModelSpec
 from vlbench.specs.catalog import catalog
 
 OWN = [name for name, spec in catalog().items() if isinstance(spec, ModelSpec)]
@@ -104,33 +104,39 @@ def test_a_detector_has_the_macs_of_table_6s_components(name: str, stages: dict[
 
 def lxmert(cross: str) -> CrossModality:
     return CrossModality(
-        text_layers=9,
-        image_layers=5,
-        cross_layers=5,
-        cross=cross,
-        width=768,
-        heads=12,
-        mlp_width=3072,
-        dropout=0.1,
-        layer_norm_eps=1e-12,
+        CrossModalitySpec(
+            kind="cross_modality",
+            text_layers=9,
+            image_layers=5,
+            cross_layers=5,
+            cross=cross,
+            width=768,
+            heads=12,
+            mlp_width=3072,
+            dropout=0.1,
+            layer_norm_eps=1e-12,
+        )
     )
 
 
 def vilbert() -> CoAttention:
     return CoAttention(
-        text_layers=12,
-        image_layers=6,
-        connections=6,
-        text_width=768,
-        image_width=1024,
-        connection_width=1024,
-        text_heads=12,
-        image_heads=8,
-        connection_heads=8,
-        text_mlp_width=3072,
-        image_mlp_width=1024,
-        dropout=0.1,
-        layer_norm_eps=1e-12,
+        CoAttentionSpec(
+            kind="co_attention",
+            text_layers=12,
+            image_layers=6,
+            connections=6,
+            text_width=768,
+            image_width=1024,
+            connection_width=1024,
+            text_heads=12,
+            image_heads=8,
+            connection_heads=8,
+            text_mlp_width=3072,
+            image_mlp_width=1024,
+            dropout=0.1,
+            layer_norm_eps=1e-12,
+        )
     )
 
 

@@ -23,14 +23,13 @@ from vlbench.architectures.detector import (
 )
 from vlbench.architectures.region import geometry
 from vlbench.architectures.roi_heads import C4RoIHead, with_image_index
+from vlbench.specs import C4HeadSpec, RegionProposalSpec
 
 SIZES, RATIOS, STRIDE = (32, 64, 128, 256, 512), (0.5, 1.0, 2.0), 16
 
 
 def network(**changes: object) -> RegionProposalNetwork:
     arguments = {
-        "inputs": 8,
-        "strides": [STRIDE],
         "channels": 8,
         "anchor_sizes": (32, 64),
         "aspect_ratios": RATIOS,
@@ -39,7 +38,7 @@ def network(**changes: object) -> RegionProposalNetwork:
         "nms_iou": 0.7,
         "min_box_size": 1e-3,
     }
-    rpn = RegionProposalNetwork(**(arguments | changes))
+    rpn = RegionProposalNetwork(RegionProposalSpec(**(arguments | changes)), inputs=8, strides=[STRIDE])
     with torch.no_grad():
         for name, parameter in rpn.named_parameters():
             parameter.normal_(0, 0.05 if "deltas" in name else 0.3)
@@ -48,19 +47,19 @@ def network(**changes: object) -> RegionProposalNetwork:
 
 def roi_head(**changes: object) -> C4RoIHead:
     arguments = {
+        "kind": "c4",
         "pooling": "roi_align",
         "pool_size": 4,
-        "stride_of_features": STRIDE,
         "blocks": 1,
         "groups": 1,
         "group_width": 64,
         "stride": 2,
         "dilation": 1,
-        "stride_in": "1x1",
         "classes": 5,
         "box_regression": "per_class",
     }
-    return C4RoIHead(**(arguments | changes)).eval()
+    spec = C4HeadSpec(**(arguments | changes))
+    return C4RoIHead(spec, inputs=1024, feature_stride=STRIDE, stride_in="1x1").eval()
 
 
 def test_an_anchor_has_the_area_of_its_size_and_the_ratio_of_its_height_to_its_width() -> None:

@@ -13,25 +13,29 @@ from weights import randomise
 from vlbench.architectures.blocks import Block, attention_bias
 from vlbench.architectures.dual_stream import CoAttention, CrossModality, JointLayer
 from vlbench.architectures.interfaces import Tokens, join
+from vlbench.specs import CoAttentionSpec, CrossModalitySpec
 
 TEXT, IMAGE, INNER, HEADS, EPS = 12, 8, 16, 4, 1e-12
 
 
 def co_attention(text_layers: int, image_layers: int, connections: int) -> CoAttention:
     model = CoAttention(
-        text_layers=text_layers,
-        image_layers=image_layers,
-        connections=connections,
-        text_width=TEXT,
-        image_width=IMAGE,
-        connection_width=INNER,
-        text_heads=HEADS,
-        image_heads=2,
-        connection_heads=HEADS,
-        text_mlp_width=20,
-        image_mlp_width=10,
-        dropout=0.1,
-        layer_norm_eps=EPS,
+        CoAttentionSpec(
+            kind="co_attention",
+            text_layers=text_layers,
+            image_layers=image_layers,
+            connections=connections,
+            text_width=TEXT,
+            image_width=IMAGE,
+            connection_width=INNER,
+            text_heads=HEADS,
+            image_heads=2,
+            connection_heads=HEADS,
+            text_mlp_width=20,
+            image_mlp_width=10,
+            dropout=0.1,
+            layer_norm_eps=EPS,
+        )
     )
     return randomise(model).double()
 
@@ -135,7 +139,9 @@ def test_co_attention_equals_vilberts_formula(depth: tuple[int, int, int], order
 @torch.no_grad()
 @pytest.mark.parametrize("padded", ["neither", "text", "image", "both"])
 def test_a_joint_layer_of_shared_weights_is_one_layer_over_both_streams(padded: str) -> None:
-    layer = JointLayer(width=TEXT, heads=HEADS, mlp_width=20, dropout=0.1, layer_norm_eps=EPS)
+    layer = JointLayer(
+        CrossModalitySpec(kind="cross_modality", width=TEXT, heads=HEADS, mlp_width=20, dropout=0.1, layer_norm_eps=EPS)
+    )
     block = Block(width=TEXT, heads=HEADS, mlp_width=20, norm="post", dropout=0.1, layer_norm_eps=EPS)
     block = randomise(block).double()
     layer.text.load_state_dict(block.state_dict())
@@ -150,7 +156,9 @@ def test_a_joint_layer_of_shared_weights_is_one_layer_over_both_streams(padded: 
 
 
 def test_a_joint_layer_has_weights_for_each_stream() -> None:
-    layer = JointLayer(width=TEXT, heads=HEADS, mlp_width=20, dropout=0.0, layer_norm_eps=EPS).eval()
+    layer = JointLayer(
+        CrossModalitySpec(kind="cross_modality", width=TEXT, heads=HEADS, mlp_width=20, dropout=0.0, layer_norm_eps=EPS)
+    ).eval()
     text, image = tokens(5, TEXT, None).values.float(), tokens(4, TEXT, None).values.float()
     before = layer((text, image), (None, None))
     with torch.no_grad():
@@ -167,15 +175,18 @@ def test_what_lies_under_padding_reaches_no_real_token(kind: str) -> None:
         model, width = co_attention(3, 2, 2), IMAGE
     else:
         model = CrossModality(
-            text_layers=1,
-            image_layers=1,
-            cross_layers=2,
-            cross=kind,
-            width=TEXT,
-            heads=HEADS,
-            mlp_width=20,
-            dropout=0.1,
-            layer_norm_eps=EPS,
+            CrossModalitySpec(
+                kind="cross_modality",
+                text_layers=1,
+                image_layers=1,
+                cross_layers=2,
+                cross=kind,
+                width=TEXT,
+                heads=HEADS,
+                mlp_width=20,
+                dropout=0.1,
+                layer_norm_eps=EPS,
+            )
         )
         model, width = randomise(model).double(), TEXT
     text, image = tokens(5, TEXT, mask_of(5, 3, 1)), tokens(4, width, mask_of(2, 4, 1))

@@ -209,9 +209,7 @@ def test_fixed_boxes_are_the_whole_declared_load(name: str) -> None:
 def test_at_full_size_the_rpn_has_the_declared_candidates_and_proposals(name: str) -> None:
     """Fewer boxes than anchors survive a smallest size of 16 pixels at the border, but no more than 5% fewer."""
     spec = catalog()[name].visual.rpn
-    rpn = detector.RegionProposalNetwork(
-        inputs=64, strides=[16], **spec.model_copy(update={"channels": 64}).arguments()
-    )
+    rpn = detector.RegionProposalNetwork(spec.model_copy(update={"channels": 64}), inputs=64, strides=[16])
     initialise_random(rpn, seed=0)
     size = catalog()[name].input.image_size
     images = Images(pixels=torch.zeros(1, 3, *size), sizes=(size,))

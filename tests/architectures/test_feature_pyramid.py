@@ -22,6 +22,7 @@ from weights import affine, randomise
 
 from vlbench.architectures.detector import RegionProposalNetwork, anchors_on_grid, spread_boxes
 from vlbench.architectures.roi_heads import FeaturePyramid, FpnRoIHead, levels_of
+from vlbench.specs import FeaturePyramidSpec, FpnHeadSpec, RegionProposalSpec
 
 SIZES, RATIOS, STRIDES = (32, 64, 128, 256, 512), (0.5, 1.0, 2.0), (4, 8, 16, 32, 64)
 CHANNELS = 8
@@ -35,8 +36,6 @@ def levels(batch: int, height: int, width: int) -> list[Tensor]:
 
 def network(**changes: object) -> RegionProposalNetwork:
     arguments = {
-        "inputs": CHANNELS,
-        "strides": STRIDES,
         "channels": CHANNELS,
         "anchor_sizes": SIZES,
         "aspect_ratios": RATIOS,
@@ -45,7 +44,7 @@ def network(**changes: object) -> RegionProposalNetwork:
         "nms_iou": 0.7,
         "min_box_size": 0.0,
     }
-    rpn = RegionProposalNetwork(**(arguments | changes))
+    rpn = RegionProposalNetwork(RegionProposalSpec(**(arguments | changes)), inputs=CHANNELS, strides=STRIDES)
     with torch.no_grad():
         for name, parameter in rpn.named_parameters():
             parameter.normal_(0, 0.05 if "deltas" in name else 0.3)
@@ -58,7 +57,7 @@ def test_a_feature_pyramid_equals_torchvisions(size: tuple[int, int]) -> None:
     inputs = (4, 6, 10, 12)
     reference = randomise(FeaturePyramidNetwork(list(inputs), CHANNELS, LastLevelMaxPool()))
     state = reference.state_dict()
-    pyramid = FeaturePyramid(inputs=inputs, channels=CHANNELS).eval()
+    pyramid = FeaturePyramid(FeaturePyramidSpec(channels=CHANNELS), inputs=inputs).eval()
     pairs = [
         affine(state, f"{theirs}.{index}.0", f"{ours}.{index}")
         for index in range(4)
@@ -169,8 +168,8 @@ def detectron2_rpn(ours: RegionProposalNetwork) -> torch.nn.Module:
 
 
 def roi_head(**changes: object) -> FpnRoIHead:
-    arguments = {"inputs": CHANNELS, "strides": STRIDES, "pool_size": 7, "width": 16, "classes": 5}
-    return FpnRoIHead(**(arguments | {"box_regression": "per_class"} | changes)).eval()
+    arguments = {"kind": "fpn", "pool_size": 7, "width": 16, "classes": 5, "box_regression": "per_class"}
+    return FpnRoIHead(FpnHeadSpec(**(arguments | changes)), inputs=CHANNELS, strides=STRIDES).eval()
 
 
 def pooled_windows(head: FpnRoIHead, features: list[Tensor], boxes: list[Tensor]) -> Tensor:

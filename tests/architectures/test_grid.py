@@ -8,11 +8,20 @@ from torch.nn import functional as F
 
 from vlbench.architectures.grid import PixelProjection
 from vlbench.architectures.interfaces import Images
+from vlbench.specs import GridSpec, ResNetSpec
 
 
 def projection(*, inputs: int = 6, sampled_pixels: int = 100, pool_size: int = 2) -> PixelProjection:
     part = PixelProjection(
-        inputs=inputs, pool_size=pool_size, width=4, sampled_pixels=sampled_pixels, sample="training"
+        GridSpec(
+            kind="grid",
+            backbone=ResNetSpec(blocks=(1, 1)),
+            pool_size=pool_size,
+            width=4,
+            sampled_pixels=sampled_pixels,
+            sample="training",
+        ),
+        inputs=inputs,
     )
     torch.nn.init.normal_(part.semantic)
     return part
@@ -20,7 +29,17 @@ def projection(*, inputs: int = 6, sampled_pixels: int = 100, pool_size: int = 2
 
 def numbering_pixels(sampled_pixels: int, sample: str = "training") -> PixelProjection:
     """A projection whose tokens say which pixel of `numbered` they are."""
-    part = PixelProjection(inputs=1, pool_size=1, width=1, sampled_pixels=sampled_pixels, sample=sample)
+    part = PixelProjection(
+        GridSpec(
+            kind="grid",
+            backbone=ResNetSpec(blocks=(1, 1)),
+            pool_size=1,
+            width=1,
+            sampled_pixels=sampled_pixels,
+            sample=sample,
+        ),
+        inputs=1,
+    )
     torch.nn.init.ones_(part.linear.weight)
     torch.nn.init.zeros_(part.linear.bias)
     return part

@@ -24,6 +24,12 @@ from vlbench.architectures.interfaces import Images, Joint, Tokens, VisualEmbedd
 from vlbench.architectures.text import BertEmbeddings
 from vlbench.architectures.vl_model import VLModel
 from vlbench.errors import InputError
+from vlbench.specs import (
+    BertEmbeddingsSpec,
+    CrossModalitySpec,
+    ImageTextMatchingSpec,
+    VisualQuestionAnsweringSpec,
+)
 from vlbench.specs.catalog import catalog
 
 MATCHING, PRETRAINED_ANSWERS, ANSWERS = LXMERT_FAMILIES
@@ -33,6 +39,8 @@ DETECTOR = ("visual.backbone.", "visual.rpn.", "visual.roi_head.")
 
 class GivenRegions(VisualEmbedder):
     """Regions that something else found, projected."""
+
+    steps = ("projection",)
 
     def __init__(self, projection: region.RegionProjection) -> None:
         super().__init__()
@@ -52,22 +60,28 @@ class AnswersOfLxmert(heads.VisualQuestionAnswering):
 
 
 def ours_with(head: nn.Module) -> VLModel:
-    projection = specs.RegionProjectionSpec(
-        width=WIDTH, inputs=CHANNELS, geometry=4, combine="mean_of_norms", segment=False, norm=False
-    )
+    projection = specs.RegionProjectionSpec(width=WIDTH, geometry=4, combine="mean_of_norms", segment=False, norm=False)
     stream = {"width": WIDTH, "heads": HEADS, "mlp_width": MLP, "dropout": 0.1, "layer_norm_eps": 1e-12}
     return VLModel(
         text=BertEmbeddings(
-            vocabulary=VOCABULARY, positions=POSITIONS, segments=2, width=WIDTH, dropout=0.1, layer_norm_eps=1e-12
+            BertEmbeddingsSpec(
+                kind="bert_embeddings",
+                vocabulary=VOCABULARY,
+                positions=POSITIONS,
+                segments=2,
+                width=WIDTH,
+                dropout=0.1,
+                layer_norm_eps=1e-12,
+            )
         ),
-        visual=GivenRegions(region.RegionProjection(**projection.arguments())),
-        interaction=CrossModality(**DEPTH, cross="attention", **stream),
+        visual=GivenRegions(region.RegionProjection(projection, inputs=CHANNELS)),
+        interaction=CrossModality(CrossModalitySpec(kind="cross_modality", **DEPTH, cross="attention", **stream)),
         head=head,
     ).eval()
 
 
 def answer_head(answers: int) -> AnswersOfLxmert:
-    return AnswersOfLxmert(width=WIDTH, answers=answers, layer_norm_eps=1e-12)
+    return AnswersOfLxmert(VisualQuestionAnsweringSpec(kind="vqa", width=WIDTH, answers=answers, layer_norm_eps=1e-12))
 
 
 @torch.no_grad()
@@ -134,7 +148,11 @@ def test_both_heads_of_pre_training_equal_transformers(tmp_path: Path, family: F
     theirs, batch = reference(LxmertForPreTraining), Batch.random(padded=True)
     state = saved(theirs, tmp_path)
     assert family in recognised(LXMERT_FAMILIES, state)
-    ours = ours_with(heads.ImageTextMatching(width=WIDTH) if family is MATCHING else answer_head(7))
+    ours = ours_with(
+        heads.ImageTextMatching(ImageTextMatchingSpec(kind="itm", width=WIDTH))
+        if family is MATCHING
+        else answer_head(7)
+    )
     ours.load_state_dict(mapped(family, state, ours.state_dict(), source="it"))
     expected = theirs(**batch.theirs, visual_feats=batch.features, visual_pos=batch.boxes)[output]
     assert expected.std() > 0.1

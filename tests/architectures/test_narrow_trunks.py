@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torchvision.models.resnet import Bottleneck, resnet50, resnext50_32x4d
-from torchvision.models.resnet import ResNetSpec as TorchvisionResNet
+from torchvision.models.resnet import ResNet as TorchvisionResNet
 
-from vlbench.architectures.build_cnn import build_convolutional
+from vlbench.architectures.build import through_engine
 from vlbench.architectures.detector import spread_boxes
 from vlbench.architectures.initialise import initialise_random
 from vlbench.architectures.interfaces import Images
@@ -36,7 +36,7 @@ C4 = PYRAMID | {
 
 
 def embedder(description: dict) -> RegionEmbedder:
-    built = build_convolutional(RegionSpec.model_validate(description))
+    built = RegionEmbedder(RegionSpec.model_validate(description))
     initialise_random(built, 0)
     return built.eval()
 
@@ -56,9 +56,7 @@ def renamed(trunk: ResNetTrunk) -> dict[str, Tensor]:
 def test_of_64_channels_it_is_torchvisions_network(reference: type, groups: int, group_width: int) -> None:
     with torch.device("meta"):
         network = reference()
-        trunk = ResNetTrunk(
-            **ResNetSpec(blocks=(3, 4, 6, 3), groups=groups, group_width=group_width, norm="trained").arguments()
-        )
+        trunk = ResNetTrunk(ResNetSpec(blocks=(3, 4, 6, 3), groups=groups, group_width=group_width, norm="trained"))
     expected = {name: values.shape for name, values in network.state_dict().items() if not name.startswith("fc.")}
     assert {name: values.shape for name, values in renamed(trunk).items()} == expected
 
@@ -67,7 +65,7 @@ def test_of_64_channels_it_is_torchvisions_network(reference: type, groups: int,
 @pytest.mark.parametrize(("groups", "group_width"), [(1, 64), (4, 32)])
 def test_a_narrow_trunk_is_torchvisions_stages_on_a_narrow_stem(groups: int, group_width: int) -> None:
     spec = ResNetSpec(blocks=(2, 1, 2), base_width=16, groups=groups, group_width=group_width, norm="trained")
-    trunk = ResNetTrunk(**spec.arguments(), every_stage=True)
+    trunk = ResNetTrunk(spec, every_stage=True)
     initialise_random(trunk, 0)
     network = TorchvisionResNet(Bottleneck, [1, 1, 1, 1], groups=groups, width_per_group=group_width)
     network.inplanes = 16  # what its own stem would have set
@@ -142,8 +140,6 @@ def test_anchors_need_a_size_a_level() -> None:
 
 
 def test_detectron2_is_not_asked_for_a_pyramid_that_it_has_not() -> None:
-    from vlbench.architectures.build_cnn import through_engine  # noqa: PLC0415
-
     spec = RegionSpec.model_validate(PYRAMID | {"engine": "detectron2"})
     with pytest.raises(InputError, match=r"needs res2 to res5, but backbone\.blocks has 3 stages"):
         through_engine(spec, embedder(PYRAMID))

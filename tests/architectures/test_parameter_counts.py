@@ -20,6 +20,16 @@ from vlbench.architectures.patch import PatchEmbedder
 from vlbench.architectures.resnet import ResNetTrunk
 from vlbench.architectures.roi_heads import C4RoIHead, FeaturePyramid, FpnRoIHead, RoIHead
 from vlbench.architectures.vl_model import VLModel
+from vlbench.specs import (
+    C4HeadSpec,
+    FeaturePyramidSpec,
+    FpnHeadSpec,
+    GridSpec,
+    PatchSpec,
+    RegionProposalSpec,
+    ResNetSpec,
+    SingleStreamSpec,
+)
 from vlbench.specs.catalog import catalog
 
 
@@ -39,57 +49,66 @@ def on_meta(name: str) -> VLModel:
 
 def trunk(*blocks: int, groups: int = 1, group_width: int = 64, norm: str = "frozen") -> ResNetTrunk:
     return ResNetTrunk(
-        blocks=blocks, groups=groups, group_width=group_width, stride_in="1x1", norm=norm, frozen_stages=2
+        ResNetSpec(blocks=blocks, groups=groups, group_width=group_width, stride_in="1x1", norm=norm, frozen_stages=2)
     )
 
 
 def region_proposals() -> RegionProposalNetwork:
     return RegionProposalNetwork(
+        RegionProposalSpec(
+            channels=1024,
+            anchor_sizes=(32, 64, 128, 256, 512),
+            aspect_ratios=(0.5, 1.0, 2.0),
+            candidates=6000,
+            proposals=1000,
+            nms_iou=0.7,
+            min_box_size=0.0,
+        ),
         inputs=1024,
         strides=[16],
-        channels=1024,
-        anchor_sizes=(32, 64, 128, 256, 512),
-        aspect_ratios=(0.5, 1.0, 2.0),
-        candidates=6000,
-        proposals=1000,
-        nms_iou=0.7,
-        min_box_size=0.0,
     )
 
 
 def pyramid_proposals() -> RegionProposalNetwork:
     return RegionProposalNetwork(
+        RegionProposalSpec(
+            channels=256,
+            anchor_sizes=(32, 64, 128, 256, 512),
+            aspect_ratios=(0.5, 1.0, 2.0),
+            candidates=1000,
+            proposals=1000,
+            nms_iou=0.7,
+            min_box_size=0.0,
+        ),
         inputs=256,
         strides=(4, 8, 16, 32, 64),
-        channels=256,
-        anchor_sizes=(32, 64, 128, 256, 512),
-        aspect_ratios=(0.5, 1.0, 2.0),
-        candidates=1000,
-        proposals=1000,
-        nms_iou=0.7,
-        min_box_size=0.0,
     )
 
 
 def pyramid_head() -> FpnRoIHead:
     return FpnRoIHead(
-        inputs=256, strides=(4, 8, 16, 32, 64), pool_size=7, width=1024, classes=1600, box_regression="per_class"
+        FpnHeadSpec(kind="fpn", pool_size=7, width=1024, classes=1600, box_regression="per_class"),
+        inputs=256,
+        strides=(4, 8, 16, 32, 64),
     )
 
 
 def roi_head(box_regression: str) -> C4RoIHead:
     return C4RoIHead(
-        pooling="roi_align",
-        pool_size=14,
-        stride_of_features=16,
-        blocks=3,
-        groups=1,
-        group_width=64,
-        stride=2,
-        dilation=1,
+        C4HeadSpec(
+            kind="c4",
+            pooling="roi_align",
+            pool_size=14,
+            blocks=3,
+            groups=1,
+            group_width=64,
+            stride=2,
+            dilation=1,
+            classes=1600,
+            box_regression=box_regression,
+        ),
+        feature_stride=16,
         stride_in="1x1",
-        classes=1600,
-        box_regression=box_regression,
     )
 
 
@@ -106,7 +125,7 @@ COMPONENTS: dict[str, tuple[Callable[[], nn.Module], int, int]] = {
     "X152-C4 backbone": (lambda: trunk(3, 8, 36, groups=32, group_width=4), 42_975_232, 43_357_504),
     "X152 full": (lambda: trunk(3, 8, 36, 3, groups=32, group_width=4, norm="trained"), 57_687_040, 57_902_400),
     "FPN of 256 channels": (
-        lambda: FeaturePyramid(inputs=(256, 512, 1024, 2048), channels=256),
+        lambda: FeaturePyramid(FeaturePyramidSpec(channels=256), inputs=(256, 512, 1024, 2048)),
         3_344_384,
         3_344_384,
     ),
@@ -115,25 +134,46 @@ COMPONENTS: dict[str, tuple[Callable[[], nn.Module], int, int]] = {
     "predictor of the 2-MLP head": (lambda: predictor(pyramid_head()), 8_201_025, 8_201_025),
     "R50 cut after res4": (lambda: trunk(3, 4, 6), 8_290_304, 8_543_296),
     "visual projection": (
-        lambda: PixelProjection(inputs=2048, pool_size=2, width=768, sampled_pixels=100, sample="training").linear,
+        lambda: (
+            PixelProjection(
+                GridSpec(
+                    kind="grid",
+                    backbone=ResNetSpec(blocks=(1, 1)),
+                    pool_size=2,
+                    width=768,
+                    sampled_pixels=100,
+                    sample="training",
+                ),
+                inputs=2048,
+            ).linear
+        ),
         1_573_632,
         1_573_632,
     ),
     "patch projection": (
-        lambda: PatchEmbedder(patch_size=32, width=768, position_grid=(12, 12), align_corners=True, dropout=0.0).patch,
+        lambda: (
+            PatchEmbedder(
+                PatchSpec(
+                    kind="patch", patch_size=32, width=768, position_grid=(12, 12), align_corners=True, dropout=0.0
+                )
+            ).patch
+        ),
         2_360_064,
         2_360_064,
     ),
     "12-layer transformer": (
         lambda: SingleStream(
-            layers=12,
-            width=768,
-            heads=12,
-            mlp_width=3072,
-            norm="post",
-            modal_types=False,
-            dropout=0.1,
-            layer_norm_eps=1e-12,
+            SingleStreamSpec(
+                kind="single_stream",
+                layers=12,
+                width=768,
+                heads=12,
+                mlp_width=3072,
+                norm="post",
+                modal_types=False,
+                dropout=0.1,
+                layer_norm_eps=1e-12,
+            )
         ),
         85_054_464,
         85_054_464,

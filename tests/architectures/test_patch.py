@@ -11,12 +11,17 @@ from weights import affine, randomise, stack, timm_layer, under
 from vlbench.architectures import heads, interaction, patch
 from vlbench.architectures.interfaces import Images, Joint, Tokens
 from vlbench.architectures.vl_model import VLModel
+from vlbench.specs import PatchSpec, PooledFeatureSpec, SingleStreamSpec
 
 WIDTH = 32
 
 
 def embedder(grid: tuple[int, int], *, align_corners: bool = False) -> patch.PatchEmbedder:
-    part = patch.PatchEmbedder(patch_size=16, width=WIDTH, position_grid=grid, align_corners=align_corners, dropout=0.0)
+    part = patch.PatchEmbedder(
+        PatchSpec(
+            kind="patch", patch_size=16, width=WIDTH, position_grid=grid, align_corners=align_corners, dropout=0.0
+        )
+    )
     return randomise(part)
 
 
@@ -88,16 +93,19 @@ def test_vit_equals_timm(pooling: str, timm_pooling: str, size: tuple[int, int])
         text=None,
         visual=embedder((size[0] // 16, size[1] // 16)),
         interaction=interaction.SingleStream(
-            layers=3,
-            width=WIDTH,
-            heads=4,
-            mlp_width=80,
-            norm="pre",
-            modal_types=False,
-            dropout=0.1,
-            layer_norm_eps=1e-6,
+            SingleStreamSpec(
+                kind="single_stream",
+                layers=3,
+                width=WIDTH,
+                heads=4,
+                mlp_width=80,
+                norm="pre",
+                modal_types=False,
+                dropout=0.1,
+                layer_norm_eps=1e-6,
+            )
         ),
-        head=heads.PooledFeature(pooling=pooling),
+        head=heads.PooledFeature(PooledFeatureSpec(kind="pooled_feature", pooling=pooling)),
     ).eval()
     visual = {"class_token": state["cls_token"], "positions": state["pos_embed"]}
     visual |= affine(state, "patch_embed.proj", "patch")
@@ -110,7 +118,10 @@ def test_vit_equals_timm(pooling: str, timm_pooling: str, size: tuple[int, int])
 @torch.no_grad()
 def test_mean_pooling_leaves_out_the_class_token_and_padding() -> None:
     model = VLModel(
-        text=None, visual=embedder((2, 2)), interaction=Untouched(), head=heads.PooledFeature(pooling="mean")
+        text=None,
+        visual=embedder((2, 2)),
+        interaction=Untouched(),
+        head=heads.PooledFeature(PooledFeatureSpec(kind="pooled_feature", pooling="mean")),
     ).eval()
     batch = Images(pixels=torch.randn(2, 3, 32, 32), sizes=((32, 32), (16, 32)))
     tokens = model.visual(batch).values

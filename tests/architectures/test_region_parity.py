@@ -22,6 +22,7 @@ from weights import (
 from vlbench.architectures import interaction, text
 from vlbench.architectures.interfaces import Images, Joint, Text
 from vlbench.architectures.region import RegionProjection
+from vlbench.specs import BertEmbeddingsSpec, SingleStreamSpec
 
 WIDTH, HEADS, MLP, VOCABULARY, CHANNELS, POSITIONS = 32, 4, 80, 60, 20, 12
 SIZES = {"hidden_size": WIDTH, "num_attention_heads": HEADS, "intermediate_size": MLP, "vocab_size": VOCABULARY}
@@ -66,7 +67,15 @@ class Batch:
 
 def embeddings(state: Weights) -> text.BertEmbeddings:
     part = text.BertEmbeddings(
-        vocabulary=VOCABULARY, positions=POSITIONS, segments=2, width=WIDTH, dropout=0.1, layer_norm_eps=1e-12
+        BertEmbeddingsSpec(
+            kind="bert_embeddings",
+            vocabulary=VOCABULARY,
+            positions=POSITIONS,
+            segments=2,
+            width=WIDTH,
+            dropout=0.1,
+            layer_norm_eps=1e-12,
+        )
     ).eval()
     part.load_state_dict(bert_embeddings(state, "embeddings"))
     return part
@@ -91,14 +100,17 @@ def test_visual_bert_equals_transformers(padded: bool) -> None:
     reference = randomise(VisualBertModel(config))
     state, batch = reference.state_dict(), Batch.random(padded=padded)
     ours = interaction.SingleStream(
-        layers=layers,
-        width=WIDTH,
-        heads=HEADS,
-        mlp_width=MLP,
-        norm="post",
-        modal_types=False,
-        dropout=0.1,
-        layer_norm_eps=1e-12,
+        SingleStreamSpec(
+            kind="single_stream",
+            layers=layers,
+            width=WIDTH,
+            heads=HEADS,
+            mlp_width=MLP,
+            norm="post",
+            modal_types=False,
+            dropout=0.1,
+            layer_norm_eps=1e-12,
+        )
     ).eval()
     ours.load_state_dict(stack(state, "encoder.layer", layers, bert_layer))
     projection = region_projection(width=WIDTH, inputs=CHANNELS, geometry=0, combine="sum")

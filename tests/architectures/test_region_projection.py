@@ -12,6 +12,7 @@ from vlbench.architectures.detector import GridBoxes
 from vlbench.architectures.interfaces import Images
 from vlbench.architectures.region import RegionProjection, every_region, with_whole_image
 from vlbench.architectures.roi_heads import C4RoIHead
+from vlbench.specs import C4HeadSpec
 
 WIDTH, CHANNELS = 32, 6
 IMAGES = blank((60, 80), (40, 100))
@@ -152,17 +153,20 @@ def test_grid_boxes_follow_the_image_from_one_pass_to_the_next() -> None:
 @torch.no_grad()
 def test_a_head_without_classes_gives_the_features_of_every_fixed_box() -> None:
     head = C4RoIHead(
-        pooling="roi_align",
-        pool_size=4,
-        stride_of_features=16,
-        blocks=1,
-        groups=1,
-        group_width=64,
-        stride=2,
-        dilation=1,
+        C4HeadSpec(
+            kind="c4",
+            pooling="roi_align",
+            pool_size=4,
+            blocks=1,
+            groups=1,
+            group_width=64,
+            stride=2,
+            dilation=1,
+            classes=None,
+            box_regression="per_class",
+        ),
+        feature_stride=16,
         stride_in="1x1",
-        classes=None,
-        box_regression="per_class",
     ).eval()
     boxes = GridBoxes(rows=2, columns=3)(blank((64, 96), (48, 50)))
     found = head([torch.randn(2, 1024, 4, 6)], boxes)

@@ -10,11 +10,13 @@ from weights import copy_trunk, detectron2_stage
 
 from vlbench.architectures.initialise import initialise_random
 from vlbench.architectures.resnet import ResNetTrunk, res5
+from vlbench.specs import C4HeadSpec, ResNetSpec
 
 
 def trunk_of(blocks: tuple[int, ...], **changes: object) -> ResNetTrunk:
     arguments = {"groups": 1, "group_width": 64, "stride_in": "3x3", "norm": "frozen", "frozen_stages": 0}
-    trunk = ResNetTrunk(blocks=blocks, **(arguments | changes))
+    every_stage = changes.pop("every_stage", False)
+    trunk = ResNetTrunk(ResNetSpec(blocks=blocks, **(arguments | changes)), every_stage=every_stage)
     initialise_random(trunk, seed=0)
     return randomise_norms(trunk)
 
@@ -101,15 +103,8 @@ def test_res5_equals_detectron2(
     stride: int, dilation: int, side: int, stride_in: str, groups: int, group_width: int
 ) -> None:
     resnet = pytest.importorskip("detectron2.modeling.backbone.resnet")
-    stage = (
-        randomise_norms(
-            res5(
-                blocks=3, groups=groups, group_width=group_width, stride=stride, dilation=dilation, stride_in=stride_in
-            )
-        )
-        .double()
-        .eval()
-    )
+    spec = C4HeadSpec(kind="c4", groups=groups, group_width=group_width, stride=stride, dilation=dilation)
+    stage = randomise_norms(res5(spec, inputs=1024, stride_in=stride_in)).double().eval()
     blocks = resnet.ResNet.make_stage(
         resnet.BottleneckBlock,
         3,

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from vlbench.architectures.initialise import initialise_random
 from vlbench.architectures.interfaces import Tokens
 from vlbench.architectures.similarity import DotProduct, StackedCrossAttention, score_matrix
+from vlbench.specs import DotProductSpec, StackedCrossAttentionSpec
 
 TEMPERATURE = {"text_image": 9.0, "image_text": 4.0}
 LSE = {"text_image": 6.0, "image_text": 5.0}
@@ -53,12 +54,15 @@ def score(text: list[list[float]], image: list[list[float]], directions: tuple[s
 
 def stacked(directions: tuple[str, ...] = BOTH, pooling: str = "lse") -> StackedCrossAttention:
     return StackedCrossAttention(
-        directions=directions,
-        text_image_temperature=TEMPERATURE["text_image"],
-        image_text_temperature=TEMPERATURE["image_text"],
-        pooling=pooling,
-        text_image_lse=LSE["text_image"],
-        image_text_lse=LSE["image_text"],
+        StackedCrossAttentionSpec(
+            kind="stacked_cross_attention",
+            directions=directions,
+            text_image_temperature=TEMPERATURE["text_image"],
+            image_text_temperature=TEMPERATURE["image_text"],
+            pooling=pooling,
+            text_image_lse=LSE["text_image"],
+            image_text_lse=LSE["image_text"],
+        )
     )
 
 
@@ -107,8 +111,8 @@ def test_a_pair_without_any_positive_similarity_is_attended_to_evenly() -> None:
 def test_dot_product_is_the_cosine_and_its_scale_is_learned() -> None:
     text, image = tokens_of(1, 1, 1, seed=1), tokens_of(1, 1, 1, seed=2)
     expected = torch.tensor([[cosine(real(text, i)[0], real(image, i)[0])] for i in range(3)], dtype=torch.float64)
-    torch.testing.assert_close(DotProduct(logit_scale=None)(text, image), expected)
-    scaled = DotProduct(logit_scale=1 / 0.07).double()
+    torch.testing.assert_close(DotProduct(DotProductSpec(kind="dot_product", logit_scale=None))(text, image), expected)
+    scaled = DotProduct(DotProductSpec(kind="dot_product", logit_scale=1 / 0.07)).double()
     initialise_random(scaled, seed=0)
     torch.testing.assert_close(scaled(text, image), expected / 0.07, atol=1e-5, rtol=0)
     assert [name for name, parameter in scaled.named_parameters() if parameter.requires_grad] == ["log_scale"]

@@ -9,6 +9,7 @@ from torch import Tensor
 from vlbench.architectures.nms import class_agnostic, per_class_batched, per_class_loop
 from vlbench.architectures.region import RegionSelection
 from vlbench.architectures.roi_heads import Classified
+from vlbench.specs import RegionSelectionSpec
 
 
 def random_boxes(count: int, *, grid: int = 0) -> Tensor:
@@ -142,7 +143,7 @@ def classified(*counts: int) -> Classified:
 
 def test_selection_keeps_the_most_confident_boxes_with_their_features() -> None:
     heads = classified(40, 60)
-    regions = RegionSelection(method="per_class_loop", iou=0.3, regions=8)(heads)
+    regions = RegionSelection(RegionSelectionSpec(method="per_class_loop", iou=0.3, regions=8))(heads)
     assert regions.mask is None
     for image in range(2):
         confidence = greedy_per_class(heads.boxes[image].double(), heads.scores[image], 0.3)
@@ -154,7 +155,7 @@ def test_selection_keeps_the_most_confident_boxes_with_their_features() -> None:
 
 
 def test_an_image_with_too_few_boxes_is_padded_and_masked() -> None:
-    regions = RegionSelection(method="per_class_loop", iou=0.3, regions=8)(classified(3, 20))
+    regions = RegionSelection(RegionSelectionSpec(method="per_class_loop", iou=0.3, regions=8))(classified(3, 20))
     assert regions.features.shape == (2, 8, 2048)
     assert regions.mask.tolist() == [[True] * 3 + [False] * 5, [True] * 8]
     assert not regions.features[0, 3:].any()

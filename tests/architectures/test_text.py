@@ -11,13 +11,21 @@ from weights import randomise
 from vlbench.architectures.interfaces import Text
 from vlbench.architectures.text import Gru
 from vlbench.measure.macs import FORMULAS, count_macs
+from vlbench.specs import GruSpec
 
 WORD_WIDTH, WIDTH, VOCABULARY = 12, 16, 50
 
 
 def embedder(*, bidirectional: bool, output: str) -> Gru:
     part = Gru(
-        vocabulary=VOCABULARY, word_width=WORD_WIDTH, width=WIDTH, bidirectional=bidirectional, output=output
+        GruSpec(
+            kind="gru",
+            vocabulary=VOCABULARY,
+            word_width=WORD_WIDTH,
+            width=WIDTH,
+            bidirectional=bidirectional,
+            output=output,
+        )
     ).double()
     return randomise(part)
 
@@ -70,7 +78,14 @@ def test_each_step_costs_every_weight_once(bidirectional: bool) -> None:
     """Three gates of D states, each from a word and from the state before."""
     with torch.device("meta"):
         part = Gru(
-            vocabulary=VOCABULARY, word_width=WORD_WIDTH, width=WIDTH, bidirectional=bidirectional, output="words"
+            GruSpec(
+                kind="gru",
+                vocabulary=VOCABULARY,
+                word_width=WORD_WIDTH,
+                width=WIDTH,
+                bidirectional=bidirectional,
+                output="words",
+            )
         )
         words = Text(ids=torch.empty(3, 7, dtype=torch.long), mask=torch.empty(3, 7, dtype=torch.bool))
     directions = 2 if bidirectional else 1

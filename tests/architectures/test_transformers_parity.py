@@ -12,6 +12,7 @@ from weights import bert_embeddings, bert_layer, randomise, stack
 from vlbench.architectures import interaction, text
 from vlbench.architectures.interfaces import Images, Text, Tokens, join
 from vlbench.architectures.vl_model import VLModel
+from vlbench.specs import BertEmbeddingsSpec, SingleStreamSpec
 
 WIDTH, HEADS, LAYERS, MLP, PATCH, VOCABULARY = 32, 4, 3, 80, 16, 60
 SIZES = {"hidden_size": WIDTH, "num_hidden_layers": LAYERS, "num_attention_heads": HEADS, "intermediate_size": MLP}
@@ -19,20 +20,31 @@ SIZES = {"hidden_size": WIDTH, "num_hidden_layers": LAYERS, "num_attention_heads
 
 def single_stream(norm: str) -> interaction.SingleStream:
     return interaction.SingleStream(
-        layers=LAYERS,
-        width=WIDTH,
-        heads=HEADS,
-        mlp_width=MLP,
-        norm=norm,
-        modal_types=False,
-        dropout=0.1,
-        layer_norm_eps=1e-12,
+        SingleStreamSpec(
+            kind="single_stream",
+            layers=LAYERS,
+            width=WIDTH,
+            heads=HEADS,
+            mlp_width=MLP,
+            norm=norm,
+            modal_types=False,
+            dropout=0.1,
+            layer_norm_eps=1e-12,
+        )
     ).eval()
 
 
 def embeddings() -> text.BertEmbeddings:
     return text.BertEmbeddings(
-        vocabulary=VOCABULARY, positions=12, segments=2, width=WIDTH, dropout=0.1, layer_norm_eps=1e-12
+        BertEmbeddingsSpec(
+            kind="bert_embeddings",
+            vocabulary=VOCABULARY,
+            positions=12,
+            segments=2,
+            width=WIDTH,
+            dropout=0.1,
+            layer_norm_eps=1e-12,
+        )
     ).eval()
 
 

@@ -16,6 +16,7 @@ from vlbench.architectures.interaction import SingleStream
 from vlbench.architectures.interfaces import Tokens
 from vlbench.explain.attention import attention_maps, record_attention
 from vlbench.explain.explanation import BOTH, IMAGE, TEXT
+from vlbench.specs import CoAttentionSpec, CrossModalitySpec, SingleStreamSpec
 
 WIDTH, HEADS = 16, 4
 SINGLE = {"layers": 2, "width": WIDTH, "heads": HEADS, "mlp_width": 8, "dropout": 0.1, "layer_norm_eps": 1e-12}
@@ -26,11 +27,11 @@ CO |= {"text_heads": HEADS, "image_heads": HEADS, "connection_heads": HEADS, "co
 CO |= {"text_layers": 3, "image_layers": 2, "connections": 2, "dropout": 0.1, "layer_norm_eps": 1e-12}
 
 INTERACTIONS = {
-    "pre": lambda: SingleStream(norm="pre", modal_types=True, **SINGLE),
-    "post": lambda: SingleStream(norm="post", modal_types=False, **SINGLE),
-    "co_attention": lambda: CoAttention(**CO),
-    "cross_attention": lambda: CrossModality(cross="attention", **CROSS),
-    "cross_joint": lambda: CrossModality(cross="joint", **CROSS),
+    "pre": lambda: SingleStream(SingleStreamSpec(kind="single_stream", norm="pre", modal_types=True, **SINGLE)),
+    "post": lambda: SingleStream(SingleStreamSpec(kind="single_stream", norm="post", modal_types=False, **SINGLE)),
+    "co_attention": lambda: CoAttention(CoAttentionSpec(kind="co_attention", **CO)),
+    "cross_attention": lambda: CrossModality(CrossModalitySpec(kind="cross_modality", cross="attention", **CROSS)),
+    "cross_joint": lambda: CrossModality(CrossModalitySpec(kind="cross_modality", cross="joint", **CROSS)),
 }
 
 

@@ -36,6 +36,7 @@ from vlbench.specs.catalog import catalog
 
 MACHINE = describe_machine(threads=1, gpu=None)
 KINDS = ("vilt-b32", "uniter-base")
+BERT = ("bert_embeddings", "single_stream", "itm")
 D2, ENGINE = {"detector": "detectron2"}, {"engine": "detectron2"}
 
 
@@ -167,11 +168,14 @@ def has_torchvision(process: psutil.Process) -> bool:
         ({"action": "probe", "threads": 1}, set()),
         ({"action": "suppress"}, {"region"}),
         ({"action": "restart", "cell": {"spec": {"visual": {"kind": "grid"}}}}, {"grid"}),
-        ({"action": "count", "jobs": [{"spec": catalog()[name].model_dump()} for name in KINDS]}, {"patch", "region"}),
-        ({"action": "describe", "subject": {"model": "uniter"}}, {"region"}),
-        ({"action": "describe", "subject": {"model": "hf-clip"}}, {"transformers:CLIPModel"}),
-        ({"action": "attend", "subject": {"model": "clip-rn50"}}, {"clip_resnet"}),
-        ({"action": "attend", "subject": {"model": "uniter", "settings": D2}}, {"region", "detectron2"}),
+        (
+            {"action": "count", "jobs": [{"spec": catalog()[name].model_dump()} for name in KINDS]},
+            {"patch", "region", *BERT},
+        ),
+        ({"action": "describe", "subject": {"model": "uniter"}}, {"region", *BERT}),
+        ({"action": "describe", "subject": {"model": "hf-clip"}}, {"transformers", "transformers:CLIPModel"}),
+        ({"action": "attend", "subject": {"model": "clip-rn50"}}, {"text_transformer", "clip_resnet", "dot_product"}),
+        ({"action": "attend", "subject": {"model": "uniter", "settings": D2}}, {"region", "detectron2", *BERT}),
         ({"action": "restart", "cell": {"spec": {"visual": {"kind": "region", **ENGINE}}}}, {"region", "detectron2"}),
         ({"action": "attend", "subject": {"callable": "package:function"}}, set()),
         ({"action": "attend", "subject": {"model": "no-such-model"}}, set()),

@@ -12,7 +12,6 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchvision.models.detection.roi_heads import RoIHeads
 
-from vlbench.architectures.build_cnn import build_convolutional
 from vlbench.architectures.detector import encode
 from vlbench.architectures.initialise import initialise_random
 from vlbench.architectures.interfaces import Images
@@ -52,7 +51,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def embedder(**changes: object) -> RegionEmbedder:
-    built = build_convolutional(RegionSpec.model_validate(DETECTOR | changes))
+    built = RegionEmbedder(RegionSpec.model_validate(DETECTOR | changes))
     initialise_random(built, 0)
     return built
 

@@ -9,6 +9,7 @@ from torch import Tensor
 from vlbench.architectures.interfaces import Images, RegionFeatures
 from vlbench.architectures.patch import PatchEmbedder
 from vlbench.architectures.region import RegionProjection, Regions
+from vlbench.specs import PatchSpec, RegionProjectionSpec
 from vlbench.training.objectives import patch_colours, real_patches, with_masked_patches, with_masked_regions
 
 
@@ -64,9 +65,19 @@ def test_a_learned_feature_takes_their_place_and_learns() -> None:
 
 def test_no_trace_of_a_hidden_region_reaches_the_tokens() -> None:
     part = RegionProjection(
-        width=8, inputs=6, geometry=7, combine="sum_of_norms", segment=True, norm=True, whole_image=False,
-        unit_length=False, dropout=0.0, layer_norm_eps=1e-12,
-    )  # fmt: skip
+        RegionProjectionSpec(
+            width=8,
+            geometry=7,
+            combine="sum_of_norms",
+            segment=True,
+            norm=True,
+            whole_image=False,
+            unit_length=False,
+            dropout=0.0,
+            layer_norm_eps=1e-12,
+        ),
+        inputs=6,
+    )
     one, other = found(RegionFeatures), found(RegionFeatures)
     assert isinstance(one, RegionFeatures)
     assert isinstance(other, RegionFeatures)
@@ -96,7 +107,9 @@ def test_pixels_of_hidden_patches_are_zero_and_all_others_stay() -> None:
 
 
 def test_hidden_patches_project_to_the_bias_and_others_as_before() -> None:
-    part = PatchEmbedder(patch_size=4, width=8, position_grid=(2, 3), align_corners=True, dropout=0.0)
+    part = PatchEmbedder(
+        PatchSpec(kind="patch", patch_size=4, width=8, position_grid=(2, 3), align_corners=True, dropout=0.0)
+    )
     images = pictures((8, 12), (8, 12))
     hidden = torch.tensor([[True, False, False, True, False, False], [False, False, True, False, False, False]])
     before, after = part(images).values[:, 1:], part(with_masked_patches(images, hidden, 4)).values[:, 1:]
@@ -125,7 +138,9 @@ def test_colours_are_the_mean_of_each_patch_in_the_order_of_the_tokens() -> None
 
 @pytest.mark.parametrize("sizes", [((8, 12), (8, 12)), ((8, 12), (4, 5)), ((8, 12), (8, 4))])
 def test_real_patches_are_those_that_the_embedder_calls_real(sizes: tuple[tuple[int, int], ...]) -> None:
-    part = PatchEmbedder(patch_size=4, width=8, position_grid=(2, 3), align_corners=True, dropout=0.0)
+    part = PatchEmbedder(
+        PatchSpec(kind="patch", patch_size=4, width=8, position_grid=(2, 3), align_corners=True, dropout=0.0)
+    )
     tokens = part(pictures(*sizes))
     real = real_patches(pictures(*sizes), 4)
     expected = torch.ones(2, 6, dtype=torch.bool) if tokens.mask is None else tokens.mask[:, 1:]

@@ -11,6 +11,7 @@ from scipy.stats import entropy
 from torch import Tensor, nn
 
 from vlbench.architectures.roi_heads import FpnRoIHead
+from vlbench.specs import FpnHeadSpec
 from vlbench.training.objectives import (
     answers_loss,
     class_distribution,
@@ -78,9 +79,8 @@ def test_the_detectors_own_distribution_costs_nothing() -> None:
 
 
 def roi_head(classes: int | None) -> FpnRoIHead:
-    return FpnRoIHead(
-        inputs=4, strides=(4, 8, 16, 32), pool_size=2, width=6, classes=classes, box_regression="class_agnostic"
-    )
+    spec = FpnHeadSpec(kind="fpn", pool_size=2, width=6, box_regression="class_agnostic")
+    return FpnRoIHead(spec.model_copy(update={"classes": classes}), inputs=4, strides=(4, 8, 16, 32))
 
 
 @torch.no_grad()

@@ -12,6 +12,7 @@ from transformers.models.bert.modeling_bert import BertLMPredictionHead
 from vlbench.architectures.initialise import initialise_random
 from vlbench.architectures.interfaces import Joint, RegionFeatures, Tokens
 from vlbench.architectures.region import RegionProjection
+from vlbench.specs import RegionProjectionSpec
 from vlbench.training.heads import (
     MaskedPatchColours,
     MaskedRegionClasses,
@@ -44,9 +45,19 @@ def places(length: int, *chosen: tuple[int, int]) -> Tensor:
 
 def region_projection(combine: str = "sum_of_norms") -> RegionProjection:
     return RegionProjection(
-        width=WIDTH, inputs=12, geometry=7, combine=combine, segment=True, norm=True, whole_image=False,
-        unit_length=False, dropout=0.0, layer_norm_eps=EPS,
-    )  # fmt: skip
+        RegionProjectionSpec(
+            width=WIDTH,
+            geometry=7,
+            combine=combine,
+            segment=True,
+            norm=True,
+            whole_image=False,
+            unit_length=False,
+            dropout=0.0,
+            layer_norm_eps=EPS,
+        ),
+        inputs=12,
+    )
 
 
 @torch.no_grad()

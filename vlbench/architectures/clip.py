@@ -1,4 +1,4 @@
-"""The transformer towers of CLIP, each of which gives one token for its whole input."""
+"""The transformer towers of CLIP: each gives one token for its whole input."""
 
 from __future__ import annotations
 
@@ -8,24 +8,27 @@ from torch import Tensor, nn
 from vlbench.architectures.blocks import Block, attention_bias, causal_bias, quick_gelu
 from vlbench.architectures.interfaces import Images, Text, Tokens, VisualEmbedder, last_real
 from vlbench.architectures.patch import PatchEmbedder
+from vlbench.specs import TextTransformerSpec, VisionTransformerSpec
+
+TowerSpec = TextTransformerSpec | VisionTransformerSpec
 
 
 class Encoder(nn.Module):
     """Pre-norm transformer layers with QuickGELU (CLIP, section 2.4)."""
 
-    def __init__(self, *, layers: int, width: int, heads: int, mlp_width: int, layer_norm_eps: float) -> None:
+    def __init__(self, spec: TowerSpec) -> None:
         super().__init__()
         self.blocks = nn.ModuleList(
             Block(
-                width=width,
-                heads=heads,
-                mlp_width=mlp_width,
+                width=spec.inner_width,
+                heads=spec.heads,
+                mlp_width=spec.mlp_width,
                 norm="pre",
                 dropout=0.0,
-                layer_norm_eps=layer_norm_eps,
+                layer_norm_eps=spec.layer_norm_eps,
                 activation=quick_gelu,
             )
-            for _ in range(layers)
+            for _ in range(spec.layers)
         )
 
     def forward(self, values_BLD: Tensor, bias: Tensor | None) -> Tensor:
@@ -37,10 +40,10 @@ class Encoder(nn.Module):
 class Projection(nn.Module):
     """LayerNorm, then a linear layer without bias, into the space that text and image share (CLIP, section 2.3)."""
 
-    def __init__(self, *, inputs: int, width: int, layer_norm_eps: float) -> None:
+    def __init__(self, spec: TowerSpec) -> None:
         super().__init__()
-        self.norm = nn.LayerNorm(inputs, eps=layer_norm_eps)
-        self.linear = nn.Linear(inputs, width, bias=False)
+        self.norm = nn.LayerNorm(spec.inner_width, eps=spec.layer_norm_eps)
+        self.linear = nn.Linear(spec.inner_width, spec.width, bias=False)
 
     def forward(self, values: Tensor) -> Tensor:
         return self.linear(self.norm(values))
@@ -50,41 +53,20 @@ class Projection(nn.Module):
 
 
 class TextTransformer(nn.Module):
-    """A causal transformer over word pieces; the state at the last one, projected, is the text (CLIP, section 2.4).
+    """A causal transformer over word pieces; the projected state at the last one is the text (CLIP, section 2.4).
 
-    The last real token is the end of the text, wherever the text comes from. The released code finds it by its id, the
-    highest of CLIP's vocabulary, which would tie the architecture to one tokenizer. No token sees those after it, so
-    the padding behind the end needs no mask.
-
-    Args:
-        vocabulary: word pieces in the vocabulary.
-        positions: the longest text, in tokens.
-        layers, inner_width, heads, mlp_width: of the transformer.
-        width: D, of the text's token.
-        layer_norm_eps: of every LayerNorm.
+    The text ends at its last real token. The released code finds the end by its id, the highest of CLIP's vocabulary,
+    which would tie the architecture to one tokenizer. No token attends to later ones, so the padding needs no mask.
     """
 
-    def __init__(
-        self,
-        *,
-        vocabulary: int,
-        positions: int,
-        layers: int,
-        inner_width: int,
-        heads: int,
-        mlp_width: int,
-        width: int,
-        layer_norm_eps: float,
-    ) -> None:
+    def __init__(self, spec: TextTransformerSpec) -> None:
         super().__init__()
-        self.words = nn.Embedding(vocabulary, inner_width)
-        self.positions = nn.Embedding(positions, inner_width)
-        self.encoder = Encoder(
-            layers=layers, width=inner_width, heads=heads, mlp_width=mlp_width, layer_norm_eps=layer_norm_eps
-        )
-        self.projection = Projection(inputs=inner_width, width=width, layer_norm_eps=layer_norm_eps)
+        self.words = nn.Embedding(spec.vocabulary, spec.inner_width)
+        self.positions = nn.Embedding(spec.positions, spec.inner_width)
+        self.encoder = Encoder(spec)
+        self.projection = Projection(spec)
         self.bias_LL: Tensor
-        self.register_buffer("bias_LL", causal_bias(positions), persistent=False)
+        self.register_buffer("bias_LL", causal_bias(spec.positions), persistent=False)
 
     def forward(self, text: Text) -> Tokens:
         length = text.ids.shape[1]
@@ -94,42 +76,17 @@ class TextTransformer(nn.Module):
 
 
 class VisionTransformer(VisualEmbedder):
-    """A transformer over patches; its class token, projected, is the image (CLIP, section 2.4).
+    """A transformer over patches; its projected class token is the image (CLIP, section 2.4)."""
 
-    Args:
-        patch_size: side of a patch, in pixels.
-        position_grid: rows and columns of the learned positions; another grid gets them by bilinear interpolation.
-        layers, inner_width, heads, mlp_width: of the transformer.
-        width: D, of the image's token.
-        layer_norm_eps: of every LayerNorm.
-    """
+    steps = ("patch", "transformer", "projection")
+    untimed = ("norm",)
 
-    def __init__(
-        self,
-        *,
-        patch_size: int,
-        position_grid: tuple[int, int],
-        layers: int,
-        inner_width: int,
-        heads: int,
-        mlp_width: int,
-        width: int,
-        layer_norm_eps: float,
-    ) -> None:
+    def __init__(self, spec: VisionTransformerSpec) -> None:
         super().__init__()
-        self.patch = PatchEmbedder(
-            patch_size=patch_size,
-            width=inner_width,
-            position_grid=position_grid,
-            align_corners=False,
-            dropout=0.0,
-            bias=False,
-        )
-        self.norm = nn.LayerNorm(inner_width, eps=layer_norm_eps)
-        self.transformer = Encoder(
-            layers=layers, width=inner_width, heads=heads, mlp_width=mlp_width, layer_norm_eps=layer_norm_eps
-        )
-        self.projection = Projection(inputs=inner_width, width=width, layer_norm_eps=layer_norm_eps)
+        self.patch = PatchEmbedder(spec.patches, bias=False)
+        self.norm = nn.LayerNorm(spec.inner_width, eps=spec.layer_norm_eps)
+        self.transformer = Encoder(spec)
+        self.projection = Projection(spec)
 
     def forward(self, images: Images) -> Tokens:
         patches = self.patch(images)

@@ -13,12 +13,13 @@ from vlbench.architectures.blocks import CrossAttention, attention_bias
 from vlbench.architectures.interfaces import Images, Tokens, VisualEmbedder, grid_mask, mean_of_real
 from vlbench.architectures.patch import grid_positions
 from vlbench.architectures.resnet import initialise_convolutions
+from vlbench.specs import ClipResNetSpec
 
 WIDTH = 64  # of the stem, and of res2's inner convolutions
 
 
 class AntiAliasedBottleneck(Bottleneck):
-    """A bottleneck that averages where others skip cells, before its last and its shortcut's convolution.
+    """A bottleneck that averages where others stride: before its last convolution and that of its shortcut.
 
     Args:
         inputs: channels that come in.
@@ -45,7 +46,7 @@ class AntiAliasedBottleneck(Bottleneck):
 
 
 def window_mean(side: int) -> nn.Module:
-    """Mean of windows that do not overlap."""
+    """The mean over windows that do not overlap."""
     return nn.AvgPool2d(side) if side > 1 else nn.Identity()
 
 
@@ -96,21 +97,25 @@ class ClipTrunk(nn.Module):
 class AttentionPool(nn.Module):
     """One attention whose query is the mean of the feature map (CLIP, section 2.4).
 
-    The released code asks with every cell too and drops those answers; here the mean alone asks, with the same result.
+    The released code also queries with every cell and drops those results; here the mean is the only query, with the
+    same result.
 
     Args:
+        spec: of the embedder.
         inputs: channels of the feature map.
-        position_grid: rows and columns of the learned positions.
-        heads: number of heads.
-        width: D, of the image's token.
     """
 
-    def __init__(self, *, inputs: int, position_grid: tuple[int, int], heads: int, width: int) -> None:
+    def __init__(self, spec: ClipResNetSpec, *, inputs: int) -> None:
         super().__init__()
-        self.position_grid = position_grid
-        self.positions = nn.Parameter(torch.zeros(1, 1 + position_grid[0] * position_grid[1], inputs))
+        rows, columns = self.position_grid = spec.position_grid
+        self.positions = nn.Parameter(torch.zeros(1, 1 + rows * columns, inputs))
         self.attention = CrossAttention(
-            width=inputs, source_width=inputs, inner_width=inputs, heads=heads, dropout=0.0, output_width=width
+            width=inputs,
+            source_width=inputs,
+            inner_width=inputs,
+            heads=spec.heads,
+            dropout=0.0,
+            output_width=spec.width,
         )
 
     def forward(self, features_BCHW: Tensor, images: Images) -> Tokens:
@@ -131,20 +136,14 @@ class AttentionPool(nn.Module):
 
 
 class ClipResNet(VisualEmbedder):
-    """The trunk and its attention pooling (CLIP, section 2.4).
+    """The trunk and its attention pooling (CLIP, section 2.4)."""
 
-    Args:
-        blocks: bottlenecks of res2 to res5.
-        position_grid, heads: of the attention pooling.
-        width: D, of the image's token.
-    """
+    steps = ("backbone", "projection")
 
-    def __init__(self, *, blocks: Sequence[int], position_grid: tuple[int, int], heads: int, width: int) -> None:
+    def __init__(self, spec: ClipResNetSpec) -> None:
         super().__init__()
-        self.backbone = ClipTrunk(blocks=blocks)
-        self.projection = AttentionPool(
-            inputs=self.backbone.channels, position_grid=position_grid, heads=heads, width=width
-        )
+        self.backbone = ClipTrunk(blocks=spec.blocks)
+        self.projection = AttentionPool(spec, inputs=self.backbone.channels)
 
     def forward(self, images: Images) -> Tokens:
         return self.projection(self.backbone(images.pixels), images)

@@ -56,7 +56,7 @@ def _count_huggingface(spec: HuggingFaceSpec, batch: int, precision: Precision, 
     images: Images | RegionFeatures
     pictures = batch * spec.images
     with torch.device(device):
-        model = huggingface.build_huggingface(spec, blank=True).eval()
+        model = huggingface.HuggingFaceModel(spec, blank=True).eval()
         text = Text(ids=torch.zeros(batch, spec.input.text_tokens, dtype=torch.long), mask=None)
         if spec.features:
             images = huggingface.random_images(spec, pictures, device)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torchvision.ops import batched_nms, clip_boxes_to_image, nms, remove_small_boxes
 
 from vlbench.architectures.interfaces import Images
+from vlbench.specs import RegionProposalSpec
 
 LARGEST_LOG_SCALE = math.log(1000 / 16)  # a box grows to at most 62.5 times its anchor (Faster R-CNN's released code)
 
@@ -54,48 +55,31 @@ class DeclaredBoxes:
 class RegionProposalNetwork(nn.Module):
     """Scores anchors, moves the best and keeps those that overlap least (Faster R-CNN, section 3.1; FPN, section 4.1).
 
-    With random weights few proposals may survive. `inject_load` then has the network do all its work and hand on a
-    fixed set of boxes of the declared number in place of its own.
+    With random weights few proposals may survive. With `inject_load` the network does all its work, then passes on a
+    fixed set of boxes of the declared number instead of its own.
 
     Args:
+        spec: describes it.
         inputs: channels of the feature maps.
-        strides: pixels of the image that a cell of each feature map stands for.
-        channels: width of the 3x3 convolution; 512 in bottom-up attention, as many as `inputs` in Detectron2.
-        anchor_sizes, aspect_ratios: side in pixels and height / width of the anchors; on one feature map every size is
-            at each cell, on several one size each.
-        candidates: boxes of each feature map that go into suppression; `proposals`: boxes that leave it, at most.
-        nms_iou: overlap above which the lower of two boxes of one feature map goes.
-        min_box_size: shortest side, in pixels, of a box that is kept.
+        strides: pixels of the image per cell of each feature map.
     """
 
-    def __init__(
-        self,
-        *,
-        inputs: int,
-        strides: Sequence[int],
-        channels: int,
-        anchor_sizes: Sequence[int],
-        aspect_ratios: Sequence[float],
-        candidates: int,
-        proposals: int,
-        nms_iou: float,
-        min_box_size: float,
-    ) -> None:
+    def __init__(self, spec: RegionProposalSpec, *, inputs: int, strides: Sequence[int]) -> None:
         super().__init__()
-        sizes = [list(anchor_sizes)] if len(strides) == 1 else [[size] for size in anchor_sizes]
+        sizes = [list(spec.anchor_sizes)] if len(strides) == 1 else [[size] for size in spec.anchor_sizes]
         self.strides = tuple(strides)
-        self.shapes = [anchor_shapes(some, aspect_ratios) for some in sizes]
-        each_cell = len(self.shapes[0])
-        self.conv = nn.Conv2d(inputs, channels, kernel_size=3, padding=1)
-        self.objectness = nn.Conv2d(channels, each_cell, kernel_size=1)
-        self.deltas = nn.Conv2d(channels, 4 * each_cell, kernel_size=1)
+        self.shapes = [anchor_shapes(level, spec.aspect_ratios) for level in sizes]
+        per_cell = len(self.shapes[0])
+        self.conv = nn.Conv2d(inputs, spec.channels, kernel_size=3, padding=1)
+        self.objectness = nn.Conv2d(spec.channels, per_cell, kernel_size=1)
+        self.deltas = nn.Conv2d(spec.channels, 4 * per_cell, kernel_size=1)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.candidates = candidates
-        self.proposals = proposals
-        self.nms_iou = nms_iou
-        self.min_box_size = min_box_size
+        self.candidates = spec.candidates
+        self.proposals = spec.proposals
+        self.nms_iou = spec.nms_iou
+        self.min_box_size = spec.min_box_size
         self.inject_load = False
-        self._declared = DeclaredBoxes(proposals)
+        self._declared = DeclaredBoxes(spec.proposals)
         self._anchors: dict[int, tuple[tuple, Tensor]] = {}
 
     def forward(self, features: Sequence[Tensor], images: Images) -> Proposals:

@@ -24,7 +24,7 @@ from torch.nn import functional as F
 from vlbench import specs
 from vlbench.architectures.checkpoints.detectron2_names import C4_NAMES, COUNTER, FPN_NAMES, Renaming
 from vlbench.architectures.detector import DeclaredBoxes, Proposals
-from vlbench.architectures.detectron2_heads import LEVELS, Detectron2RoIHead, Maps, c4_head, pyramid_head
+from vlbench.architectures.detectron2_heads import LEVELS, Maps, c4_head, pyramid_head
 from vlbench.architectures.interfaces import Images
 from vlbench.architectures.region import RegionEmbedder
 
@@ -39,44 +39,17 @@ OF_GENERALIZED_RCNN = {  # its parts here, the first that fits
 }
 
 
-def through_detectron2(spec: specs.RegionSpec, built: RegionEmbedder) -> RegionEmbedder:
-    """The same embedder with the layers of Detectron2 in place of torchvision's, and with the weights of `built`."""
-    with torch.device("meta"):
-        embedder = Detectron2Embedder(
-            backbone=_trunk(spec),
-            fpn=_pyramid(spec.backbone.stage_channels, spec.fpn.channels) if spec.fpn else None,
-            rpn=_proposal_network(spec, spec.rpn) if spec.rpn else None,
-            grid_boxes=built.grid_boxes,
-            roi_head=_roi_head(spec),
-            nms=built.nms,
-            projection=built.projection,
-        )
-    weights = {name: values.contiguous() for name, values in built.state_dict().items()}
-    embedder.load_state_dict(weights, assign=True)
-    if embedder.rpn is not None and built.rpn is not None:
-        embedder.rpn.inject_load = built.rpn.inject_load
-    embedder.load_extra_state(built.extra_state())
-    return embedder
-
-
-def _roi_head(spec: specs.RegionSpec) -> Detectron2RoIHead:
-    if isinstance(spec.roi_head, specs.FpnHeadSpec):
-        assert spec.fpn is not None
-        return pyramid_head(spec.roi_head, spec.fpn)
-    return c4_head(spec.roi_head, spec.backbone)
-
-
 class Detectron2Embedder(RegionEmbedder):
-    """A region embedder of Detectron2's parts, which keeps and reads its weights under our names."""
+    """A region embedder of Detectron2's parts, whose state dict has our names."""
 
-    def __init__(self, **parts: Any) -> None:
-        super().__init__(**parts)
+    def __init__(self, spec: specs.RegionSpec, *, images: int = 1) -> None:
+        super().__init__(spec, images=images)
         pairs = [(ours, _here(theirs)) for ours, theirs in (FPN_NAMES if self.fpn is not None else C4_NAMES)]
         pairs += [
             (ours.replace(".{p}", f".{COUNTER}"), theirs.replace(".{p}", f".{COUNTER}")) for ours, theirs in pairs
         ]
         to_theirs, to_ours = Renaming(pairs), Renaming([(theirs, ours) for ours, theirs in pairs])
-        own = set(self.state_dict())
+        names = set(self.state_dict())
 
         def rename_saved(_: nn.Module, state: dict[str, Tensor], prefix: str, __: object) -> None:
             for name in [name for name in state if name.startswith(prefix)]:
@@ -85,11 +58,38 @@ class Detectron2Embedder(RegionEmbedder):
         def rename_loaded(_: nn.Module, state: dict[str, Tensor], prefix: str, *__: object) -> None:
             for name in [name for name in state if name.startswith(prefix)]:
                 values, theirs = state.pop(name), to_theirs(name.removeprefix(prefix))
-                if theirs in own or not theirs.endswith(COUNTER):
+                if theirs in names or not theirs.endswith(COUNTER):
                     state[prefix + theirs] = values
 
         self.register_state_dict_post_hook(rename_saved)
         self.register_load_state_dict_pre_hook(rename_loaded)
+
+    @classmethod
+    def like(cls, spec: specs.RegionSpec, embedder: RegionEmbedder) -> Detectron2Embedder:
+        """The same embedder as another engine's, with its weights."""
+        with torch.device("meta"):
+            made = cls(spec, images=embedder.images)
+        weights = {name: values.contiguous() for name, values in embedder.state_dict().items()}
+        made.load_state_dict(weights, assign=True)
+        if made.rpn is not None and embedder.rpn is not None:
+            made.rpn.inject_load = embedder.rpn.inject_load
+        made.load_extra_state(embedder.extra_state())
+        return made
+
+    def make_backbone(self, spec: specs.RegionSpec) -> Any:
+        return _trunk(spec)
+
+    def make_fpn(self, spec: specs.RegionSpec, fpn: specs.FeaturePyramidSpec) -> Any:
+        return _pyramid(spec.backbone.stage_channels, fpn.channels)
+
+    def make_rpn(self, spec: specs.RegionSpec, rpn: specs.RegionProposalSpec) -> Any:
+        return _proposal_network(spec, rpn)
+
+    def make_roi_head(self, spec: specs.RegionSpec) -> Any:
+        if isinstance(spec.roi_head, specs.FpnHeadSpec):
+            assert spec.fpn is not None
+            return pyramid_head(spec.roi_head, spec.fpn)
+        return c4_head(spec.roi_head, spec.backbone)
 
 
 def _here(theirs: str) -> str:
@@ -188,8 +188,10 @@ class ProposalNetwork(RPN):
         self._declared = DeclaredBoxes(proposals)
 
     def forward(self, maps: Maps, images: Images) -> Proposals:
-        found, _ = super().forward(ImageList(images.pixels, list(images.sizes)), maps)
-        boxes = self._declared.over(images) if self.inject_load else [one.proposal_boxes.tensor for one in found]
+        instances, _ = super().forward(ImageList(images.pixels, list(images.sizes)), maps)
+        boxes = (
+            self._declared.over(images) if self.inject_load else [found.proposal_boxes.tensor for found in instances]
+        )
         cells = [maps[name].shape[-2] * maps[name].shape[-1] for name in self.in_features]
         return Proposals(boxes=boxes, candidates=self._candidates(cells))
 

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from vlbench.architectures.blocks import MLP, Block, CrossAttention, attention_bias
 from vlbench.architectures.interfaces import Joint, Tokens
+from vlbench.specs import CoAttentionSpec, CrossModalitySpec
 
 Streams = tuple[Tensor, Tensor]  # text (B, Lt, Dt), image (B, Li, Di)
 Biases = tuple[Tensor | None, Tensor | None]
@@ -15,51 +16,16 @@ Biases = tuple[Tensor | None, Tensor | None]
 class CoAttention(nn.Module):
     """Two BERT-like streams, each attending to the other in connections between their last layers (ViLBERT, section 2).
 
-    The first text layers run alone; then a connection and a layer of each stream take turns.
-
-    Args:
-        text_layers, text_width, text_heads, text_mlp_width: of the text stream; the same of the image stream.
-        connections: how many; no more than a stream has layers.
-        connection_width, connection_heads: of the queries, keys and values in a connection.
-        dropout: while training.
-        layer_norm_eps: of every LayerNorm.
+    The first layers of each stream run alone; then a connection and a layer of each stream alternate.
     """
 
-    def __init__(
-        self,
-        *,
-        text_layers: int,
-        image_layers: int,
-        connections: int,
-        text_width: int,
-        image_width: int,
-        connection_width: int,
-        text_heads: int,
-        image_heads: int,
-        connection_heads: int,
-        text_mlp_width: int,
-        image_mlp_width: int,
-        dropout: float,
-        layer_norm_eps: float,
-    ) -> None:
+    def __init__(self, spec: CoAttentionSpec) -> None:
         super().__init__()
-        text = (text_width, text_heads, text_mlp_width, dropout, layer_norm_eps)
-        image = (image_width, image_heads, image_mlp_width, dropout, layer_norm_eps)
-        self.text = nn.ModuleList(_block(*text) for _ in range(text_layers))
-        self.image = nn.ModuleList(_block(*image) for _ in range(image_layers))
-        self.connections = nn.ModuleList(
-            Connection(
-                text_width=text_width,
-                image_width=image_width,
-                text_mlp_width=text_mlp_width,
-                image_mlp_width=image_mlp_width,
-                inner_width=connection_width,
-                heads=connection_heads,
-                dropout=dropout,
-                layer_norm_eps=layer_norm_eps,
-            )
-            for _ in range(connections)
-        )
+        text = (spec.text_width, spec.text_heads, spec.text_mlp_width, spec.dropout, spec.layer_norm_eps)
+        image = (spec.image_width, spec.image_heads, spec.image_mlp_width, spec.dropout, spec.layer_norm_eps)
+        self.text = nn.ModuleList(_block(*text) for _ in range(spec.text_layers))
+        self.image = nn.ModuleList(_block(*image) for _ in range(spec.image_layers))
+        self.connections = nn.ModuleList(Connection(spec) for _ in range(spec.connections))
 
     def forward(self, text: Tokens | None, image: Tokens) -> Joint:
         text = _required(text)
@@ -80,76 +46,47 @@ class CoAttention(nn.Module):
 
 
 class Connection(nn.Module):
-    """A co-attentional transformer layer: each stream asks the other, then runs its own MLP (ViLBERT, section 2.2)."""
+    """A co-attentional transformer layer: each stream attends to the other, then runs its own MLP (ViLBERT, section
+    2.2)."""
 
-    def __init__(
-        self,
-        *,
-        text_width: int,
-        image_width: int,
-        text_mlp_width: int,
-        image_mlp_width: int,
-        inner_width: int,
-        heads: int,
-        dropout: float,
-        layer_norm_eps: float,
-    ) -> None:
+    def __init__(self, spec: CoAttentionSpec) -> None:
         super().__init__()
         self.text, self.image = (
-            CrossAttention(width=own, source_width=other, inner_width=inner_width, heads=heads, dropout=dropout)
-            for own, other in ((text_width, image_width), (image_width, text_width))
+            CrossAttention(
+                width=width,
+                source_width=source_width,
+                inner_width=spec.connection_width,
+                heads=spec.connection_heads,
+                dropout=spec.dropout,
+            )
+            for width, source_width in ((spec.text_width, spec.image_width), (spec.image_width, spec.text_width))
         )
-        self.text_norm, self.text_mlp_norm = (nn.LayerNorm(text_width, eps=layer_norm_eps) for _ in range(2))
-        self.image_norm, self.image_mlp_norm = (nn.LayerNorm(image_width, eps=layer_norm_eps) for _ in range(2))
-        self.text_mlp = MLP(width=text_width, hidden=text_mlp_width)
-        self.image_mlp = MLP(width=image_width, hidden=image_mlp_width)
-        self.dropout = nn.Dropout(dropout)
+        eps = spec.layer_norm_eps
+        self.text_norm, self.text_mlp_norm = (nn.LayerNorm(spec.text_width, eps=eps) for _ in range(2))
+        self.image_norm, self.image_mlp_norm = (nn.LayerNorm(spec.image_width, eps=eps) for _ in range(2))
+        self.text_mlp = MLP(width=spec.text_width, hidden=spec.text_mlp_width)
+        self.image_mlp = MLP(width=spec.image_width, hidden=spec.image_mlp_width)
+        self.dropout = nn.Dropout(spec.dropout)
 
     def forward(self, streams: Streams, biases: Biases) -> Streams:
         text, image = streams
-        asked_by_text = self.text(text, image, biases[1])
-        asked_by_image = self.image(image, text, biases[0])
-        text = self.text_norm(text + self.dropout(asked_by_text))
-        image = self.image_norm(image + self.dropout(asked_by_image))
+        text_attended = self.text(text, image, biases[1])
+        image_attended = self.image(image, text, biases[0])
+        text = self.text_norm(text + self.dropout(text_attended))
+        image = self.image_norm(image + self.dropout(image_attended))
         text = self.text_mlp_norm(text + self.dropout(self.text_mlp(text)))
         return text, self.image_mlp_norm(image + self.dropout(self.image_mlp(image)))
 
 
 class CrossModality(nn.Module):
-    """A language encoder, an object-relationship encoder, and layers that join them (LXMERT, section 2.2).
+    """A language encoder, an object-relationship encoder, and layers that join them (LXMERT, section 2.2)."""
 
-    Args:
-        text_layers, image_layers: of the two encoders.
-        cross_layers: that join them.
-        cross: `attention`, a cross-attention before each stream's own layer; `joint`, each stream's own layer attends
-            to the tokens of both.
-        width, heads, mlp_width: of every layer.
-        dropout: while training.
-        layer_norm_eps: of every LayerNorm.
-    """
-
-    def __init__(
-        self,
-        *,
-        text_layers: int,
-        image_layers: int,
-        cross_layers: int,
-        cross: str,
-        width: int,
-        heads: int,
-        mlp_width: int,
-        dropout: float,
-        layer_norm_eps: float,
-    ) -> None:
+    def __init__(self, spec: CrossModalitySpec) -> None:
         super().__init__()
-        layer = (width, heads, mlp_width, dropout, layer_norm_eps)
-        self.text = nn.ModuleList(_block(*layer) for _ in range(text_layers))
-        self.image = nn.ModuleList(_block(*layer) for _ in range(image_layers))
-        kind = CrossLayer if cross == "attention" else JointLayer
-        self.cross = nn.ModuleList(
-            kind(width=width, heads=heads, mlp_width=mlp_width, dropout=dropout, layer_norm_eps=layer_norm_eps)
-            for _ in range(cross_layers)
-        )
+        self.text = nn.ModuleList(_layer(spec) for _ in range(spec.text_layers))
+        self.image = nn.ModuleList(_layer(spec) for _ in range(spec.image_layers))
+        layer = CrossLayer if spec.cross == "attention" else JointLayer
+        self.cross = nn.ModuleList(layer(spec) for _ in range(spec.cross_layers))
 
     def forward(self, text: Tokens | None, image: Tokens) -> Joint:
         text = _required(text)
@@ -167,30 +104,30 @@ class CrossModality(nn.Module):
 class CrossLayer(nn.Module):
     """One cross-attention for both directions, then a transformer layer of each stream (LXMERT, section 2.2)."""
 
-    def __init__(self, *, width: int, heads: int, mlp_width: int, dropout: float, layer_norm_eps: float) -> None:
+    def __init__(self, spec: CrossModalitySpec) -> None:
         super().__init__()
         self.attention = CrossAttention(
-            width=width, source_width=width, inner_width=width, heads=heads, dropout=dropout
+            width=spec.width, source_width=spec.width, inner_width=spec.width, heads=spec.heads, dropout=spec.dropout
         )
-        self.norm = nn.LayerNorm(width, eps=layer_norm_eps)
-        self.dropout = nn.Dropout(dropout)
-        self.text, self.image = (_block(width, heads, mlp_width, dropout, layer_norm_eps) for _ in range(2))
+        self.norm = nn.LayerNorm(spec.width, eps=spec.layer_norm_eps)
+        self.dropout = nn.Dropout(spec.dropout)
+        self.text, self.image = (_layer(spec) for _ in range(2))
 
     def forward(self, streams: Streams, biases: Biases) -> Streams:
         text, image = streams
-        asked_by_text = self.attention(text, image, biases[1])
-        asked_by_image = self.attention(image, text, biases[0])
-        text = self.norm(text + self.dropout(asked_by_text))
-        image = self.norm(image + self.dropout(asked_by_image))
+        text_attended = self.attention(text, image, biases[1])
+        image_attended = self.attention(image, text, biases[0])
+        text = self.norm(text + self.dropout(text_attended))
+        image = self.norm(image + self.dropout(image_attended))
         return self.text(text, biases[0]), self.image(image, biases[1])
 
 
 class JointLayer(nn.Module):
-    """A transformer layer of each stream whose queries see the keys of both; as ViLT's Table 6 counts LXMERT."""
+    """A transformer layer of each stream whose queries attend to the keys of both, as ViLT's Table 6 counts LXMERT."""
 
-    def __init__(self, *, width: int, heads: int, mlp_width: int, dropout: float, layer_norm_eps: float) -> None:
+    def __init__(self, spec: CrossModalitySpec) -> None:
         super().__init__()
-        self.text, self.image = (_block(width, heads, mlp_width, dropout, layer_norm_eps) for _ in range(2))
+        self.text, self.image = (_layer(spec) for _ in range(2))
 
     def forward(self, streams: Streams, biases: Biases) -> Streams:
         parts = [
@@ -203,6 +140,10 @@ class JointLayer(nn.Module):
             for block, stream, part in zip((self.text, self.image), streams, parts, strict=True)
         )
         return text, image
+
+
+def _layer(spec: CrossModalitySpec) -> Block:
+    return _block(spec.width, spec.heads, spec.mlp_width, spec.dropout, spec.layer_norm_eps)
 
 
 def _block(width: int, heads: int, mlp_width: int, dropout: float, layer_norm_eps: float) -> Block:

@@ -1,4 +1,4 @@
-"""Grid features, the embedder of Pixel-BERT."""
+"""Grid features: the pixels of a CNN's feature map (Pixel-BERT), or their mean (VSE++)."""
 
 from __future__ import annotations
 
@@ -8,26 +8,24 @@ from torch.nn import functional as F
 
 from vlbench.architectures.interfaces import Images, Tokens, VisualEmbedder, grid_mask, mean_of_real
 from vlbench.architectures.resnet import ResNetTrunk
+from vlbench.specs import GridSpec, MeanFeatureSpec, ResNetSpec
 
 
 class PixelProjection(nn.Module):
     """Turns a pooled feature map into tokens: pixels, projected, plus one shared semantic embedding (Pixel-BERT, 3.2).
 
     Args:
-        inputs: channels that the projection reads; where the feature map has fewer, the rest is zero.
-        pool_size: side of the max pooling, which is also its stride.
-        width: D.
-        sampled_pixels: how many random pixels are kept while they are sampled (Pixel-BERT, 3.3.3).
-        sample: `training`, and in evaluation all pixels are kept, or `always`.
+        spec: of the embedder.
+        inputs: channels that the projection reads; those that the feature map lacks are zero.
     """
 
-    def __init__(self, *, inputs: int, pool_size: int, width: int, sampled_pixels: int, sample: str) -> None:
+    def __init__(self, spec: GridSpec, *, inputs: int) -> None:
         super().__init__()
-        self.sampled_pixels = sampled_pixels
-        self.sample_always = sample == "always"
-        self.pool = nn.MaxPool2d(pool_size)
-        self.linear = nn.Linear(inputs, width)
-        self.semantic = nn.Parameter(torch.zeros(width))
+        self.sampled_pixels = spec.sampled_pixels
+        self.sample_always = spec.sample == "always"
+        self.pool = nn.MaxPool2d(spec.pool_size)
+        self.linear = nn.Linear(inputs, spec.width)
+        self.semantic = nn.Parameter(torch.zeros(spec.width))
 
     def forward(self, features_BCHW: Tensor, images: Images) -> Tokens:
         pooled = self.pool(features_BCHW)
@@ -41,7 +39,7 @@ class PixelProjection(nn.Module):
         return Tokens(values=self.linear(pixels_BLC) + self.semantic, mask=mask)
 
     def _sample(self, pixels_BLC: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """A random choice without repetition, real pixels before padding, in the order of the grid."""
+        """A random choice without repetition, in the order of the grid; padding is chosen last."""
         order = torch.rand(pixels_BLC.shape[:2], device=pixels_BLC.device)
         if mask is not None:
             order = order + ~mask
@@ -55,16 +53,11 @@ class PixelProjection(nn.Module):
 
 
 class MeanProjection(nn.Module):
-    """The mean of the feature map's real cells, projected and scaled to length 1 (VSE++, section 3.1).
+    """The mean of the feature map's real cells, projected and scaled to length 1 (VSE++, section 3.1)."""
 
-    Args:
-        inputs: channels of the feature map.
-        width: D.
-    """
-
-    def __init__(self, *, inputs: int, width: int) -> None:
+    def __init__(self, spec: MeanFeatureSpec) -> None:
         super().__init__()
-        self.linear = nn.Linear(inputs, width)
+        self.linear = nn.Linear(spec.backbone.channels, spec.width)
 
     def forward(self, features_BCHW: Tensor, images: Images) -> Tokens:
         mask = grid_mask(images, *features_BCHW.shape[-2:])
@@ -75,12 +68,14 @@ class MeanProjection(nn.Module):
         self.linear.weight.normal_(0, self.linear.in_features**-0.5, generator=generator)
 
 
-class GridEmbedder(VisualEmbedder):
-    """A CNN trained end to end, its feature map taken pixel by pixel (Pixel-BERT, section 3.2) or as its mean."""
+class CnnEmbedder(VisualEmbedder):
+    """A CNN that is trained end to end, and a projection of its feature map."""
 
-    def __init__(self, *, backbone: ResNetTrunk, projection: PixelProjection | MeanProjection) -> None:
+    steps = ("backbone", "projection")
+
+    def __init__(self, backbone: ResNetSpec, projection: PixelProjection | MeanProjection) -> None:
         super().__init__()
-        self.backbone = backbone
+        self.backbone = ResNetTrunk(backbone)
         self.projection = projection
 
     def forward(self, images: Images) -> Tokens:
@@ -88,3 +83,17 @@ class GridEmbedder(VisualEmbedder):
 
     def charged_by_table6(self) -> tuple[list[nn.Module], nn.Linear]:
         return [self.backbone], self.projection.linear
+
+
+class GridEmbedder(CnnEmbedder):
+    """Every pixel of the feature map is a token (Pixel-BERT, section 3.2)."""
+
+    def __init__(self, spec: GridSpec) -> None:
+        super().__init__(spec.backbone, PixelProjection(spec, inputs=spec.projection_inputs or spec.backbone.channels))
+
+
+class MeanFeatureEmbedder(CnnEmbedder):
+    """The mean of the feature map is the only token (VSE++, section 3.1)."""
+
+    def __init__(self, spec: MeanFeatureSpec) -> None:
+        super().__init__(spec.backbone, MeanProjection(spec))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -24,17 +23,17 @@ class HuggingFaceModel(nn.Module):
     """A model of transformers with the face of a `VLModel`.
 
     Args:
-        spec: says what its forward pass is given, what counts of its output, and what its stages are.
-        model: of transformers.
+        spec: the class, its config and weights, the inputs and outputs of its forward pass, and its stages.
+        blank: leaves its weights uninitialised.
 
-    Raises SpecError where the spec's stages name what the model has not.
+    Raises SpecError where class, config, weights or stages do not fit.
     """
 
-    def __init__(self, spec: HuggingFaceSpec, model: nn.Module) -> None:
+    def __init__(self, spec: HuggingFaceSpec, *, blank: bool = False) -> None:
         super().__init__()
         self.spec = spec
-        self.model = model
-        self.parts = find_parts(model, spec.stages, spec.name)
+        self.model = make(spec, blank=blank)
+        self.parts = find_parts(self.model, spec.stages, spec.name)
         self.load: dict[str, int] = {}
 
     def forward(self, text: Text | None, images: Images | RegionFeatures) -> Tensor:
@@ -151,19 +150,6 @@ def pixel_mask(images: Images) -> Tensor:
     for row, (height, width) in zip(mask_BHW, images.sizes, strict=True):
         row[:height, :width] = 1
     return mask_BHW.to(images.pixels.device)
-
-
-def build_huggingface(spec: HuggingFaceSpec, *, blank: bool = False) -> HuggingFaceModel:
-    """Builds the model that a spec names, with its weights; `blank` for whatever the memory held.
-
-    Raises SpecError where class, config, weights or stages do not fit.
-    """
-    return HuggingFaceModel(spec, make(spec, blank=blank))
-
-
-def import_class(name: str) -> None:
-    """Imports what a class needs, if there is such a class; transformers imports lazily."""
-    getattr(importlib.import_module("transformers"), name, None)
 
 
 def random_images(

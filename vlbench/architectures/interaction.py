@@ -1,4 +1,4 @@
-"""How text and image meet."""
+"""The single-stream interaction of text and image."""
 
 from __future__ import annotations
 
@@ -6,42 +6,32 @@ from torch import Tensor, nn
 
 from vlbench.architectures.blocks import Block, attention_bias
 from vlbench.architectures.interfaces import Joint, Tokens, in_turn, join, split
+from vlbench.specs import SingleStreamSpec
 
 
 class SingleStream(nn.Module):
     """One transformer over the text and image tokens side by side (UNITER, section 3.1; ViLT, section 3.1).
 
     Args:
-        layers, width, heads, mlp_width: of the transformer.
-        norm: `pre` with a last LayerNorm, as ViT; `post`, as BERT.
-        modal_types: whether each modality gets an embedding of its own here (ViLT).
-        dropout: while training.
-        layer_norm_eps: of every LayerNorm.
-        image_types: how many embeddings images have: where it is 2 they alternate, as the images of pairs do.
+        spec: describes it.
+        images: of an example. The images of a pair alternate in a batch; each of the two has a modal type of its own.
     """
 
-    def __init__(
-        self,
-        *,
-        layers: int,
-        width: int,
-        heads: int,
-        mlp_width: int,
-        norm: str,
-        modal_types: bool,
-        dropout: float,
-        layer_norm_eps: float,
-        image_types: int = 1,
-    ) -> None:
+    def __init__(self, spec: SingleStreamSpec, *, images: int = 1) -> None:
         super().__init__()
-        self.modal_types = nn.Embedding(1 + image_types, width) if modal_types else None
+        self.modal_types = nn.Embedding(1 + images, spec.width) if spec.modal_types else None
         self.blocks = nn.ModuleList(
             Block(
-                width=width, heads=heads, mlp_width=mlp_width, norm=norm, dropout=dropout, layer_norm_eps=layer_norm_eps
+                width=spec.width,
+                heads=spec.heads,
+                mlp_width=spec.mlp_width,
+                norm=spec.norm,
+                dropout=spec.dropout,
+                layer_norm_eps=spec.layer_norm_eps,
             )
-            for _ in range(layers)
+            for _ in range(spec.layers)
         )
-        self.norm = nn.LayerNorm(width, eps=layer_norm_eps) if norm == "pre" else None
+        self.norm = nn.LayerNorm(spec.width, eps=spec.layer_norm_eps) if spec.norm == "pre" else None
 
     def forward(self, text: Tokens | None, image: Tokens) -> Joint:
         if self.modal_types is not None:

@@ -1,13 +1,16 @@
-"""What crosses between the parts of a model: inputs, tokens, the one function that joins text and image tokens, and the
-base class of visual embedders."""
+"""What crosses between the parts of a model: inputs, tokens and the functions that join and pick them; and the base
+classes of visual embedders and heads."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
+
+from vlbench.specs.heads import HeadSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,11 +166,29 @@ def last_real(tokens: Tokens) -> Tokens:
 class VisualEmbedder(nn.Module):
     """Images to tokens.
 
-    `load` says what the last forward pass carried through a detector, for the least loaded image of the batch; empty
-    where there is none.
+    Class attributes:
+        steps: child modules that are timed on their own, as `visual.NAME`, in the order of the forward pass.
+        untimed: all other child modules, whose time is part of `visual` alone.
+
+    Attributes:
+        load: what the last forward pass carried through a detector, for the least loaded image of the batch; empty
+            without a detector.
     """
 
+    steps: ClassVar[tuple[str, ...]] = ()
+    untimed: ClassVar[tuple[str, ...]] = ()
     load: Mapping[str, int] = {}
+
+    def timed_steps(self) -> dict[str, nn.Module]:
+        """The steps that this embedder has, by name. Raises TypeError for a child that the class does not declare."""
+        children = dict(self.named_children())
+        undeclared = [name for name in children if name not in self.steps and name not in self.untimed]
+        if undeclared:
+            raise TypeError(
+                f"{type(self).__name__}: the child module {undeclared[0]!r} would not be timed on its own; name it in "
+                "`steps`, or in `untimed` if its time shall be part of `visual` alone"
+            )
+        return {name: children[name] for name in self.steps if name in children}
 
     def declared_load(self, images: Images | RegionFeatures) -> dict[str, int]:
         """What a forward pass must carry at the least for its latency to mean anything."""
@@ -183,3 +204,11 @@ class VisualEmbedder(nn.Module):
     def charged_by_table6(self) -> tuple[Sequence[nn.Module], nn.Conv2d | nn.Linear] | None:
         """The modules that ViLT's Table 6 charges as vision, and the projection; None where it has no such embedder."""
         return None
+
+
+class Head(nn.Module):
+    """Joint tokens to logits or features; `pairs` is as in its spec."""
+
+    def __init__(self, spec: HeadSpec) -> None:
+        super().__init__()
+        self.pairs = spec.pairs

@@ -16,6 +16,7 @@ from torchvision.ops import box_iou, nms
 
 from vlbench.architectures.interfaces import RegionFeatures
 from vlbench.architectures.roi_heads import Classified
+from vlbench.specs import RegionSelectionSpec
 
 WORD = 62  # boxes a bit field of int64 holds; fewer than 63 keeps every shift within positive numbers
 
@@ -97,19 +98,13 @@ class Regions:
 
 
 class RegionSelection(nn.Module):
-    """Suppresses overlapping boxes and keeps the most confident (bottom-up attention, section 3.1).
+    """Suppresses overlapping boxes and keeps the most confident (bottom-up attention, section 3.1)."""
 
-    Args:
-        method: `per_class_loop`, `per_class_batched` (the same boxes) or `class_agnostic`.
-        iou: overlap above which the lower of two boxes goes.
-        regions: R, boxes that stay.
-    """
-
-    def __init__(self, *, method: str, iou: float, regions: int) -> None:
+    def __init__(self, spec: RegionSelectionSpec) -> None:
         super().__init__()
-        self.suppress = METHODS[method]
-        self.iou = iou
-        self.regions = regions
+        self.suppress = METHODS[spec.method]
+        self.iou = spec.iou
+        self.regions = spec.regions
 
     def forward(self, classified: Classified) -> Regions:
         chosen, confidence = [], []

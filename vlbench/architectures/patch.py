@@ -7,40 +7,31 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vlbench.architectures.interfaces import Images, Tokens, VisualEmbedder, grid_mask, grid_sizes
+from vlbench.specs import PatchSpec
 
 
 class PatchEmbedder(VisualEmbedder):
     """Cuts an image into patches, projects each, and adds learned positions (ViT, section 3.1).
 
-    A grid other than the learned one gets its positions by bilinear interpolation; [CLS] is the first token.
+    Positions for any other grid than the learned one are interpolated bilinearly; [CLS] is the first token.
 
     Args:
-        patch_size: side of a patch, in pixels.
-        width: D.
-        position_grid: rows and columns of the learned positions.
-        align_corners: how the interpolation maps corners; True in ViLT.
-        dropout: while training.
+        spec: describes it.
         bias: of the projection.
     """
 
-    def __init__(
-        self,
-        *,
-        patch_size: int,
-        width: int,
-        position_grid: tuple[int, int],
-        align_corners: bool,
-        dropout: float,
-        bias: bool = True,
-    ) -> None:
+    steps = ("patch",)
+    untimed = ("dropout",)
+
+    def __init__(self, spec: PatchSpec, *, bias: bool = True) -> None:
         super().__init__()
-        self.position_grid = position_grid
-        self.align_corners = align_corners
-        self.patch = nn.Conv2d(3, width, kernel_size=patch_size, stride=patch_size, bias=bias)
+        rows, columns = self.position_grid = spec.position_grid
+        self.align_corners = spec.align_corners
+        self.patch = nn.Conv2d(3, spec.width, kernel_size=spec.patch_size, stride=spec.patch_size, bias=bias)
         self.patch.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.class_token = nn.Parameter(torch.zeros(1, 1, width))
-        self.positions = nn.Parameter(torch.zeros(1, 1 + position_grid[0] * position_grid[1], width))
-        self.dropout = nn.Dropout(dropout)
+        self.class_token = nn.Parameter(torch.zeros(1, 1, spec.width))
+        self.positions = nn.Parameter(torch.zeros(1, 1 + rows * columns, spec.width))
+        self.dropout = nn.Dropout(spec.dropout)
 
     def forward(self, images: Images) -> Tokens:
         patches_BDHW = self.patch(images.pixels.contiguous(memory_format=torch.channels_last))
@@ -59,7 +50,7 @@ class PatchEmbedder(VisualEmbedder):
         return [], self.patch
 
     def initialise_random(self, generator: torch.Generator) -> None:
-        """ViT's 0.02 for what is added; a projection that keeps the scale of normalised pixels."""
+        """ViT's 0.02 for class token and positions; a projection that keeps the scale of normalised pixels."""
         fan_in = self.patch.weight[0].numel()
         self.patch.weight.normal_(0, fan_in**-0.5, generator=generator)
         if self.patch.bias is not None:
@@ -76,9 +67,9 @@ def grid_positions(
     *,
     align_corners: bool = False,
 ) -> Tensor:
-    """Learned positions for a grid over the batch, (1, H * W, D); where images are padded each gets its own, (B, ...).
+    """Learned positions for a grid over the batch, (1, H * W, D); for padded images, one set per image, (B, H * W, D).
 
-    Raises RuntimeError where the learned ones are not of `learned_grid`.
+    Raises RuntimeError if the learned positions are not of `learned_grid`.
     """
 
     def interpolated(height: int, width: int) -> Tensor:
@@ -90,8 +81,8 @@ def grid_positions(
     height, width = grid
     if not images.padded:
         return interpolated(height, width).flatten(2).transpose(1, 2)
-    own = [
+    per_image = [
         F.pad(interpolated(rows, columns), (0, width - columns, 0, height - rows))
         for rows, columns in grid_sizes(images, height, width)
     ]
-    return torch.cat(own).flatten(2).transpose(1, 2)
+    return torch.cat(per_image).flatten(2).transpose(1, 2)

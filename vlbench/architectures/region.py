@@ -13,59 +13,50 @@ from vlbench.architectures.detector import GridBoxes, RegionProposalNetwork
 from vlbench.architectures.interfaces import Images, RegionFeatures, Tokens, VisualEmbedder, in_turn, mean_of_real
 from vlbench.architectures.nms import Regions, RegionSelection, every_region
 from vlbench.architectures.resnet import ResNetTrunk
-from vlbench.architectures.roi_heads import Classified, FeaturePyramid, RoIHead
+from vlbench.architectures.roi_heads import C4RoIHead, Classified, FeaturePyramid, FpnRoIHead, RoIHead
+from vlbench.specs import FeaturePyramidSpec, FpnHeadSpec, RegionProjectionSpec, RegionProposalSpec, RegionSpec
 
 DETECTOR = ("backbone", "fpn", "rpn", "roi_head")  # parts of a region embedder that see pixels
 TRAINED, CAFFE_POOLING = "trained", "caffe_pooling"  # flags of `extra_state`
 
 
 class RegionProjection(nn.Module):
-    """A token from each region's feature and its place; `vlbench.specs.RegionProjection` explains the arguments.
+    """A token from each region's feature and its box.
 
-    With `image_types` 2 the images alternate, as those of pairs do, and each of a pair has a segment of its own.
+    Args:
+        spec: describes it.
+        inputs: channels of a feature, of which the last are zero where the detector gives fewer.
+        images: of an example. The images of a pair alternate in a batch; each of the two has a segment of its own.
     """
 
-    def __init__(
-        self,
-        *,
-        width: int,
-        inputs: int,
-        geometry: int,
-        combine: str,
-        segment: bool,
-        norm: bool,
-        whole_image: bool,
-        unit_length: bool,
-        dropout: float,
-        layer_norm_eps: float,
-        image_types: int = 1,
-    ) -> None:
+    def __init__(self, spec: RegionProjectionSpec, *, inputs: int, images: int = 1) -> None:
         super().__init__()
-        self.numbers = geometry
-        self.combine = combine
-        self.whole_image = whole_image
-        self.unit_length = unit_length
-        concatenated = combine == "concatenation"
-        normed = combine in ("sum_of_norms", "mean_of_norms")
+        self.numbers = spec.geometry
+        self.combine = spec.combine
+        self.whole_image = spec.whole_image
+        self.unit_length = spec.unit_length
         self.inputs = inputs
-        self.feature = nn.Linear(inputs + (geometry if concatenated else 0), width)
-        self.feature_norm = nn.LayerNorm(width, eps=layer_norm_eps) if normed else None
-        self.geometry = nn.Linear(geometry, width) if geometry and not concatenated else None
-        self.geometry_norm = nn.LayerNorm(width, eps=layer_norm_eps) if self.geometry and normed else None
-        self.segment = nn.Parameter(torch.zeros(image_types, width).squeeze(0)) if segment else None
-        self.norm = nn.LayerNorm(width, eps=layer_norm_eps) if norm else None
-        self.dropout = nn.Dropout(dropout)
+        concatenated = spec.combine == "concatenation"
+        normed = spec.combine in ("sum_of_norms", "mean_of_norms")
+        width, eps = spec.width, spec.layer_norm_eps
+        self.feature = nn.Linear(inputs + (spec.geometry if concatenated else 0), width)
+        self.feature_norm = nn.LayerNorm(width, eps=eps) if normed else None
+        self.geometry = nn.Linear(spec.geometry, width) if spec.geometry and not concatenated else None
+        self.geometry_norm = nn.LayerNorm(width, eps=eps) if self.geometry and normed else None
+        self.segment = nn.Parameter(torch.zeros(images, width).squeeze(0)) if spec.segment else None
+        self.norm = nn.LayerNorm(width, eps=eps) if spec.norm else None
+        self.dropout = nn.Dropout(spec.dropout)
 
     def forward(self, regions: Regions, images: Images | RegionFeatures) -> Tokens:
         if self.whole_image:
             regions = with_whole_image(regions, images)
-        places = geometry(regions.boxes, images, self.numbers).to(regions.features.dtype)
-        return Tokens(values=self.embed(regions.features, places), mask=regions.mask)
+        numbers = geometry(regions.boxes, images, self.numbers).to(regions.features.dtype)
+        return Tokens(values=self.embed(regions.features, numbers), mask=regions.mask)
 
-    def embed(self, features_BRC: Tensor, places_BRG: Tensor) -> Tensor:
-        """(B, R, width), from features and the numbers that give each region's place."""
+    def embed(self, features_BRC: Tensor, geometry_BRG: Tensor) -> Tensor:
+        """(B, R, width), from features and the numbers that describe each region's box."""
         missing = self.inputs - features_BRC.shape[2]
-        values = self._combined(F.pad(features_BRC, (0, missing)) if missing else features_BRC, places_BRG)
+        values = self._combined(F.pad(features_BRC, (0, missing)) if missing else features_BRC, geometry_BRG)
         if self.segment is not None:
             values = values + in_turn(self.segment, len(values))
         if self.norm is not None:
@@ -74,63 +65,76 @@ class RegionProjection(nn.Module):
             values = F.normalize(values, dim=2)
         return self.dropout(values)
 
-    def _combined(self, features_BRC: Tensor, places_BRG: Tensor) -> Tensor:
+    def _combined(self, features_BRC: Tensor, geometry_BRG: Tensor) -> Tensor:
         if self.combine == "concatenation":
-            return self.feature(torch.cat((features_BRC, places_BRG), dim=2))
+            return self.feature(torch.cat((features_BRC, geometry_BRG), dim=2))
         values = self.feature(features_BRC)
         if self.feature_norm is not None:
             values = self.feature_norm(values)
         if self.geometry is None:
             return values
-        places = self.geometry(places_BRG)
+        boxes = self.geometry(geometry_BRG)
         if self.geometry_norm is not None:
-            places = self.geometry_norm(places)
-        return (values + places) / 2 if self.combine == "mean_of_norms" else values + places
+            boxes = self.geometry_norm(boxes)
+        return (values + boxes) / 2 if self.combine == "mean_of_norms" else values + boxes
 
 
 class RegionEmbedder(VisualEmbedder):
-    """A detector, the choice of its regions and their projection; of precomputed regions, their projection alone.
+    """A detector, the selection of its regions, and their projection; precomputed regions need only the projection.
+
+    A subclass can make the parts of the detector in another library's layers.
 
     Args:
-        backbone: gives one feature map, or with an `fpn` one a stage.
-        fpn: feature pyramid, or None.
-        rpn, nms: what proposes boxes, and what chooses among them; or neither, with `grid_boxes` in their place.
-        grid_boxes: fixed boxes.
-        roi_head: a feature, and with `nms` class scores, for each box.
-        projection: regions to tokens.
+        spec: describes it.
+        images: of an example; see `RegionProjection`.
     """
 
-    def __init__(
-        self,
-        *,
-        backbone: ResNetTrunk,
-        fpn: FeaturePyramid | None,
-        rpn: RegionProposalNetwork | None,
-        grid_boxes: GridBoxes | None,
-        roi_head: RoIHead,
-        nms: RegionSelection | None,
-        projection: RegionProjection,
-    ) -> None:
+    steps = ("backbone", "fpn", "rpn", "roi_head", "nms", "projection")
+    untimed = ("grid_boxes",)
+
+    def __init__(self, spec: RegionSpec, *, images: int = 1) -> None:
         super().__init__()
-        self.backbone = backbone
-        self.fpn = fpn
-        self.rpn = rpn
-        self.grid_boxes = grid_boxes
-        self.roi_head = roi_head
-        self.nms = nms
-        self.projection = projection
+        self.images = images
+        self.backbone = self.make_backbone(spec)
+        self.fpn = self.make_fpn(spec, spec.fpn) if spec.fpn else None
+        self.rpn = self.make_rpn(spec, spec.rpn) if spec.rpn else None
+        self.grid_boxes = GridBoxes(rows=spec.grid_boxes[0], columns=spec.grid_boxes[1]) if spec.grid_boxes else None
+        self.roi_head = self.make_roi_head(spec)
+        self.nms = RegionSelection(spec.nms) if spec.nms else None
+        self.projection = RegionProjection(spec.projection, inputs=spec.projection_inputs, images=images)
         self.load: dict[str, int] = {}
         self.trained = False
         self.frozen = False
 
+    def make_backbone(self, spec: RegionSpec) -> ResNetTrunk:
+        """Gives one feature map, or one of every stage for a pyramid."""
+        return ResNetTrunk(spec.backbone, every_stage=spec.fpn is not None)
+
+    def make_fpn(self, spec: RegionSpec, fpn: FeaturePyramidSpec) -> FeaturePyramid:
+        return FeaturePyramid(fpn, inputs=spec.backbone.stage_channels)
+
+    def make_rpn(self, spec: RegionSpec, rpn: RegionProposalSpec) -> RegionProposalNetwork:
+        return RegionProposalNetwork(rpn, inputs=spec.feature_channels, strides=spec.strides)
+
+    def make_roi_head(self, spec: RegionSpec) -> RoIHead:
+        """Gives each box a feature, and class scores if `spec` has classes."""
+        if isinstance(spec.roi_head, FpnHeadSpec):
+            return FpnRoIHead(spec.roi_head, inputs=spec.feature_channels, strides=spec.strides)
+        return C4RoIHead(
+            spec.roi_head,
+            inputs=spec.feature_channels,
+            feature_stride=spec.backbone.stride,
+            stride_in=spec.backbone.stride_in,
+        )
+
     def trust_weights(self) -> None:
-        """For a detector that was trained: what it finds, however much, is its load."""
+        """Marks the detector as trained: its load is whatever it finds."""
         self.trained = True
         if self.rpn is not None:
             self.rpn.inject_load = False
 
     def freeze_detector(self) -> None:
-        """Takes the detector out of training: no gradient, and evaluation mode whatever the model's is."""
+        """Takes the detector out of training: it gets no gradient and stays in evaluation mode."""
         self.frozen = True
         for part in self._detector():
             part.requires_grad_(False)
@@ -164,7 +168,7 @@ class RegionEmbedder(VisualEmbedder):
         return self.projection(self.regions(images), images)
 
     def feature_maps(self, images: Images) -> list[Tensor]:
-        """What boxes are pooled from, finest first, each (B, C, H, W)."""
+        """The maps that boxes are pooled from, finest first, each (B, C, H, W)."""
         features = self.backbone(images.pixels)
         return features if self.fpn is None else self.fpn(features)
 
@@ -173,8 +177,8 @@ class RegionEmbedder(VisualEmbedder):
 
         Args:
             images: of a batch.
-            boxes: given ones of each image, (N, 4) in pixels, in place of what the detector would choose; each is a
-                region, as confident as any. Images with fewer than `nms.regions` are padded.
+            boxes: of each image, (N, 4) in pixels, instead of those that the detector would choose; each becomes a
+                region of confidence 1. Images with fewer than `nms.regions` are padded.
         """
         with torch.no_grad() if self.frozen else nullcontext():
             features = self.feature_maps(images)
@@ -190,16 +194,16 @@ class RegionEmbedder(VisualEmbedder):
             assert self.grid_boxes is not None
             boxes = self.grid_boxes(images)
         classified = self.roi_head(features, boxes)
-        self.load = {"regions": min(len(some) for some in boxes)}
+        self.load = {"regions": min(map(len, boxes))}
         return every_region(classified, self.nms.regions if self.nms else 0)
 
-    def _precomputed(self, found: RegionFeatures) -> Regions:
-        channels, read = found.features.shape[2], self.projection.inputs
+    def _precomputed(self, regions: RegionFeatures) -> Regions:
+        channels, read = regions.features.shape[2], self.projection.inputs
         if channels > read:
             raise ValueError(f"precomputed regions of {channels} channels; this model reads {read}")
         self.load = {}
-        confidence = torch.ones_like(found.boxes[..., 0])
-        return Regions(features=found.features, boxes=found.boxes, confidence=confidence, mask=found.mask)
+        confidence = torch.ones_like(regions.boxes[..., 0])
+        return Regions(features=regions.features, boxes=regions.boxes, confidence=confidence, mask=regions.mask)
 
     def _load(self, nms: RegionSelection, candidates: int, classified: Classified) -> dict[str, int]:
         proposals = min(len(boxes) for boxes in classified.boxes)
@@ -211,9 +215,9 @@ class RegionEmbedder(VisualEmbedder):
         }
 
     def declared_load(self, images: Images | RegionFeatures) -> dict[str, int]:
-        """Clipped at the border, a few candidates can be smaller than `min_box_size`; so 95% of them will do.
+        """The declared numbers, but for 95% of the candidates: clipped at the border, a few are below `min_box_size`.
 
-        A trained detector finds what there is: one region will do.
+        One region is enough for a trained detector, which finds what there is.
         """
         if isinstance(images, RegionFeatures):
             return {}
@@ -236,7 +240,7 @@ class RegionEmbedder(VisualEmbedder):
 
 
 def with_whole_image(regions: Regions, images: Images | RegionFeatures) -> Regions:
-    """Puts a region first that covers the image and has the mean feature of the real others (ViLBERT, section 2.2)."""
+    """Puts a region first that covers the image, with the mean feature of the real regions (ViLBERT, section 2.2)."""
     if regions.mask is None:
         mean = regions.features.mean(dim=1)
         mask = None
@@ -253,8 +257,8 @@ def with_whole_image(regions: Regions, images: Images | RegionFeatures) -> Regio
 
 
 def geometry(boxes_BR4: Tensor, images: Images | RegionFeatures, numbers: int) -> Tensor:
-    """Places as shares of the image, (B, R, numbers): the corners x1, y1, x2, y2; then, for 6 and 7, width and height;
-    then, for 5 and 7, the area."""
+    """Boxes as shares of the image, (B, R, numbers): the corners x1, y1, x2, y2; for 6 and 7 also width and height;
+    for 5 and 7 also the area."""
     sizes = torch.tensor([[w, h, w, h] for h, w in images.sizes], dtype=boxes_BR4.dtype)
     corners = boxes_BR4 / sizes.to(boxes_BR4.device, non_blocking=True)[:, None]
     extent = corners[..., 2:] - corners[..., :2]

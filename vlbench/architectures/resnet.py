@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor, nn
 from torchvision.models.resnet import Bottleneck
+
+from vlbench.specs import C4HeadSpec, ResNetSpec
 
 
 class FrozenBatchNorm2d(nn.BatchNorm2d):
@@ -26,48 +26,36 @@ class ResNetTrunk(nn.Module):
     Weights and activations are channels-last: on a CPU its convolutions take about 0.78 of the time.
 
     Args:
-        blocks: bottlenecks of res2, res3, ...; two to four stages, so three end at stride 16.
-        base_width: channels of the stem; res2 has four times as many, and every later stage doubles them.
-        groups, group_width: 1 and 64 for a ResNet, 32 and 4 for a ResNeXt 32x4d.
-        stride_in: the convolution of a stage's first bottleneck that takes its stride.
-        norm: `frozen` or `trained` BatchNorm.
-        frozen_stages: how many stages are not trained, the stem counted as the first.
-        every_stage: gives the feature map of each stage and not the last alone.
+        spec: describes it.
+        every_stage: whether it gives the feature map of every stage, not only of the last.
     """
 
-    def __init__(
-        self,
-        *,
-        blocks: Sequence[int],
-        groups: int,
-        group_width: int,
-        stride_in: str,
-        norm: str,
-        frozen_stages: int,
-        base_width: int = 64,
-        every_stage: bool = False,
-    ) -> None:
+    def __init__(self, spec: ResNetSpec, *, every_stage: bool = False) -> None:
         super().__init__()
-        layer = FrozenBatchNorm2d if norm == "frozen" else nn.BatchNorm2d
+        layer = FrozenBatchNorm2d if spec.norm == "frozen" else nn.BatchNorm2d
         self.stem = nn.Sequential(
-            nn.Conv2d(3, base_width, kernel_size=7, stride=2, padding=3, bias=False),
-            layer(base_width),
+            nn.Conv2d(3, spec.base_width, kernel_size=7, stride=2, padding=3, bias=False),
+            layer(spec.base_width),
             nn.ReLU(inplace=True),
             nn.MaxPool2d(kernel_size=3, stride=2, padding=1),
         )
         self.stages = nn.ModuleList()
-        self.channels = base_width
-        for index, count in enumerate(blocks):
-            inner = base_width * 2**index
+        self.channels = spec.base_width
+        for index, count in enumerate(spec.blocks):
             stage = bottlenecks(
-                count, inputs=self.channels, inner=inner, groups=groups, group_width=group_width, layer=layer
+                count,
+                inputs=self.channels,
+                inner=spec.base_width * 2**index,
+                groups=spec.groups,
+                group_width=spec.group_width,
+                layer=layer,
             )
-            set_stride(stage, stride=2 if index else 1, stride_in=stride_in)
+            set_stride(stage, stride=2 if index else 1, stride_in=spec.stride_in)
             self.stages.append(stage)
-            self.channels = inner * Bottleneck.expansion
+            self.channels = spec.stage_channels[index]
         self.every_stage = every_stage
-        self.stride = 2 ** (len(blocks) + 1)
-        for part in (self.stem, *self.stages)[:frozen_stages]:
+        self.stride = spec.stride
+        for part in (self.stem, *self.stages)[: spec.frozen_stages]:
             freeze(part)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
@@ -87,7 +75,7 @@ class ResNetTrunk(nn.Module):
         return bool(self.stem[3].ceil_mode)
 
     def pool_as_caffe(self) -> None:
-        """Has the stem pool without padding, the last window cut off at the border, for weights trained so."""
+        """Makes the stem pool without padding and cut the last window off at the border, as Caffe does."""
         self.stem[3] = nn.MaxPool2d(kernel_size=3, stride=2, ceil_mode=True)
 
     def initialise_random(self, generator: torch.Generator) -> None:
@@ -110,29 +98,19 @@ def bottlenecks(
     return nn.Sequential(first, *(Bottleneck(outputs, inner, **widths) for _ in range(count - 1)))
 
 
-def res5(
-    *,
-    blocks: int,
-    groups: int,
-    group_width: int,
-    stride: int,
-    dilation: int,
-    stride_in: str,
-    inputs: int = 1024,
-    base_width: int = 64,
-) -> nn.Sequential:
-    """The last stage of a ResNet alone, with frozen BatchNorm: 32 x `base_width` channels out."""
+def res5(spec: C4HeadSpec, *, inputs: int, stride_in: str) -> nn.Sequential:
+    """The last stage of a ResNet alone, with frozen BatchNorm; it gives `spec.channels` channels."""
     stage = bottlenecks(
-        blocks,
+        spec.blocks,
         inputs=inputs,
-        inner=8 * base_width,
-        groups=groups,
-        group_width=group_width,
+        inner=8 * spec.base_width,
+        groups=spec.groups,
+        group_width=spec.group_width,
         layer=FrozenBatchNorm2d,
     )
-    set_stride(stage, stride=stride, stride_in=stride_in)
+    set_stride(stage, stride=spec.stride, stride_in=stride_in)
     for block in stage:
-        block.conv2.dilation = block.conv2.padding = (dilation, dilation)  # type: ignore[union-attr]
+        block.conv2.dilation = block.conv2.padding = (spec.dilation, spec.dilation)  # type: ignore[union-attr]
     return stage.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from torchvision.ops import roi_align, roi_pool
 
 from vlbench.architectures.resnet import initialise_convolutions, res5
+from vlbench.specs import C4HeadSpec, FeaturePyramidSpec, FpnHeadSpec
 
 AT_ONCE_ON_CPU = 16  # regions through res5: 0.65 of the time of all 300, with the same bits, and 1.4 GiB less
 DELTA_WEIGHTS = (10.0, 10.0, 5.0, 5.0)  # a box delta is the head's output over these (Faster R-CNN's released code)
@@ -31,13 +32,13 @@ class Classified:
 
 
 class RoIHead(nn.Module):
-    """Features of every box, then class scores and box deltas from them; a subclass says how a box gets its feature."""
+    """Features of every box, then class scores and box deltas from them; a subclass computes a box's feature."""
 
-    def __init__(self, *, channels: int, classes: int | None, box_regression: str) -> None:
+    def __init__(self, spec: C4HeadSpec | FpnHeadSpec) -> None:
         super().__init__()
-        self.classifier = nn.Linear(channels, classes + 1) if classes else None
-        outputs = 4 * (classes or 0) if box_regression == "per_class" else 4
-        self.box_regressor = nn.Linear(channels, outputs) if classes else None
+        self.classifier = nn.Linear(spec.channels, spec.classes + 1) if spec.classes else None
+        outputs = 4 * (spec.classes or 0) if spec.box_regression == "per_class" else 4
+        self.box_regressor = nn.Linear(spec.channels, outputs) if spec.classes else None
 
     @property
     def classes(self) -> int:
@@ -77,46 +78,18 @@ class C4RoIHead(RoIHead):
     """Pools each box from the feature map, runs res5 on it and classifies the mean (He et al. 2016, appendix A).
 
     Args:
-        pooling: `roi_align` (aligned, adaptive sampling, as Detectron2's C4) or `roi_pool` (bottom-up attention).
-        pool_size: side of the pooled window; with stride 2, res5 halves it.
-        stride_of_features: pixels of the image a cell of the feature map stands for.
+        spec: describes it.
         inputs: channels of the feature map.
-        blocks, base_width, groups, group_width, stride, dilation, stride_in: of res5.
-        classes: object classes, without background; None for features alone.
-        box_regression: `per_class` or `class_agnostic`.
+        feature_stride: pixels of the image per cell of the feature map.
+        stride_in: the convolution of res5's first bottleneck that takes its stride, as in the trunk.
     """
 
-    def __init__(
-        self,
-        *,
-        pooling: str,
-        pool_size: int,
-        stride_of_features: int,
-        blocks: int,
-        groups: int,
-        group_width: int,
-        stride: int,
-        dilation: int,
-        stride_in: str,
-        classes: int | None,
-        box_regression: str,
-        inputs: int = 1024,
-        base_width: int = 64,
-    ) -> None:
-        super().__init__(channels=32 * base_width, classes=classes, box_regression=box_regression)
-        self.pooling = pooling
-        self.pool_size = pool_size
-        self.scale = 1 / stride_of_features
-        self.res5 = res5(
-            inputs=inputs,
-            blocks=blocks,
-            base_width=base_width,
-            groups=groups,
-            group_width=group_width,
-            stride=stride,
-            dilation=dilation,
-            stride_in=stride_in,
-        )
+    def __init__(self, spec: C4HeadSpec, *, inputs: int, feature_stride: int, stride_in: str) -> None:
+        super().__init__(spec)
+        self.pooling = spec.pooling
+        self.pool_size = spec.pool_size
+        self.scale = 1 / feature_stride
+        self.res5 = res5(spec, inputs=inputs, stride_in=stride_in)
         self.mean = nn.AdaptiveAvgPool2d(1)
 
     def pooled_features(self, features: Sequence[Tensor], boxes: list[Tensor]) -> Tensor:
@@ -149,12 +122,13 @@ class FeaturePyramid(nn.Module):
     """Gives every stage of a trunk the same width and the context of the coarser ones (FPN, section 3).
 
     Args:
+        spec: describes it.
         inputs: channels of each stage, res2 first.
-        channels: of each level.
     """
 
-    def __init__(self, *, inputs: Sequence[int], channels: int) -> None:
+    def __init__(self, spec: FeaturePyramidSpec, *, inputs: Sequence[int]) -> None:
         super().__init__()
+        channels = spec.channels
         self.lateral = nn.ModuleList(nn.Conv2d(width, channels, kernel_size=1) for width in inputs)
         self.output = nn.ModuleList(nn.Conv2d(channels, channels, kernel_size=3, padding=1) for _ in inputs)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -178,27 +152,18 @@ class FpnRoIHead(RoIHead):
     """Pools each box from the level of its size and runs two linear layers on it (FPN, section 4.2).
 
     Args:
+        spec: describes it.
         inputs: channels of a level.
-        strides: pixels of the image that a cell of each level stands for, P2 first; boxes use all but the last.
-        pool_size: side of the pooled window.
-        width: of both linear layers, and of a box's feature.
-        classes, box_regression: as the C4 head's.
+        strides: pixels of the image per cell of each level, P2 first; boxes use all levels but the last.
     """
 
-    def __init__(
-        self,
-        *,
-        inputs: int,
-        strides: Sequence[int],
-        pool_size: int,
-        width: int,
-        classes: int | None,
-        box_regression: str,
-    ) -> None:
-        super().__init__(channels=width, classes=classes, box_regression=box_regression)
+    def __init__(self, spec: FpnHeadSpec, *, inputs: int, strides: Sequence[int]) -> None:
+        super().__init__(spec)
         self.scales = [1 / stride for stride in strides[:-1]]
-        self.pool_size = pool_size
-        self.mlp = nn.Sequential(nn.Linear(inputs * pool_size**2, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU())
+        self.pool_size = spec.pool_size
+        self.mlp = nn.Sequential(
+            nn.Linear(inputs * spec.pool_size**2, spec.width), nn.ReLU(), nn.Linear(spec.width, spec.width), nn.ReLU()
+        )
 
     def pooled_features(self, features: Sequence[Tensor], boxes: list[Tensor]) -> Tensor:
         image_and_box_R5 = with_image_index(boxes)

@@ -7,29 +7,19 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vlbench.architectures.interfaces import Text, Tokens, last_real
+from vlbench.specs import BertEmbeddingsSpec, GruSpec
 
 
 class BertEmbeddings(nn.Module):
-    """Word, position and segment embeddings, summed and normalised (BERT, section 3).
+    """Word, position and segment embeddings, summed and normalised (BERT, section 3)."""
 
-    Args:
-        vocabulary: WordPieces in the vocabulary.
-        positions: the longest text, in tokens.
-        segments: rows of the segment table; every token is of segment 0.
-        width: D.
-        dropout: while training.
-        layer_norm_eps: 1e-12 in BERT.
-    """
-
-    def __init__(
-        self, *, vocabulary: int, positions: int, segments: int, width: int, dropout: float, layer_norm_eps: float
-    ) -> None:
+    def __init__(self, spec: BertEmbeddingsSpec) -> None:
         super().__init__()
-        self.words = nn.Embedding(vocabulary, width)
-        self.positions = nn.Embedding(positions, width)
-        self.segments = nn.Embedding(segments, width)
-        self.norm = nn.LayerNorm(width, eps=layer_norm_eps)
-        self.dropout = nn.Dropout(dropout)
+        self.words = nn.Embedding(spec.vocabulary, spec.width)
+        self.positions = nn.Embedding(spec.positions, spec.width)
+        self.segments = nn.Embedding(spec.segments, spec.width)
+        self.norm = nn.LayerNorm(spec.width, eps=spec.layer_norm_eps)
+        self.dropout = nn.Dropout(spec.dropout)
 
     def forward(self, text: Text) -> Tokens:
         length = text.ids.shape[1]
@@ -40,23 +30,16 @@ class BertEmbeddings(nn.Module):
 class Gru(nn.Module):
     """Word embeddings read by a GRU, its states scaled to length 1 (VSE++, section 3.1; SCAN, section 3).
 
-    The padding comes after the words, so it reaches no state of theirs; to be read backwards the words of each text are
-    put in reverse and the padding stays where it is. So nothing waits for the device to know how long a text is.
-
-    Args:
-        vocabulary: words in the vocabulary.
-        word_width: of a word's embedding.
-        width: D, of the state.
-        bidirectional: the mean of both directions at each word.
-        output: `last`, the state after the last real word, one token; `words`, the state at each.
+    Padding comes after the words, so it does not reach their states. For the backward direction the words of each text
+    are reversed and the padding stays in place, so that the host never waits for the device to learn a text's length.
     """
 
-    def __init__(self, *, vocabulary: int, word_width: int, width: int, bidirectional: bool, output: str) -> None:
+    def __init__(self, spec: GruSpec) -> None:
         super().__init__()
-        self.output = output
-        self.words = nn.Embedding(vocabulary, word_width)
-        self.forwards = nn.GRU(word_width, width, batch_first=True)
-        self.backwards = nn.GRU(word_width, width, batch_first=True) if bidirectional else None
+        self.output = spec.output
+        self.words = nn.Embedding(spec.vocabulary, spec.word_width)
+        self.forwards = nn.GRU(spec.word_width, spec.width, batch_first=True)
+        self.backwards = nn.GRU(spec.word_width, spec.width, batch_first=True) if spec.bidirectional else None
 
     def forward(self, text: Text) -> Tokens:
         words_BLE = self.words(text.ids)
@@ -81,14 +64,15 @@ class Gru(nn.Module):
 
 
 def word_reversal(text: Text) -> Tensor:
-    """For each place the place from which its token comes when the real ones are reversed, (B, L); its own inverse."""
-    places_1L = torch.arange(text.ids.shape[1], device=text.ids.device)[None]
+    """Indices that reverse the real tokens of each text and leave its padding, (B, L); the permutation is its own
+    inverse."""
+    index_1L = torch.arange(text.ids.shape[1], device=text.ids.device)[None]
     if text.mask is None:
-        return places_1L.flip(1).expand(len(text.ids), -1)
-    mirrored_BL = text.mask.sum(dim=1, keepdim=True) - 1 - places_1L
-    return torch.where(mirrored_BL >= 0, mirrored_BL, places_1L)
+        return index_1L.flip(1).expand(len(text.ids), -1)
+    mirrored_BL = text.mask.sum(dim=1, keepdim=True) - 1 - index_1L
+    return torch.where(mirrored_BL >= 0, mirrored_BL, index_1L)
 
 
-def reordered(values_BLD: Tensor, places_BL: Tensor) -> Tensor:
-    """Each text's tokens as `places_BL` orders them, (B, L, D)."""
-    return values_BLD.gather(1, places_BL[:, :, None].expand(-1, -1, values_BLD.shape[2]))
+def reordered(values_BLD: Tensor, index_BL: Tensor) -> Tensor:
+    """The tokens of each text in the order of `index_BL`, (B, L, D)."""
+    return values_BLD.gather(1, index_BL[:, :, None].expand(-1, -1, values_BLD.shape[2]))

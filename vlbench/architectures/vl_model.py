@@ -4,8 +4,16 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from vlbench.architectures import pair_heads
-from vlbench.architectures.interfaces import Images, RegionFeatures, Text, Tokens, VisualEmbedder, in_one_row, repeated
+from vlbench.architectures.interfaces import (
+    Head,
+    Images,
+    RegionFeatures,
+    Text,
+    Tokens,
+    VisualEmbedder,
+    in_one_row,
+    repeated,
+)
 
 
 class VLModel(nn.Module):
@@ -17,30 +25,33 @@ class VLModel(nn.Module):
         interaction: takes both kinds of tokens, gives joint tokens, or a score of each pair of text and image.
         head: takes joint tokens, gives logits or features; None behind an interaction that gives scores.
 
-    Behind a head of pairs (`pair_heads`) a batch of B texts has 2B images, the left and the right of each in turn.
+    Behind a head of pairs (`Head.pairs`) a batch of B texts has 2B images, the left and the right of each in turn.
+
+    Raises TypeError where the visual embedder has a child module that it does not declare.
     """
 
     def __init__(
-        self, *, text: nn.Module | None, visual: VisualEmbedder, interaction: nn.Module, head: nn.Module | None
+        self, *, text: nn.Module | None, visual: VisualEmbedder, interaction: nn.Module, head: Head | None
     ) -> None:
         super().__init__()
+        visual.timed_steps()
         self.text = text
         self.visual = visual
         self.interaction = interaction
         self.head = head
-        self.unfilled: tuple[str, ...] = ()  # tensors that the checkpoint of the whole model says nothing of
+        self.unfilled: tuple[str, ...] = ()  # tensors that the checkpoint of the whole model does not hold
 
     def forward(self, text: Text | None, images: Images | RegionFeatures) -> Tensor:
-        """Logits, features or scores of a batch, a row an example.
+        """Logits, features or scores of a batch, one row per example.
 
         Regions in place of pixels reach the projection without a detector. Raises ValueError where the model reads text
-        and `text` is None, or where it has no use for regions.
+        and `text` is None, or where it reads pixels and gets regions.
         """
         text_tokens = self.embed_text(text)
         return self.fuse(text_tokens, self.visual(images))
 
     def embed_text(self, text: Text | None) -> Tokens | None:
-        """None of a model of images alone. Raises ValueError where the model reads text and `text` is None."""
+        """None for a model of images alone. Raises ValueError where the model reads text and `text` is None."""
         if self.text is None:
             return None
         if text is None:
@@ -50,20 +61,19 @@ class VLModel(nn.Module):
 
     def fuse(self, text_tokens: Tokens | None, image_tokens: Tokens) -> Tensor:
         """The output of `forward`, given those of `embed_text` and `visual`: so one image serves many texts."""
-        if isinstance(self.head, pair_heads.TogetherPair):
+        pairs = self.head.pairs if self.head is not None else None
+        if pairs == "together":
             image_tokens = in_one_row(image_tokens, 2)
-        elif isinstance(self.head, APART) and text_tokens is not None:
+        elif pairs == "apart" and text_tokens is not None:
             text_tokens = repeated(text_tokens, 2)
-        met = self.interaction(text_tokens, image_tokens)
-        return met if self.head is None else self.head(met)
+        joint = self.interaction(text_tokens, image_tokens)
+        return joint if self.head is None else self.head(joint)
 
     def stages(self) -> dict[str, nn.Module]:
         """Stages and, as `visual.NAME`, the steps within the visual embedder, in the order of the forward pass."""
-        named = {name: getattr(self, name) for name in ("text", "visual", "interaction", "head")}
-        steps = {f"visual.{name}": step for name, step in self.visual.named_children() if name in VISUAL_STEPS}
-        order = {"text": named["text"], "visual": named["visual"], **steps}
-        order |= {name: named[name] for name in ("interaction", "head")}
-        return {name: module for name, module in order.items() if module is not None}
+        steps = {f"visual.{name}": step for name, step in self.visual.timed_steps().items()}
+        stages = {"text": self.text, "visual": self.visual, **steps, "interaction": self.interaction, "head": self.head}
+        return {name: module for name, module in stages.items() if module is not None}
 
     @property
     def load(self) -> dict[str, int]:
@@ -71,9 +81,5 @@ class VLModel(nn.Module):
         return dict(self.visual.load)
 
     def declared_load(self, images: Images | RegionFeatures) -> dict[str, int]:
-        """What it must carry; empty for models without a detector."""
+        """The least that a detector must carry; empty for models without a detector."""
         return self.visual.declared_load(images)
-
-
-APART = (pair_heads.PairClassifier, pair_heads.LinearPair, pair_heads.AttentivePair)
-VISUAL_STEPS = ("patch", "backbone", "fpn", "rpn", "roi_head", "nms", "transformer", "projection")

@@ -20,8 +20,9 @@ from typing import Any, TextIO
 
 import torch
 
-from vlbench.architectures.build import TRANSFORMERS, build, import_for
+from vlbench.architectures.build import build
 from vlbench.architectures.count import count
+from vlbench.architectures.registry import preload
 from vlbench.errors import InputError
 from vlbench.measure.latency import PassTimer
 from vlbench.measure.macs import UnknownOperatorError
@@ -198,7 +199,7 @@ def main() -> None:
     for line in lines_of(sys.stdin.fileno()):
         job = json.loads(line)
         for kind in kinds_of(job):
-            import_for(kind)
+            preload(kind)
         gc.freeze()  # the collector of a forked process would copy every page that it looks at
         child = os.fork()
         if child == 0:
@@ -208,7 +209,8 @@ def main() -> None:
 
 
 def kinds_of(job: Mapping[str, Any]) -> set[str]:
-    """What the models that a job builds see with, engines too, or their class of transformers; none to be refused."""
+    """The kinds of part that a job's models have, engines and classes of transformers among them, for `preload`; none
+    for a model that is going to be refused."""
     if job["action"] == "suppress":
         return {"region"}
     if job["action"] == "restart":
@@ -228,9 +230,9 @@ def kinds_of(job: Mapping[str, Any]) -> set[str]:
 
 def _kinds(spec: Mapping[str, Any], engine: str = "torchvision") -> set[str]:
     if "transformers" in spec:
-        return {f"{TRANSFORMERS}{spec['transformers']}"}
-    visual = spec["visual"]
-    return {visual["kind"], visual.get("engine", engine), engine} - {"torchvision"}
+        return {"transformers", f"transformers:{spec['transformers']}"}
+    parts = [part for stage in ("text", "visual", "interaction", "head") if (part := spec.get(stage))]
+    return {*(part["kind"] for part in parts), spec["visual"].get("engine", engine), engine} - {"torchvision"}
 
 
 def _run(job: dict[str, Any], reply: Reply) -> None:

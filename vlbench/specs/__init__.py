@@ -1,7 +1,7 @@
-"""What a model is made of, as data: one frozen schema a part, read from `models/*.yaml`.
+"""The parts of a model as data: one frozen schema for each, read from `models/*.yaml`.
 
-A part's fields are the keyword-only arguments of the class in `vlbench.architectures` that it builds. Nothing here
-imports torch, so that the command line can list and check models at once.
+A class of `vlbench.architectures` is built from each. Nothing here imports torch, so that the command line lists and
+checks models at once.
 """
 
 from vlbench.specs.base import RANDOM, Part, Size

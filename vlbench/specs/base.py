@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from importlib.util import find_spec
-from typing import Annotated, Literal
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import Field, PositiveInt
 
@@ -13,22 +13,32 @@ from vlbench.frozen import Frozen
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Size = tuple[PositiveInt, PositiveInt]  # height, width
 
-NO_ARGUMENTS = {"kind", "weights", "engine"}  # which class, what fills it once it is made, and whose layers run it
 RANDOM = "random"  # the `weights` of a part that no checkpoint fills
 
 TINY_WIDTH, TINY_HEADS, TINY_VOCABULARY = 32, 4, 128
 
 
 class Part(Frozen):
-    """A frozen description; an unknown key is an error."""
+    """A part of a model file; an unknown key is an error.
 
-    def arguments(self) -> dict:
-        """The constructor arguments: every field but `NO_ARGUMENTS`."""
-        return {name: getattr(self, name) for name in type(self).model_fields if name not in NO_ARGUMENTS}
+    Class attributes:
+        implementation: the class that is built from it, as "module:Class"; empty for what the part around it builds.
+        takes_images: whether that class is also given how many images an example has, as `images`.
+    """
+
+    implementation: ClassVar[str] = ""
+    takes_images: ClassVar[bool] = False
 
     def tiny(self) -> Part:
         """The same part with few and narrow layers, for tests and for a first look."""
         return self
+
+
+def specs_by_kind(parts: Any) -> dict[str, Any]:
+    """The spec classes of a union that `kind` discriminates."""
+    return {
+        kind: part for part in get_args(get_args(parts)[0]) for kind in get_args(part.model_fields["kind"].annotation)
+    }
 
 
 def check_heads(width: int, heads: int, *, of: str = "", width_name: str = "width") -> None:

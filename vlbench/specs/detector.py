@@ -10,10 +10,16 @@ from vlbench.specs.base import Fraction, Part
 
 
 class ResNetSpec(Part):
-    """A ResNet or ResNeXt trunk without its classifier; `blocks` has one entry a stage that is kept, res2 first.
+    """A ResNet or ResNeXt trunk without its classifier.
 
-    `base_width` is of the stem; res2 gives four times as many channels, and every later stage doubles them. The widths
-    within the bottlenecks, `groups` and `group_width`, are those of a network whose stem has 64, and scale with it.
+    Args:
+        blocks: bottlenecks of each stage that is kept, res2 first; three stages end at stride 16.
+        base_width: channels of the stem; res2 has four times as many, and every later stage doubles them.
+        groups, group_width: of the 3x3 convolutions for a stem of 64 channels, with which they scale: 1 and 64 for a
+            ResNet, 32 and 4 for a ResNeXt 32x4d.
+        stride_in: the convolution of a stage's first bottleneck that takes its stride.
+        norm: `frozen` or `trained` BatchNorm.
+        frozen_stages: how many stages are not trained; the stem counts as the first.
     """
 
     blocks: tuple[PositiveInt, ...] = Field(min_length=2, max_length=4)
@@ -26,17 +32,17 @@ class ResNetSpec(Part):
 
     @property
     def channels(self) -> int:
-        """Of the last stage."""
+        """Channels of the last stage."""
         return self.stage_channels[-1]
 
     @property
     def stage_channels(self) -> tuple[int, ...]:
-        """Of every stage, res2 first."""
+        """Channels of every stage, res2 first."""
         return tuple(4 * self.base_width * 2**index for index in range(len(self.blocks)))
 
     @property
     def stride(self) -> int:
-        """Pixels of the image that a cell of the last stage stands for."""
+        """Pixels of the image per cell of the last stage."""
         return 2 ** (len(self.blocks) + 1)
 
     @model_validator(mode="after")
@@ -49,7 +55,11 @@ class ResNetSpec(Part):
 
 
 class FeaturePyramidSpec(Part):
-    """Feature pyramid over every stage of a trunk, res2 to res5 as published, with a level on top (FPN, section 3)."""
+    """Feature pyramid over every stage of a trunk, res2 to res5 as published, with a level on top (FPN, section 3).
+
+    Args:
+        channels: of every level.
+    """
 
     channels: PositiveInt = 256
 
@@ -58,7 +68,17 @@ class FeaturePyramidSpec(Part):
 
 
 class RegionProposalSpec(Part):
-    """Region proposal network (Faster R-CNN, section 3.1); over a pyramid, one anchor size a level."""
+    """Region proposal network (Faster R-CNN, section 3.1; FPN, section 4.1).
+
+    Args:
+        channels: of the 3x3 convolution: 512 in bottom-up attention, as many as the feature map has in Detectron2.
+        anchor_sizes: sides in pixels; every cell of a single feature map has all of them, every level of a pyramid one.
+        aspect_ratios: height / width of the anchors.
+        candidates: boxes of each feature map that go into suppression.
+        proposals: most boxes that leave it.
+        nms_iou: overlap above which the lower of two boxes of one feature map is dropped.
+        min_box_size: shortest side, in pixels, of a box that is kept.
+    """
 
     channels: PositiveInt
     anchor_sizes: tuple[PositiveInt, ...] = Field(min_length=1)
@@ -73,9 +93,14 @@ class RegionProposalSpec(Part):
 
 
 class C4HeadSpec(Part):
-    """RoI head that runs res5 on every region (He et al. 2016, "C4"), then classifies it if it has classes.
+    """RoI head that runs res5 on every region (He et al. 2016, "C4"), and classifies it if it has classes.
 
-    `base_width`, `groups` and `group_width` are as a trunk's.
+    Args:
+        pooling: `roi_align` (aligned, adaptive sampling, as Detectron2's C4) or `roi_pool` (bottom-up attention).
+        pool_size: side of the pooled window; res5 of stride 2 halves it.
+        blocks, base_width, groups, group_width, stride, dilation: of res5, as of a trunk.
+        classes: object classes, without background; None for features alone.
+        box_regression: whether each class has box deltas of its own.
     """
 
     kind: Literal["c4"]
@@ -104,7 +129,13 @@ class C4HeadSpec(Part):
 
 
 class FpnHeadSpec(Part):
-    """RoI head of two linear layers on each region of a feature pyramid (FPN, section 4.2)."""
+    """RoI head of two linear layers on each region of a feature pyramid (FPN, section 4.2).
+
+    Args:
+        pool_size: side of the pooled window.
+        width: of both layers, and so of a region's feature.
+        classes, box_regression: as of a C4 head.
+    """
 
     kind: Literal["fpn"]
     pool_size: PositiveInt = 7
@@ -121,7 +152,13 @@ class FpnHeadSpec(Part):
 
 
 class RegionSelectionSpec(Part):
-    """Non-maximum suppression and the choice of regions (bottom-up attention, section 3.1)."""
+    """Non-maximum suppression and the choice of regions (bottom-up attention, section 3.1).
+
+    Args:
+        method: `per_class_loop`; `per_class_batched`, which gives the same boxes; or `class_agnostic`.
+        iou: overlap above which the lower of two boxes is dropped.
+        regions: how many are kept.
+    """
 
     method: Literal["per_class_loop", "per_class_batched", "class_agnostic"] = "per_class_loop"
     iou: Fraction = 0.3

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from types import UnionType
-from typing import Annotated, Literal, get_args
+from typing import Annotated, ClassVar, Literal, get_args
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
@@ -16,15 +16,31 @@ TaskKind = Literal["answers", "pairs", "statement", "ranking"]
 TINY_ANSWERS = 11
 
 
-class PooledFeatureSpec(Part):
-    """The image's feature alone: the first token, or the mean of the others (ViT, section 3.1 and appendix D.3)."""
+class HeadSpec(Part):
+    """A head.
 
+    Class attributes:
+        pairs: how it reads the two images of a pair: `apart`, each in a sequence with the text; `together`, both in one
+            sequence; None for a head of one image.
+    """
+
+    pairs: ClassVar[Literal["apart", "together"] | None] = None
+
+
+class PooledFeatureSpec(HeadSpec):
+    """The image's feature alone (ViT, section 3.1 and appendix D.3).
+
+    Args:
+        pooling: `cls`, the first image token; `mean`, the mean of the other real ones.
+    """
+
+    implementation: ClassVar[str] = "vlbench.architectures.heads:PooledFeature"
     kind: Literal["pooled_feature"]
     pooling: Literal["cls", "mean"] = "cls"
 
 
-class TextHeadSpec(Part):
-    """What every head has that reads the text's tokens."""
+class TextHeadSpec(HeadSpec):
+    """A head that reads text tokens of this width."""
 
     width: PositiveInt = 768
 
@@ -33,8 +49,13 @@ class TextHeadSpec(Part):
         return self.model_copy(update=small)
 
 
-class ProductHeadSpec(Part):
-    """What every head has that multiplies the first tokens of two streams (ViLBERT, section 2.2)."""
+class ProductHeadSpec(HeadSpec):
+    """A head that multiplies the first tokens of two streams (ViLBERT, section 2.2).
+
+    Args:
+        text_width, image_width: of the streams.
+        width: of the product.
+    """
 
     text_width: PositiveInt = 768
     image_width: PositiveInt = 1024
@@ -48,29 +69,37 @@ class ProductHeadSpec(Part):
 
 
 class ImageTextMatchingSpec(TextHeadSpec):
-    """Does the text describe the image: pooler, then two classes (UNITER, section 3.2; ViLT, section 3.2)."""
+    """Whether the text describes the image: pooler, then two classes (UNITER, section 3.2; ViLT, section 3.2)."""
 
+    implementation: ClassVar[str] = "vlbench.architectures.heads:ImageTextMatching"
     kind: Literal["itm"]
 
 
 class PooledProductSpec(ProductHeadSpec):
-    """The same question to two streams: both are pooled and their product is classified (ViLBERT, section 2.2)."""
+    """The same for two streams: both are pooled, and their product is classified (ViLBERT, section 2.2)."""
 
+    implementation: ClassVar[str] = "vlbench.architectures.heads:PooledProduct"
     kind: Literal["itm_product"]
 
 
 class RankingSpec(TextHeadSpec):
     """How well the text fits the image, as one number: pooler, then a linear layer (UNITER, section 4; ViLT, 4.2)."""
 
+    implementation: ClassVar[str] = "vlbench.architectures.heads:Ranking"
     kind: Literal["rank"]
 
 
 class VisualQuestionAnsweringSpec(TextHeadSpec):
-    """Answer classifier: pooler, then a two-layer MLP.
+    """Answer classifier: pooler, then a two-layer MLP of twice the width.
 
-    Its LayerNorm comes `before_gelu` (ViLT, section 4.2), or `after_gelu` as in the released UNITER and LXMERT.
+    Args:
+        answers: to choose from.
+        norm: where its LayerNorm is: `before_gelu` (ViLT, section 4.2), or `after_gelu` as in the released UNITER and
+            LXMERT.
+        layer_norm_eps: of that LayerNorm.
     """
 
+    implementation: ClassVar[str] = "vlbench.architectures.heads:VisualQuestionAnswering"
     kind: Literal["vqa"]
     answers: PositiveInt = 3129
     norm: Literal["before_gelu", "after_gelu"] = "before_gelu"
@@ -80,10 +109,13 @@ class VisualQuestionAnsweringSpec(TextHeadSpec):
 class LinearAnswersSpec(TextHeadSpec):
     """Answer classifier of one linear layer.
 
-    It `reads` the pooled first token (Oscar, section 4), or the word before the last [SEP], for which the released
-    VisualBERT puts [MASK] there (VisualBERT, section 4.1).
+    Args:
+        answers: to choose from.
+        reads: `pooled`, the pooled first token (Oscar, section 4); `last_word`, the word before the last [SEP], where
+            the released VisualBERT puts [MASK] (VisualBERT, section 4.1).
     """
 
+    implementation: ClassVar[str] = "vlbench.architectures.heads:LinearAnswers"
     kind: Literal["vqa_linear"]
     answers: PositiveInt = 3129
     reads: Literal["pooled", "last_word"] = "pooled"
@@ -92,17 +124,20 @@ class LinearAnswersSpec(TextHeadSpec):
 class ProductAnswersSpec(ProductHeadSpec):
     """Answer classifier of two streams: a two-layer MLP over their product (ViLBERT, section 3.2)."""
 
+    implementation: ClassVar[str] = "vlbench.architectures.heads:ProductAnswers"
     kind: Literal["vqa_product"]
     answers: PositiveInt = 3129
     layer_norm_eps: PositiveFloat = 1e-12
 
 
 class PairClassifierSpec(TextHeadSpec):
-    """Is the text true of two images: each meets the text on its own, both pooled tokens go through an MLP.
+    """Whether the text is true of two images: an MLP over the pooled tokens of the text with each of the two.
 
     The order of LayerNorm and GELU is as for `vqa` (ViLT, section 4.2; LXMERT, section 4.2).
     """
 
+    implementation: ClassVar[str] = "vlbench.architectures.pair_heads:PairClassifier"
+    pairs: ClassVar[Literal["apart", "together"] | None] = "apart"
     kind: Literal["pair"]
     norm: Literal["before_gelu", "after_gelu"] = "before_gelu"
     layer_norm_eps: PositiveFloat = 1e-5
@@ -111,12 +146,21 @@ class PairClassifierSpec(TextHeadSpec):
 class LinearPairSpec(TextHeadSpec):
     """The same through one linear layer (UNITER, section 4, "Pair")."""
 
+    implementation: ClassVar[str] = "vlbench.architectures.pair_heads:LinearPair"
+    pairs: ClassVar[Literal["apart", "together"] | None] = "apart"
     kind: Literal["pair_linear"]
 
 
 class AttentivePairSpec(TextHeadSpec):
-    """The same after each image's sequence attended to the other's (UNITER, section 4, "Pair-biattn")."""
+    """The same after each image's sequence attended to the other's (UNITER, section 4, "Pair-biattn").
 
+    Args:
+        heads: of each of the two attentions.
+        dropout: while training.
+    """
+
+    implementation: ClassVar[str] = "vlbench.architectures.pair_heads:AttentivePair"
+    pairs: ClassVar[Literal["apart", "together"] | None] = "apart"
     kind: Literal["pair_attention"]
     heads: PositiveInt = 12
     dropout: Fraction = 0.1
@@ -131,8 +175,10 @@ class AttentivePairSpec(TextHeadSpec):
 
 
 class TogetherPairSpec(TextHeadSpec):
-    """Both images side by side in one sequence; its pooled token is classified (UNITER, section 4, "Triplet")."""
+    """Both images side by side in one sequence, whose pooled token is classified (UNITER, section 4, "Triplet")."""
 
+    implementation: ClassVar[str] = "vlbench.architectures.pair_heads:TogetherPair"
+    pairs: ClassVar[Literal["apart", "together"] | None] = "together"
     kind: Literal["pair_together"]
 
 
@@ -184,7 +230,7 @@ class TaskHeads(Part):
     statement: StatementHead | None = Field(None, discriminator="kind")
     ranking: RankingHead | None = Field(None, discriminator="kind")
 
-    def declared(self) -> dict[str, Part]:
+    def declared(self) -> dict[str, HeadSpec]:
         """The heads that the model file gives, by kind of task."""
         return {kind: head for kind in type(self).model_fields if (head := getattr(self, kind))}
 

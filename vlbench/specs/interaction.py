@@ -1,4 +1,4 @@
-"""How text and image meet."""
+"""Interactions of text and image."""
 
 from __future__ import annotations
 
@@ -10,7 +10,12 @@ from vlbench.specs.base import TINY_HEADS, TINY_WIDTH, Fraction, Part, check_hea
 
 
 class TransformerSpec(Part):
-    """What every interaction by transformer layers has; each says the width of its two streams."""
+    """An interaction by transformer layers; `stream_widths` are those of its text and image tokens.
+
+    Args:
+        dropout: while training.
+        layer_norm_eps: of every LayerNorm.
+    """
 
     scores: ClassVar[bool] = False
     dropout: Fraction = 0.1
@@ -18,8 +23,16 @@ class TransformerSpec(Part):
 
 
 class SingleStreamSpec(TransformerSpec):
-    """One transformer over text and image tokens (BERT for post-norm, ViT for pre-norm)."""
+    """One transformer over text and image tokens.
 
+    Args:
+        layers, width, heads, mlp_width: of the transformer.
+        norm: `pre`, with a last LayerNorm, as ViT; `post`, as BERT.
+        modal_types: whether an embedding of its modality is added to each token (ViLT).
+    """
+
+    implementation: ClassVar[str] = "vlbench.architectures.interaction:SingleStream"
+    takes_images: ClassVar[bool] = True
     kind: Literal["single_stream"]
     layers: PositiveInt = 12
     width: PositiveInt = 768
@@ -44,8 +57,15 @@ class SingleStreamSpec(TransformerSpec):
 
 
 class CoAttentionSpec(TransformerSpec):
-    """Two streams whose last layers have connections, in which each attends to the other (ViLBERT, section 2)."""
+    """Two BERT-like streams; in connections before their last layers each attends to the other (ViLBERT, section 2).
 
+    Args:
+        text_layers, text_width, text_heads, text_mlp_width: of the text stream; the image stream has the same.
+        connections: how many; at most as many as the shorter stream has layers.
+        connection_width, connection_heads: of queries, keys and values in a connection.
+    """
+
+    implementation: ClassVar[str] = "vlbench.architectures.dual_stream:CoAttention"
     kind: Literal["co_attention"]
     text_layers: PositiveInt = 12
     image_layers: PositiveInt = 6
@@ -82,10 +102,15 @@ class CoAttentionSpec(TransformerSpec):
 class CrossModalitySpec(TransformerSpec):
     """A stream of each modality, then layers that join them (LXMERT, section 2.2).
 
-    `cross` is `attention`, LXMERT's: one cross-attention shared by both directions, then each stream's own layer. With
-    `joint` each stream's own layer attends to the tokens of both at once, without a cross-attention.
+    Args:
+        text_layers, image_layers: of the two streams.
+        cross_layers: that join them.
+        cross: `attention`, as LXMERT: one cross-attention shared by both directions, then a layer of each stream.
+            `joint`: a layer of each stream that attends to the tokens of both, without a cross-attention.
+        width, heads, mlp_width: of every layer.
     """
 
+    implementation: ClassVar[str] = "vlbench.architectures.dual_stream:CrossModality"
     kind: Literal["cross_modality"]
     text_layers: PositiveInt = 9
     image_layers: PositiveInt = 5
@@ -113,24 +138,27 @@ class CrossModalitySpec(TransformerSpec):
 class DotProductSpec(Part):
     """The cosine of one token of each modality (VSE++, section 3.1; CLIP, section 2.3).
 
-    `logit_scale` is the initial factor of the cosine, whose logarithm is learned; without it the cosine is the score.
+    Args:
+        logit_scale: initial factor of the cosine, whose logarithm is learned; None: the cosine itself is the score.
     """
 
+    implementation: ClassVar[str] = "vlbench.architectures.similarity:DotProduct"
     scores: ClassVar[bool] = True
     kind: Literal["dot_product"]
     logit_scale: PositiveFloat | None = None
 
 
 class StackedCrossAttentionSpec(Part):
-    """Words attend to regions, or regions to words, and are compared with what they saw (SCAN, section 3.1).
+    """Words attend to regions, or regions to words, and are compared with what they attended to (SCAN, section 3.1).
 
     Args:
-        directions: which modality asks the other, first in the name; the score is their mean.
+        directions: `text_image`, in which words attend to regions, `image_text`, or both; the score is their mean.
         text_image_temperature, image_text_temperature: inverse temperature of the attention.
-        pooling: of the relevance of all that ask: `lse`, LogSumExp, or `mean`.
-        text_image_lse, image_text_lse: how much LogSumExp favours the most relevant.
+        pooling: of the relevance of all queries: `lse`, LogSumExp (equation 5), or `mean` (equation 6).
+        text_image_lse, image_text_lse: factor within LogSumExp; a larger one favours the most relevant query.
     """
 
+    implementation: ClassVar[str] = "vlbench.architectures.similarity:StackedCrossAttention"
     scores: ClassVar[bool] = True
     kind: Literal["stacked_cross_attention"]
     directions: tuple[Literal["text_image", "image_text"], ...] = Field(("text_image", "image_text"), min_length=1)

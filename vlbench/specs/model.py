@@ -13,12 +13,10 @@ from vlbench.specs.base import RANDOM, Engine, Part, Size
 from vlbench.specs.heads import (
     SUITABLE,
     HeadPart,
-    PairsHead,
     ProductHeadSpec,
     TaskHeads,
     TaskKind,
     TextHeadSpec,
-    TogetherPairSpec,
 )
 from vlbench.specs.interaction import DotProductSpec, InteractionPart, StackedCrossAttentionSpec
 from vlbench.specs.resizing import CentreCrop, ExactResize, Resizing, ShorterSide
@@ -130,7 +128,7 @@ class ModelSpec(Part):
             raise ValueError(f"interaction {kind} gives scores; leave out the head")
 
     def _check_pairs(self) -> None:
-        together = isinstance(self.head, TogetherPairSpec) or isinstance(self.heads.pairs, TogetherPairSpec)
+        together = any(head and head.pairs == "together" for head in (self.head, self.heads.pairs))
         if together and getattr(self.interaction, "modal_types", False):
             raise ValueError(
                 "modal_types tell images apart by their rows; a head of kind pair_together puts both in one"
@@ -221,7 +219,7 @@ class ModelSpec(Part):
     @property
     def images(self) -> int:
         """How many images an example has: two for a head of pairs, else one."""
-        return 2 if isinstance(self.head, PairsHead) else 1
+        return 2 if self.head and self.head.pairs else 1
 
     @property
     def engine(self) -> Engine:

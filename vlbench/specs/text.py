@@ -10,8 +10,17 @@ from vlbench.specs.base import TINY_HEADS, TINY_VOCABULARY, TINY_WIDTH, Fraction
 
 
 class BertEmbeddingsSpec(Part):
-    """Word, position and segment embeddings with a LayerNorm (BERT, section 3)."""
+    """Word, position and segment embeddings with a LayerNorm (BERT, section 3).
 
+    Args:
+        vocabulary: word pieces in it.
+        positions: the longest text, in tokens.
+        segments: rows of the segment table; every token of a text uses the first.
+        width: of a token.
+        dropout: while training.
+    """
+
+    implementation: ClassVar[str] = "vlbench.architectures.text:BertEmbeddings"
     one_token: ClassVar[bool] = False
     kind: Literal["bert_embeddings"]
     vocabulary: PositiveInt = 30522
@@ -28,11 +37,16 @@ class BertEmbeddingsSpec(Part):
 class GruSpec(Part):
     """Word embeddings read by a GRU; tokens of length 1 (VSE++, section 3.1; SCAN, section 3).
 
-    `output` is `last`, the state after the last word, or `words`, the state at each, with `bidirectional` the mean of
-    both directions.
+    Args:
+        vocabulary: words in it.
+        word_width: of a word's embedding.
+        width: of a state, and so of a token.
+        bidirectional: whether a token is the mean of the states of both directions.
+        output: `last`, the state after the last word, a single token; `words`, the state at each word.
     """
 
-    positions: ClassVar[int | None] = None  # it reads a text of any length
+    implementation: ClassVar[str] = "vlbench.architectures.text:Gru"
+    positions: ClassVar[int | None] = None  # it reads texts of any length
     kind: Literal["gru"]
     vocabulary: PositiveInt = 30522
     word_width: PositiveInt = 300
@@ -56,11 +70,16 @@ class GruSpec(Part):
 
 
 class TextTransformerSpec(Part):
-    """A causal transformer; the state at the last token, projected, stands for the text (CLIP, section 2.4).
+    """A causal transformer; the projected state at the last token stands for the text (CLIP, section 2.4).
 
-    `width` is of that token, `inner_width` of the layers.
+    Args:
+        vocabulary: word pieces in it.
+        positions: the longest text, in tokens.
+        layers, inner_width, heads, mlp_width: of the transformer.
+        width: of the token that stands for the text.
     """
 
+    implementation: ClassVar[str] = "vlbench.architectures.clip:TextTransformer"
     one_token: ClassVar[bool] = True
     kind: Literal["text_transformer"]
     vocabulary: PositiveInt = 49408

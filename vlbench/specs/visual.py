@@ -33,6 +33,7 @@ CLIP_RESNET_STRIDE, CLIP_RESNET_CHANNELS = 32, 2048
 class MeanFeatureSpec(Part):
     """The mean of a CNN's feature map, projected to a token of length 1 (VSE++, section 3.1)."""
 
+    implementation: ClassVar[str] = "vlbench.architectures.grid:MeanFeatureEmbedder"
     family: ClassVar[str] = "grid"
     one_token: ClassVar[bool] = True
     kind: Literal["mean_feature"]
@@ -48,11 +49,16 @@ class MeanFeatureSpec(Part):
 
 
 class VisionTransformerSpec(Part):
-    """A transformer over patches; its class token, projected, stands for the image (CLIP, section 2.4).
+    """A transformer over patches; its projected class token stands for the image (CLIP, section 2.4).
 
-    `width` is of that token, `inner_width` of the layers.
+    Args:
+        patch_size: side of a patch, in pixels.
+        position_grid: rows and columns of the learned positions; for any other grid they are interpolated bilinearly.
+        layers, inner_width, heads, mlp_width: of the transformer.
+        width: of the token that stands for the image.
     """
 
+    implementation: ClassVar[str] = "vlbench.architectures.clip:VisionTransformer"
     family: ClassVar[str] = "patch"
     one_token: ClassVar[bool] = True
     kind: Literal["vision_transformer"]
@@ -75,14 +81,29 @@ class VisionTransformerSpec(Part):
         """Raises ValueError where an image of this size cannot be cut into patches."""
         check_patches(height, width, self.patch_size)
 
+    @property
+    def patches(self) -> PatchSpec:
+        """What makes its tokens."""
+        return PatchSpec(
+            kind="patch", patch_size=self.patch_size, width=self.inner_width, position_grid=self.position_grid
+        )
+
     def tiny(self) -> VisionTransformerSpec:
         small = {"layers": 2, "inner_width": TINY_WIDTH, "heads": TINY_HEADS, "mlp_width": 2 * TINY_WIDTH}
         return self.model_copy(update=small | {"width": TINY_WIDTH})
 
 
 class ClipResNetSpec(Part):
-    """A ResNet with three stem convolutions, anti-aliased strides and attention pooling (CLIP, section 2.4)."""
+    """A ResNet with three stem convolutions, anti-aliased strides and attention pooling (CLIP, section 2.4).
 
+    Args:
+        blocks: bottlenecks of res2 to res5.
+        position_grid: rows and columns of the learned positions; for any other grid they are interpolated bilinearly.
+        heads: of the attention pooling.
+        width: of the token that stands for the image.
+    """
+
+    implementation: ClassVar[str] = "vlbench.architectures.clip_resnet:ClipResNet"
     family: ClassVar[str] = "grid"
     one_token: ClassVar[bool] = True
     kind: Literal["clip_resnet"]
@@ -106,8 +127,17 @@ class ClipResNetSpec(Part):
 
 
 class PatchSpec(Part):
-    """Linear projection of patches with learned positions (ViT, section 3.1; ViLT, section 3.1)."""
+    """Linear projection of patches with learned positions (ViT, section 3.1; ViLT, section 3.1).
 
+    Args:
+        patch_size: side of a patch, in pixels.
+        width: of a token.
+        position_grid: rows and columns of the learned positions; for any other grid they are interpolated bilinearly.
+        align_corners: how the interpolation maps corners; true in ViLT.
+        dropout: while training.
+    """
+
+    implementation: ClassVar[str] = "vlbench.architectures.patch:PatchEmbedder"
     family: ClassVar[str] = "patch"
     one_token: ClassVar[bool] = False
     kind: Literal["patch"]
@@ -129,9 +159,15 @@ class PatchSpec(Part):
 class GridSpec(Part):
     """Feature-map pixels of a CNN (Pixel-BERT, section 3.2).
 
-    `sample` says when only `sampled_pixels` random ones are kept: while training, as Pixel-BERT does, or always.
+    Args:
+        pool_size: side, and stride, of the max pooling over the feature map.
+        projection_inputs: channels that the projection reads, by default those of the backbone; further ones are zero.
+        width: of a token.
+        sampled_pixels: how many random pixels are kept while they are sampled (section 3.3.3).
+        sample: when they are sampled: while `training`, as Pixel-BERT does, or `always`.
     """
 
+    implementation: ClassVar[str] = "vlbench.architectures.grid:GridEmbedder"
     family: ClassVar[str] = "grid"
     one_token: ClassVar[bool] = False
     kind: Literal["grid"]
@@ -157,19 +193,21 @@ class GridSpec(Part):
 
 
 class RegionProjectionSpec(Part):
-    """How a region's feature and its place become a token.
+    """How a region's feature and its box become a token.
 
     Args:
         width: of a token.
         inputs: channels that the projection reads, by default those of the RoI head; further ones are zero.
-        geometry: how many numbers give the place: 0 none; 4 the corners; 5 the area too; 6 the corners, width and
+        geometry: how many numbers describe the box: 0 none; 4 the corners; 5 also the area; 6 the corners, width and
             height; 7 all of these.
         combine: `sum_of_norms` (UNITER, section 3.1), `mean_of_norms` (LXMERT, section 2.1), `sum` (ViLBERT, section
             2.2) or `concatenation` before the projection (Oscar, section 3).
-        segment: adds what marks a token as the image's.
-        norm: a LayerNorm over what was combined.
-        whole_image: puts a token of the whole image first, the mean of the regions' features (ViLBERT, section 2.2).
-        unit_length: scales each token to length 1 (SCAN, section 3).
+        segment: whether an embedding is added that marks a token as the image's.
+        norm: whether a LayerNorm follows.
+        whole_image: whether a token of the whole image comes first, the mean of the regions' features (ViLBERT, section
+            2.2).
+        unit_length: whether each token is scaled to length 1 (SCAN, section 3).
+        dropout: while training.
     """
 
     width: PositiveInt = 768
@@ -190,9 +228,17 @@ class RegionProjectionSpec(Part):
 class RegionSpec(Part):
     """Regions of a Faster R-CNN (UNITER, section 3.1), or boxes on a fixed grid (X-LXMERT, Cho et al. 2020).
 
-    `engine` says whose layers run it: torchvision's, or Detectron2's own.
+    Args:
+        engine: the library whose layers run the detector.
+        backbone, fpn: give the feature maps; without an `fpn` there is one.
+        rpn, nms: propose boxes and choose among them.
+        grid_boxes: rows and columns of fixed boxes, in place of `rpn` and `nms`.
+        roi_head: gives each box a feature and, for `nms`, class scores.
+        projection: makes a region a token.
     """
 
+    implementation: ClassVar[str] = "vlbench.architectures.region:RegionEmbedder"
+    takes_images: ClassVar[bool] = True
     family: ClassVar[str] = "region"
     one_token: ClassVar[bool] = False
     kind: Literal["region"]
@@ -211,8 +257,18 @@ class RegionSpec(Part):
         return self.projection.width
 
     @property
+    def projection_inputs(self) -> int:
+        """Channels that the projection reads."""
+        return self.projection.inputs or self.roi_head.channels
+
+    @property
+    def feature_channels(self) -> int:
+        """Channels of the feature maps."""
+        return self.fpn.channels if self.fpn else self.backbone.channels
+
+    @property
     def strides(self) -> tuple[int, ...]:
-        """Pixels of the image that a cell of each feature map stands for: of every stage and one more with an fpn."""
+        """Pixels of the image per cell of each feature map; a pyramid has one for every stage and one more."""
         if self.fpn is None:
             return (self.backbone.stride,)
         return tuple(4 * 2**level for level in range(len(self.backbone.blocks) + 1))

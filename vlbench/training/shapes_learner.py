@@ -14,7 +14,7 @@ from vlbench.architectures.patch import PatchEmbedder
 from vlbench.architectures.region import RegionEmbedder
 from vlbench.architectures.vl_model import VLModel
 from vlbench.evaluation.inputs import text_to
-from vlbench.specs import ModelSpec
+from vlbench.specs import ImageTextMatchingSpec, ModelSpec
 from vlbench.tasks.shapes.items import VOCABULARY
 from vlbench.tasks.wordpiece import WordPiece
 from vlbench.training import heads, objectives
@@ -46,7 +46,7 @@ class Pretraining(nn.Module):
         text_width, image_width = spec.interaction.stream_widths  # type: ignore[union-attr]
         made: dict[str, nn.Module] = {}
         if "itm" in played:
-            made["itm"] = ImageTextMatching(width=text_width)
+            made["itm"] = ImageTextMatching(ImageTextMatchingSpec(kind="itm", width=text_width))
         if "mlm" in played:
             made["mlm"] = heads.MaskedWords(width=text_width, words=words, layer_norm_eps=EPSILON)
         if "mpp" in played:
