@@ -51,7 +51,12 @@ IMPORTS_TORCH = (
     "explain.look",
     "explain.attention",
 )
-NO_TORCH_IN = ("runner.backends", "training.ablation.figure", "training.ablation.tables", "training.ablation.outcomes")
+NO_TORCH_IN = (
+    "runner.backends",
+    "training.ablation.ablation_figure",
+    "training.ablation.tables",
+    "training.ablation.arm_outcomes",
+)
 TORCH = {"torch", "torchvision", "transformers", "timm", "detectron2", "fvcore"}
 
 MODULES = modules_of(PACKAGE)

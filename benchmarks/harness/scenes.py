@@ -16,7 +16,7 @@ from time import perf_counter_ns
 
 import torch
 
-from vlbench.training.presets import read_preset
+from vlbench.training.preset import read_preset
 from vlbench.training.samples import ShapesStream
 
 from . import interleaved

@@ -1,4 +1,4 @@
-"""Tiny learners and streams of formulas, and a training run of them as a process of its own."""
+"""Tiny learners and streams given by formulas, and a command that trains them in a process of its own."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from torch.nn import functional as F
 
 from vlbench.evaluation.processes import Process, joined_processes
 from vlbench.training.budget import parse_budget
+from vlbench.training.hyperparameters import TrainingSettings
 from vlbench.training.learner import Losses
-from vlbench.training.loop import Trained, train
-from vlbench.training.settings import TrainingSettings
+from vlbench.training.loop import TrainingResult, train
 
 WIDTH, CLASSES = 6, 3
 
 
 @dataclass(frozen=True)
 class Examples:
-    """Sample i: six numbers and a class, which is that of the greatest of the first three."""
+    """Sample i: six numbers, and as the class the index of the greatest of the first three."""
 
     seed: int = 0
     epoch: int | None = None  # after so many samples they repeat
@@ -42,7 +42,7 @@ class Examples:
 
 
 class Classifier:
-    """Cross-entropy; `noisy` adds what the generator draws, `seconds` is how long a pass sleeps."""
+    """Cross-entropy; `noisy` adds noise from the generator, and each pass sleeps for `seconds`."""
 
     def __init__(self, module: nn.Module, *, noisy: bool = False, seconds: float = 0.0) -> None:
         self.module, self.noisy, self.seconds = module, noisy, seconds
@@ -55,22 +55,22 @@ class Classifier:
         self.drawn.append(float(noise.flatten()[0]))
         logits_BC = self.module(values_BD + 0.1 * noise).float()
         loss = F.cross_entropy(logits_BC, classes_B)
-        right = (logits_BC.argmax(1) == classes_B).sum()
-        return Losses(total=loss, parts={"classes": loss}, right=right, asked=len(classes_B))
+        correct = (logits_BC.argmax(1) == classes_B).sum()
+        return Losses(total=loss, parts={"classes": loss}, correct=correct, questions=len(classes_B))
 
 
 class Interrupting(Classifier):
-    """Presses Ctrl-C during its passes of these numbers."""
+    """Presses Ctrl-C during the passes with these numbers."""
 
     def __init__(self, module: nn.Module, passes: set[int], *, noisy: bool = False) -> None:
         super().__init__(module, noisy=noisy)
         self.passes = passes
 
     def losses(self, batch: tuple[Tensor, Tensor], generator: torch.Generator) -> Losses:
-        found = super().losses(batch, generator)
+        losses = super().losses(batch, generator)
         if len(self.drawn) in self.passes:
             os.kill(os.getpid(), signal.SIGINT)
-        return found
+        return losses
 
 
 def network(kind: Literal["linear", "dropout", "norm", "idle"]) -> nn.Module:
@@ -83,21 +83,21 @@ def network(kind: Literal["linear", "dropout", "norm", "idle"]) -> nn.Module:
 
 
 def settings(**values: object) -> TrainingSettings:
-    """Eight samples a step, a quick optimiser, no workers."""
+    """Eight samples per step, a fast optimiser, no workers."""
     budget = parse_budget(str(values.pop("budget", "20steps")))
     quick = {"batch": 8, "learning_rate": 1e-2, "workers": 0, "point_steps": 5}
     return TrainingSettings(**{"budget": budget, **quick, **values})
 
 
 def digest(module: nn.Module) -> str:
-    """Of every byte of its parameters and buffers."""
+    """A hash of every byte of the parameters and buffers."""
     tensors = module.state_dict()
     content = b"".join(name.encode() + tensors[name].numpy().tobytes() for name in sorted(tensors))
     return hashlib.sha256(content).hexdigest()
 
 
-def course(trained: Trained) -> list[dict]:
-    """Its points without their times."""
+def course(trained: TrainingResult) -> list[dict]:
+    """The curve's points without their times."""
     return [point.model_dump(exclude={"seconds", "samples_per_second"}) for point in trained.history]
 
 
@@ -116,17 +116,17 @@ def main() -> None:
             train(learner, Examples(), settings(**job["settings"]), Path(job["folder"]), process=process)
             same = all_equal(digest(learner.module), process)
             if process.first:
-                weights = {name: one.tolist() for name, one in learner.module.state_dict().items()}
+                weights = {name: tensor.tolist() for name, tensor in learner.module.state_dict().items()}
                 print(json.dumps({"same": same, "weights": weights}))
 
 
 def all_equal(text: str, process: Process) -> bool:
-    """Whether all processes have the same."""
-    mine = int(text[:8], 16)
-    found = torch.tensor([mine, -mine], dtype=torch.float64)
+    """Whether all processes have the same text."""
+    number = int(text[:8], 16)
+    greatest = torch.tensor([number, -number], dtype=torch.float64)
     if process.world > 1:
-        torch.distributed.all_reduce(found, op=torch.distributed.ReduceOp.MAX)
-    return found.tolist() == [mine, -mine]
+        torch.distributed.all_reduce(greatest, op=torch.distributed.ReduceOp.MAX)
+    return greatest.tolist() == [number, -number]
 
 
 if __name__ == "__main__":

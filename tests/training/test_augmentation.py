@@ -144,7 +144,7 @@ def test_hues_and_places_survive_what_keeps_answers(colour: str) -> None:
     [
         ({"operations": ("rotat",)}, "did you mean rotate"),
         ({"operations": ("invert",)}, "known: identity"),
-        ({"operations": ()}, "no operation to draw"),
+        ({"operations": ()}, "no operations given"),
         ({"magnitude": 31}, "magnitude 31"),
         ({"count": -1}, "count -1"),
     ],

@@ -1,4 +1,4 @@
-"""A run that was stopped goes on as if it had not been, and what cannot go on is refused."""
+"""A stopped run resumes as if it had not stopped, and what cannot be resumed is refused."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ from torch import nn
 from tests.training.learners import Classifier, Examples, Interrupting, course, course_of, digest, network, settings
 from vlbench.errors import InputError
 from vlbench.training import checkpoint
-from vlbench.training.checkpoint import Interrupted, Stop
+from vlbench.training.checkpoint import Interrupted, StopRequest
 from vlbench.training.loop import train
 
 
 @pytest.mark.parametrize("kind", ["linear", "dropout", "norm"])
 @pytest.mark.parametrize(("budget", "accumulate"), [("23steps", 1), ("180", 2)])
 def test_interrupted_and_resumed_equals_uninterrupted(tmp_path: Path, kind: str, budget: str, accumulate: int) -> None:
-    asked = settings(budget=budget, accumulate=accumulate)
+    run_settings = settings(budget=budget, accumulate=accumulate)
     whole = Classifier(network(kind), noisy=True)
-    at_once = train(whole, Examples(), asked, tmp_path / "whole")
+    at_once = train(whole, Examples(), run_settings, tmp_path / "whole")
     for passes, kept in ((7 * accumulate, 56), (5 * accumulate, 96)):
         with pytest.raises(Interrupted) as stopped:
-            train(Interrupting(network(kind), {passes}, noisy=True), Examples(), asked, tmp_path / "parts")
+            train(Interrupting(network(kind), {passes}, noisy=True), Examples(), run_settings, tmp_path / "parts")
         assert stopped.value.samples == kept
         assert str(stopped.value) == f"the training of {kept} samples is kept in {tmp_path / 'parts'}"
     again = Classifier(network(kind), noisy=True)
     with torch.no_grad():
         again.module[0].weight.zero_()  # what it held before does not matter
-    resumed = train(again, Examples(), asked, tmp_path / "parts")
+    resumed = train(again, Examples(), run_settings, tmp_path / "parts")
     assert digest(again.module) == digest(whole.module)
     assert course(resumed) == course(at_once)
     assert course_of(tmp_path / "parts") == course_of(tmp_path / "whole")
@@ -54,16 +54,16 @@ def test_a_finished_run_is_kept(tmp_path: Path) -> None:
 
 
 def test_seconds_before_the_stop_count(tmp_path: Path) -> None:
-    asked = settings(budget="1.5s")
+    run_settings = settings(budget="1.5s")
     learner = Interrupting(network("linear"), {10})
     learner.seconds = 0.01
     with pytest.raises(Interrupted):
-        train(learner, Examples(), asked, tmp_path)
+        train(learner, Examples(), run_settings, tmp_path)
     before = json_numbers(tmp_path)["spent"]["seconds"]
     assert before > 0.1
     time.sleep(0.3)  # the time between attempts does not
     start = time.perf_counter()
-    trained = train(Classifier(network("linear"), seconds=0.01), Examples(), asked, tmp_path)
+    trained = train(Classifier(network("linear"), seconds=0.01), Examples(), run_settings, tmp_path)
     taken = time.perf_counter() - start
     assert 1.5 <= trained.spent.seconds <= before + taken
 
@@ -111,31 +111,31 @@ def test_ctrl_c_of_a_process_with_workers(tmp_path: Path) -> None:
     process = start(tmp_path, seconds=0.02, budget="1h", workers=2)
     wait_until(lambda: (tmp_path / "training.jsonl").exists() and (tmp_path / "training.jsonl").read_text(), process)
     process.send_signal(signal.SIGINT)
-    _, told = process.communicate(timeout=30)
-    assert told.strip().splitlines()[-1].startswith("vlbench.training.checkpoint.Interrupted: the training of")
-    assert "Exception ignored" not in told
+    _, stderr = process.communicate(timeout=30)
+    assert stderr.strip().splitlines()[-1].startswith("vlbench.training.checkpoint.Interrupted: the training of")
+    assert "Exception ignored" not in stderr
     assert json_numbers(tmp_path)["spent"]["steps"] > 0
 
 
-def test_a_second_ctrl_c_is_heeded_at_once() -> None:
-    stop = Stop()
-    stop.ask(signal.SIGINT, None)
-    stop.ask(signal.SIGINT, None)  # the same one, passed on
-    assert stop.asked
-    stop.at -= 5
+def test_a_second_ctrl_c_stops_at_once() -> None:
+    stop = StopRequest()
+    stop.on_signal(signal.SIGINT, None)
+    stop.on_signal(signal.SIGINT, None)  # the same one, passed on
+    assert stop.requested
+    stop.requested_at -= 5
     with pytest.raises(KeyboardInterrupt):
-        stop.ask(signal.SIGINT, None)
+        stop.on_signal(signal.SIGINT, None)
 
 
-def test_ctrl_c_is_itself_again_afterwards(tmp_path: Path) -> None:
+def test_ctrl_c_works_as_before_afterwards(tmp_path: Path) -> None:
     before = signal.getsignal(signal.SIGINT)
     train(Classifier(network("linear")), Examples(), settings(), tmp_path / "a")
     assert signal.getsignal(signal.SIGINT) is before
-    beside = threading.Thread(
+    other_thread = threading.Thread(
         target=train, args=(Classifier(network("linear")), Examples(), settings(), tmp_path / "b")
     )
-    beside.start()
-    beside.join()
+    other_thread.start()
+    other_thread.join()
     assert (tmp_path / "b" / "checkpoint.pt").exists()
 
 
@@ -146,18 +146,20 @@ def finished(folder: Path, **values: object) -> None:
 @pytest.mark.parametrize(
     ("values", "why"),
     [
-        ({"learning_rate": 0.5}, r"with learning rate 0.01, and 0.5 is asked for"),
-        ({"batch": 4}, r"with batch 8, and 4 is asked for"),
-        ({"seed": 3}, r"with seed 0, and 3 is"),
-        ({"clip": None}, r"with clip 5.0, and none is"),
-        ({"budget": "30steps"}, r"with budget 20 steps, and 30 steps is"),
-        ({"precision": "bf16"}, r"with precision fp32, and bf16 is"),
+        ({"learning_rate": 0.5}, r"with learning rate 0.01, but this run has 0.5"),
+        ({"batch": 4}, r"with batch 8, but this run has 4"),
+        ({"seed": 3}, r"with seed 0, but this run has 3"),
+        ({"clip": None}, r"with clip 5.0, but this run has none"),
+        ({"budget": "30steps"}, r"with budget 20 steps, but this run has 30 steps"),
+        ({"precision": "bf16"}, r"with precision fp32, but this run has bf16"),
     ],
 )
 def test_other_settings_are_refused(tmp_path: Path, values: dict, why: str) -> None:
     finished(tmp_path)
     before = (tmp_path / "checkpoint.pt").read_bytes(), (tmp_path / "training.jsonl").read_bytes()
-    with pytest.raises(InputError, match=rf"checkpoint.pt: was trained {why}.*; .* another folder begins") as error:
+    with pytest.raises(
+        InputError, match=rf"checkpoint.pt: was trained {why}.*; .* another folder starts again"
+    ) as error:
         finished(tmp_path, **values)
     assert "\n" not in str(error.value)
     assert before == ((tmp_path / "checkpoint.pt").read_bytes(), (tmp_path / "training.jsonl").read_bytes())
@@ -165,9 +167,9 @@ def test_other_settings_are_refused(tmp_path: Path, values: dict, why: str) -> N
 
 def test_another_model_is_refused(tmp_path: Path) -> None:
     finished(tmp_path)
-    with pytest.raises(InputError, match=r"with model a, and b is asked for"):
+    with pytest.raises(InputError, match=r"with model a, but this run has b"):
         train(Classifier(network("linear")), Examples(), settings(), tmp_path, identity={"model": "b"})
-    with pytest.raises(InputError, match=r"with objectives none, and itm is asked for"):
+    with pytest.raises(InputError, match=r"with objectives none, but this run has itm"):
         train(
             Classifier(network("linear")),
             Examples(),
@@ -178,19 +180,19 @@ def test_another_model_is_refused(tmp_path: Path) -> None:
     wider = nn.Sequential(nn.Linear(6, 20), nn.Identity(), nn.Tanh(), nn.Linear(20, 3))
     with pytest.raises(InputError, match=r"another model: 0.weight is \(16, 6\) there and \(20, 6\) here"):
         train(Classifier(wider), Examples(), settings(), tmp_path, identity={"model": "a"})
-    with pytest.raises(InputError, match=r"with trained tensors 4, and 6 is asked for"):
+    with pytest.raises(InputError, match=r"with trained tensors 4, but this run has 6"):
         train(Classifier(network("norm")), Examples(), settings(), tmp_path, identity={"model": "a"})
 
 
-def test_a_damaged_checkpoint_is_told(tmp_path: Path) -> None:
+def test_a_damaged_checkpoint_is_refused(tmp_path: Path) -> None:
     finished(tmp_path)
     path = tmp_path / "checkpoint.pt"
     path.write_bytes(path.read_bytes()[:2000])
-    with pytest.raises(InputError, match=r"checkpoint.pt: damaged, or no checkpoint of this version; delete it"):
+    with pytest.raises(InputError, match=r"checkpoint.pt: damaged, or not a checkpoint of this version; delete it"):
         finished(tmp_path)
 
 
-def test_what_a_kill_leaves_while_it_writes_does_no_harm(tmp_path: Path) -> None:
+def test_a_kill_while_writing_does_no_harm(tmp_path: Path) -> None:
     with pytest.raises(Interrupted):
         train(Interrupting(network("dropout"), {6}), Examples(), settings(), tmp_path)
     (tmp_path / "checkpoint.pt.unfinished").write_bytes(b"half of it")
@@ -201,7 +203,7 @@ def test_what_a_kill_leaves_while_it_writes_does_no_harm(tmp_path: Path) -> None
     assert not (tmp_path / "checkpoint.pt.unfinished").exists()
 
 
-def test_a_full_disk_leaves_the_checkpoint_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_keeps_the_last_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(Interrupted):
         train(Interrupting(network("linear"), {6}), Examples(), settings(), tmp_path)
     before = (tmp_path / "checkpoint.pt").read_bytes()
@@ -210,9 +212,7 @@ def test_a_full_disk_leaves_the_checkpoint_before(tmp_path: Path, monkeypatch: p
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(checkpoint.os, "replace", full)
-    with pytest.raises(
-        InputError, match=r"checkpoint.pt: cannot be written \(No space left on device\); the one before"
-    ):
+    with pytest.raises(InputError, match=r"checkpoint.pt: cannot be written \(No space left on device\); the last one"):
         train(Classifier(network("linear")), Examples(), settings(), tmp_path)
     assert not (tmp_path / "checkpoint.pt.unfinished").exists()
     assert (tmp_path / "checkpoint.pt").read_bytes() == before
@@ -223,7 +223,7 @@ def test_a_folder_has_one_process_that_trains(tmp_path: Path) -> None:
     wait_until(lambda: (tmp_path / "training.jsonl").exists(), process)
     with pytest.raises(InputError, match="another process trains there"):
         finished(tmp_path)
-    process.kill()  # its worker lives on for some seconds, and holds nothing
+    process.kill()  # its worker outlives it for some seconds, and holds no lock
     process.wait()
     finished(tmp_path)
     assert (tmp_path / "checkpoint.pt").exists()

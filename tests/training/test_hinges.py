@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from vlbench.training.objectives import max_of_hinges, sum_of_hinges
+from vlbench.training.losses import max_of_hinges, sum_of_hinges
 
 
 def by_pairs(scores: torch.Tensor, margin: float, gather: Callable[[list[float]], float]) -> float:

@@ -15,12 +15,12 @@ from torch import Tensor, nn
 from tests.training.learners import Classifier, Examples, course, course_of, digest, network, settings
 from vlbench.errors import InputError
 from vlbench.training.learner import Losses
-from vlbench.training.loop import rate, seed_of, train
+from vlbench.training.loop import rate_factor, seed_of, train
 from vlbench.training.progress import State, TrainingListener
 
 
 def gradients_seen(folder: Path, **values: object) -> list[Tensor]:
-    """Of the first step, as the optimiser has them, before they are shortened."""
+    """The gradients of the first step, before clipping."""
     learner = Classifier(network("linear"))
     train(learner, Examples(), settings(budget="1steps", clip=None, **values), folder)
     return [one.grad.clone() for one in learner.module.parameters() if one.grad is not None]
@@ -31,73 +31,71 @@ def test_accumulated_gradients_are_those_of_the_whole_batch(tmp_path: Path, accu
     module = network("linear")
     values_BD, classes_B = Examples().batch(0, 10)
     nn.functional.cross_entropy(module(values_BD), classes_B).backward()
-    found = gradients_seen(tmp_path, batch=10, accumulate=accumulate)
-    for own, one in zip(found, module.parameters(), strict=True):
-        torch.testing.assert_close(own, one.grad, atol=1e-6, rtol=0)
+    gradients = gradients_seen(tmp_path, batch=10, accumulate=accumulate)
+    for gradient, parameter in zip(gradients, module.parameters(), strict=True):
+        torch.testing.assert_close(gradient, parameter.grad, atol=1e-6, rtol=0)
 
 
 def test_loss_and_accuracy_are_of_all_samples(tmp_path: Path) -> None:
-    learner, asked = Classifier(network("linear")), settings(budget="1steps", batch=10, accumulate=3)
+    learner, quick = Classifier(network("linear")), settings(budget="1steps", batch=10, accumulate=3)
     logits_BC = learner.module(Examples().batch(0, 10)[0])
     classes_B = Examples().batch(0, 10)[1]
-    (point,) = train(learner, Examples(), asked, tmp_path).history
+    (point,) = train(learner, Examples(), quick, tmp_path).history
     assert point.loss == pytest.approx(nn.functional.cross_entropy(logits_BC, classes_B).item(), abs=1e-6)
     assert point.parts == {"classes": pytest.approx(point.loss)}
-    assert (point.accuracy, point.asked) == ((logits_BC.argmax(1) == classes_B).double().mean().item(), 10)
+    assert (point.accuracy, point.questions) == ((logits_BC.argmax(1) == classes_B).double().mean().item(), 10)
     assert (point.samples, point.steps) == (10, 1)
 
 
 def test_one_step_is_adamw(tmp_path: Path) -> None:
     module = network("linear")
-    expected = torch.optim.AdamW(module.parameters(), lr=1e-2 * rate(0.5, warm_up=0.1), betas=(0.9, 0.98))
+    expected = torch.optim.AdamW(module.parameters(), lr=1e-2 * rate_factor(0.5, warm_up=0.1), betas=(0.9, 0.98))
     expected.param_groups[0]["weight_decay"] = 0.0
     values_BD, classes_B = Examples().batch(0, 8)
     nn.functional.cross_entropy(module(values_BD), classes_B).backward()
     norm = nn.utils.clip_grad_norm_(module.parameters(), 0.05)
     expected.step()
     learner = Classifier(network("linear"))
-    found = train(learner, Examples(), settings(budget="1steps", weight_decay=0, clip=0.05), tmp_path)
-    for own, one in zip(learner.module.parameters(), module.parameters(), strict=True):
-        torch.testing.assert_close(own, one, atol=1e-7, rtol=0)
-    assert found.history[0].gradient_norm == pytest.approx(norm.item(), rel=1e-6)
-    assert found.history[0].learning_rate == pytest.approx(1e-2 * 0.5 / 0.9)
+    trained = train(learner, Examples(), settings(budget="1steps", weight_decay=0, clip=0.05), tmp_path)
+    for parameter, target in zip(learner.module.parameters(), module.parameters(), strict=True):
+        torch.testing.assert_close(parameter, target, atol=1e-7, rtol=0)
+    assert trained.history[0].gradient_norm == pytest.approx(norm.item(), rel=1e-6)
+    assert trained.history[0].learning_rate == pytest.approx(1e-2 * 0.5 / 0.9)
 
 
 @pytest.mark.parametrize("budget", ["20steps", "160", "480macs"])
 def test_rates_of_a_whole_run(tmp_path: Path, budget: str) -> None:
-    asked = settings(budget=budget, point_steps=1)  # 160 samples, of which each is 1 MAC forward and 3 to train
-    trained = train(Classifier(network("linear")), Examples(), asked, tmp_path, forward_macs=1.0)
-    found = [point.learning_rate for point in trained.history]
-    assert found == pytest.approx([1e-2 * rate((step + 0.5) / 20, warm_up=0.1) for step in range(20)])
-    assert min(found) > 0
+    quick = settings(budget=budget, point_steps=1)  # 160 samples, of which each is 1 MAC forward and 3 to train
+    trained = train(Classifier(network("linear")), Examples(), quick, tmp_path, forward_macs=1.0)
+    rates = [point.learning_rate for point in trained.history]
+    assert rates == pytest.approx([1e-2 * rate_factor((step + 0.5) / 20, warm_up=0.1) for step in range(20)])
+    assert min(rates) > 0
     assert trained.spent == replace(trained.spent, samples=160, steps=20, macs=480.0)
 
 
 def test_a_budget_of_seconds_has_its_whole_schedule(tmp_path: Path) -> None:
-    asked = settings(budget="0.6s", point_steps=1)
-    points = train(Classifier(network("linear"), seconds=0.01), Examples(), asked, tmp_path).history
+    quick = settings(budget="0.6s", point_steps=1)
+    points = train(Classifier(network("linear"), seconds=0.01), Examples(), quick, tmp_path).history
     ends = [0.0, *(point.seconds for point in points)]
     assert ends[-2] < 0.6 <= ends[-1]
-    lengths = [
-        0.0,
-        *(later - earlier for earlier, later in pairwise(ends)),
-    ]  # as the one before was, a step is taken to be
+    # a step is expected to take as long as the one before it
+    lengths = [0.0, *(later - earlier for earlier, later in pairwise(ends))]
     for point, begun, length in zip(points, ends, lengths, strict=False):
         share = (begun + min(0.6, begun + length)) / 2 / 0.6
-        assert point.learning_rate == pytest.approx(1e-2 * rate(share, warm_up=0.1), abs=1e-9)
+        assert point.learning_rate == pytest.approx(1e-2 * rate_factor(share, warm_up=0.1), abs=1e-9)
 
 
 @pytest.mark.parametrize("kind", ["linear", "dropout", "norm"])
 def test_one_batch_is_overfitted_in_200_steps(tmp_path: Path, kind: str) -> None:
-    asked = settings(budget="200steps", batch=16, point_steps=50, learning_rate=3e-2)
-    trained = train(Classifier(network(kind)), Examples(epoch=16), asked, tmp_path)
+    quick = settings(budget="200steps", batch=16, point_steps=50, learning_rate=3e-2)
+    trained = train(Classifier(network(kind)), Examples(epoch=16), quick, tmp_path)
     assert trained.history[0].loss > trained.history[-1].loss
     assert trained.history[-1].accuracy is not None
     assert trained.history[-1].accuracy > (0.9 if kind == "dropout" else 0.99)
     assert trained.history[-1].loss < (0.4 if kind == "dropout" else 0.1)
 
 
-def test_seeds_decide_what_is_random(tmp_path: Path) -> None:
+def test_seeds_determine_everything_random(tmp_path: Path) -> None:
     runs = {}
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
         torch.manual_seed(len(name))
@@ -112,19 +110,19 @@ def test_seeds_decide_what_is_random(tmp_path: Path) -> None:
 
 
 def test_seeds_of_different_things_differ() -> None:
-    found = {seed_of(seed, step, rank, what) for seed in (0, 1, 11) for step in (0, 1, 11) for rank in (0, 1)
+    seeds = {seed_of(seed, step, rank, what) for seed in (0, 1, 11) for step in (0, 1, 11) for rank in (0, 1)
              for what in ("global", "choices")}  # fmt: skip
-    assert len(found) == 36
-    assert all(0 <= one < 2**63 for one in found)
+    assert len(seeds) == 36
+    assert all(0 <= seed < 2**63 for seed in seeds)
 
 
 def test_workers_change_nothing(tmp_path: Path) -> None:
-    found = []
+    digests = []
     for workers in (0, 2):
         learner = Classifier(network("dropout"))
         train(learner, Examples(), settings(workers=workers), tmp_path / str(workers))
-        found.append(digest(learner.module))
-    assert found[0] == found[1]
+        digests.append(digest(learner.module))
+    assert digests[0] == digests[1]
 
 
 def test_the_curve_is_in_the_file(tmp_path: Path) -> None:
@@ -137,7 +135,7 @@ def test_the_curve_is_in_the_file(tmp_path: Path) -> None:
 
 
 class Uneven:
-    """A loss that one batch in two does not have, and a parameter that none uses."""
+    """A loss that half of the batches do not have, and a parameter that none uses."""
 
     def __init__(self) -> None:
         self.module = nn.ParameterDict({"used": torch.ones(2, 2), "idle": torch.ones(2, 2)})
@@ -157,31 +155,31 @@ def test_parts_are_of_the_batches_that_have_them(tmp_path: Path) -> None:
 
 class Broken(Classifier):
     def losses(self, batch: tuple[Tensor, Tensor], generator: torch.Generator) -> Losses:
-        found = super().losses(batch, generator)
-        return replace(found, total=found.total * (float("nan") if len(self.drawn) > 12 else 1.0))
+        losses = super().losses(batch, generator)
+        return replace(losses, total=losses.total * (float("nan") if len(self.drawn) > 12 else 1.0))
 
 
-def test_a_loss_that_is_no_number_ends_it_and_spoils_no_checkpoint(tmp_path: Path) -> None:
-    asked = settings(checkpoint_seconds=0)
-    with pytest.raises(InputError, match=r"loss is no finite number; a lower learning rate or fp32 works") as error:
-        train(Broken(network("linear")), Examples(), asked, tmp_path)
+def test_a_loss_that_is_not_finite_ends_training_and_spoils_no_checkpoint(tmp_path: Path) -> None:
+    quick = settings(checkpoint_seconds=0)
+    with pytest.raises(InputError, match=r"loss is not finite; a lower learning rate or fp32 works") as error:
+        train(Broken(network("linear")), Examples(), quick, tmp_path)
     assert "\n" not in str(error.value)
     kept = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
     assert all(bool(torch.isfinite(one).all()) for one in kept["module"].values())
     assert json.loads(kept["numbers"])["spent"]["steps"] == 12
 
 
-def test_bf16_computes_so_and_keeps_weights_as_they_are(tmp_path: Path) -> None:
+def test_bf16_computes_in_bfloat16_and_keeps_float32_weights(tmp_path: Path) -> None:
     seen = []
     learner = Classifier(network("linear"))
-    learner.module[0].register_forward_hook(lambda _module, _given, found: seen.append(found.dtype))
+    learner.module[0].register_forward_hook(lambda _module, _given, values: seen.append(values.dtype))
     trained = train(learner, Examples(epoch=16), settings(precision="bf16", batch=16, budget="100steps"), tmp_path)
     assert set(seen) == {torch.bfloat16}
     assert {one.dtype for one in learner.module.parameters()} == {torch.float32}
     assert trained.history[-1].loss < trained.history[0].loss
 
 
-def test_a_listener_is_told(tmp_path: Path) -> None:
+def test_a_listener_gets_the_state(tmp_path: Path) -> None:
     states: list[State] = []
     train(
         Classifier(network("linear")), Examples(), settings(), tmp_path, listener=TrainingListener(watch=states.append)
@@ -192,7 +190,7 @@ def test_a_listener_is_told(tmp_path: Path) -> None:
     assert states[-1].seconds_left == 0
 
 
-def test_settings_that_cannot_be() -> None:
+def test_impossible_settings_are_refused() -> None:
     with pytest.raises(ValidationError, match="a batch of 8 cannot be cut into 9; 8 works"):
         settings(accumulate=9)
     with pytest.raises(ValidationError, match="Extra inputs are not permitted"):

@@ -10,7 +10,8 @@ from vlbench.architectures.interfaces import Images, RegionFeatures
 from vlbench.architectures.patch import PatchEmbedder
 from vlbench.architectures.region import RegionProjection, Regions
 from vlbench.specs import PatchSpec, RegionProjectionSpec
-from vlbench.training.objectives import patch_colours, real_patches, with_masked_patches, with_masked_regions
+from vlbench.training.losses import patch_colours
+from vlbench.training.masking import real_patches, with_masked_patches, with_masked_regions
 
 
 def normal(*shape: int, seed: int = 0) -> Tensor:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from vlbench.architectures.roi_heads import FpnRoIHead
 from vlbench.specs import FpnHeadSpec
-from vlbench.training.objectives import (
+from vlbench.training.losses import (
     answers_loss,
     class_distribution,
     masked_words_loss,

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from vlbench.architectures.interfaces import Text
 from vlbench.errors import InputError
-from vlbench.training.objectives import MaskedText, Vocabulary, mask_pair, mask_places, mask_words
+from vlbench.training.masking import MaskedText, Vocabulary, mask_image_tokens, mask_pair, mask_words
 
 PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "red", "square", "left", "of", "gi", "##raf", "##fe", "##s"]
 PAD, UNK, CLS, SEP, MASK = range(5)
@@ -72,7 +72,7 @@ def test_15_percent_are_chosen_of_each_piece(whole_words: bool) -> None:
 
 def test_of_the_chosen_80_percent_are_masked_10_random_and_10_stay() -> None:
     words = masked(rows=40000)
-    was, now = words.wanted, words.ids[words.chosen]
+    was, now = words.target_ids, words.ids[words.chosen]
     ordinary = int((~VOCABULARY.special).sum())
     assert within(int((now == MASK).sum()), len(now), 0.8)
     assert within(int((now == was).sum()), len(now), 0.1 + 0.1 / ordinary)  # a random word can be the same
@@ -89,7 +89,7 @@ def test_targets_are_the_text_and_what_is_not_chosen_stays() -> None:
     words, text = masked(rows=500), sentences(500)
     assert torch.equal(words.targets, text.ids)
     assert torch.equal(words.ids[~words.chosen], text.ids[~words.chosen])
-    assert torch.equal(words.wanted, text.ids[words.chosen])
+    assert torch.equal(words.target_ids, text.ids[words.chosen])
 
 
 def test_pieces_of_a_word_are_chosen_together() -> None:
@@ -150,7 +150,7 @@ def places(rows: int) -> Tensor:
 
 
 def test_15_percent_of_real_regions_are_chosen() -> None:
-    chosen = mask_places(places(20000), generator=seeded())
+    chosen = mask_image_tokens(places(20000), generator=seeded())
     assert all(within(count, 20000, 0.15) for count in chosen[:, :6].sum(dim=0).tolist())
     assert not chosen[:, 6:].any()
 
@@ -158,7 +158,7 @@ def test_15_percent_of_real_regions_are_chosen() -> None:
 def test_at_least_one_region_of_an_image_that_has_any() -> None:
     real = places(2000)
     real[0] = False
-    chosen = mask_places(real, generator=seeded(), share=0.0, at_least_one=True)
+    chosen = mask_image_tokens(real, generator=seeded(), share=0.0, at_least_one=True)
     assert chosen.sum(dim=1).tolist() == [0, *[1] * 1999]
     assert not chosen[~real].any()
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from vlbench.architectures.interfaces import Images, RegionFeatures
-from vlbench.training.objectives import Pairing, in_order, regions_in_order, replace_images
+from vlbench.training.pairing import Pairing, reordered_images, reordered_regions, replace_images
 
 
 def pairing(identity: list[int], seed: int = 0, share: float = 0.5) -> Pairing:
@@ -65,7 +65,7 @@ def test_one_seed_gives_one_pairing_whatever_the_global_state() -> None:
 
 def test_images_move_with_their_sizes() -> None:
     images = Images(pixels=torch.arange(3.0).reshape(3, 1, 1, 1).expand(3, 3, 4, 4), sizes=((4, 4), (3, 4), (2, 1)))
-    moved = in_order(images, torch.tensor([2, 0, 2]))
+    moved = reordered_images(images, torch.tensor([2, 0, 2]))
     assert moved.pixels[:, 0, 0, 0].tolist() == [2, 0, 2]
     assert moved.sizes == ((2, 1), (4, 4), (2, 1))
 
@@ -77,7 +77,7 @@ def test_regions_move_with_their_boxes_sizes_and_masks(masked: bool) -> None:
     found = RegionFeatures(
         features=number.expand(3, 2, 5), boxes=number.expand(3, 2, 4) + 10, sizes=((4, 4), (3, 4), (2, 1)), mask=mask
     )
-    moved = regions_in_order(found, torch.tensor([1, 1, 0]))
+    moved = reordered_regions(found, torch.tensor([1, 1, 0]))
     assert moved.features[:, 1, 2].tolist() == [1, 1, 0]
     assert moved.boxes[:, 0, 3].tolist() == [11, 11, 10]
     assert moved.sizes == ((3, 4), (3, 4), (4, 4))

@@ -1,4 +1,4 @@
-"""ViLT and UNITER get better at one batch under all objectives of their papers together: the parts fit each other."""
+"""ViLT and UNITER overfit one batch with all objectives of their papers together, so the parts fit each other."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from vlbench.architectures.patch import PatchEmbedder
 from vlbench.architectures.region import RegionEmbedder
 from vlbench.architectures.vl_model import VLModel
 from vlbench.specs.catalog import catalog
-from vlbench.training import heads, objectives
+from vlbench.training import losses, masking, objective_heads, pairing
 from vlbench.training.transport import alignment_loss, without_ends, without_first
 
 BATCH, LENGTH, CLASSES, STEPS = 6, 8, 5, 30
@@ -39,20 +39,20 @@ class Pretraining(nn.Module):
         self.model = model.eval()
         pieces = model.text.words.num_embeddings
         special = torch.arange(pieces) < 5
-        self.vocabulary = objectives.Vocabulary(special=special, continues=torch.zeros_like(special), mask_id=4)
+        self.vocabulary = masking.Vocabulary(special=special, continues=torch.zeros_like(special), mask_id=4)
         width, eps = model.text.words.embedding_dim, 1e-12
-        self.words = heads.MaskedWords(width=width, words=model.text.words, layer_norm_eps=eps)
-        self.colours = heads.MaskedPatchColours(width=width, layer_norm_eps=eps)
+        self.words = objective_heads.MaskedWords(width=width, words=model.text.words, layer_norm_eps=eps)
+        self.colours = objective_heads.MaskedPatchColours(width=width, layer_norm_eps=eps)
         if isinstance(model.visual, RegionEmbedder):
             projection = model.visual.projection
-            self.hide = heads.RegionMask(features=projection.inputs)
-            self.features = heads.MaskedRegionFeatures(
+            self.hide = objective_heads.RegionMask(features=projection.inputs)
+            self.features = objective_heads.MaskedRegionFeatures(
                 width=width, features=projection.inputs, projection=projection, layer_norm_eps=eps
             )
-            self.classes = heads.MaskedRegionClasses(width=width, classes=CLASSES, layer_norm_eps=eps)
+            self.classes = objective_heads.MaskedRegionClasses(width=width, classes=CLASSES, layer_norm_eps=eps)
         ids = torch.randint(5, pieces, (BATCH, LENGTH), generator=seeded())
         ids[:, 0], ids[:, -1] = 2, 3
-        self.read = Text(ids=ids, mask=None)
+        self.text = Text(ids=ids, mask=None)
         side = 2 * model.visual.patch.stride[0] if isinstance(model.visual, PatchEmbedder) else 0
         self.pixels = torch.randn(BATCH, 3, side, side, generator=seeded(1))
         others = [module for name, module in self.named_children() if name != "model"]
@@ -67,49 +67,49 @@ class Pretraining(nn.Module):
 
     def joint(self, ids: Tensor, images: Inputs) -> Joint:
         assert self.model.text is not None
-        text = self.model.text(Text(ids=ids, mask=self.read.mask))
+        text = self.model.text(Text(ids=ids, mask=self.text.mask))
         return self.model.interaction(text, self.model.visual(images))
 
     def forward(self) -> dict[str, Tensor]:
         images = self.images()
-        losses = {"itm": self.matching(images)}
-        hidden = objectives.mask_words(self.read, self.vocabulary, generator=seeded(3), share=0.4, at_least_one=True)
+        by_objective = {"itm": self.matching(images)}
+        hidden = masking.mask_words(self.text, self.vocabulary, generator=seeded(3), share=0.4, at_least_one=True)
         logits = self.words(self.joint(hidden.ids, images), hidden.chosen)
-        losses["mlm"] = objectives.masked_words_loss(logits, hidden.wanted)
+        by_objective["mlm"] = losses.masked_words_loss(logits, hidden.target_ids)
         if isinstance(images, RegionFeatures):
-            return losses | self.regions(images)
-        return losses | self.patches(images)
+            return by_objective | self.regions(images)
+        return by_objective | self.patches(images)
 
     def matching(self, images: Inputs) -> Tensor:
-        pairing = objectives.replace_images(torch.arange(BATCH), generator=seeded(4))
+        pairs = pairing.replace_images(torch.arange(BATCH), generator=seeded(4))
         if isinstance(images, RegionFeatures):
-            shown: Inputs = objectives.regions_in_order(images, pairing.order)
+            shown: Inputs = pairing.reordered_regions(images, pairs.order)
         else:
-            shown = objectives.in_order(images, pairing.order)
-        joint = self.joint(self.read.ids, shown)
+            shown = pairing.reordered_images(images, pairs.order)
+        joint = self.joint(self.text.ids, shown)
         assert joint.text is not None
         assert self.model.head is not None
-        aligned = alignment_loss(without_ends(joint.text), without_first(joint.image), pairing.matches)
-        return objectives.matching_loss(self.model.head(joint), pairing.matches) + 0.1 * aligned
+        aligned = alignment_loss(without_ends(joint.text), without_first(joint.image), pairs.matches)
+        return losses.matching_loss(self.model.head(joint), pairs.matches) + 0.1 * aligned
 
     def patches(self, images: Images) -> dict[str, Tensor]:
         assert isinstance(self.model.visual, PatchEmbedder)
         size = self.model.visual.patch.stride[0]
-        real = objectives.real_patches(images, size)
-        chosen = objectives.mask_places(real, generator=seeded(5), share=0.5, at_least_one=True)
-        joint = self.joint(self.read.ids, objectives.with_masked_patches(images, chosen, size))
-        colours = objectives.patch_colours(images, size)[chosen]
-        return {"mpp": objectives.patch_colours_loss(self.colours(joint, chosen), colours * 10)}
+        real = masking.real_patches(images, size)
+        chosen = masking.mask_image_tokens(real, generator=seeded(5), share=0.5, at_least_one=True)
+        joint = self.joint(self.text.ids, masking.with_masked_patches(images, chosen, size))
+        colours = losses.patch_colours(images, size)[chosen]
+        return {"mpp": losses.patch_colours_loss(self.colours(joint, chosen), colours * 10)}
 
     def regions(self, images: RegionFeatures) -> dict[str, Tensor]:
         real = torch.ones(images.features.shape[:2], dtype=torch.bool)
-        chosen = objectives.mask_places(real, generator=seeded(5), share=0.4, at_least_one=True)
-        joint = self.joint(self.read.ids, self.hide(images, chosen))
+        chosen = masking.mask_image_tokens(real, generator=seeded(5), share=0.4, at_least_one=True)
+        joint = self.joint(self.text.ids, self.hide(images, chosen))
         distribution = torch.randn(*real.shape, CLASSES, generator=seeded(6)).mul(3).softmax(dim=2)[chosen]
         return {
-            "mrfr": objectives.region_features_loss(self.features(joint, chosen), images.features[chosen]),
-            "mrc": objectives.region_classes_loss(self.classes(joint, chosen), distribution),
-            "mrc-kl": objectives.region_distribution_loss(self.classes(joint, chosen), distribution),
+            "mrfr": losses.region_features_loss(self.features(joint, chosen), images.features[chosen]),
+            "mrc": losses.region_classes_loss(self.classes(joint, chosen), distribution),
+            "mrc-kl": losses.region_distribution_loss(self.classes(joint, chosen), distribution),
         }
 
 

@@ -18,7 +18,7 @@ from vlbench.training.loop import train
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 
 RUNS: dict[str, dict] = {
-    # 9 samples a step are 4 and 5; of the last step's single sample one process has nothing
+    # 9 samples per step are 4 and 5; of the last step's single sample one process gets none
     "idle": {"budget": "181", "batch": 9, "accumulate": 2},
     "norm": {"budget": "6steps", "checkpoint_seconds": 0},
     "resumed": {},
@@ -27,7 +27,7 @@ RUNS: dict[str, dict] = {
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where two processes, started once, have trained all of `RUNS`, and said in `NAME.json` what came of each."""
+    """Two processes, started once, have trained all of `RUNS` here, with the result of each in `NAME.json`."""
     folder = tmp_path_factory.mktemp("two")
     with pytest.raises(Interrupted):
         train(Interrupting(network("linear"), {8}), Examples(), settings(), folder / "resumed")
@@ -56,7 +56,7 @@ def test_two_processes_give_the_curve_and_the_weights_of_one(folder: Path, tmp_p
     pairs = list(zip(course_of(tmp_path), course_of(folder / name), strict=True))
     assert len(pairs) >= 4
     for one, two in pairs:
-        assert {key: one[key] for key in ("samples", "steps", "asked", "learning_rate")}.items() <= two.items()
+        assert {key: one[key] for key in ("samples", "steps", "questions", "learning_rate")}.items() <= two.items()
         for key in ("loss", "accuracy", "gradient_norm"):
             assert two[key] == pytest.approx(one[key], abs=1e-5), key
     for label, weights in module.state_dict().items():

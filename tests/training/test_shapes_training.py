@@ -25,13 +25,13 @@ from vlbench.tasks.wordpiece import WordPiece
 from vlbench.training import loop
 from vlbench.training.budget import Budget
 from vlbench.training.checkpoint import Interrupted
-from vlbench.training.presets import PRESETS, Preset, read_preset, sized
+from vlbench.training.hyperparameters import TrainingSettings
+from vlbench.training.preset import PRESETS, Preset, read_preset, with_preset_sizes
 from vlbench.training.progress import State, TrainingListener
 from vlbench.training.recipe import OBJECTIVES, CurriculumStage, Recipe
 from vlbench.training.samples import ShapesStream, TrainingSamples, normalised
-from vlbench.training.settings import TrainingSettings
 from vlbench.training.shapes_learner import ShapesLearner
-from vlbench.training.train import MODEL, TrainingRun, draw_first_weights, macs_of_forward, train_one
+from vlbench.training.train import MODEL, TrainingRun, draw_first_weights, forward_macs, train_one
 
 PIECES = len(WordPiece(VOCABULARY))
 FAMILIES = {"patch": "vilt-b32", "grid": "pixelbert-r50", "region": "uniter-base"}
@@ -41,14 +41,14 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def preset() -> Preset:
-    """`tiny`, smaller still."""
+    """Even smaller than `tiny`."""
     tiny = read_preset("tiny")
     transformer = tiny.transformer.model_copy(update={"width": 64, "layers": 2, "heads": 4, "mlp_width": 128})
     return tiny.model_copy(update={"transformer": transformer})
 
 
 def spec_of(family: str) -> ModelSpec:
-    return sized(catalog()[FAMILIES[family]], preset(), "tiny", vocabulary=PIECES, answers=len(ANSWERS))
+    return with_preset_sizes(catalog()[FAMILIES[family]], preset(), "tiny", vocabulary=PIECES, answers=len(ANSWERS))
 
 
 def stream(*, batch: int = 16, **recipe: object) -> ShapesStream:
@@ -95,10 +95,10 @@ def test_a_batch_is_its_samples_however_it_is_cut() -> None:
 def test_kinds_of_questions_take_turns_and_stages_follow_each_other() -> None:
     stages = (CurriculumStage(kinds=("colour",), most=2), CurriculumStage(start=70, kinds=KINDS))
     samples = stream(stages=stages)
-    early = [samples.asked(samples.scene(index), index).kind for index in range(70)]
+    early = [samples.question(samples.scene(index), index).kind for index in range(70)]
     assert early.count("colour") > 60
     assert all(len(samples.scene(index).things) == 2 for index in range(70))
-    late = [samples.asked(samples.scene(index), index).kind for index in range(70, 140)]
+    late = [samples.question(samples.scene(index), index).kind for index in range(70, 140)]
     assert set(late) == set(KINDS)
     assert max(late.count(kind) for kind in KINDS) <= 14
 
@@ -116,13 +116,13 @@ def test_every_objective_of_a_family_has_a_loss_that_reaches_the_model(family: s
     recipe = Recipe(shares=dict.fromkeys(OBJECTIVES, 1.0), alignment=0.1, conditional=conditional)  # type: ignore[arg-type]
     training = learner(family, recipe)
     batch = stream(batch=4).batch(0, 4)
-    played = recipe.played(family)
-    own = {"patch": {"mpp"}, "grid": set(), "region": {"mrfr", "mrc", "mrc-kl"}}[family]
-    assert set(played) == {"vqa", "itm", "mlm"} | own
+    shares = recipe.shares_for(family)
+    of_family = {"patch": {"mpp"}, "grid": set(), "region": {"mrfr", "mrc", "mrc-kl"}}[family]
+    assert set(shares) == {"vqa", "itm", "mlm"} | of_family
     reached = training.module.model.text.words.weight  # type: ignore[union-attr]
-    for number, objective in enumerate(played):
+    for number, objective in enumerate(shares):
         training.module.zero_grad()
-        draw = (number + 0.5) / len(played)
+        draw = (number + 0.5) / len(shares)
         losses = training.losses(dataclasses.replace(batch, draw=draw), seeded())
         losses.total.backward()
         assert objective in losses.parts
@@ -135,13 +135,17 @@ def test_every_objective_of_a_family_has_a_loss_that_reaches_the_model(family: s
 def test_a_frozen_detector_is_not_trained_and_true_boxes_take_its_place() -> None:
     training = learner("region", true_boxes=True)
     batch = stream(batch=4).batch(0, 4)
-    seen = training.seen(batch)
+    regions = training.visual_input(batch)
     for image, boxes in enumerate(batch.boxes):
-        assert torch.equal(seen.boxes[image, : len(boxes)], boxes)  # type: ignore[union-attr]
+        assert torch.equal(regions.boxes[image, : len(boxes)], boxes)  # type: ignore[union-attr]
     training.losses(batch, seeded()).total.backward()
     visual = training.module.model.visual
-    assert all(one.grad is None for name, one in visual.named_parameters() if not name.startswith("projection"))
-    assert any(one.grad is not None for name, one in visual.named_parameters() if name.startswith("projection"))
+    assert all(
+        parameter.grad is None for name, parameter in visual.named_parameters() if not name.startswith("projection")
+    )
+    assert any(
+        parameter.grad is not None for name, parameter in visual.named_parameters() if name.startswith("projection")
+    )
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -157,12 +161,12 @@ def test_two_hundred_steps_overfit_one_batch(family: str) -> None:
         optimizer.step()
         if losses.total < 0.02:
             break
-    assert losses.right == 8
+    assert losses.correct == 8
     assert losses.total < 0.1
 
 
 def test_shuffled_labels_teach_nothing() -> None:
-    """Of other scenes it is right as often as by chance: nothing but the answers tells what is right."""
+    """On other scenes it is correct as often as by chance: the answers are its only supervision."""
     training = learner("patch")
     optimizer = torch.optim.AdamW(training.module.parameters(), lr=1e-3)
     training.module.train()
@@ -176,32 +180,32 @@ def test_shuffled_labels_teach_nothing() -> None:
     training.module.eval()
     held_out = samples.batch(100_000, 300)
     with torch.no_grad():
-        right = training.losses(held_out, seeded()).right
-    assert right is not None
+        correct = training.losses(held_out, seeded()).correct
+    assert correct is not None
     most_frequent = held_out.answers.bincount().max() / 300
-    assert right / 300 <= most_frequent + 4 * (0.25 / 300) ** 0.5
+    assert correct / 300 <= most_frequent + 4 * (0.25 / 300) ** 0.5
 
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_presets_fit_every_architecture_that_answers(name: str) -> None:
-    found = read_preset(name)
+    preset_sizes = read_preset(name)
     for spec in catalog().values():
         if not isinstance(spec, ModelSpec) or spec.text is None or spec.interaction.scores:
-            with pytest.raises(InputError, match=r"vlbench's own parts|answers no question"):
-                sized(spec, found, name, vocabulary=PIECES, answers=3)
+            with pytest.raises(InputError, match=r"vlbench's own parts|answers no questions"):
+                with_preset_sizes(spec, preset_sizes, name, vocabulary=PIECES, answers=3)
             continue
-        own = sized(spec, found, name, vocabulary=PIECES, answers=3)
-        assert (own.family, own.interaction.kind) == (spec.family, spec.interaction.kind)
-        assert own.input.image_size == (found.image_side, found.image_side)
+        sized = with_preset_sizes(spec, preset_sizes, name, vocabulary=PIECES, answers=3)
+        assert (sized.family, sized.interaction.kind) == (spec.family, spec.interaction.kind)
+        assert sized.input.image_size == (preset_sizes.image_side, preset_sizes.image_side)
 
 
-def test_what_differs_between_families_is_how_they_see() -> None:
+def test_families_differ_only_in_how_they_see() -> None:
     parts = [spec_of(family).model_dump(include={"text", "interaction", "head", "input"}) for family in FAMILIES]
     assert parts[0] == parts[1] == parts[2]
 
 
-def test_macs_of_a_detector_are_told_apart() -> None:
-    region, patch = macs_of_forward(spec_of("region")), macs_of_forward(spec_of("patch"))
+def test_macs_of_a_detector_are_separate() -> None:
+    region, patch = forward_macs(spec_of("region")), forward_macs(spec_of("patch"))
     assert region.detector > region.rest > 0
     assert patch.detector == 0
 
@@ -224,21 +228,21 @@ def run_of(family: str, folder: Path, samples: int) -> TrainingRun:
 
 
 def alone(run: TrainingRun) -> Training:
-    return train_one(run, process=Process(), listen=lambda _name: TrainingListener())
+    return train_one(run, process=Process(), listener_for=lambda _name: TrainingListener())
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_trained_model_is_left_as_eval_reads_it(family: str, tmp_path: Path) -> None:
     run = run_of(family, tmp_path, 48)
-    took = alone(run)
-    assert (took.preset, took.samples, took.steps, took.seed) == ("tiny", 48, 3, 0)
-    assert took.macs is not None
-    assert took.macs > 0
-    assert set(took.seconds_by_phase) == ({"detector", "training"} if family == "region" else {"training"})
+    record = alone(run)
+    assert (record.preset, record.samples, record.steps, record.seed) == ("tiny", 48, 3, 0)
+    assert record.macs is not None
+    assert record.macs > 0
+    assert set(record.seconds_by_phase) == ({"detector", "training"} if family == "region" else {"training"})
     spec = read_spec(run.folder / MODEL)
     assert isinstance(spec, ModelSpec)
     assert spec.weights != RANDOM
-    read, again = (build(one).eval() for one in (spec, run.trained_spec))
+    read, again = (build(trained).eval() for trained in (spec, run.trained_spec))
     batch = stream(batch=2).batch(0, 2)
     with torch.no_grad():
         outputs = [model(batch.questions, normalised(batch.pixels, spec)) for model in (read, again)]
@@ -250,12 +254,12 @@ def test_a_resumed_training_of_a_region_model_equals_an_uninterrupted_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Stopped within the detector's training and within the model's."""
-    monkeypatch.setattr(loop, "WATCHED_SECONDS", 0.0)
+    monkeypatch.setattr(loop, "PROGRESS_SECONDS", 0.0)
     whole, cut = (run_of("region", tmp_path / name, 64) for name in ("whole", "cut"))
     alone(whole)
     for phase in ("uniter-base-tiny: detector", "uniter-base-tiny"):
         with pytest.raises(Interrupted):
-            train_one(cut, process=Process(), listen=partial(stopping_in, phase))
+            train_one(cut, process=Process(), listener_for=partial(stopping_in, phase))
     alone(cut)
     first, second = (build(run.trained_spec).state_dict() for run in (whole, cut))
     assert all(torch.equal(first[name], second[name]) for name in first)

@@ -12,14 +12,14 @@ from tests.training.learners import Classifier, Examples, network, settings
 from vlbench.errors import InputError
 from vlbench.evaluation.processes import Process
 from vlbench.training.budget import Spent
+from vlbench.training.hyperparameters import TrainingSettings
 from vlbench.training.loop import train
-from vlbench.training.samples import batch_at, micro_batches, shares, stream_batches
-from vlbench.training.settings import TrainingSettings
+from vlbench.training.samples import batch_at, divided, micro_batches, stream_batches
 
 
 @pytest.mark.parametrize(("count", "parts"), [(10, 4), (8, 2), (3, 5), (1, 1)])
 def test_shares_are_even_and_complete(count: int, parts: int) -> None:
-    cut = shares((100, count), parts)
+    cut = divided((100, count), parts)
     assert [index for start, length in cut for index in range(start, start + length)] == [*range(100, 100 + count)]
     lengths = [length for _, length in cut]
     assert len(cut) == parts
@@ -29,24 +29,24 @@ def test_shares_are_even_and_complete(count: int, parts: int) -> None:
 @pytest.mark.parametrize("world", [1, 2, 3])
 @pytest.mark.parametrize("accumulate", [1, 4])
 def test_processes_share_the_samples_of_a_step(world: int, accumulate: int) -> None:
-    asked = settings(batch=10, accumulate=accumulate, budget="25")
+    run_settings = settings(batch=10, accumulate=accumulate, budget="25")
     for begun, expected in ((0, range(10)), (20, range(20, 25))):  # the last step takes what is left
-        whole = batch_at(Spent(samples=begun), asked)
-        pieces = [micro_batches(whole, asked, Process(rank=rank, world=world)) for rank in range(world)]
+        whole = batch_at(Spent(samples=begun), run_settings)
+        pieces = [micro_batches(whole, run_settings, Process(rank=rank, world=world)) for rank in range(world)]
         seen = [index for own in pieces for start, count in own for index in range(start, start + count)]
         assert seen == [*expected]
 
 
-def taken(asked: TrainingSettings, begun: int, count: int) -> list[torch.Tensor]:
-    found = stream_batches(Examples(seed=3), Spent(samples=begun), asked, Process(), pinned=False)
-    return [values for values, _ in islice(found, count)]
+def taken(run_settings: TrainingSettings, begun: int, count: int) -> list[torch.Tensor]:
+    batches = stream_batches(Examples(seed=3), Spent(samples=begun), run_settings, Process(), pinned=False)
+    return [values for values, _ in islice(batches, count)]
 
 
 def test_seeds_and_workers_give_identical_batches() -> None:
-    asked = {workers: settings(workers=workers, accumulate=2, budget="1h") for workers in (0, 2)}
-    alone, prepared = (taken(one, 0, 7) for one in asked.values())
+    run_settings = {workers: settings(workers=workers, accumulate=2, budget="1h") for workers in (0, 2)}
+    alone, prepared = (taken(one, 0, 7) for one in run_settings.values())
     assert all(torch.equal(one, other) for one, other in zip(alone, prepared, strict=True))
-    later = taken(asked[2], 16, 3)  # as after a resumption
+    later = taken(run_settings[2], 16, 3)  # as after a resumption
     assert all(torch.equal(one, other) for one, other in zip(alone[4:], later, strict=True))
     assert not torch.equal(Examples(seed=3).batch(0, 4)[0], Examples(seed=4).batch(0, 4)[0])
 
@@ -65,6 +65,6 @@ class Damaged:
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_what_cannot_be_read_is_told_as_it_was(tmp_path: Path, workers: int) -> None:
+def test_an_unreadable_sample_raises_its_own_error(tmp_path: Path, workers: int) -> None:
     with pytest.raises(InputError, match=r"^image 16: cut off$"):
         train(Classifier(network("linear")), Damaged(), settings(workers=workers), tmp_path)

@@ -1,4 +1,4 @@
-"""`vlbench train` as a user calls it: what it leaves, prints, and refuses."""
+"""`vlbench train` as a user runs it: what it writes, prints and refuses."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ def test_accuracy_and_latency_of_what_was_trained(tmp_path: Path) -> None:
     done = train("--models", "vilt,pixelbert", *SHORT, "--latency-budget", "0.2", "--out", str(tmp_path))
     assert done.exit_code == 0, done.output
     evaluations = lines(tmp_path / "evaluations.jsonl")
-    assert [one["model"] for one in evaluations] == ["vilt-b32-tiny", "pixelbert-r50-tiny"]
-    for one in evaluations:
-        assert one["training"]["preset"] == "tiny"  # type: ignore[index]
-        assert one["training"]["samples"] == 32  # type: ignore[index]
-        assert set(one["accuracy"]) >= {
+    assert [evaluation["model"] for evaluation in evaluations] == ["vilt-b32-tiny", "pixelbert-r50-tiny"]
+    for evaluation in evaluations:
+        assert evaluation["training"]["preset"] == "tiny"  # type: ignore[index]
+        assert evaluation["training"]["samples"] == 32  # type: ignore[index]
+        assert set(evaluation["accuracy"]) >= {
             "task",
             "split",
             "value",
@@ -53,8 +53,10 @@ def test_accuracy_and_latency_of_what_was_trained(tmp_path: Path) -> None:
             "text_only",
             "shuffled_images",
         }  # type: ignore[call-overload]
-        assert (tmp_path / str(one["model"]) / "model.yaml").is_file()
-    assert {cell["spec_hash"] for cell in lines(tmp_path / "cells.jsonl")} == {one["spec_hash"] for one in evaluations}
+        assert (tmp_path / str(evaluation["model"]) / "model.yaml").is_file()
+    assert {cell["spec_hash"] for cell in lines(tmp_path / "cells.jsonl")} == {
+        evaluation["spec_hash"] for evaluation in evaluations
+    }
     assert (tmp_path / "frontier-shapes-test.png").is_file()
     assert "tiny, 32 samples" in done.output
 
@@ -72,25 +74,28 @@ def test_a_data_set_from_files(tmp_path: Path) -> None:
     for split in ("train", "test"):
         folder = tmp_path / "data" / split
         (folder / "images").mkdir(parents=True)
-        asked = [["what color is it?", ["red", "blue"][number % 2], number] for number in range(6)]
-        (folder / "questions.json").write_text(json.dumps(asked), encoding="utf-8")
-        for _, colour, number in asked:
+        questions = [["what color is it?", ["red", "blue"][number % 2], number] for number in range(6)]
+        (folder / "questions.json").write_text(json.dumps(questions), encoding="utf-8")
+        for _, colour, number in questions:
             Image.new("RGB", (64, 64), str(colour)).save(folder / "images" / f"{number}.png")
     (tmp_path / "data" / "answers.txt").write_text("red\nblue\nyes\n", encoding="utf-8")
     arguments = ["--models", "vilt", "--task", "easy-vqa", "--data", str(tmp_path / "data"), "--learning-rate", "1e-3"]
     done = train(*arguments, *SHORT, "--budget", "640", "--no-latency", "--out", str(tmp_path / "out"))
     assert done.exit_code == 0, done.output
-    (found,) = lines(tmp_path / "out" / "evaluations.jsonl")
-    assert found["accuracy"]["value"] == 1.0  # type: ignore[index]
+    (evaluation,) = lines(tmp_path / "out" / "evaluations.jsonl")
+    assert evaluation["accuracy"]["value"] == 1.0  # type: ignore[index]
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (["--models", "vilt", "--budget", "25m"], "minutes or millions?"),
-        (["--models", "clip"], "clip-vit-b32 answers no question; vilt, pixelbert and uniter work"),
+        (["--models", "clip"], "clip-vit-b32 answers no questions; vilt, pixelbert and uniter work"),
         (["--models", "hf-vilt"], "a class of transformers"),
-        (["--models", "vilt", "--objectives", "mrfr"], "vilt-b32-tiny plays none of mrfr; vqa works for all"),
+        (
+            ["--models", "vilt", "--objectives", "mrfr"],
+            "vilt-b32-tiny cannot be trained on mrfr; vqa works for all models",
+        ),
         (["--models", "vilt", "--recipe", "alignment=0.1"], "--recipe: alignment is added to image-text matching"),
         (["--models", "vilt", "--objectives", "mln"], "no such objective; did you mean mlm"),
         (["--models", "vilt", "--task", "shape"], "no such task; did you mean shapes"),
@@ -99,10 +104,10 @@ def test_a_data_set_from_files(tmp_path: Path) -> None:
         (["--models", "vilt", "--batch", "4", "--accumulate", "8"], "cannot be cut into 8"),
     ],
 )
-def test_what_cannot_be_trained(arguments: list[str], told: str, tmp_path: Path) -> None:
+def test_what_cannot_be_trained(arguments: list[str], message: str, tmp_path: Path) -> None:
     done = train(*arguments, "--out", str(tmp_path / "out"))
     assert isinstance(done.exception, InputError)
-    assert told in str(done.exception)
+    assert message in str(done.exception)
     assert "\n" not in str(done.exception)
     assert not (tmp_path / "out").exists()
 
@@ -112,4 +117,4 @@ def test_another_recipe_in_the_same_folder_is_refused(tmp_path: Path) -> None:
     assert train("--models", "vilt", *quick).exit_code == 0
     other = train("--models", "vilt", *quick, "--learning-rate", "1e-3")
     assert isinstance(other.exception, InputError)
-    assert "trained with learning rate 0.0007, and 0.001 is asked for" in str(other.exception)
+    assert "trained with learning rate 0.0007, but this run has 0.001" in str(other.exception)

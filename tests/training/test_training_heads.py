@@ -13,7 +13,8 @@ from vlbench.architectures.initialise import initialise_random
 from vlbench.architectures.interfaces import Joint, RegionFeatures, Tokens
 from vlbench.architectures.region import RegionProjection
 from vlbench.specs import RegionProjectionSpec
-from vlbench.training.heads import (
+from vlbench.training.losses import masked_words_loss
+from vlbench.training.objective_heads import (
     MaskedPatchColours,
     MaskedRegionClasses,
     MaskedRegionFeatures,
@@ -21,7 +22,6 @@ from vlbench.training.heads import (
     RegionMask,
     image_at,
 )
-from vlbench.training.objectives import masked_words_loss
 
 WIDTH, EPS = 8, 1e-12
 

@@ -13,7 +13,7 @@ from vlbench.architectures.interfaces import Tokens
 from vlbench.training.transport import (
     alignment_distance,
     alignment_loss,
-    cost,
+    cosine_distance,
     transport_plan,
     without_ends,
     without_first,
@@ -44,13 +44,13 @@ def cheapest(cost_LR: Tensor) -> float:
 def test_cost_is_the_cosine_distance() -> None:
     words, image = random_tokens(2, 3, 8), random_tokens(2, 5, 8, seed=1)
     similarity = F.cosine_similarity(words[:, :, None], image[:, None], dim=3)
-    torch.testing.assert_close(cost(words, image), 1 - similarity)
+    torch.testing.assert_close(cosine_distance(words, image), 1 - similarity)
 
 
 def test_opposite_vectors_are_two_apart_and_nothing_is_one_from_all() -> None:
     words = torch.tensor([[[1.0, 0.0], [0.0, 0.0]]])
     image = torch.tensor([[[3.0, 0.0], [-2.0, 0.0]]])
-    assert cost(words, image).tolist() == [[[0, 2], [1, 1]]]
+    assert cosine_distance(words, image).tolist() == [[[0, 2], [1, 1]]]
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
@@ -76,7 +76,7 @@ def test_marginals_are_uniform(shape: tuple[int, int]) -> None:
 def test_words_that_have_a_patch_of_their_own_go_there() -> None:
     order = torch.tensor([2, 0, 3, 1])
     words = torch.eye(4)[None]
-    plan = transport_plan(cost(words, words[:, order]), None, None)
+    plan = transport_plan(cosine_distance(words, words[:, order]), None, None)
     torch.testing.assert_close(plan, torch.eye(4)[:, order][None] / 4, atol=1e-4, rtol=0)
 
 
@@ -86,8 +86,8 @@ def test_padding_changes_nothing() -> None:
     image_mask = torch.arange(11).expand(3, -1) < 6
     wide_words = torch.cat((words, random_tokens(3, 3, 8, seed=2) * 9), dim=1)
     wide_image = torch.cat((image, random_tokens(3, 5, 8, seed=3) * 9), dim=1)
-    plain = transport_plan(cost(words, image), None, None)
-    padded = transport_plan(cost(wide_words, wide_image), word_mask, image_mask)
+    plain = transport_plan(cosine_distance(words, image), None, None)
+    padded = transport_plan(cosine_distance(wide_words, wide_image), word_mask, image_mask)
     torch.testing.assert_close(padded[:, :4, :6], plain, atol=1e-7, rtol=1e-5)
     assert padded[:, 4:].count_nonzero() == 0
     assert padded[:, :, 6:].count_nonzero() == 0
@@ -122,9 +122,9 @@ def test_nothing_to_align_costs_nothing() -> None:
 def test_gradient_is_that_of_the_cost_under_a_fixed_plan() -> None:
     words, image = (random_tokens(2, length, 8, seed=length).requires_grad_() for length in (3, 5))
     alignment_loss(tokens(words), tokens(image)).backward()
-    fixed = transport_plan(cost(words, image), None, None)
+    fixed = transport_plan(cosine_distance(words, image), None, None)
     assert not fixed.requires_grad
-    expected = torch.autograd.grad((fixed * cost(words, image)).sum() / 2, (words, image))
+    expected = torch.autograd.grad((fixed * cosine_distance(words, image)).sum() / 2, (words, image))
     torch.testing.assert_close((words.grad, image.grad), expected)
 
 
@@ -155,9 +155,9 @@ def test_long_and_extreme_costs_stay_finite(length: int) -> None:
 
 def test_autocast_and_half_precision_change_no_digit_of_the_plan() -> None:
     words, image = random_tokens(2, 4, 8).bfloat16(), random_tokens(2, 6, 8, seed=1).bfloat16()
-    expected = transport_plan(cost(words.float(), image.float()), None, None)
+    expected = transport_plan(cosine_distance(words.float(), image.float()), None, None)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        costs = cost(words, image)
+        costs = cosine_distance(words, image)
         plan = transport_plan(costs, None, None)
     assert costs.dtype == plan.dtype == torch.float32
     assert torch.equal(plan, expected)

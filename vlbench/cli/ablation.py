@@ -1,4 +1,4 @@
-"""`vlbench reproduce ablation-NAME`: trains what is missing, then tells how the arms stand."""
+"""`vlbench reproduce ablation-NAME`: trains the runs that are missing, then compares the arms."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from vlbench.errors import InputError
 
 if TYPE_CHECKING:
     from vlbench.suites.reader import LoadedAblation
-    from vlbench.training.ablation.outcomes import AblationOutcome, Key
-    from vlbench.training.ablation.planning import AblationRequest
+    from vlbench.training.ablation.arm_outcomes import AblationOutcome, ArmKey
+    from vlbench.training.ablation.arms import AblationRequest
     from vlbench.training.train import TrainingRun
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
-    """What the command says that an ablation heeds."""
+class AblationOptions:
+    """The options of `vlbench reproduce` that apply to ablations."""
 
     budget: str | None
     quick: bool
@@ -36,45 +36,45 @@ class Options:
 
 
 def make_folders(folders: Iterable[Path | None]) -> None:
-    """So that one which cannot be written ends the command before anything is measured. Raises OSError."""
+    """Makes them first, so that a folder that cannot be written ends the command at once. Raises OSError."""
     for folder in filter(None, folders):
         folder.mkdir(parents=True, exist_ok=True)
 
 
-def reproduce_ablations(suites: Sequence[LoadedAblation], options: Options) -> None:
-    """Raises typer.Exit with 130 after Ctrl-C; what was trained by then is told, and kept."""
-    from vlbench.training.ablation.planning import conditions, planned
-    from vlbench.training.ablation.training import Trainings
+def reproduce_ablations(suites: Sequence[LoadedAblation], options: AblationOptions) -> None:
+    """Trains and prints the suites. After Ctrl-C it prints what is finished, and raises typer.Exit with 130."""
+    from vlbench.training.ablation.arms import conditions, planned_runs
+    from vlbench.training.ablation.train_arms import ArmTrainings
     from vlbench.training.checkpoint import Interrupted
     from vlbench.training.progress import training_display
 
-    wanted = _wanted(options)
-    plans = {one.suite.name: planned(one, wanted, options.folder) for one in suites}
-    said = conditions(suites, wanted)
+    request = _request(options)
+    runs_of = {loaded.suite.name: planned_runs(loaded, request, options.folder) for loaded in suites}
+    conditions_of = conditions(suites, request)
     make_folders((options.figures, options.folder))
     outcomes: list[AblationOutcome] = []
     interrupted: Interrupted | None = None
-    for one in suites:
-        name, runs = one.suite.name, plans[one.suite.name]
+    for loaded in suites:
+        name = loaded.suite.name
         with training_display() as display:
-            trainings = Trainings(runs, wanted, display.listener)
-            _tell(name, runs, trainings.kept, options.folder)
+            trainings = ArmTrainings(runs_of[name], request, display.listener)
+            _print_kept(name, runs_of[name], trainings.kept, options.folder)
             try:
                 if interrupted is None:
                     trainings.train()
-            except Interrupted as stop:
-                interrupted = stop
-        outcomes.append(_outcome(one, trainings.accuracy, wanted, said[name]))
+            except Interrupted as error:
+                interrupted = error
+        outcomes.append(_outcome(loaded, trainings.accuracies, request, conditions_of[name]))
     _print(outcomes, options)
     if interrupted is not None:
-        print(f"interrupted: {interrupted}; the same command with --out {options.folder} goes on", file=sys.stderr)
+        print(f"interrupted: {interrupted}; the same command with --out {options.folder} resumes", file=sys.stderr)
         raise typer.Exit(130)
 
 
-def _wanted(options: Options) -> AblationRequest:
-    """Raises InputError where the command asks for what training does not do."""
+def _request(options: AblationOptions) -> AblationRequest:
+    """Raises InputError for a budget, a device or a precision that cannot be used."""
     from vlbench.evaluation.processes import resolve_device
-    from vlbench.training.ablation.planning import AblationRequest
+    from vlbench.training.ablation.arms import AblationRequest
     from vlbench.training.budget import parse_budget
 
     if options.precision not in ("fp32", "bf16"):
@@ -88,20 +88,22 @@ def _wanted(options: Options) -> AblationRequest:
     )
 
 
-def _tell(name: str, runs: dict[Key, TrainingRun], kept: int, folder: Path) -> None:
-    has = f", {kept} of them kept from {folder}" if kept else ""
-    print(f"{name}: {len(runs)} trainings{has}", file=sys.stderr)
+def _print_kept(name: str, runs: dict[ArmKey, TrainingRun], kept: int, folder: Path) -> None:
+    note = f", {kept} of them kept from {folder}" if kept else ""
+    print(f"{name}: {len(runs)} trainings{note}", file=sys.stderr)
 
 
-def _outcome(loaded: LoadedAblation, found: dict[Key, float], wanted: AblationRequest, said: str) -> AblationOutcome:
-    from vlbench.training.ablation.outcomes import outcome_of
-    from vlbench.training.ablation.planning import seeds_of
+def _outcome(
+    loaded: LoadedAblation, accuracies: dict[ArmKey, float], request: AblationRequest, conditions: str
+) -> AblationOutcome:
+    from vlbench.training.ablation.arm_outcomes import outcome_of
+    from vlbench.training.ablation.arms import seeds_of
 
-    seeds = seeds_of(loaded.suite, wanted)
-    return outcome_of(loaded.suite, found, seeds=seeds, conditions=said, quick=wanted.quick)
+    seeds = seeds_of(loaded.suite, request)
+    return outcome_of(loaded.suite, accuracies, seeds=seeds, conditions=conditions, quick=request.quick)
 
 
-def _print(outcomes: Sequence[AblationOutcome], options: Options) -> None:
+def _print(outcomes: Sequence[AblationOutcome], options: AblationOptions) -> None:
     from vlbench.training.ablation.tables import WRITERS, render, save
 
     if options.output is SuiteFormat.table:
@@ -111,6 +113,6 @@ def _print(outcomes: Sequence[AblationOutcome], options: Options) -> None:
     save(outcomes, options.folder)
     print(f"results: {options.folder}", file=sys.stderr)
     if options.figures:
-        from vlbench.training.ablation.figure import draw
+        from vlbench.training.ablation.ablation_figure import draw
 
         draw(outcomes, options.figures)

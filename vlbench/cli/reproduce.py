@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vlbench.cli.ablation import Options, make_folders, reproduce_ablations
+from vlbench.cli.ablation import AblationOptions, make_folders, reproduce_ablations
 from vlbench.cli.options import (
     DeviceName,
     DeviceOption,
@@ -79,7 +79,7 @@ def reproduce(
     folder = out or default_folder()
     if trained:
         _check_options(trained[0].suite.name, {"--cells": cells != ALL_CELLS, "--budget": budget}, "trained, not timed")
-        options = Options(
+        options = AblationOptions(
             budget=train_budget,
             quick=quick,
             device=device.value,

@@ -27,7 +27,7 @@ from vlbench.explain.explanation import IMAGE, TEXT, Alignment, AttentionMap, Ex
 from vlbench.inputs import Example, open_image
 from vlbench.specs import RANDOM, CentreCrop, GridSpec, Input, ModelSpec, PatchSpec, RegionSpec
 from vlbench.tasks.region_features import RegionSource
-from vlbench.training.transport import cost, transport_plan
+from vlbench.training.transport import cosine_distance, transport_plan
 
 if TYPE_CHECKING:
     from vlbench.architectures.region import Regions  # it imports torchvision, which few models need
@@ -115,7 +115,7 @@ def align(joint: Joint, words: Sequence[Word], image_tokens: Tensor) -> Alignmen
     """
     assert joint.text is not None
     word_tokens = [token for word in words for token in word.tokens]
-    costs_1LR = cost(joint.text.values[:1, word_tokens], joint.image.values[:1, image_tokens])
+    costs_1LR = cosine_distance(joint.text.values[:1, word_tokens], joint.image.values[:1, image_tokens])
     plan_LR = transport_plan(costs_1LR, None, None, beta=BETA, iterations=ITERATIONS)[0]
     word_of_L = torch.tensor([index for index, word in enumerate(words) for _ in word.tokens], device=plan_LR.device)
     mass_WR = plan_LR.new_zeros(len(words), plan_LR.shape[1]).index_add_(0, word_of_L, plan_LR)

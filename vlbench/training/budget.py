@@ -1,4 +1,4 @@
-"""How long to train: so many samples, steps, seconds or multiply-accumulates, and how far along that is."""
+"""How long to train, in samples, steps, seconds or multiply-accumulates, and how much of that is spent."""
 
 from __future__ import annotations
 
@@ -11,32 +11,27 @@ from pydantic import Field, model_validator
 
 from vlbench.errors import InputError
 from vlbench.frozen import Frozen
-from vlbench.specs.base import Fraction
 
 Kind = Literal["samples", "steps", "seconds", "macs"]
 
-FORWARDS_A_STEP = 3
-"""MACs of a training step in those of its forward pass: the backward pass multiplies as much for the gradients of the
-inputs and as much again for those of the weights. What is frozen, and so has the first or neither, counts alike."""
+COUNTED_KINDS: tuple[Kind, ...] = ("samples", "steps", "macs")
 
-MANY = {"": 1.0, "k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15, "E": 1e18}
-UNITS = {1.0: "s sec secs second seconds", 60.0: "min mins minute minutes", 3600.0: "h hour hours"}
-SECONDS = {word: seconds for seconds, words in UNITS.items() for word in words.split()}
-COUNTED: dict[str, Kind] = {
-    "samples": "samples",
-    "sample": "samples",
-    "steps": "steps",
-    "step": "steps",
-    "macs": "macs",
-}
-BETWEEN_DIGITS = re.compile(r"[\s_]|,(?=\d{3}(?!\d))")  # a comma parts thousands, and is no decimal point
-FORM = re.compile(r"(?P<number>\d+(?:\.\d*)?(?:[eE]\+?\d+)?)(?P<word>[A-Za-z]*)")
-WORKS = "200000, 200ksamples, 2000steps, 90s, 25min, 2h or 5e15macs works"
+FORWARDS_PER_STEP = 3
+"""MACs of a training step divided by those of its forward pass. The backward pass needs as many for the gradients of
+the inputs, and as many again for those of the weights. Frozen modules count the same, although they need fewer."""
+
+PREFIXES = {"": 1.0, "k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15, "E": 1e18}
+TIME_UNITS = {1.0: "s sec secs second seconds", 60.0: "min mins minute minutes", 3600.0: "h hour hours"}
+SECONDS_OF = {unit: seconds for seconds, units in TIME_UNITS.items() for unit in units.split()}
+SEPARATOR = re.compile(r"[\s_]|,(?=\d{3}(?!\d))")  # a comma separates thousands, and is not a decimal point
+BUDGET = re.compile(r"(?P<number>\d+(?:\.\d*)?(?:[eE]\+?\d+)?)(?P<unit>[A-Za-z]*)")
+COUNTED_UNIT = re.compile(r"(?P<prefix>[kKMGTPE]?)(?P<name>(?i:samples?|steps?|macs|))")
+EXAMPLES = "200000, 200ksamples, 2000steps, 90s, 25min, 2h or 5e15macs works"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spent:
-    """What training took so far; `seconds` by the wall clock, `macs` of all that was multiplied."""
+    """What training has taken so far: `seconds` of wall-clock time, `macs` of forward and backward passes."""
 
     samples: int = 0
     steps: int = 0
@@ -53,32 +48,27 @@ class Spent:
 
 
 class Budget(Frozen):
-    """Training ends with the first step that spends it; of samples exactly so many are seen."""
+    """Training ends with the first step that spends it. A budget of samples is spent exactly."""
 
     kind: Kind = "samples"
     amount: float = Field(gt=0, allow_inf_nan=False)
 
     @model_validator(mode="after")
-    def _things_are_whole(self) -> Budget:
+    def _counts_are_whole(self) -> Budget:
         if not self.continuous and self.amount != round(self.amount):
-            raise ValueError(f"{self.amount} is no whole number of {self.kind}")
+            raise ValueError(f"{self.amount} is not a whole number of {self.kind}")
         return self
 
     def share(self, spent: Spent) -> float:
-        """How far along that is, from 0 to 1."""
+        """The share that is spent, from 0 to 1."""
         return min(1.0, getattr(spent, self.kind) / self.amount)
 
-    def part(self, share: Fraction) -> Budget:
-        """A share of it, say for the first of two phases; of samples and steps a whole number, one at least."""
-        amount = self.amount * share
-        return Budget(kind=self.kind, amount=amount if self.continuous else max(1, round(amount)))
-
     def after(self, spent: Spent) -> Budget:
-        """What an earlier phase leaves of it. Raises InputError where that is nothing."""
+        """What an earlier phase leaves of the budget. Raises InputError where that is nothing."""
         left = self.amount - getattr(spent, self.kind)
         if left <= 0:
             took = Budget(kind=self.kind, amount=getattr(spent, self.kind))
-            raise InputError(f"--budget {self}: what comes before took {took}; more than that works")
+            raise InputError(f"--budget {self}: the phase before took {took}; a larger budget works")
         return Budget(kind=self.kind, amount=left)
 
     @property
@@ -93,44 +83,48 @@ class Budget(Frozen):
 
 
 def parse_budget(text: str, option: str = "--budget") -> Budget:
-    """`25min`, `90s`, `2000steps`, `200000` or `200ksamples`, `5e15macs`.
+    """A budget from `25min`, `90s`, `2000steps`, `200000`, `200ksamples` or `5e15macs`.
 
-    Raises InputError, in the name of the option that it stands behind, where it is no budget.
+    Args:
+        option: where the text comes from, for error messages.
+
+    Raises InputError where the text is not a budget.
     """
-    found = FORM.fullmatch(BETWEEN_DIGITS.sub("", text))
-    if found is None:
-        raise InputError(f"{option} {text}: no budget; {WORKS}")
-    number, word = float(found["number"]), found["word"]
-    if word.lower() in SECONDS:
-        budget = Budget.model_construct(kind="seconds", amount=number * SECONDS[word.lower()])
-    elif word == "m":
-        raise InputError(f"{option} {text}: minutes or millions? {found['number']}min or {found['number']}M works")
+    match = BUDGET.fullmatch(SEPARATOR.sub("", text))
+    if match is None:
+        raise InputError(f"{option} {text}: not a budget; {EXAMPLES}")
+    number, unit = float(match["number"]), match["unit"]
+    kind: Kind
+    if unit.lower() in SECONDS_OF:
+        kind, amount = "seconds", number * SECONDS_OF[unit.lower()]
+    elif unit == "m":
+        raise InputError(f"{option} {text}: minutes or millions? {match['number']}min or {match['number']}M works")
     else:
-        budget = _counted(f"{option} {text}", number, word)
-    if not (0 < budget.amount < math.inf):
-        raise InputError(f"{option} {text}: nothing could be trained; {WORKS}")
-    return Budget(kind=budget.kind, amount=budget.amount)
+        kind, amount = _counted(f"{option} {text}", number, unit)
+    if not (0 < amount < math.inf):
+        raise InputError(f"{option} {text}: nothing could be trained; {EXAMPLES}")
+    return Budget(kind=kind, amount=amount)
 
 
-def _counted(where: str, number: float, word: str) -> Budget:
-    """`word` is `ksamples`, say: how many at once, then what; samples where it says nothing."""
-    for name, kind in (COUNTED | {"": "samples"}).items():
-        many = word[: len(word) - len(name)]
-        if word.lower().endswith(name) and many in MANY:
-            amount = number * MANY[many]
-            if kind != "macs" and amount != round(amount):
-                raise InputError(f"{where}: no whole number of {kind}; {math.ceil(amount)}{kind} works")
-            return Budget.model_construct(kind=kind, amount=amount)
-    raise InputError(f"{where}: {word!r} is nothing that can be counted; {WORKS}")
+def _counted(where: str, number: float, unit: str) -> tuple[Kind, float]:
+    """The kind and amount of a number and its unit: `k`, `steps` or `ksteps`; samples if the unit names no kind."""
+    match = COUNTED_UNIT.fullmatch(unit)
+    if match is None:
+        raise InputError(f"{where}: {unit!r} is not a unit of budgets; {EXAMPLES}")
+    kind = next(kind for kind in COUNTED_KINDS if kind.startswith(match["name"].lower()))
+    amount = number * PREFIXES[match["prefix"]]
+    if kind != "macs" and math.isfinite(amount) and amount != round(amount):
+        raise InputError(f"{where}: not a whole number of {kind}; {math.ceil(amount)}{kind} works")
+    return kind, amount
 
 
 def training_macs(forward_macs: float | None, samples: int) -> float:
-    """Multiply-accumulates of training on so many samples, `FORWARDS_A_STEP` times those of a forward pass.
+    """Multiply-accumulates of training on this many samples.
 
     Args:
-        forward_macs: of one sample; None where they are not known, which counts as none.
+        forward_macs: of one sample's forward pass; None, unknown, counts as 0.
     """
-    return FORWARDS_A_STEP * (forward_macs or 0.0) * samples
+    return FORWARDS_PER_STEP * (forward_macs or 0.0) * samples
 
 
 def duration(seconds: float) -> str:

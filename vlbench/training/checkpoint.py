@@ -1,4 +1,4 @@
-"""The state of training on disk, written whole or not at all; after Ctrl-C the step is finished and saved first."""
+"""Checkpoints, each written completely or not at all, and Ctrl-C, which saves one before training stops."""
 
 from __future__ import annotations
 
@@ -19,40 +19,43 @@ from torch import Tensor
 
 from vlbench.errors import InputError
 from vlbench.training.budget import Spent
-from vlbench.training.curve import CurvePoint
+from vlbench.training.curve import CurvePoint, Total
 
 CHECKPOINT = "checkpoint.pt"
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checkpoint:
-    """All that going on takes.
+    """Everything that is needed to resume.
 
     Attributes:
         module: its state, parameters and buffers.
         optimiser: its state.
-        tally: what was averaged since the last point.
-        described: what the trained model depends on; going on with another is refused.
+        totals: sums and weights since the last point of the curve.
+        identity: what the trained model depends on; a run with another identity cannot resume.
     """
 
     module: Mapping[str, Tensor]
     optimiser: Mapping[str, Any]
     spent: Spent
     history: tuple[CurvePoint, ...]
-    tally: Mapping[str, tuple[float, float]]
-    described: Mapping[str, object]
+    totals: Mapping[str, Total]
+    identity: Mapping[str, object]
 
 
 def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
-    """In place of the one before, once it is on the disk. Raises InputError, with that one kept, where that fails."""
+    """Replaces the last checkpoint once the new one is on the disk.
+
+    Raises InputError, and keeps the last one, where it cannot be written.
+    """
     path = folder / CHECKPOINT
     unfinished = path.with_name(f"{CHECKPOINT}.unfinished")
     numbers = {
         "spent": asdict(checkpoint.spent),
         "history": [point.model_dump() for point in checkpoint.history],
-        "tally": checkpoint.tally,
-        "described": checkpoint.described,
+        "totals": checkpoint.totals,
+        "identity": checkpoint.identity,
     }
     content = {
         "format": FORMAT,
@@ -66,19 +69,19 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
             file.flush()
             os.fsync(file.fileno())
         os.replace(unfinished, path)
-        _on_the_disk(folder)
+        _sync_folder(folder)
     except (OSError, RuntimeError) as error:  # RuntimeError: PyTorch's writer on a full disk
         unfinished.unlink(missing_ok=True)
         reason = error.strerror if isinstance(error, OSError) else "the disk is full"
-        kept = "; the one before is kept" if path.exists() else ""
+        kept = "; the last one is kept" if path.exists() else ""
         raise InputError(
-            f"{path}: cannot be written ({reason}){kept}; make room, and the same command goes on"
+            f"{path}: cannot be written ({reason}){kept}; make room, then the same command resumes"
         ) from error
     return path
 
 
-def _on_the_disk(folder: Path) -> None:
-    """The folder's entry of the new file, too."""
+def _sync_folder(folder: Path) -> None:
+    """Waits until the new file's name is on the disk, too."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -87,7 +90,7 @@ def _on_the_disk(folder: Path) -> None:
 
 
 def read_checkpoint(folder: Path) -> Checkpoint | None:
-    """The last one, on the CPU; None where there is none. Raises InputError where it is damaged or a stranger's."""
+    """The last checkpoint, on the CPU; None where there is none. Raises InputError where it cannot be read."""
     path = folder / CHECKPOINT
     if not path.is_file():
         return None
@@ -101,74 +104,74 @@ def read_checkpoint(folder: Path) -> Checkpoint | None:
             optimiser=content["optimiser"],
             spent=Spent(**numbers["spent"]),
             history=tuple(CurvePoint.model_validate(point) for point in numbers["history"]),
-            tally={name: (total, weight) for name, (total, weight) in numbers["tally"].items()},
-            described=numbers["described"],
+            totals={name: (total, weight) for name, (total, weight) in numbers["totals"].items()},
+            identity=numbers["identity"],
         )
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); name another folder") from error
-    except Exception as error:  # whatever a damaged file or a stranger's makes of PyTorch's reader
-        raise InputError(f"{path}: damaged, or no checkpoint of this version; delete it to begin anew") from error
+    except Exception as error:  # PyTorch's reader can raise anything on a damaged file
+        raise InputError(f"{path}: damaged, or not a checkpoint of this version; delete it to start again") from error
 
 
-def check_same(path: Path, held: Mapping[str, object], wanted: Mapping[str, object]) -> None:
-    """Raises InputError that names the first thing in which a checkpoint differs from what is asked for."""
-    for name in [*wanted, *held]:
-        if held.get(name) != wanted.get(name):
+def check_same_identity(path: Path, saved: Mapping[str, object], current: Mapping[str, object]) -> None:
+    """Raises InputError that names the first setting in which a checkpoint differs from this run."""
+    for name in [*current, *saved]:
+        if saved.get(name) != current.get(name):
             raise InputError(
-                f"{path}: was trained with {name.replace('_', ' ')} {_told(held.get(name))}, and "
-                f"{_told(wanted.get(name))} is asked for; the same again goes on, and another folder begins anew"
+                f"{path}: was trained with {name.replace('_', ' ')} {_or_none(saved.get(name))}, but this run has "
+                f"{_or_none(current.get(name))}; the same settings resume it, another folder starts again"
             )
 
 
-def check_same_tensors(path: Path, held: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> None:
-    """Raises InputError that names the first tensor that only one of them has, or that has another shape."""
-    shapes, asked = ({name: tuple(one.shape) for name, one in side.items()} for side in (held, wanted))
-    for name in [*asked, *shapes]:
-        if shapes.get(name) != asked.get(name):
+def check_same_tensors(path: Path, saved: Mapping[str, Tensor], current: Mapping[str, Tensor]) -> None:
+    """Raises InputError that names the first tensor that only one of the models has, or that has another shape."""
+    saved_shapes, shapes = ({name: tuple(one.shape) for name, one in side.items()} for side in (saved, current))
+    for name in [*shapes, *saved_shapes]:
+        if saved_shapes.get(name) != shapes.get(name):
             raise InputError(
-                f"{path}: is of another model: {name} is {_told(shapes.get(name))} there and {_told(asked.get(name))} "
-                "here; the same model goes on, and another folder begins anew"
+                f"{path}: is of another model: {name} is {_or_none(saved_shapes.get(name))} there and "
+                f"{_or_none(shapes.get(name))} here; the same model resumes it, another folder starts again"
             )
 
 
-def _told(value: object) -> str:
+def _or_none(value: object) -> str:
     return "none" if value is None else str(value)
 
 
-SAME_SECONDS = 2.0  # torchrun passes on a Ctrl-C that its processes have had from the terminal, too
+SAME_PRESS_SECONDS = 2.0  # torchrun passes on a Ctrl-C that its processes also get from the terminal
 
 
 class Interrupted(KeyboardInterrupt):
-    """Training was interrupted and can go on. The message says what is kept, and where."""
+    """Training was interrupted and can be resumed. The message says what is kept, and where."""
 
     def __init__(self, folder: Path, samples: int) -> None:
         super().__init__(f"the training of {samples:,} samples is kept in {folder}")
         self.folder, self.samples = folder, samples
 
 
-class Stop:
-    """Whether the user asked for an end."""
+class StopRequest:
+    """Whether the user pressed Ctrl-C."""
 
     def __init__(self) -> None:
-        self.asked = False
-        self.at = 0.0
+        self.requested = False
+        self.requested_at = 0.0
 
-    def ask(self, _signal: int, _frame: FrameType | None) -> None:
-        """A second time, some seconds later, means at once: the checkpoint before is what is kept."""
+    def on_signal(self, _signal: int, _frame: FrameType | None) -> None:
+        """A second Ctrl-C, some seconds after the first, stops at once; the last checkpoint is kept."""
         now = time.monotonic()
-        if self.asked and now - self.at > SAME_SECONDS:
+        if self.requested and now - self.requested_at > SAME_PRESS_SECONDS:
             raise KeyboardInterrupt
-        self.asked, self.at = True, now
+        self.requested, self.requested_at = True, now
 
 
 @contextmanager
-def stopping() -> Iterator[Stop]:
-    """While this lasts Ctrl-C asks for an end instead of being one. In a thread of a program it changes nothing."""
-    stop = Stop()
+def interrupt_deferred() -> Iterator[StopRequest]:
+    """Within the context, Ctrl-C sets a flag instead of raising KeyboardInterrupt. In other threads it does nothing."""
+    stop = StopRequest()
     if threading.current_thread() is not threading.main_thread():
         yield stop
         return
-    before = signal.signal(signal.SIGINT, stop.ask)
+    before = signal.signal(signal.SIGINT, stop.on_signal)
     try:
         yield stop
     finally:

@@ -1,4 +1,4 @@
-"""The course of training: means since the point before, in memory and in `training.jsonl`."""
+"""The training curve: means over the steps since the last point, in memory and in `training.jsonl`."""
 
 from __future__ import annotations
 
@@ -22,13 +22,15 @@ CURVE = "training.jsonl"
 
 
 class CurvePoint(Frozen):
-    """A line of `training.jsonl`: what the samples since the line before came to, over all processes.
+    """A line of `training.jsonl`: means over the samples since the line before, over all processes.
 
     Attributes:
-        samples, steps, seconds: since the beginning; the wall clock of training alone, times before a kill included.
-        loss: what is minimised, the mean over samples; `parts` of it unweighted, over the samples that have them.
-        accuracy: share of `asked` answers that were right, in training mode; None where nothing was asked.
-        gradient_norm: before it is clipped, mean over steps.
+        samples, steps, seconds: since training began. `seconds` is wall-clock time of training only, including the time
+            before a kill.
+        loss: what is minimised, the mean over samples.
+        parts: the losses that it consists of, unweighted, each over the samples that have it.
+        accuracy: share of `questions` answered correctly, in training mode; None without questions.
+        gradient_norm: before clipping, mean over steps.
         learning_rate: of the last step.
     """
 
@@ -38,24 +40,30 @@ class CurvePoint(Frozen):
     loss: float
     parts: dict[str, float]
     accuracy: float | None
-    asked: int
+    questions: int
     gradient_norm: float
     learning_rate: float
     samples_per_second: float
 
 
-class Tally:
-    """Sums and weights of what is averaged until the next point, on the device, so that no step waits for it.
+Total = tuple[float, float]  # a sum and its weight
 
-    `loss`, `gradient_norm`, `accuracy`, and `parts.NAME` each.
+
+class RunningMeans:
+    """Weighted sums of `loss`, `gradient_norm`, `accuracy` and each `parts.NAME` since the last point.
+
+    Sums stay on the device, so that no step waits for it.
+
+    Args:
+        totals: to start from, by name.
     """
 
-    def __init__(self, kept: Mapping[str, Sequence[float]] | None = None) -> None:
-        self.sums: dict[str, Tensor | float] = {name: one[0] for name, one in (kept or {}).items()}
-        self.weights: dict[str, float] = {name: one[1] for name, one in (kept or {}).items()}
+    def __init__(self, totals: Mapping[str, Total] | None = None) -> None:
+        self.sums: dict[str, Tensor | float] = {name: total for name, (total, _) in (totals or {}).items()}
+        self.weights: dict[str, float] = {name: weight for name, (_, weight) in (totals or {}).items()}
 
     def add(self, name: str, total: Tensor, weight: float) -> None:
-        """`total` is a sum over `weight` things, ()."""
+        """Adds a sum, (), over `weight` values."""
         self.sums[name] = self.sums.get(name, 0.0) + total.detach().double()
         self.weights[name] = self.weights.get(name, 0.0) + weight
 
@@ -63,28 +71,28 @@ class Tally:
         self.add("loss", losses.total.detach().double() * samples, samples)
         for name, part in losses.parts.items():
             self.add(f"parts.{name}", part.detach().double() * samples, samples)
-        if losses.right is not None and losses.asked:
-            self.add("accuracy", losses.right, losses.asked)
+        if losses.correct is not None and losses.questions:
+            self.add("accuracy", losses.correct, losses.questions)
 
-    def kept(self) -> dict[str, tuple[float, float]]:
-        """Name -> (sum, weight), as plain numbers of full precision."""
+    def totals(self) -> dict[str, Total]:
+        """The sums and weights by name, as Python floats."""
         return {name: (float(total), self.weights[name]) for name, total in self.sums.items()}
 
-    def together(self, process: Process) -> Tally:
-        """The sums over all processes, in all of them."""
-        own = self.kept()
+    def over_all_processes(self, process: Process) -> RunningMeans:
+        """The sums over all processes; every process gets them."""
+        totals = self.totals()
         if process.world == 1:
-            return Tally(own)
-        all_own: list[dict[str, tuple[float, float]] | None] = [None] * process.world
-        distributed.all_gather_object(all_own, own)
-        found = Tally()
-        for one in filter(None, all_own):
-            for name, (total, weight) in one.items():
-                found.add(name, torch.tensor(total, dtype=torch.float64), weight)
-        return found
+            return RunningMeans(totals)
+        gathered: list[dict[str, Total] | None] = [None] * process.world
+        distributed.all_gather_object(gathered, totals)
+        means = RunningMeans()
+        for of_process in filter(None, gathered):
+            for name, (total, weight) in of_process.items():
+                means.add(name, torch.tensor(total, dtype=torch.float64), weight)
+        return means
 
     def means(self) -> dict[str, float]:
-        return {name: total / weight for name, (total, weight) in self.kept().items()}
+        return {name: total / weight for name, (total, weight) in self.totals().items()}
 
 
 def parts_of(means: Mapping[str, float]) -> dict[str, float]:
@@ -92,23 +100,23 @@ def parts_of(means: Mapping[str, float]) -> dict[str, float]:
 
 
 def check_finite(means: Mapping[str, float], *, steps: int) -> None:
-    """Raises InputError where a loss or the gradient is no number any more."""
+    """Raises InputError where a loss or the gradient is not finite."""
     for name, mean in means.items():
         if not math.isfinite(mean):
             raise InputError(
-                f"training broke before step {steps}: {name.replace('_', ' ')} is no finite number; a lower learning "
-                "rate or fp32 works"
+                f"training failed before step {steps}: {name.replace('_', ' ')} is not finite; a lower learning rate "
+                "or fp32 works"
             )
 
 
-class Curve:
-    """`training.jsonl` of a folder, held against other processes that would train there.
+class CurveFile:
+    """`training.jsonl` of a folder, locked against other processes that would train there.
 
     Raises InputError where it cannot be written or another process trains there.
 
     Args:
-        folder: made if it is not there.
-        writes: whether this process does; the others do nothing.
+        folder: created if missing.
+        writes: whether this process writes; in the others every method does nothing.
     """
 
     def __init__(self, folder: Path, *, writes: bool) -> None:
@@ -121,13 +129,13 @@ class Curve:
             self.file = self.path.open("ab", buffering=0)
         except OSError as error:
             raise InputError(f"--out {folder}: cannot be written ({error.strerror}); name another folder") from error
-        try:  # of the process itself: the workers of one that was killed do not hold it
+        try:  # a lock of this process alone: its workers can outlive it, and must not hold the lock
             fcntl.lockf(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             self.file.close()
             raise InputError(f"--out {folder}: another process trains there; wait for it or name another") from error
 
-    def __enter__(self) -> Curve:
+    def __enter__(self) -> CurveFile:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
@@ -135,7 +143,7 @@ class Curve:
             self.file.close()
 
     def begin(self, history: Sequence[CurvePoint]) -> None:
-        """Leaves these points in the file and no other: what came after a checkpoint is trained again."""
+        """Replaces the file's points by those of the checkpoint; what came after it is trained again."""
         if self.file:
             self.file.truncate(0)
             for point in history:

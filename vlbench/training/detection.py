@@ -1,4 +1,4 @@
-"""Trains the detector of a region model (Faster R-CNN, Ren et al. 2015), proposals and regions together."""
+"""Trains the detector of a region model, its proposals and regions jointly (Faster R-CNN, Ren et al. 2015)."""
 
 from __future__ import annotations
 
@@ -13,38 +13,39 @@ from vlbench.architectures.detector import RegionProposalNetwork, Scored, decode
 from vlbench.architectures.interfaces import Images
 from vlbench.architectures.region import DETECTOR, RegionEmbedder
 from vlbench.architectures.roi_heads import DELTA_WEIGHTS, Classified
-from vlbench.training.detection_losses import Detections, Sampled, match, proposal_losses, region_losses, sample
+from vlbench.training.detection_losses import Detections, match, proposal_losses, region_losses, sample
 from vlbench.training.learner import Losses
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabelledImages:
-    """Images and the objects in each, whose boxes lie within it and have an extent."""
+    """Images and the objects in each. Boxes lie inside their image and are not empty."""
 
     images: Images
     boxes: list[Tensor]  # each (T, 4) float32: x1, y1, x2, y2, in pixels
     classes: list[Tensor]  # each (T,) int64
 
     def to(self, device: torch.device) -> LabelledImages:
-        """The same on a device."""
+        """A copy on a device."""
         return LabelledImages(
             images=Images(pixels=self.images.pixels.to(device), sizes=self.images.sizes),
-            boxes=[some.to(device) for some in self.boxes],
-            classes=[some.to(device) for some in self.classes],
+            boxes=[boxes_T4.to(device) for boxes_T4 in self.boxes],
+            classes=[classes_T.to(device) for classes_T in self.classes],
         )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DetectionSettings:
-    """What is compared with what while a detector is trained.
+    """Which anchors and regions a detector is trained on.
 
     Attributes:
-        anchors: sampled of each image, `positive_anchors` of them at most on an object (Faster R-CNN, section 3.1.3).
-        anchor_iou: overlap from which an anchor is positive, and below which it is background (section 3.1.2).
-        regions: sampled of each image's proposals and objects, `positive_regions` of them at most on an object (Fast
-            R-CNN, section 2.3).
-        region_iou: overlap from which a region is positive; below it is background.
-        proposals: of each image that regions are sampled from; by default as many as the detector has in evaluation.
+        anchors: number sampled per image (Faster R-CNN, section 3.1.3).
+        positive_anchors: largest share of them that is positive.
+        anchor_iou: an anchor is positive from the first overlap on, and background below the second (section 3.1.2).
+        regions: number sampled per image from its proposals and objects (Fast R-CNN, section 2.3).
+        positive_regions: largest share of them that is positive.
+        region_iou: a region is positive from this overlap on, and background below it.
+        proposals: number per image from which regions are sampled; by default as many as in evaluation.
     """
 
     anchors: int = 256
@@ -57,21 +58,21 @@ class DetectionSettings:
 
 
 class DetectorLearner:
-    """The detector of a region embedder as a training loop sees it.
+    """Trains the detector of a region embedder.
 
-    From here on it hands on the proposals that it finds, no longer a fixed set in their place.
+    From then on the embedder uses the detector's own proposals instead of a fixed set.
 
     Args:
-        embedder: whose detector is trained, in training mode while it is; its projection is left alone.
-        settings: of the training.
+        embedder: its detector is trained, its projection is not. It must be in training mode.
+        settings: which anchors and regions are used.
 
     Attributes:
-        module: the parts with weights to train, under the names that they have in the embedder.
+        module: the trained parts, under their names in the embedder.
     """
 
     def __init__(self, embedder: RegionEmbedder, settings: DetectionSettings | None = None) -> None:
         if embedder.rpn is None or not isinstance(embedder.rpn, RegionProposalNetwork):
-            raise ValueError("boxes on a grid need no training, and the layers of Detectron2 are not trained here")
+            raise ValueError("boxes on a grid need no training, and layers of Detectron2 cannot be trained here")
         self.embedder = embedder
         self.settings = settings or DetectionSettings()
         parts = {name: part for name in DETECTOR if (part := getattr(embedder, name)) is not None}
@@ -79,11 +80,9 @@ class DetectorLearner:
         embedder.trust_weights()
 
     def losses(self, batch: LabelledImages, generator: torch.Generator) -> Losses:
-        """The sum of `detection_losses`, of a batch on any device."""
-        here = batch.to(next(self.module.parameters()).device)
-        parts = detection_losses(
-            self.embedder, here.images, here.boxes, here.classes, settings=self.settings, generator=generator
-        )
+        """The sum of `detection_losses`, for a batch on any device."""
+        on_device = batch.to(next(self.module.parameters()).device)
+        parts = detection_losses(self.embedder, on_device, settings=self.settings, generator=generator)
         return Losses(
             total=torch.stack(list(parts.values())).sum(),
             parts={name: part.detach() for name, part in parts.items()},
@@ -91,78 +90,66 @@ class DetectorLearner:
 
 
 def detection_losses(
-    embedder: RegionEmbedder,
-    images: Images,
-    boxes: Sequence[Tensor],
-    classes: Sequence[Tensor],
-    *,
-    settings: DetectionSettings,
-    generator: torch.Generator,
+    embedder: RegionEmbedder, batch: LabelledImages, *, settings: DetectionSettings, generator: torch.Generator
 ) -> dict[str, Tensor]:
-    """What a detector gets wrong in a batch, to be added up: objectness, proposal_box, class and region_box, each ().
+    """The losses objectness, proposal_box, class and region_box of a batch, each (); training minimises their sum.
 
     Args:
         embedder: in training mode.
-        images: its input.
-        boxes, classes: of the objects in each image, as in `LabelledImages`.
-        settings: of the training.
-        generator: on the CPU; all that is chosen at random comes from it.
+        batch: on the embedder's device.
+        settings: which anchors and regions are used.
+        generator: a CPU generator, for the sampling of both.
     """
     assert embedder.rpn is not None
-    features = embedder.feature_maps(images)
-    scored = embedder.rpn.score(features)
-    objectness, proposal_box = _of_proposals(scored, boxes, settings, generator)
-    given = _proposals(embedder.rpn, scored, images, settings)
-    chosen = [
-        _regions(some, *objects, embedder.roi_head.classes, settings, generator)
-        for some, objects in zip(given, zip(boxes, classes, strict=True), strict=True)
+    features = embedder.feature_maps(batch.images)
+    by_level = embedder.rpn.score(features)
+    objectness, proposal_box = _proposal_losses(by_level, batch.boxes, settings, generator)
+    with torch.no_grad():
+        proposals = embedder.rpn.propose(by_level, batch.images, most=settings.proposals).boxes
+    sampled = [
+        _sampled_regions(proposals_N4, objects_T4, classes_T, embedder.roi_head.classes, settings, generator)
+        for proposals_N4, objects_T4, classes_T in zip(proposals, batch.boxes, batch.classes, strict=True)
     ]
     logits_RC, deltas_RD = embedder.roi_head.classify(
-        embedder.roi_head.pooled_features(features, [some.boxes for some in chosen])
+        embedder.roi_head.pooled_features(features, [regions.boxes for regions in sampled])
     )
-    of_class, region_box = region_losses(
+    class_loss, region_box = region_losses(
         logits_RC,
         deltas_RD,
-        torch.cat([some.boxes for some in chosen]),
-        torch.cat([some.labels for some in chosen]),
-        torch.cat([some.objects for some in chosen]),
+        torch.cat([regions.boxes for regions in sampled]),
+        torch.cat([regions.labels for regions in sampled]),
+        torch.cat([regions.objects for regions in sampled]),
     )
-    return {"objectness": objectness, "proposal_box": proposal_box, "class": of_class, "region_box": region_box}
+    return {"objectness": objectness, "proposal_box": proposal_box, "class": class_loss, "region_box": region_box}
 
 
-def _of_proposals(
-    scored: Sequence[Scored], boxes: Sequence[Tensor], settings: DetectionSettings, generator: torch.Generator
+def _proposal_losses(
+    by_level: Sequence[Scored], boxes: Sequence[Tensor], settings: DetectionSettings, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    anchors_A4 = torch.cat([some.anchors for some in scored])
+    """Objectness and box loss of the proposal network, from its output at each level of the pyramid."""
+    anchors_A4 = torch.cat([level.anchors for level in by_level])
     foreground, background = settings.anchor_iou
     matched = [
-        match(anchors_A4, some, foreground=foreground, background=background, each_object=True) for some in boxes
+        match(anchors_A4, boxes_T4, foreground=foreground, background=background, each_object=True)
+        for boxes_T4 in boxes
     ]
     sampled = [
-        sample(some, count=settings.anchors, positive_share=settings.positive_anchors, generator=generator)
-        for some in matched
+        sample(matched_A, count=settings.anchors, positive_share=settings.positive_anchors, generator=generator)
+        for matched_A in matched
     ]
-    objectness_BA = torch.cat([some.objectness for some in scored], dim=1)
-    deltas_BA4 = torch.cat([some.deltas for some in scored], dim=1)
+    objectness_BA = torch.cat([level.objectness for level in by_level], dim=1)
+    deltas_BA4 = torch.cat([level.deltas for level in by_level], dim=1)
     return proposal_losses(objectness_BA, deltas_BA4, anchors_A4, boxes, matched, sampled)
-
-
-@torch.no_grad()
-def _proposals(
-    rpn: RegionProposalNetwork, scored: Sequence[Scored], images: Images, settings: DetectionSettings
-) -> list[Tensor]:
-    """Boxes of each image, (N, 4), that regions are sampled from; no gradient passes through them."""
-    return rpn.propose(scored, images, most=settings.proposals).boxes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _SampledRegions:
     boxes: Tensor  # (R, 4) float32
-    labels: Tensor  # (R,) int64, background the last
-    objects: Tensor  # (R, 4) float32, zeros for background
+    labels: Tensor  # (R,) int64, the last class is background
+    objects: Tensor  # (R, 4) float32, the matched object's box; the region's own box for background
 
 
-def _regions(
+def _sampled_regions(
     proposals_N4: Tensor,
     objects_T4: Tensor,
     classes_T: Tensor,
@@ -170,19 +157,17 @@ def _regions(
     settings: DetectionSettings,
     generator: torch.Generator,
 ) -> _SampledRegions:
-    """Of the proposals and the objects themselves, so that some region is always positive."""
+    """Regions sampled from the proposals and the objects themselves, so that at least one is positive."""
     boxes_N4 = torch.cat((proposals_N4, objects_T4))
-    limit = settings.region_iou
-    matched_N = match(boxes_N4, objects_T4, foreground=limit, background=limit, each_object=False)
-    chosen: Sampled = sample(
-        matched_N, count=settings.regions, positive_share=settings.positive_regions, generator=generator
-    )
-    answers_P = matched_N[chosen.positive]
-    of_background = classes_T.new_full((len(chosen.negative),), background)
+    threshold = settings.region_iou
+    matched_N = match(boxes_N4, objects_T4, foreground=threshold, background=threshold, each_object=False)
+    chosen = sample(matched_N, count=settings.regions, positive_share=settings.positive_regions, generator=generator)
+    objects_P = matched_N[chosen.positive]
+    background_labels = classes_T.new_full((len(chosen.negative),), background)
     return _SampledRegions(
         boxes=boxes_N4[chosen.both],
-        labels=torch.cat((classes_T[answers_P], of_background)),
-        objects=torch.cat((objects_T4[answers_P], boxes_N4[chosen.negative])),
+        labels=torch.cat((classes_T[objects_P], background_labels)),
+        objects=torch.cat((objects_T4[objects_P], boxes_N4[chosen.negative])),
     )
 
 
@@ -190,34 +175,35 @@ def _regions(
 def detect(
     embedder: RegionEmbedder, images: Images, *, least_score: float = 0.05, iou: float = 0.5, most: int = 100
 ) -> list[Detections]:
-    """The objects that a detector in evaluation mode sees in each image, best first (Faster R-CNN, section 3.2).
+    """The objects that a detector in evaluation mode detects in each image, best first (Faster R-CNN, section 3.2).
 
-    These are boxes after the RoI head's own deltas; a model reads its regions as they were proposed.
+    Their boxes are refined by the RoI head; the regions that a model reads are the proposals.
 
     Args:
         embedder: with a detector that proposes and classifies boxes.
         images: its input.
-        least_score: of a class, for a box to count.
-        iou: overlap above which the lower of two boxes of one class goes.
-        most: boxes of an image.
+        least_score: class score above which a box is kept.
+        iou: overlap above which the lower-scoring of two boxes of one class is dropped.
+        most: number of boxes per image.
     """
     assert embedder.rpn is not None
     features = embedder.feature_maps(images)
     classified = embedder.roi_head(features, embedder.rpn(features, images).boxes)
     return [
-        _objects(classified, index, size, least_score=least_score, iou=iou, most=most)
+        detections_of(classified, index, size, least_score=least_score, iou=iou, most=most)
         for index, size in enumerate(images.sizes)
     ]
 
 
-def _objects(
+def detections_of(
     classified: Classified, index: int, size: tuple[int, int], *, least_score: float, iou: float, most: int
 ) -> Detections:
+    """The detections of one image, from the RoI head's output for its proposals. Arguments as of `detect`."""
     scores_NC, proposals_N4 = classified.scores[index], classified.boxes[index]
     deltas_NK4 = classified.deltas[index].float().unflatten(1, (-1, 4)) / scores_NC.new_tensor(DELTA_WEIGHTS)
-    moved_NK4 = clip_boxes_to_image(decode(deltas_NK4, proposals_N4[:, None]), size)
-    places, classes = torch.where(scores_NC > least_score)
-    boxes = moved_NK4.expand(-1, scores_NC.shape[1], -1)[places, classes]
-    scores = scores_NC[places, classes]
+    refined_NK4 = clip_boxes_to_image(decode(deltas_NK4, proposals_N4[:, None]), size)
+    indices, classes = torch.where(scores_NC > least_score)
+    boxes = refined_NK4.expand(-1, scores_NC.shape[1], -1)[indices, classes]
+    scores = scores_NC[indices, classes]
     kept = batched_nms(boxes, scores, classes, iou)[:most]
     return Detections(boxes=boxes[kept], classes=classes[kept], scores=scores[kept])

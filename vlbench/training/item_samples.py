@@ -1,4 +1,4 @@
-"""A data set of questions with one answer each, from its files, as training samples."""
+"""Training samples from the files of a data set whose questions have one answer each."""
 
 from __future__ import annotations
 
@@ -14,33 +14,33 @@ from vlbench.evaluation.images import resized
 from vlbench.inputs import open_image
 from vlbench.specs import Input
 from vlbench.tasks.items import Item
-from vlbench.training.samples import Texts, TrainingSamples
+from vlbench.training.samples import TextEncoder, TrainingSamples
 
-REMEMBERED = 8192  # images, 49 kB each at 128x128
+CACHED_IMAGES = 8192  # 49 kB each at 128x128
 
 
 class ItemStream:
-    """The items of a training split, again and again, each time in another order.
+    """The items of a training split, repeated endlessly, each epoch in another order.
 
     Raises InputError where an image cannot be read.
 
     Args:
         items: with one answer each.
-        answers: to choose from, in the order of the classes.
-        wanted: size of the images.
+        answers: the possible answers, in the order of the classes.
+        model_input: gives the sizes of images and texts.
         seed: of the orders.
     """
 
-    def __init__(self, items: Sequence[Item], answers: Sequence[str], wanted: Input, seed: int) -> None:
-        self.items, self.wanted, self.seed = items, wanted, seed
-        self.classes = {answer: place for place, answer in enumerate(answers)}
-        self.texts = Texts(wanted.text_tokens)
-        self._order: tuple[int, list[int]] = (-1, [])
+    def __init__(self, items: Sequence[Item], answers: Sequence[str], model_input: Input, seed: int) -> None:
+        self.items, self.model_input, self.seed = items, model_input, seed
+        self.classes = {answer: index for index, answer in enumerate(answers)}
+        self.encoder = TextEncoder(model_input.text_tokens)
+        self._epoch, self._order = -1, list[int]()
         self._images: dict[Path, Tensor] = {}
 
     def batch(self, start: int, count: int) -> TrainingSamples:
         items = [self._item(sample) for sample in range(start, start + count)]
-        texts = self.texts.questions([item.text for item in items])
+        texts = self.encoder.questions([item.text for item in items])
         return TrainingSamples(
             pixels=torch.stack([self._pixels(item.images[0]) for item in items]),
             questions=texts,
@@ -52,18 +52,17 @@ class ItemStream:
         )
 
     def _item(self, sample: int) -> Item:
-        epoch, place = divmod(sample, len(self.items))
-        if self._order[0] != epoch:
-            order = list(range(len(self.items)))
-            random.Random(f"{self.seed} {epoch}").shuffle(order)
-            self._order = (epoch, order)
-        return self.items[self._order[1][place]]
+        epoch, position = divmod(sample, len(self.items))
+        if self._epoch != epoch:
+            self._epoch, self._order = epoch, list(range(len(self.items)))
+            random.Random(f"{self.seed} {epoch}").shuffle(self._order)
+        return self.items[self._order[position]]
 
     def _pixels(self, path: Path) -> Tensor:
-        found = self._images.get(path)
-        if found is None:
-            image = resized(open_image(path, option=""), self.wanted).convert("RGB")
-            found = torch.from_numpy(np.asarray(image).copy()).permute(2, 0, 1)
-            if len(self._images) < REMEMBERED:
-                self._images[path] = found
-        return found
+        pixels = self._images.get(path)
+        if pixels is None:
+            image = resized(open_image(path, option=""), self.model_input).convert("RGB")
+            pixels = torch.from_numpy(np.asarray(image).copy()).permute(2, 0, 1)
+            if len(self._images) < CACHED_IMAGES:
+                self._images[path] = pixels
+        return pixels

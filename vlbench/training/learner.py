@@ -1,4 +1,4 @@
-"""What can be trained, and on what: anything that gives losses of a batch, and anything that gives batches."""
+"""The interfaces of the training loop: a learner gives the losses of a batch, a stream gives the batches."""
 
 from __future__ import annotations
 
@@ -12,43 +12,43 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Losses:
-    """Of one micro-batch.
+    """The losses of one micro-batch.
 
     Attributes:
         total: () float, what is minimised: the mean over the samples of the micro-batch.
-        parts: () each, by name, unweighted; for the display and the curve. A name may be missing in some batches.
-        right: () how many answers were right; None where nothing is answered.
-        asked: how many were asked.
+        parts: () each, unweighted, by name; for progress and the curve. A batch need not have every name.
+        correct: () number of questions answered correctly; None where there are no questions.
+        questions: how many there were.
     """
 
     total: Tensor
     parts: Mapping[str, Tensor] = field(default_factory=dict)
-    right: Tensor | None = None
-    asked: int = 0
+    correct: Tensor | None = None
+    questions: int = 0
 
 
 class Learner(Protocol):
     """A model with its objectives.
 
-    `module` holds everything that is trained, heads of objectives included, on the device where it is trained. It is
-    put into training mode once; what must stay in evaluation mode keeps itself there (overrides `train`).
+    `module` holds everything that is trained, including the heads of objectives, on the device where it is trained. The
+    loop puts it into training mode once. A part that must stay in evaluation mode has to override `train`.
     """
 
     @property
     def module(self) -> nn.Module: ...
 
     def losses(self, batch: Any, generator: torch.Generator) -> Losses:
-        """Of a batch as the stream gave it, on the CPU; to place it on the device is the learner's.
+        """The losses of a batch from the stream, which is on the CPU; the learner moves it to the device.
 
-        What is random comes from `generator`, a CPU generator that is seeded anew at each step, or, as dropout, from
-        PyTorch's global one, which is so too.
+        Random choices use `generator`, a CPU generator, or like dropout PyTorch's global generator. The loop seeds both
+        at each step.
         """
         ...
 
 
 class Stream(Protocol):
-    """Samples without an end. It is handed to other processes, so it must be picklable."""
+    """An endless sequence of samples. It is sent to worker processes, so it must be picklable."""
 
     def batch(self, start: int, count: int) -> Any:
-        """Samples [start, start + count), the same whenever and wherever they are asked for."""
+        """Samples [start, start + count); the same in every process and at every call."""
         ...

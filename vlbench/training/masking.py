@@ -1,27 +1,30 @@
-"""What is hidden from a model for it to predict: words, regions, patches. Every choice comes from a generator."""
+"""Masks words, regions and patches for a model to predict. All choices come from a generator that the caller seeds."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-from vlbench.architectures.interfaces import Text
+from vlbench.architectures.interfaces import Images, RegionFeatures, Text, grid_mask
+from vlbench.architectures.region import Regions
 from vlbench.errors import InputError
 
-SHARE = 0.15  # of words, of regions and of patches: BERT, section 3.1; UNITER, section 3.2; ViLT, section 3.3
-TO_MASK, TO_RANDOM = 0.8, 0.1  # what becomes of a chosen word; the rest stays (BERT, section 3.1)
+MASKED_SHARE = 0.15  # of words, regions and patches (BERT, section 3.1; UNITER, section 3.2; ViLT, section 3.3)
+TO_MASK, TO_RANDOM = 0.8, 0.1  # shares of chosen words that are replaced; the rest stays (BERT, section 3.1)
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Vocabulary:
-    """What masking must know of V word pieces."""
+    """What masking needs to know about V word pieces."""
 
-    special: Tensor  # (V,) bool: never hidden, never put in a word's place
-    continues: Tensor  # (V,) bool: goes on with the word that the piece before it belongs to
+    special: Tensor  # (V,) bool: never masked, and never a random replacement
+    continues: Tensor  # (V,) bool: continues the word of the piece before it
     mask_id: int  # of [MASK]
 
     @classmethod
@@ -37,24 +40,24 @@ class Vocabulary:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MaskedText:
-    """A text with words hidden."""
+    """Texts with some of their word pieces masked."""
 
     ids: Tensor  # (B, L) int64, what the model reads
-    targets: Tensor  # (B, L) int64, what stood there
+    targets: Tensor  # (B, L) int64, the original ids
     chosen: Tensor  # (B, L) bool, True = to be predicted
 
     @property
-    def wanted(self) -> Tensor:
+    def target_ids(self) -> Tensor:
         """The ids to be predicted, (N,), text by text."""
         return self.targets[self.chosen]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MaskedPair:
-    """Texts and which of their images' regions or patches are to be hidden."""
+    """Masked texts, and which regions or patches of their images are masked."""
 
     text: MaskedText
-    image: Tensor  # (B, R) bool, True = hidden and to be predicted
+    image: Tensor  # (B, R) bool, True = masked and to be predicted
 
 
 def mask_words(
@@ -62,7 +65,7 @@ def mask_words(
     vocabulary: Vocabulary,
     *,
     generator: torch.Generator,
-    share: float = SHARE,
+    share: float = MASKED_SHARE,
     whole_words: bool = False,
     at_least_one: bool = False,
 ) -> MaskedText:
@@ -72,32 +75,32 @@ def mask_words(
         text: special pieces and padding are never chosen.
         vocabulary: the text's.
         generator: of all choices, on any device.
-        share: probability of a piece, or with `whole_words` of a word, to be chosen.
-        whole_words: all pieces of a word are chosen together, so that none can be guessed from the rest (ViLT, section
-            3.3); what becomes of a piece is still drawn piece by piece, as in BERT's published code.
-        at_least_one: a text of which nothing was chosen gets one word, or piece, drawn from all.
+        share: probability that a piece, or with `whole_words` a word, is chosen.
+        whole_words: chooses all pieces of a word together, so that none can be guessed from the others (ViLT, section
+            3.3). How a piece is replaced is still drawn piece by piece, as in BERT's published code.
+        at_least_one: chooses one word or piece in a text that would have none.
     """
     special, continues = (kind.to(text.ids.device) for kind in (vocabulary.special, vocabulary.continues))
-    can_be = ~special[text.ids] if text.mask is None else ~special[text.ids] & text.mask
-    draws = _uniform(text.ids.shape, generator, text.ids.device)
+    eligible_BL = ~special[text.ids] if text.mask is None else ~special[text.ids] & text.mask
+    draws_BL = _uniform(text.ids.shape, generator, text.ids.device)
     if whole_words:
         word_BL = (~continues[text.ids]).long().cumsum(dim=1) - 1
-        draws = draws.gather(1, word_BL.clamp(min=0))
-    chosen = _chosen(draws, can_be, share, at_least_one)
-    ids = _replaced(text.ids, chosen, special, vocabulary.mask_id, generator)
-    return MaskedText(ids=ids, targets=text.ids, chosen=chosen)
+        draws_BL = draws_BL.gather(1, word_BL.clamp(min=0))
+    chosen_BL = _chosen(draws_BL, eligible_BL, share, at_least_one)
+    ids_BL = _replaced(text.ids, chosen_BL, special, vocabulary.mask_id, generator)
+    return MaskedText(ids=ids_BL, targets=text.ids, chosen=chosen_BL)
 
 
-def mask_places(
-    real_BR: Tensor, *, generator: torch.Generator, share: float = SHARE, at_least_one: bool = False
+def mask_image_tokens(
+    real_BR: Tensor, *, generator: torch.Generator, share: float = MASKED_SHARE, at_least_one: bool = False
 ) -> Tensor:
-    """Chooses regions (UNITER, section 3.2) or patches (ViLT, section 4.5) to be hidden and predicted, (B, R) bool.
+    """Chooses regions (UNITER, section 3.2) or patches (ViLT, section 4.5) to be masked and predicted, (B, R) bool.
 
     Args:
-        real_BR: (B, R) bool, True = there is one.
+        real_BR: (B, R) bool, False = padding.
         generator: of all choices.
-        share: probability of each to be chosen.
-        at_least_one: an image of which nothing was chosen gets one, as in UNITER's published code.
+        share: probability that a region or patch is chosen.
+        at_least_one: chooses one in an image that would have none, as in UNITER's published code.
     """
     return _chosen(_uniform(real_BR.shape, generator, real_BR.device), real_BR, share, at_least_one)
 
@@ -109,46 +112,93 @@ def mask_pair(
     *,
     conditional: bool,
     generator: torch.Generator,
-    share: float = SHARE,
+    share: float = MASKED_SHARE,
     whole_words: bool = False,
     at_least_one: bool = False,
 ) -> MaskedPair:
-    """Hides words and regions or patches of pairs.
+    """Masks words and regions or patches of image-text pairs.
 
-    Conditional masking hides words of about half of the pairs and regions of the others, so that what is hidden can
-    always be seen in the other modality, whole; joint masking hides both of all (UNITER, section 3.2). UNITER draws the
-    modality for a whole batch; here each pair draws its own. Arguments as of `mask_words` and `mask_places`.
+    Conditional masking masks words in about half of the pairs and regions in the others, so that the other modality is
+    always complete; joint masking masks both in every pair (UNITER, section 3.2). UNITER draws one modality per batch,
+    here each pair draws its own. Arguments as of `mask_words` and `mask_image_tokens`.
     """
     words = mask_words(
         text, vocabulary, generator=generator, share=share, whole_words=whole_words, at_least_one=at_least_one
     )
-    image = mask_places(real_BR, generator=generator, share=share, at_least_one=at_least_one)
+    image = mask_image_tokens(real_BR, generator=generator, share=share, at_least_one=at_least_one)
     if not conditional:
         return MaskedPair(text=words, image=image)
-    of_words_B1 = _uniform((len(text.ids), 1), generator, text.ids.device) < 0.5
-    ids = torch.where(of_words_B1, words.ids, words.targets)
-    words = MaskedText(ids=ids, targets=words.targets, chosen=words.chosen & of_words_B1)
-    return MaskedPair(text=words, image=image & ~of_words_B1.to(image.device))
+    masks_words_B1 = _uniform((len(text.ids), 1), generator, text.ids.device) < 0.5
+    ids = torch.where(masks_words_B1, words.ids, words.targets)
+    words = MaskedText(ids=ids, targets=words.targets, chosen=words.chosen & masks_words_B1)
+    return MaskedPair(text=words, image=image & ~masks_words_B1.to(image.device))
 
 
-def _chosen(draws_BL: Tensor, can_be_BL: Tensor, share: float, at_least_one: bool) -> Tensor:
-    chosen = (draws_BL < share) & can_be_BL
+def _chosen(draws_BL: Tensor, eligible_BL: Tensor, share: float, at_least_one: bool) -> Tensor:
+    chosen = (draws_BL < share) & eligible_BL
     if not at_least_one:
         return chosen
-    draws_BL = draws_BL.masked_fill(~can_be_BL, 2)
-    lowest = (draws_BL == draws_BL.amin(dim=1, keepdim=True)) & can_be_BL
+    draws_BL = draws_BL.masked_fill(~eligible_BL, 2)
+    lowest = (draws_BL == draws_BL.amin(dim=1, keepdim=True)) & eligible_BL
     return torch.where(chosen.any(dim=1, keepdim=True), chosen, lowest)
 
 
-def _replaced(ids_BL: Tensor, chosen: Tensor, special: Tensor, mask_id: int, generator: torch.Generator) -> Tensor:
-    """What becomes of the chosen, (B, L)."""
+def _replaced(ids_BL: Tensor, chosen_BL: Tensor, special: Tensor, mask_id: int, generator: torch.Generator) -> Tensor:
+    """The ids with the chosen ones masked, replaced at random or kept, (B, L)."""
     ordinary = (~special).nonzero().squeeze(1)
-    fate, draws = (_uniform(ids_BL.shape, generator, ids_BL.device) for _ in range(2))
-    random = ordinary[(draws * len(ordinary)).long().clamp(max=len(ordinary) - 1)]
-    replaced = torch.where(fate < TO_MASK, mask_id, torch.where(fate < TO_MASK + TO_RANDOM, random, ids_BL))
-    return torch.where(chosen, replaced, ids_BL)
+    kinds_BL, draws_BL = (_uniform(ids_BL.shape, generator, ids_BL.device) for _ in range(2))
+    random_BL = ordinary[(draws_BL * len(ordinary)).long().clamp(max=len(ordinary) - 1)]
+    kept_or_random_BL = torch.where(kinds_BL < TO_MASK + TO_RANDOM, random_BL, ids_BL)
+    replaced_BL = torch.where(kinds_BL < TO_MASK, mask_id, kept_or_random_BL)
+    return torch.where(chosen_BL, replaced_BL, ids_BL)
 
 
 def _uniform(shape: tuple[int, ...], generator: torch.Generator, device: torch.device) -> Tensor:
-    """Numbers from 0 to 1, of one generator the same on every device."""
+    """Random numbers from 0 to 1; drawn on the generator's device, so that `device` does not change them."""
     return torch.rand(shape, generator=generator, device=generator.device).to(device)
+
+
+def real_patches(images: Images, patch_size: int) -> Tensor:
+    """Which patches hold a part of their image, not padding alone, (B, P) bool, row by row."""
+    rows, columns = _patch_grid(images, patch_size)
+    mask = grid_mask(images, rows, columns)
+    if mask is None:
+        return torch.ones(len(images.pixels), rows * columns, dtype=torch.bool, device=images.pixels.device)
+    return mask
+
+
+def with_masked_patches(images: Images, masked_BP: Tensor, patch_size: int) -> Images:
+    """The images with every pixel of the masked patches set to 0, the mean of the normalisation.
+
+    The projection then gives its bias alone for them, which so is the embedding of a masked patch; positions are added
+    later. Pixels beyond the last whole patch, which the projection does not read, stay as they are.
+    """
+    masked_B1HW = masked_BP.to(images.pixels.device).unflatten(1, _patch_grid(images, patch_size))[:, None]
+    masked_B1HW = masked_B1HW.repeat_interleave(patch_size, dim=2).repeat_interleave(patch_size, dim=3)
+    height, width = images.pixels.shape[-2:]
+    beyond = (0, width - masked_B1HW.shape[3], 0, height - masked_B1HW.shape[2])
+    pixels = images.pixels.masked_fill(F.pad(masked_B1HW, beyond, value=False), 0)
+    return Images(pixels=pixels, sizes=images.sizes)
+
+
+def _patch_grid(images: Images, patch_size: int) -> tuple[int, int]:
+    height, width = images.pixels.shape[-2:]
+    return height // patch_size, width // patch_size
+
+
+AnyRegions = TypeVar("AnyRegions", Regions, RegionFeatures)
+
+
+def with_masked_regions(regions: AnyRegions, masked_BR: Tensor, embedding_C: Tensor | None = None) -> AnyRegions:
+    """The regions with the features of the masked ones set to 0 or to a learned embedding; boxes stay.
+
+    UNITER's paper sets them to 0 (section 3.2), its published code adds an embedding.
+    """
+    masked_BR1 = masked_BR[:, :, None]
+    if embedding_C is None:
+        features = regions.features.masked_fill(masked_BR1, 0)
+    else:
+        features = torch.where(masked_BR1, embedding_C.to(regions.features.dtype), regions.features)
+    if isinstance(regions, Regions):
+        return Regions(features=features, boxes=regions.boxes, confidence=regions.confidence, mask=regions.mask)
+    return RegionFeatures(features=features, boxes=regions.boxes, sizes=regions.sizes, mask=regions.mask)

@@ -1,11 +1,11 @@
-"""What a model is trained for: which objectives, how often each, and how they are played."""
+"""Recipes: which objectives a model is trained on, how often each, and how."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import accumulate
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import yaml
 from pydantic import Field, NonNegativeFloat, PositiveInt, ValidationError, field_validator, model_validator
@@ -18,25 +18,17 @@ from vlbench.tasks.shapes.scenes import FEWEST, MOST
 from vlbench.yaml_files import read_mapping
 
 Objective = Literal["vqa", "itm", "mlm", "mpp", "mrfr", "mrc", "mrc-kl"]
-OBJECTIVES: dict[str, str] = {
-    "vqa": "questions and their answers",
-    "itm": "image-text matching, half of the images another text's",
-    "mlm": "masked words of captions",
-    "mpp": "mean colour of masked patches",
-    "mrfr": "features of masked regions",
-    "mrc": "class of masked regions",
-    "mrc-kl": "class distribution of masked regions",
-}
-OF_FAMILY = {"mpp": "patch", "mrfr": "region", "mrc": "region", "mrc-kl": "region"}
+OBJECTIVES: tuple[Objective, ...] = get_args(Objective)  # docs/train.md describes them
+FAMILY_OF = {"mpp": "patch", "mrfr": "region", "mrc": "region", "mrc-kl": "region"}  # the others suit every family
 Detector = Literal["trained", "half-trained", "ground-truth"]
 RECIPE_FILES = (".yaml", ".yml")
 
 
 class CurriculumStage(Frozen):
-    """What samples are like from `start` on: scenes of `most` things at most, and questions of these kinds in turn.
+    """The samples from sample `start` on: scenes of `most` things at most, and questions of these kinds in turn.
 
-    A model that begins with questions that only a look can answer learns to look sooner than with all kinds at once,
-    half of which a guess answers half of the time.
+    A model learns to use the image sooner if it starts with questions that cannot be guessed from the text. Half of the
+    kinds can be guessed half of the time.
     """
 
     start: int = Field(default=0, ge=0)
@@ -53,17 +45,19 @@ class CurriculumStage(Frozen):
 
 
 class Recipe(Frozen):
-    """How often each objective is played, one a step, as UNITER does (section 3.2), and how.
+    """The objectives, of which each step trains one, as UNITER does (section 3.2), and how they are trained.
 
     Attributes:
-        shares: how often each objective comes, relative to the others; a model that cannot play one goes without.
+        shares: how often each objective is drawn, relative to the others. Objectives that do not suit a model's family
+            are left out for it.
         alignment: weight of word-patch or word-region alignment, added to image-text matching (0.1 in ViLT and UNITER).
         whole_words: masks whole words (ViLT, section 3.3).
-        conditional: masks one modality at a time (UNITER, section 3.2); else both.
-        augmentation: RandAugment of every image (ViLT, section 4.2), by the operations that leave answers alone.
-        sampled_pixels: of a grid, at random, while training (Pixel-BERT, section 3.3.3); None: the preset's.
-        detector: of a region model: trained on its share of the budget, on half of that, or true boxes in its place.
-        stages: what is asked and how many things there are, from which sample on.
+        conditional: masks one modality at a time (UNITER, section 3.2); otherwise both.
+        augmentation: RandAugment of every image (ViLT, section 4.2), with the operations that do not change answers.
+        sampled_pixels: number of random grid cells that a training step reads (Pixel-BERT, section 3.3.3); None takes
+            the preset's.
+        detector: of a region model: trained, trained on fewer samples, or replaced by the true boxes.
+        stages: the kinds of questions and the number of things, and from which sample on.
     """
 
     shares: Mapping[Objective, NonNegativeFloat] = {"vqa": 1.0}
@@ -77,9 +71,9 @@ class Recipe(Frozen):
 
     @field_validator("shares")
     @classmethod
-    def _some_share(cls, shares: Mapping[Objective, float]) -> Mapping[Objective, float]:
+    def _has_objective(cls, shares: Mapping[Objective, float]) -> Mapping[Objective, float]:
         if not sum(shares.values()):
-            raise ValueError("no objective has a share")
+            raise ValueError("no objective has a share above 0")
         return shares
 
     @field_validator("stages")
@@ -87,11 +81,13 @@ class Recipe(Frozen):
     def _stages_follow_each_other(cls, stages: tuple[CurriculumStage, ...]) -> tuple[CurriculumStage, ...]:
         starts = [stage.start for stage in stages]
         if not starts or starts[0] != 0 or starts != sorted(set(starts)):
-            raise ValueError("the first stage starts at sample 0, each other later than the one before")
+            raise ValueError(
+                "the first stage must start at sample 0, and each other stage later than the one before it"
+            )
         return stages
 
     @model_validator(mode="after")
-    def _alignment_is_played(self) -> Recipe:
+    def _alignment_needs_matching(self) -> Recipe:
         if self.alignment and not self.shares.get("itm"):
             raise ValueError(
                 "alignment is added to image-text matching, which has no share; the objectives vqa,itm work"
@@ -101,55 +97,49 @@ class Recipe(Frozen):
     def stage_at(self, sample: int) -> CurriculumStage:
         return next(stage for stage in reversed(self.stages) if sample >= stage.start)
 
-    def played(self, family: str) -> dict[str, float]:
-        """The shares of the objectives that models of this family can play."""
-        return {name: share for name, share in self.shares.items() if share and OF_FAMILY.get(name, family) == family}
+    def shares_for(self, family: str) -> dict[str, float]:
+        """The objectives that models of this family can be trained on, and their shares."""
+        return {name: share for name, share in self.shares.items() if share and FAMILY_OF.get(name, family) == family}
 
-    def chosen(self, family: str, draw: float) -> str:
-        """The objective that a number from 0 to 1 draws."""
-        played = self.played(family)
-        total = sum(played.values())
-        for name, upto in zip(played, accumulate(played.values()), strict=True):
-            if draw * total < upto:
+    def objective_for(self, family: str, draw: float) -> str:
+        """The objective that a random number from 0 to 1 draws."""
+        shares = self.shares_for(family)
+        total = sum(shares.values())
+        for name, upper_bound in zip(shares, accumulate(shares.values()), strict=True):
+            if draw * total < upper_bound:
                 return name
-        return list(played)[-1]
+        return list(shares)[-1]
 
 
 def parse_objectives(text: str) -> dict[str, float]:
-    """`vqa`, or `vqa:4,mlm,itm`: names, and how often each comes. Raises InputError in one line."""
+    """Objectives and their shares, from `vqa` or `vqa:4,mlm,itm`. Raises InputError."""
     shares: dict[str, float] = {}
     for word in filter(None, (part.strip() for part in text.split(","))):
-        name, _, often = word.partition(":")
+        name, _, share = word.partition(":")
         if name not in OBJECTIVES:
             raise InputError(f"--objectives {word}: no such objective; {nearest(name, OBJECTIVES)}")
         try:
-            shares[name] = float(often) if often else 1.0
+            shares[name] = float(share) if share else 1.0
         except ValueError as error:
-            raise InputError(f"--objectives {word}: {often!r} is no number; {name}:2 works") from error
+            raise InputError(f"--objectives {word}: {share!r} is not a number; {name}:2 works") from error
         if not 0 < shares[name] < float("inf"):
-            raise InputError(f"--objectives {word}: a share is more than 0; leave {name} out to go without it")
+            raise InputError(f"--objectives {word}: the share must be above 0; leave {name} out to train without it")
     if not shares:
         raise InputError(f"--objectives: none named; {', '.join(OBJECTIVES)} are known")
     return shares
 
 
 def parse_recipe(text: str) -> dict[str, Any]:
-    """Keys of a recipe and their values, from `alignment=0.1,augmentation=true` or a YAML file.
-
-    Raises InputError in one line.
-    """
+    """A recipe's keys and values, from `alignment=0.1,augmentation=true` or a YAML file. Raises InputError."""
     if text.endswith(RECIPE_FILES):
-        return dict(read_mapping(Path(text), "a recipe: the file must be a mapping, as alignment: 0.1"))
+        return dict(read_mapping(Path(text), "a recipe: the file must be a mapping, such as alignment: 0.1"))
     return dict(_setting(word.strip()) for word in text.split(",") if word.strip())
 
 
-def changed(recipe: Recipe, content: Mapping[str, Any], source: str | None) -> Recipe:
-    """The recipe with other values of some keys, which `parse_recipe` read from `source`.
-
-    Raises InputError in one line.
-    """
+def with_changes(recipe: Recipe, changes: Mapping[str, Any], source: str | None) -> Recipe:
+    """The recipe with other values of some keys, which `parse_recipe` read from `source`. Raises InputError."""
     try:
-        return Recipe.model_validate(recipe.model_dump() | dict(content))
+        return Recipe.model_validate(recipe.model_dump() | dict(changes))
     except ValidationError as error:
         where = source if source and source.endswith(RECIPE_FILES) else "--recipe"
         raise InputError(f"{where}: {describe(error, Recipe)}") from error
@@ -158,8 +148,8 @@ def changed(recipe: Recipe, content: Mapping[str, Any], source: str | None) -> R
 def _setting(word: str) -> tuple[str, Any]:
     name, sign, value = word.partition("=")
     if not sign or not value.strip():
-        raise InputError(f"--recipe {word}: has no value; NAME=VALUE works, as alignment=0.1, or a YAML file")
+        raise InputError(f"--recipe {word}: has no value; NAME=VALUE works, such as alignment=0.1, or a YAML file")
     try:
         return name.strip(), yaml.safe_load(value)
     except yaml.YAMLError as error:
-        raise InputError(f"--recipe {word}: {value!r} is no value; a number, true or a word works") from error
+        raise InputError(f"--recipe {word}: {value!r} is not a value; a number, true or a word works") from error

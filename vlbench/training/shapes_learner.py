@@ -1,8 +1,6 @@
-"""A model with the heads of its objectives, as the training loop sees it."""
+"""Trains a model on the generated world: the model with the heads of its objectives, and their losses."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,146 +15,152 @@ from vlbench.evaluation.inputs import text_to
 from vlbench.specs import ImageTextMatchingSpec, ModelSpec
 from vlbench.tasks.shapes.items import VOCABULARY
 from vlbench.tasks.wordpiece import WordPiece
-from vlbench.training import heads, objectives
+from vlbench.training import losses, masking, pairing
 from vlbench.training.learner import Losses
+from vlbench.training.objective_heads import (
+    MaskedPatchColours,
+    MaskedRegionClasses,
+    MaskedRegionFeatures,
+    MaskedWords,
+    RegionMask,
+)
 from vlbench.training.recipe import Recipe
 from vlbench.training.samples import TrainingSamples, normalised
 from vlbench.training.transport import alignment_loss, without_ends, without_first
 
-EPSILON = 1e-12
-Seen = Images | RegionFeatures
+LAYER_NORM_EPS = 1e-12
+VisualInput = Images | RegionFeatures
 
 
 class Pretraining(nn.Module):
-    """A model beside the heads that its recipe's objectives need.
+    """A model with the heads that its recipe's objectives need.
 
     Args:
         model: with the head that answers questions.
-        spec: of it.
-        recipe: says which objectives are played.
+        spec: of the model.
+        recipe: names the objectives.
     """
 
     def __init__(self, model: VLModel, spec: ModelSpec, recipe: Recipe) -> None:
         super().__init__()
         assert model.text is not None
         self.model = model
-        played = recipe.played(spec.family)
+        objectives = recipe.shares_for(spec.family)
         words = model.text.words
         assert isinstance(words, nn.Embedding)
         text_width, image_width = spec.interaction.stream_widths  # type: ignore[union-attr]
-        made: dict[str, nn.Module] = {}
-        if "itm" in played:
-            made["itm"] = ImageTextMatching(ImageTextMatchingSpec(kind="itm", width=text_width))
-        if "mlm" in played:
-            made["mlm"] = heads.MaskedWords(width=text_width, words=words, layer_norm_eps=EPSILON)
-        if "mpp" in played:
-            made["mpp"] = heads.MaskedPatchColours(width=image_width, layer_norm_eps=EPSILON)
+        heads: dict[str, nn.Module] = {}
+        if "itm" in objectives:
+            heads["itm"] = ImageTextMatching(ImageTextMatchingSpec(kind="itm", width=text_width))
+        if "mlm" in objectives:
+            heads["mlm"] = MaskedWords(width=text_width, words=words, layer_norm_eps=LAYER_NORM_EPS)
+        if "mpp" in objectives:
+            heads["mpp"] = MaskedPatchColours(width=image_width, layer_norm_eps=LAYER_NORM_EPS)
         if isinstance(model.visual, RegionEmbedder):
-            made |= self._of_regions(model.visual, image_width, set(played))
-        self.heads = nn.ModuleDict(made)
+            heads |= _region_heads(model.visual, image_width, set(objectives))
+        self.heads = nn.ModuleDict(heads)
         initialise_random(self.heads, spec.seed)
 
-    def _of_regions(self, visual: RegionEmbedder, width: int, played: set[str]) -> dict[str, nn.Module]:
-        made: dict[str, nn.Module] = {}
-        inputs = visual.projection.inputs
-        if played & {"mrfr", "mrc", "mrc-kl"}:
-            made["hide"] = heads.RegionMask(features=inputs)
-        if "mrfr" in played:
-            made["mrfr"] = heads.MaskedRegionFeatures(
-                width=width, features=inputs, projection=visual.projection, layer_norm_eps=EPSILON
-            )
-        for name in [name for name in ("mrc", "mrc-kl") if name in played]:
-            classes = visual.roi_head.classes + 1
-            made[name] = heads.MaskedRegionClasses(width=width, classes=classes, layer_norm_eps=EPSILON)
-        return made
-
-    def joint(self, text: Text, seen: Seen) -> Joint:
+    def joint(self, text: Text, images: VisualInput) -> Joint:
         assert self.model.text is not None
-        return self.model.interaction(self.model.text(text), self.model.visual(seen))  # type: ignore[no-any-return]
+        return self.model.interaction(self.model.text(text), self.model.visual(images))  # type: ignore[no-any-return]
+
+
+def _region_heads(visual: RegionEmbedder, width: int, objectives: set[str]) -> dict[str, nn.Module]:
+    heads: dict[str, nn.Module] = {}
+    features = visual.projection.inputs
+    if objectives & {"mrfr", "mrc", "mrc-kl"}:
+        heads["region_mask"] = RegionMask(features=features)
+    if "mrfr" in objectives:
+        heads["mrfr"] = MaskedRegionFeatures(
+            width=width, features=features, projection=visual.projection, layer_norm_eps=LAYER_NORM_EPS
+        )
+    for name in [name for name in ("mrc", "mrc-kl") if name in objectives]:
+        classes = visual.roi_head.classes + 1
+        heads[name] = MaskedRegionClasses(width=width, classes=classes, layer_norm_eps=LAYER_NORM_EPS)
+    return heads
 
 
 class ShapesLearner:
-    """Trains a model on samples of the generated world, one objective a step.
+    """Trains a model on samples of the generated world, one objective per step.
 
     Args:
-        model: on its device; a region model's detector is trained before and frozen.
-        spec: of it.
-        recipe: what it is trained for.
-        true_boxes: gives a region model the things' own boxes in the place of what its detector finds.
+        model: on its device. The detector of a region model is already trained and frozen.
+        spec: of the model.
+        recipe: names the objectives and how they are trained.
+        true_boxes: a region model reads the true boxes of the things instead of its detector's.
     """
 
     def __init__(self, model: VLModel, spec: ModelSpec, recipe: Recipe, *, true_boxes: bool = False) -> None:
         self.module = Pretraining(model, spec, recipe)
         self.module.to(next(model.parameters()).device)
         self.spec, self.recipe, self.true_boxes = spec, recipe, true_boxes
-        self.vocabulary = objectives.Vocabulary.of(WordPiece(VOCABULARY).pieces)
-        self._playing: dict[str, Any] = {
-            "vqa": self._answers,
-            "itm": self._matching,
-            "mlm": self._words,
-            "mpp": self._image,
-            "mrfr": self._image,
-            "mrc": self._image,
-            "mrc-kl": self._image,
-        }
+        self.vocabulary = masking.Vocabulary.of(WordPiece(VOCABULARY).pieces)
 
     @property
     def device(self) -> torch.device:
         return next(self.module.parameters()).device
 
     def losses(self, batch: TrainingSamples, generator: torch.Generator) -> Losses:
-        objective = self.recipe.chosen(self.spec.family, batch.draw)
-        return self._playing[objective](objective, batch, self.seen(batch), generator)  # type: ignore[no-any-return]
+        objective = self.recipe.objective_for(self.spec.family, batch.draw)
+        images = self.visual_input(batch)
+        if objective == "vqa":
+            return self._answers(batch, images)
+        if objective == "itm":
+            return self._matching(batch, images, generator)
+        if objective == "mlm":
+            return self._masked_words(batch, images, generator)
+        return self._masked_image(objective, batch, images, generator)
 
-    def seen(self, batch: TrainingSamples) -> Seen:
-        """Normalised images; of a region model what its frozen detector makes of them."""
+    def visual_input(self, batch: TrainingSamples) -> VisualInput:
+        """Normalised images, or for a region model the regions of its frozen detector."""
         images = normalised(batch.pixels.to(self.device, non_blocking=True), self.spec)
         visual = self.module.model.visual
         if not isinstance(visual, RegionEmbedder):
             return images
-        boxes = [some.to(self.device) for some in batch.boxes] if self.true_boxes else None
+        boxes = [boxes_T4.to(self.device) for boxes_T4 in batch.boxes] if self.true_boxes else None
         with torch.no_grad():
             return visual.regions(images, boxes=boxes).precomputed(images.sizes)
 
-    def _answers(self, objective: str, batch: TrainingSamples, seen: Seen, generator: torch.Generator) -> Losses:
-        joint = self.module.joint(text_to(batch.questions, self.device), seen)
+    def _answers(self, batch: TrainingSamples, images: VisualInput) -> Losses:
+        joint = self.module.joint(text_to(batch.questions, self.device), images)
         assert self.module.model.head is not None
-        logits = self.module.model.head(joint)
-        wanted = batch.answers.to(self.device)
-        loss = objectives.answers_loss(logits, wanted)
-        right = (logits.argmax(dim=1) == wanted).sum()
-        return Losses(total=loss, parts={objective: loss.detach()}, right=right, asked=len(wanted))
+        logits_BA = self.module.model.head(joint)
+        answers_B = batch.answers.to(self.device)
+        loss = losses.answers_loss(logits_BA, answers_B)
+        correct = (logits_BA.argmax(dim=1) == answers_B).sum()
+        return Losses(total=loss, parts={"vqa": loss.detach()}, correct=correct, questions=len(answers_B))
 
-    def _matching(self, objective: str, batch: TrainingSamples, seen: Seen, generator: torch.Generator) -> Losses:
-        pairing = objectives.replace_images(torch.arange(len(batch.answers)), generator=generator)
-        shown: Seen = (
-            objectives.regions_in_order(seen, pairing.order)
-            if isinstance(seen, RegionFeatures)
-            else objectives.in_order(seen, pairing.order)
+    def _matching(self, batch: TrainingSamples, images: VisualInput, generator: torch.Generator) -> Losses:
+        pairs = pairing.replace_images(torch.arange(len(batch.answers)), generator=generator)
+        shown: VisualInput = (
+            pairing.reordered_regions(images, pairs.order)
+            if isinstance(images, RegionFeatures)
+            else pairing.reordered_images(images, pairs.order)
         )
         joint = self.module.joint(text_to(batch.captions, self.device), shown)
-        matches = pairing.matches.to(self.device)
-        loss = objectives.matching_loss(self.module.heads["itm"](joint), matches)
+        matches_B = pairs.matches.to(self.device)
+        loss = losses.matching_loss(self.module.heads["itm"](joint), matches_B)
         if not self.recipe.alignment:
-            return Losses(total=loss, parts={objective: loss.detach()})
+            return Losses(total=loss, parts={"itm": loss.detach()})
         assert joint.text is not None
         image = without_first(joint.image) if isinstance(self.module.model.visual, PatchEmbedder) else joint.image
-        aligned = alignment_loss(without_ends(joint.text), image, matches)
-        parts = {objective: loss.detach(), "wpa": aligned.detach()}
-        return Losses(total=loss + self.recipe.alignment * aligned, parts=parts)
+        alignment = alignment_loss(without_ends(joint.text), image, matches_B)
+        parts = {"itm": loss.detach(), "wpa": alignment.detach()}
+        return Losses(total=loss + self.recipe.alignment * alignment, parts=parts)
 
-    def _words(self, objective: str, batch: TrainingSamples, seen: Seen, generator: torch.Generator) -> Losses:
-        masked = self._masked(batch, generator)
+    def _masked_words(self, batch: TrainingSamples, images: VisualInput, generator: torch.Generator) -> Losses:
+        masked = self._masked_captions(batch, generator)
         if not self.recipe.conditional:
-            seen, _ = self._hidden(seen, generator)
+            images, _ = self._with_masked_parts(images, generator)
         text = text_to(Text(ids=masked.ids, mask=batch.captions.mask), self.device)
-        joint = self.module.joint(text, seen)
-        logits = self.module.heads["mlm"](joint, masked.chosen.to(self.device))
-        loss = objectives.masked_words_loss(logits, masked.wanted.to(self.device))
-        return Losses(total=loss, parts={objective: loss.detach()})
+        joint = self.module.joint(text, images)
+        logits_NV = self.module.heads["mlm"](joint, masked.chosen.to(self.device))
+        loss = losses.masked_words_loss(logits_NV, masked.target_ids.to(self.device))
+        return Losses(total=loss, parts={"mlm": loss.detach()})
 
-    def _masked(self, batch: TrainingSamples, generator: torch.Generator) -> objectives.MaskedText:
-        return objectives.mask_words(
+    def _masked_captions(self, batch: TrainingSamples, generator: torch.Generator) -> masking.MaskedText:
+        return masking.mask_words(
             batch.captions,
             self.vocabulary,
             generator=generator,
@@ -164,41 +168,44 @@ class ShapesLearner:
             at_least_one=True,
         )
 
-    def _hidden(self, seen: Seen, generator: torch.Generator) -> tuple[Seen, Tensor | None]:
-        """The image with 15% of its regions or patches hidden, and which; pixels of a CNN stay as they are."""
-        visual = self.module.model.visual
-        if isinstance(seen, RegionFeatures):
-            real = seen.mask if seen.mask is not None else torch.ones_like(seen.boxes[..., 0], dtype=torch.bool)
-            hidden = objectives.mask_places(real, generator=generator, at_least_one=True)
-            if "hide" in self.module.heads:
-                return self.module.heads["hide"](seen, hidden), hidden
-            return objectives.with_masked_regions(seen, hidden), hidden
-        if isinstance(visual, PatchEmbedder):
-            size = visual.patch.stride[0]
-            hidden = objectives.mask_places(objectives.real_patches(seen, size), generator=generator, at_least_one=True)
-            return objectives.with_masked_patches(seen, hidden, size), hidden
-        return seen, None
-
-    def _image(self, objective: str, batch: TrainingSamples, seen: Seen, generator: torch.Generator) -> Losses:
+    def _masked_image(
+        self, objective: str, batch: TrainingSamples, images: VisualInput, generator: torch.Generator
+    ) -> Losses:
         text = batch.captions
         if not self.recipe.conditional:
-            text = Text(ids=self._masked(batch, generator).ids, mask=text.mask)
-        shown, hidden = self._hidden(seen, generator)
-        assert hidden is not None
+            text = Text(ids=self._masked_captions(batch, generator).ids, mask=text.mask)
+        shown, masked_BR = self._with_masked_parts(images, generator)
+        assert masked_BR is not None
         joint = self.module.joint(text_to(text, self.device), shown)
-        predicted = self.module.heads[objective](joint, hidden)
-        loss = self._image_loss(objective, predicted, seen, hidden)
+        predicted = self.module.heads[objective](joint, masked_BR)
+        loss = self._masked_image_loss(objective, predicted, images, masked_BR)
         return Losses(total=loss, parts={objective: loss.detach()})
 
-    def _image_loss(self, objective: str, predicted: Tensor, seen: Seen, hidden: Tensor) -> Tensor:
+    def _with_masked_parts(self, images: VisualInput, generator: torch.Generator) -> tuple[VisualInput, Tensor | None]:
+        """Masks 15% of the regions or patches, and says which; the pixels of a CNN stay as they are."""
         visual = self.module.model.visual
-        if isinstance(seen, Images):
+        if isinstance(images, RegionFeatures):
+            real = images.mask if images.mask is not None else torch.ones_like(images.boxes[..., 0], dtype=torch.bool)
+            masked_BR = masking.mask_image_tokens(real, generator=generator, at_least_one=True)
+            if "region_mask" in self.module.heads:
+                return self.module.heads["region_mask"](images, masked_BR), masked_BR
+            return masking.with_masked_regions(images, masked_BR), masked_BR
+        if isinstance(visual, PatchEmbedder):
+            size = visual.patch.stride[0]
+            real = masking.real_patches(images, size)
+            masked_BP = masking.mask_image_tokens(real, generator=generator, at_least_one=True)
+            return masking.with_masked_patches(images, masked_BP, size), masked_BP
+        return images, None
+
+    def _masked_image_loss(self, objective: str, predicted: Tensor, images: VisualInput, masked_BR: Tensor) -> Tensor:
+        visual = self.module.model.visual
+        if isinstance(images, Images):
             assert isinstance(visual, PatchEmbedder)
-            colours = objectives.patch_colours(seen, visual.patch.stride[0])
-            return objectives.patch_colours_loss(predicted, colours[hidden])
+            colours = losses.patch_colours(images, visual.patch.stride[0])
+            return losses.patch_colours_loss(predicted, colours[masked_BR])
         if objective == "mrfr":
-            return objectives.region_features_loss(predicted, seen.features[hidden])
+            return losses.region_features_loss(predicted, images.features[masked_BR])
         assert isinstance(visual, RegionEmbedder)
-        distribution = objectives.class_distribution(visual.roi_head, seen.features[hidden])
-        loss = objectives.region_classes_loss if objective == "mrc" else objectives.region_distribution_loss
+        distribution = losses.class_distribution(visual.roi_head, images.features[masked_BR])
+        loss = losses.region_classes_loss if objective == "mrc" else losses.region_distribution_loss
         return loss(predicted, distribution)

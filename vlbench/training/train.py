@@ -1,5 +1,4 @@
-"""Trains one architecture at a preset's sizes on the generated world: its detector first, if it has one. Sets the
-random weights to train from, and records what training cost."""
+"""Trains one model at a preset's sizes, its detector first if it has one, saves it and records the training."""
 
 from __future__ import annotations
 
@@ -26,36 +25,38 @@ from vlbench.specs import ModelSpec
 from vlbench.tasks.items import Item
 from vlbench.tasks.registry import Task
 from vlbench.tasks.shapes.items import VOCABULARY
-from vlbench.training.budget import FORWARDS_A_STEP, Budget, Spent
+from vlbench.training.budget import FORWARDS_PER_STEP, Budget, Spent
 from vlbench.training.checkpoint import CHECKPOINT
 from vlbench.training.detection import DetectionSettings, DetectorLearner, LabelledImages
+from vlbench.training.hyperparameters import TrainingSettings
 from vlbench.training.item_samples import ItemStream
 from vlbench.training.learner import Losses, Stream
-from vlbench.training.loop import Trained, train
-from vlbench.training.presets import Preset
+from vlbench.training.loop import TrainingResult, train
+from vlbench.training.preset import Preset
 from vlbench.training.progress import TrainingListener
 from vlbench.training.recipe import Recipe
 from vlbench.training.samples import ShapesStream, TrainingSamples, normalised
-from vlbench.training.settings import TrainingSettings
 from vlbench.training.shapes_learner import ShapesLearner
 
 
-def recorded(
-    phases: Mapping[str, Trained], settings: TrainingSettings, *, preset: str, device: str, process: Process
+def training_record(
+    phases: Mapping[str, TrainingResult], settings: TrainingSettings, *, preset: str, device: str, process: Process
 ) -> Training:
-    """Of all phases in their order, the last of which trained the model itself with these settings.
+    """The record of all phases together. MACs are None, not too few, where those of one phase are unknown.
 
-    MACs are None where those of a phase are not known, rather than too few.
+    Args:
+        phases: in their order; the last is that of the model itself.
+        settings: of the last phase.
     """
-    spent = [one.spent for one in phases.values()]
+    spent = [phase.spent for phase in phases.values()]
     return Training(
         preset=preset,
         samples=spent[-1].samples,
         steps=spent[-1].steps,
         batch=settings.batch,
-        seconds=sum(one.seconds for one in spent),
-        seconds_by_phase={name: one.spent.seconds for name, one in phases.items()},
-        macs=sum(one.macs for one in spent) if all(one.macs for one in spent) else None,
+        seconds=sum(phase.seconds for phase in spent),
+        seconds_by_phase={name: phase.spent.seconds for name, phase in phases.items()},
+        macs=sum(phase.macs for phase in spent) if all(phase.macs for phase in spent) else None,
         seed=settings.seed,
         device=device,
         precision=settings.precision,
@@ -64,16 +65,16 @@ def recorded(
     )
 
 
-POSITIONS = 0.3  # of a patch, about as large as what its pixels give
+POSITION_SCALE = 0.3  # about the standard deviation of what a patch's pixels give
 
 
 @torch.no_grad()
 def draw_first_weights(model: VLModel, seed: int) -> None:
-    """Weights of the interaction and the head that keep the scale of what they read (Glorot and Bengio 2010).
+    """Weights of the interaction and the head that keep the scale of their input (Glorot and Bengio 2010).
 
-    BERT's 0.02 does so at a width of 2,500 only: at 192 all attention begins even, and a model guesses from what an
-    image holds at all long before it looks at a place. Positions of patches begin as large as patches for the same
-    reason.
+    BERT's standard deviation of 0.02 does so at a width of 2,500. At a width of 192 attention would be uniform at
+    first, and a model would learn which things an image holds long before where they are. For the same reason the
+    positions of patches start with the scale of patches.
     """
     generator = torch.Generator().manual_seed(seed)
     for part in (model.interaction, model.head):
@@ -81,7 +82,7 @@ def draw_first_weights(model: VLModel, seed: int) -> None:
             if isinstance(module, nn.Linear):
                 module.weight.normal_(0, module.in_features**-0.5, generator=generator)
     if isinstance(model.visual, PatchEmbedder):
-        model.visual.positions.normal_(0, POSITIONS, generator=generator)
+        model.visual.positions.normal_(0, POSITION_SCALE, generator=generator)
 
 
 MODEL, WEIGHTS = "model.yaml", "model.safetensors"
@@ -93,11 +94,11 @@ class TrainingRun:
     """One model to be trained.
 
     Attributes:
-        spec: at the preset's sizes, with random weights under the seed of training.
-        folder: of its own, for the curve, the checkpoint and the trained model.
-        task: what it is trained for, and evaluated by.
-        answers: to choose from, in the order of the classes.
-        items: of the task's training split; none of the generated world, whose samples have no end.
+        spec: at the preset's sizes, with random weights from the seed of training.
+        folder: for the curve, the checkpoint and the trained model; no other run uses it.
+        task: that it is trained for and evaluated on.
+        answers: the possible answers, in the order of the classes.
+        items: the task's training split; empty for the generated world, whose samples are endless.
     """
 
     spec: ModelSpec
@@ -113,7 +114,7 @@ class TrainingRun:
 
     @property
     def trained_spec(self) -> ModelSpec:
-        """The spec whose weights are those that training leaves in the folder."""
+        """The spec with the weights that training saves in the folder."""
         return self.spec.model_copy(update={"weights": str(self.folder / WEIGHTS)})
 
     def identity(self) -> dict[str, str]:
@@ -131,85 +132,97 @@ class TrainingRun:
         )
 
 
-def train_one(run: TrainingRun, *, process: Process, listen: Callable[[str], TrainingListener]) -> Training:
-    """Trains, and leaves the model in its folder as `vlbench eval` reads it.
+def train_one(run: TrainingRun, *, process: Process, listener_for: Callable[[str], TrainingListener]) -> Training:
+    """Trains the model and saves it in its folder, from where `vlbench eval` reads it.
 
-    What was trained before a kill is not trained again. Raises as `vlbench.training.loop.train`.
+    A killed run resumes from its checkpoint. Raises as `vlbench.training.loop.train`.
 
     Args:
-        listen: makes who is told of a phase, by its name.
+        listener_for: gives the listener of a phase, by the phase's name.
     """
     device = process.device(run.device)
     model = build(run.spec)
     assert isinstance(model, VLModel)
     draw_first_weights(model, run.spec.seed)
     model.to(device)
-    own, whole = run.settings, macs_of_forward(run.spec)
-    phases: dict[str, Trained] = {}
+    settings, macs = run.settings, forward_macs(run.spec)
+    phases: dict[str, TrainingResult] = {}
     if isinstance(model.visual, RegionEmbedder):
-        phases["detector"] = _train_detector(run, model.visual, whole.detector, process, listen)
-        own = run.settings.model_copy(update={"budget": run.settings.budget.after(counted(phases["detector"], run))})
+        phases["detector"] = _train_detector(run, model.visual, macs.detector, process, listener_for)
+        budget = settings.budget.after(counted_spending(phases["detector"], settings.budget))
+        settings = settings.model_copy(update={"budget": budget})
     learner = ShapesLearner(model, run.spec, run.recipe, true_boxes=run.recipe.detector == "ground-truth")
     phases["training"] = train(
         learner,
         run.stream(),
-        own,
+        settings,
         run.folder,
         process=process,
-        listener=listen(run.spec.name),
-        forward_macs=whole.rest + whole.detector / FORWARDS_A_STEP,
+        listener=listener_for(run.spec.name),
+        forward_macs=macs.rest + macs.detector / FORWARDS_PER_STEP,  # a frozen detector has no backward pass
         identity=run.identity(),
     )
     if process.first and _is_newer(run.folder / CHECKPOINT, run.folder / MODEL):
         save(run, model)
     process.wait()
-    return recorded(phases, own, preset=run.preset_name, device=run.device, process=process)
+    return training_record(phases, settings, preset=run.preset_name, device=run.device, process=process)
 
 
 def _is_newer(path: Path, other: Path) -> bool:
-    """Whether a file was written after another, or that is not there."""
+    """Whether a file was written after another one, or the other one is missing."""
     return not other.is_file() or path.stat().st_mtime_ns > other.stat().st_mtime_ns
 
 
-def counted(phase: Trained, run: TrainingRun) -> Spent:
-    """What a detector's training takes from the budget: all of it, but samples, of which each model sees as many."""
+def counted_spending(phase: TrainingResult, budget: Budget) -> Spent:
+    """What the detector's training takes from the budget: seconds and MACs, but no samples or steps.
+
+    So every model is trained on the same number of samples.
+    """
     spent = phase.spent
-    return Spent(seconds=spent.seconds, macs=spent.macs) if run.settings.budget.kind in ("samples", "steps") else spent
+    return Spent(seconds=spent.seconds, macs=spent.macs) if budget.kind in ("samples", "steps") else spent
 
 
 def _train_detector(
-    run: TrainingRun, visual: RegionEmbedder, macs: float, process: Process, listen: Callable[[str], TrainingListener]
-) -> Trained:
-    wanted = run.preset.detector
-    samples = wanted.half_samples if run.recipe.detector == "half-trained" else wanted.samples
-    changed = {"budget": Budget(amount=samples), "batch": wanted.batch, "learning_rate": wanted.learning_rate}
-    settings = run.settings.model_copy(update=changed | {"accumulate": 1})
-    found = train(
+    run: TrainingRun,
+    visual: RegionEmbedder,
+    macs: float,
+    process: Process,
+    listener_for: Callable[[str], TrainingListener],
+) -> TrainingResult:
+    detector = run.preset.detector
+    samples = detector.half_samples if run.recipe.detector == "half-trained" else detector.samples
+    changes = {
+        "budget": Budget(amount=samples),
+        "batch": detector.batch,
+        "learning_rate": detector.learning_rate,
+        "accumulate": 1,
+    }
+    result = train(
         DetectorPhase(visual, run),
         run.stream(),
-        settings,
+        run.settings.model_copy(update=changes),
         run.folder / "detector",
         process=process,
-        listener=listen(f"{run.spec.name}: detector"),
+        listener=listener_for(f"{run.spec.name}: detector"),
         forward_macs=macs,
         identity=run.identity(),
     )
     visual.freeze_detector()
-    return found
+    return result
 
 
 class DetectorPhase:
-    """The detector's training on the same samples."""
+    """Trains the detector of a region model on the same stream of samples."""
 
     def __init__(self, visual: RegionEmbedder, run: TrainingRun) -> None:
-        wanted = run.preset.detector
+        detector = run.preset.detector
         self.learner = DetectorLearner(
             visual,
             DetectionSettings(
-                anchors=wanted.anchors,
-                regions=wanted.regions,
-                positive_regions=wanted.positive_regions,
-                proposals=wanted.proposals,
+                anchors=detector.anchors,
+                regions=detector.regions,
+                positive_regions=detector.positive_regions,
+                proposals=detector.proposals,
             ),
         )
         self.spec = run.spec
@@ -226,24 +239,24 @@ class DetectorPhase:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ForwardMacs:
-    """Of one sample: those of a detector, and all others."""
+    """MACs of one sample's forward pass, of the detector and of all other parts."""
 
     detector: float
     rest: float
 
 
-def macs_of_forward(spec: ModelSpec) -> ForwardMacs:
-    """Of one sample with a text of full length."""
-    found = count(spec)
-    detector = sum(found.macs_by_stage.get(step, 0) for step in DETECTOR_STEPS) if spec.family == "region" else 0
-    return ForwardMacs(detector=float(detector), rest=float(found.macs - detector))
+def forward_macs(spec: ModelSpec) -> ForwardMacs:
+    """For a text of full length."""
+    counts = count(spec)
+    detector = sum(counts.macs_by_stage.get(step, 0) for step in DETECTOR_STEPS) if spec.family == "region" else 0
+    return ForwardMacs(detector=float(detector), rest=float(counts.macs - detector))
 
 
 def save(run: TrainingRun, model: VLModel) -> None:
-    """The weights, and beside them all that `vlbench eval --models FOLDER/model.yaml` needs."""
+    """Writes the weights, the model file and everything else that `vlbench eval --models FOLDER/model.yaml` needs."""
     save_model(run.folder / WEIGHTS, model, run.spec)
     shutil.copyfile(VOCABULARY, run.folder / "vocab.txt")
-    labels = {"id2label": {str(place): answer for place, answer in enumerate(run.answers)}}
+    labels = {"id2label": {str(index): answer for index, answer in enumerate(run.answers)}}
     (run.folder / "config.json").write_text(json.dumps(labels, indent=1), encoding="utf-8")
     content: dict[str, Any] = run.trained_spec.model_dump(mode="json", exclude_none=True, exclude_defaults=True)
     (run.folder / MODEL).write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")

@@ -9,8 +9,8 @@ import pytest
 from scipy import stats
 
 from vlbench.suites.ablations import Ablation
-from vlbench.training.ablation.figure import draw
-from vlbench.training.ablation.outcomes import AblationOutcome, Difference, difference, outcome_of, verdict_of
+from vlbench.training.ablation.ablation_figure import draw
+from vlbench.training.ablation.arm_outcomes import AblationOutcome, Difference, difference, outcome_of, verdict_of
 from vlbench.training.ablation.tables import as_json, frame_of, latex, markdown, notes, save
 
 SEEDS = (0, 1, 2)
@@ -40,10 +40,10 @@ PLAIN, CHANGED = (0.60, 0.64, 0.62), (0.65, 0.68, 0.68)
 
 
 def outcome(**more: float) -> AblationOutcome:
-    found = {("vilt-b32", "plain", seed): value for seed, value in zip(SEEDS, PLAIN, strict=True)}
-    found |= {("vilt-b32", "changed", seed): value for seed, value in zip(SEEDS, CHANGED, strict=True)}
-    found |= {("vilt-b32", "other", int(seed[1:])): value for seed, value in more.items()}
-    return outcome_of(SUITE, found, seeds=SEEDS, conditions="Briefly.", quick=False)
+    accuracies = {("vilt-b32", "plain", seed): value for seed, value in zip(SEEDS, PLAIN, strict=True)}
+    accuracies |= {("vilt-b32", "changed", seed): value for seed, value in zip(SEEDS, CHANGED, strict=True)}
+    accuracies |= {("vilt-b32", "other", int(seed[1:])): value for seed, value in more.items()}
+    return outcome_of(SUITE, accuracies, seeds=SEEDS, conditions="Briefly.", quick=False)
 
 
 def test_means_and_deviations_are_over_seeds() -> None:

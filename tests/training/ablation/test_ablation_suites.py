@@ -23,13 +23,13 @@ from vlbench.suites.reader import (
     resolve_suites,
     suite_paths,
 )
-from vlbench.training.ablation.planning import AblationRequest, budget_of, planned, seeds_of
+from vlbench.training.ablation.arms import AblationRequest, budget_of, planned_runs, seeds_of
 
 SHIPPED = """
 ablation-alignment ablation-augmentation ablation-conditional-masking ablation-detector ablation-pixel-sampling
 ablation-resolution ablation-whole-word
 """.split()
-WANTED = AblationRequest(budget=None, quick=False, device="cpu", precision="fp32", threads=1)
+REQUEST = AblationRequest(budget=None, quick=False, device="cpu", precision="fp32", threads=1)
 SMALL: dict[str, Any] = {
     "name": "ablation-small",
     "kind": "ablation",
@@ -70,21 +70,21 @@ def test_every_ablation_is_shipped_and_none_runs_unless_it_is_named() -> None:
 @pytest.mark.parametrize("name", SHIPPED)
 def test_a_shipped_ablation_can_be_trained(name: str, tmp_path: Path) -> None:
     loaded = shipped(name)
-    runs = planned(loaded, WANTED, tmp_path)
+    runs = planned_runs(loaded, REQUEST, tmp_path)
     suite = loaded.suite
-    assert seeds_of(suite, WANTED) == (0, 1, 2)
+    assert seeds_of(suite, REQUEST) == (0, 1, 2)
     assert len(runs) == len(suite.models) * len(suite.arms) * 3
     assert {run.settings.seed for run in runs.values()} == {0, 1, 2}
-    assert all(run.settings.budget == budget_of(loaded, WANTED) for run in runs.values())
+    assert all(run.settings.budget == budget_of(loaded, REQUEST) for run in runs.values())
     starts = [stage.start for run in runs.values() for stage in run.recipe.stages]
-    assert max(starts) < budget_of(loaded, WANTED).amount, "all kinds of questions are asked before it ends"
+    assert max(starts) < budget_of(loaded, REQUEST).amount, "all kinds of questions come before it ends"
     paths = [run.folder for run in runs.values()]
     assert len(set(paths)) == len(paths)
 
 
 def test_arms_change_what_they_say(tmp_path: Path) -> None:
     def runs(name: str) -> dict[str, Any]:
-        return {label: run for (_, label, _), run in planned(shipped(name), WANTED, tmp_path).items()}
+        return {label: run for (_, label, _), run in planned_runs(shipped(name), REQUEST, tmp_path).items()}
 
     words = runs("ablation-whole-word")
     assert (words["whole words"].recipe.whole_words, words["pieces"].recipe.whole_words) == (True, False)
@@ -107,7 +107,9 @@ def test_arms_change_what_they_say(tmp_path: Path) -> None:
 
 
 def test_what_two_suites_train_alike_is_trained_once(tmp_path: Path) -> None:
-    words, images = (planned(shipped(f"ablation-{name}"), WANTED, tmp_path) for name in ("whole-word", "augmentation"))
+    words, images = (
+        planned_runs(shipped(f"ablation-{name}"), REQUEST, tmp_path) for name in ("whole-word", "augmentation")
+    )
     same = [words["vilt-b32", "whole words", 0].folder, images["vilt-b32", "as they are", 0].folder]
     assert same[0] == same[1]
     assert words["vilt-b32", "pieces", 0].folder not in {run.folder for run in images.values()}
@@ -157,7 +159,7 @@ REPORTED = {"paper": "A", "where": "Table 1", "metric": "VQA", "reference": 70.0
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"titel": "x"}, "unknown key 'titel'; did you mean title?"),
         ({"reference": "plian"}, "reference: no arm 'plian'; did you mean plain?"),
@@ -171,10 +173,13 @@ REPORTED = {"paper": "A", "where": "Table 1", "metric": "VQA", "reference": 70.0
         ({"preset": "huge"}, "preset huge: no such preset; tiny, small, base work"),
         ({"models": ["vilt-b23"]}, "no model 'vilt-b23'; did you mean vilt-b32?"),
         ({"models": ["clip-vit-b32"]}, "clip-vit-b32"),
-        ({"budget": "many"}, "budget many: no budget"),
+        ({"budget": "many"}, "budget many: not a budget"),
         (arm(recipe={"augmented": True}), "arm 'changed': recipe: unknown key 'augmented'; did you mean augmentation?"),
         (arm(recipe={"shares": {"vqq": 1}}), "arm 'changed': recipe: "),
-        (arm(recipe={"shares": {"mrc": 1}}), "arm 'changed': vilt-b32 plays none of mrc; vqa works for all"),
+        (
+            arm(recipe={"shares": {"mrc": 1}}),
+            "arm 'changed': vilt-b32 cannot be trained on mrc; vqa works for all models",
+        ),
         (arm(set={"patch.size": 16}), "arm 'changed': set: unknown key 'patch.size'"),
         (arm(set={"pacth.patch_size": 16}), "arm 'changed': set: no part 'pacth'"),
         (arm(set={"patch.patch_size": 50}), "arm 'changed': "),
@@ -182,14 +187,14 @@ REPORTED = {"paper": "A", "where": "Table 1", "metric": "VQA", "reference": 70.0
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_what_is_wrong_is_one_line(tmp_path: Path, changes: dict, said: str) -> None:
+def test_what_is_wrong_is_one_line(tmp_path: Path, changes: dict, message: str) -> None:
     path = write(tmp_path, **changes)
     with pytest.raises(InputError) as raised:
-        planned(read_ablation(path), WANTED, tmp_path)
+        planned_runs(read_ablation(path), REQUEST, tmp_path)
     line = str(raised.value)
     assert line.startswith(f"{path}: ")
     assert "\n" not in line
-    assert said in line
+    assert message in line
 
 
 def test_the_reference_has_nothing_to_be_held_against(tmp_path: Path) -> None:
@@ -209,21 +214,21 @@ def test_measured_and_trained_are_asked_for_apart(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (("ablation-alinment",), "no suite 'ablation-alinment'; did you mean ablation-alignment?"),
-        (("ablation-alignment", "--train-budget", "many"), "--train-budget many: no budget"),
+        (("ablation-alignment", "--train-budget", "many"), "--train-budget many: not a budget"),
         (("ablation-alignment", "--precision", "fp16"), "--precision fp16: ablations are trained in fp32 or bf16"),
         (("ablation-alignment", "--budget", "5"), "--budget: ablation-alignment is trained, not timed; leave it out"),
         (("vit-sizes", "--train-budget", "100"), "--train-budget: vit-sizes is measured, not trained"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )
-def test_bad_input_of_the_command_is_one_line(arguments: tuple, said: str, tmp_path: Path) -> None:
+def test_bad_input_of_the_command_is_one_line(arguments: tuple, message: str, tmp_path: Path) -> None:
     process = vlbench("reproduce", *arguments, "--out", tmp_path / "out")
     assert process.returncode == 2, process.stderr
     assert process.stderr.count("\n") == 1
-    assert said in process.stderr
+    assert message in process.stderr
     assert not (tmp_path / "out").exists()
 
 
@@ -232,7 +237,7 @@ def test_the_example_of_the_guide_can_be_trained(tmp_path: Path) -> None:
     (example,) = [block for block in re.findall(r"```yaml\n(.*?)```", guide, re.DOTALL) if "kind: ablation" in block]
     path = tmp_path / "ablation-depth.yaml"
     path.write_text(example)
-    runs = planned(read_ablation(path), WANTED, tmp_path)
+    runs = planned_runs(read_ablation(path), REQUEST, tmp_path)
     layers = [run.spec.interaction.layers for run in runs.values()]  # type: ignore[union-attr]
     assert layers == [4, 2] * 3
 

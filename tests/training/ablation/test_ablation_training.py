@@ -1,4 +1,4 @@
-"""Ablations trained for a few steps: end to end, once each, and on from where they were."""
+"""Ablations trained for a few steps: end to end, each run once, and resumed."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ import yaml
 from vlbench.architectures.build import build
 from vlbench.architectures.grid import GridEmbedder
 from vlbench.architectures.vl_model import VLModel
-from vlbench.cli.ablation import Options, reproduce_ablations
+from vlbench.cli.ablation import AblationOptions, reproduce_ablations
 from vlbench.cli.options import SuiteFormat
 from vlbench.suites.reader import LoadedAblation, read_ablation
 from vlbench.tasks.features import open_regions
 from vlbench.tasks.shapes.items import image_path
 from vlbench.tasks.shapes.scenes import scene_at
 from vlbench.training import loop
-from vlbench.training.ablation import training
-from vlbench.training.ablation.planning import AblationRequest, planned
-from vlbench.training.ablation.training import Trainings
+from vlbench.training.ablation import train_arms
+from vlbench.training.ablation.arms import AblationRequest, planned_runs
+from vlbench.training.ablation.train_arms import ArmTrainings
 from vlbench.training.ablation.true_boxes import write_true_regions
 from vlbench.training.budget import Budget
 from vlbench.training.progress import State, TrainingListener
@@ -31,7 +31,7 @@ from vlbench.training.samples import ShapesStream, normalised
 from vlbench.training.shapes_learner import ShapesLearner
 
 TINIER = {"transformer.width": 32, "transformer.layers": 1, "transformer.heads": 2, "transformer.mlp_width": 32}
-WANTED = AblationRequest(budget=Budget(amount=32), quick=True, device="cpu", precision="fp32", threads=1, workers=0)
+REQUEST = AblationRequest(budget=Budget(amount=32), quick=True, device="cpu", precision="fp32", threads=1, workers=0)
 
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -55,18 +55,18 @@ def suite(folder: Path, model: str = "vilt-b32", **changes: object) -> LoadedAbl
     return read_ablation(path)
 
 
-def options(folder: Path, **changes: object) -> Options:
+def options(folder: Path, **changes: object) -> AblationOptions:
     own: dict = {"budget": "32", "quick": True, "device": "cpu", "precision": "fp32", "threads": 1}
     own |= {"output": SuiteFormat.table, "figures": None, "folder": folder}
-    return Options(**own | changes)
+    return AblationOptions(**own | changes)
 
 
 def silent(_name: str) -> TrainingListener:
     return TrainingListener()
 
 
-def trainings(loaded: LoadedAblation, folder: Path) -> Trainings:
-    return Trainings(planned(loaded, WANTED, folder), WANTED, silent)
+def trainings(loaded: LoadedAblation, folder: Path) -> ArmTrainings:
+    return ArmTrainings(planned_runs(loaded, REQUEST, folder), REQUEST, silent)
 
 
 def test_a_suite_end_to_end_then_again(
@@ -79,14 +79,16 @@ def test_a_suite_end_to_end_then_again(
     assert "2 of 2" in first.out
     assert {path.name for path in out.iterdir()} == {"ablation-small.md", "ablation-small.json", "runs"}
     assert {path.name for path in (tmp_path / "drawn").iterdir()} == {"ablation-small.png", "ablation-small.svg"}
-    found = trainings(loaded, out).found
-    assert {(arm, seed) for _, arm, seed in found} == {(arm, seed) for arm in ("plain", "changed") for seed in (0, 1)}
-    for (_, _, seed), one in found.items():
-        assert one.training is not None
-        assert (one.training.seed, one.training.samples) == (seed, 32)
-        assert (one.accuracy.task, one.accuracy.split, one.items) == ("shapes", "test", 200)
+    evaluations = trainings(loaded, out).evaluations
+    assert {(arm, seed) for _, arm, seed in evaluations} == {
+        (arm, seed) for arm in ("plain", "changed") for seed in (0, 1)
+    }
+    for (_, _, seed), evaluation in evaluations.items():
+        assert evaluation.training is not None
+        assert (evaluation.training.seed, evaluation.training.samples) == (seed, 32)
+        assert (evaluation.accuracy.task, evaluation.accuracy.split, evaluation.items) == ("shapes", "test", 200)
 
-    monkeypatch.setattr(training, "train_one", None)  # whoever trains again fails
+    monkeypatch.setattr(train_arms, "train_one", None)  # whoever trains again fails
     reproduce_ablations([loaded], options(out))
     second = capsys.readouterr()
     assert "4 of them kept from" in second.err
@@ -94,47 +96,49 @@ def test_a_suite_end_to_end_then_again(
 
 
 @pytest.mark.slow
-def test_an_arm_that_is_told_otherwise_is_trained_anew(tmp_path: Path) -> None:
+def test_a_changed_arm_is_trained_again(tmp_path: Path) -> None:
     out = tmp_path / "out"
     trainings(suite(tmp_path), out).train()
     arms = [{"label": "plain"}, {"label": "changed", "recipe": {"alignment": 0.1, "shares": {"vqa": 1, "itm": 1}}}]
     again = trainings(suite(tmp_path, arms=arms), out)
-    assert {arm for _, arm, _ in again.found} == {"plain"}
+    assert {arm for _, arm, _ in again.evaluations} == {"plain"}
 
 
 @pytest.mark.slow
 def test_ctrl_c_keeps_what_is_trained_and_shows_the_rest_as_missing(
     tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loop, "WATCHED_SECONDS", 0.0)
-    plain = training.train_one
+    monkeypatch.setattr(loop, "PROGRESS_SECONDS", 0.0)
+    plain = train_arms.train_one
     begun = []
 
-    def stopped_in_the_third(run, *, process, listen):
+    def stopped_in_the_third(run, *, process, listener_for):
         begun.append(run)
-        return plain(run, process=process, listen=partial(_stopping, listen) if len(begun) == 3 else listen)
+        return plain(
+            run, process=process, listener_for=partial(_stopping, listener_for) if len(begun) == 3 else listener_for
+        )
 
-    monkeypatch.setattr(training, "train_one", stopped_in_the_third)
+    monkeypatch.setattr(train_arms, "train_one", stopped_in_the_third)
     with pytest.raises(typer.Exit) as ended:
         reproduce_ablations([suite(tmp_path)], options(tmp_path / "out", budget="48"))
-    said = capsys.readouterr()
+    printed = capsys.readouterr()
     assert ended.value.exit_code == 130
-    assert "Not trained yet: vilt-b32 plain, seed 1; vilt-b32 changed, seed 1" in said.out
-    assert "goes on" in said.err
-    monkeypatch.setattr(training, "train_one", plain)
+    assert "Not trained yet: vilt-b32 plain, seed 1; vilt-b32 changed, seed 1" in printed.out
+    assert "resumes" in printed.err
+    monkeypatch.setattr(train_arms, "train_one", plain)
     reproduce_ablations([suite(tmp_path)], options(tmp_path / "out", budget="48"))
-    said = capsys.readouterr()
-    assert "2 of them kept" in said.err
-    assert "goes on after 32 samples" in said.err
-    assert "Not trained yet" not in said.out
+    printed = capsys.readouterr()
+    assert "2 of them kept" in printed.err
+    assert "resumes after 32 samples" in printed.err
+    assert "Not trained yet" not in printed.out
 
 
-def _stopping(listen, name: str) -> TrainingListener:
+def _stopping(listener_for, name: str) -> TrainingListener:
     def watch(state: State) -> None:
         if state.spent.steps == 1:
             signal.raise_signal(signal.SIGINT)
 
-    return TrainingListener(watch=watch, say=listen(name).say)
+    return TrainingListener(watch=watch, say=listener_for(name).say)
 
 
 @pytest.mark.slow
@@ -142,35 +146,35 @@ def test_true_boxes_stand_in_for_the_detector_in_training_and_test(tmp_path: Pat
     arms = [{"label": "plain"}, {"label": "true", "recipe": {"detector": "ground-truth"}}]
     scenes_as_tested = {"stages": [{"start": 0}]}
     loaded = suite(tmp_path, "uniter-base", arms=arms, seeds=[3], recipe=scenes_as_tested)
-    own = trainings(loaded, tmp_path / "out")
-    own.train()
-    plain, true = (own.found["uniter-base", label, 3] for label in ("plain", "true"))
+    arm_trainings = trainings(loaded, tmp_path / "out")
+    arm_trainings.train()
+    plain, true = (arm_trainings.evaluations["uniter-base", label, 3] for label in ("plain", "true"))
     assert (plain.regions, true.regions) == ("detector", "precomputed")
 
-    run = own.runs["uniter-base", "true", 3]
+    run = arm_trainings.runs["uniter-base", "true", 3]
     model = build(run.trained_spec)
     assert isinstance(model, VLModel)
     learner = ShapesLearner(model.eval(), run.spec, run.recipe, true_boxes=True)
     stream = run.stream()
     assert isinstance(stream, ShapesStream)
     batch = stream.batch(0, 4)
-    seen = learner.seen(batch)
+    regions_read = learner.visual_input(batch)
     scenes = [stream.scene(sample) for sample in range(4)]
     paths = [image_path("train", scene.index) for scene in scenes]
     write_true_regions(run, paths, tmp_path / "regions.tsv")
     regions = open_regions(tmp_path / "regions.tsv")
     for row, (path, scene) in enumerate(zip(paths, scenes, strict=True)):
-        found = regions.read(path.stem)
+        precomputed = regions.read(path.stem)
         assert scene_at("train", scene.index).things == scene.things
-        assert (found.height, found.width) == (128, 128)
-        assert np.array_equal(found.boxes, np.array([thing.box for thing in scene.things], dtype=np.float32))
-        features = seen.features[row, : len(scene.things)].numpy()  # type: ignore[union-attr]
-        assert np.allclose(found.features, features, atol=1e-4)
+        assert (precomputed.height, precomputed.width) == (128, 128)
+        assert np.array_equal(precomputed.boxes, np.array([thing.box for thing in scene.things], dtype=np.float32))
+        features = regions_read.features[row, : len(scene.things)].numpy()  # type: ignore[union-attr]
+        assert np.allclose(precomputed.features, features, atol=1e-4)
 
 
 def test_sampled_pixels_reach_the_grid_while_it_is_trained(tmp_path: Path) -> None:
     arms = [{"label": "plain"}, {"label": "some", "recipe": {"sampled_pixels": 6}}]
-    runs = planned(suite(tmp_path, "pixelbert-r50", arms=arms), WANTED, tmp_path)
+    runs = planned_runs(suite(tmp_path, "pixelbert-r50", arms=arms), REQUEST, tmp_path)
     counts = []
     for label in ("plain", "some"):
         run = runs["pixelbert-r50", label, 0]

@@ -1,1 +1,1 @@
-"""Suites whose arms are trained: planned, trained, held against a reference arm and against the papers."""
+"""Ablation suites: their arms are trained and compared with a reference arm and with the papers."""

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from vlbench.markup import comments
 from vlbench.report.tables import latex_table, markdown_table, rich_table
-from vlbench.training.ablation.outcomes import AblationOutcome, ArmOutcome
+from vlbench.training.ablation.arm_outcomes import AblationOutcome, ArmOutcome
 
 QUICK = "Small settings (--quick): trained on a few hundred samples, under two seeds. It shows that everything runs."
 SIGNS = {True: "same", False: "opposite", None: "open"}

@@ -1,4 +1,4 @@
-"""Regions at the things' own boxes, as a file that stands in for what a detector would find."""
+"""Precomputed regions at the true boxes of things, instead of those of a detector."""
 
 from __future__ import annotations
 
@@ -23,12 +23,13 @@ BATCH = 64
 
 
 def write_true_regions(run: TrainingRun, paths: Iterable[Path], file: Path) -> None:
-    """Writes what the trained detector's head sees in the true boxes of images of the generated world, as a TSV of
-    regions (`vlbench.tasks.features`).
+    """Writes a TSV of regions (`vlbench.tasks.features`) at the true boxes of images of the generated world.
+
+    Their features are those of the trained detector's head.
 
     Args:
-        run: that is trained.
-        paths: that name the images.
+        run: the finished training.
+        paths: names of the images.
     """
     model = build(run.trained_spec)
     assert isinstance(model, VLModel)
@@ -36,29 +37,30 @@ def write_true_regions(run: TrainingRun, paths: Iterable[Path], file: Path) -> N
     visual = model.visual.to(device).eval()
     assert isinstance(visual, RegionEmbedder)
     lines = []
-    wanted = list(paths)
-    for start in range(0, len(wanted), BATCH):
-        some = wanted[start : start + BATCH]
-        scenes = [_scene(path, run.preset.image_side) for path in some]
+    images = list(paths)
+    for start in range(0, len(images), BATCH):
+        batch = images[start : start + BATCH]
+        scenes = [_scene(path, run.preset.image_side) for path in batch]
         boxes = [torch.tensor([thing.box for thing in scene.things], dtype=torch.float32) for scene in scenes]
         pixels = torch.from_numpy(np.stack([draw(scene) for scene in scenes])).permute(0, 3, 1, 2)
         with torch.inference_mode():
-            found = visual.regions(normalised(pixels.to(device), run.spec), boxes=[one.to(device) for one in boxes])
-        features, places = found.features.float().cpu().numpy(), found.boxes.float().cpu().numpy()
-        for row, path in enumerate(some):
+            boxes_on_device = [boxes_T4.to(device) for boxes_T4 in boxes]
+            regions = visual.regions(normalised(pixels.to(device), run.spec), boxes=boxes_on_device)
+        features, region_boxes = regions.features.float().cpu().numpy(), regions.boxes.float().cpu().numpy()
+        for row, path in enumerate(batch):
             count = len(boxes[row])
-            lines.append(_line(path.stem, run.preset.image_side, places[row, :count], features[row, :count]))
+            lines.append(_line(path.stem, run.preset.image_side, region_boxes[row, :count], features[row, :count]))
     file.write_text("".join(lines), encoding="utf-8")
 
 
 def _scene(path: Path, side: int) -> Scene:
-    found = generated_scene(path, side)
-    assert found is not None
-    return found
+    scene = generated_scene(path, side)
+    assert scene is not None
+    return scene
 
 
 def _line(name: str, side: int, boxes: NDArray[np.float32], features: NDArray[np.float32]) -> str:
-    """Ten fields, of which classes and attributes are left empty; every box is as confident as any."""
+    """Ten fields; classes and attributes are empty, and every box has confidence 1."""
     count = len(boxes)
     confidence = np.ones(count, dtype=np.float32)
     fields = [name, str(side), str(side), "", _encoded(confidence), "", "", str(count)]

@@ -1,25 +1,21 @@
-"""What is asked of joint tokens in training, beside a model's own head; each answers for the hidden places alone.
+"""Heads that training adds to a model: each predicts the masked words, regions or patches from the joint tokens.
 
-Made anew for a training run, they want `initialise_random(heads, seed)` of `vlbench.architectures.initialise`.
+A new head must be initialised with `vlbench.architectures.initialise.initialise_random`.
 """
 
 from __future__ import annotations
-
-from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vlbench.architectures.interfaces import Joint, RegionFeatures
-from vlbench.architectures.region import RegionProjection, Regions
-from vlbench.training.losses import with_masked_regions
-
-Found = TypeVar("Found", Regions, RegionFeatures)
+from vlbench.architectures.interfaces import Joint
+from vlbench.architectures.region import RegionProjection
+from vlbench.training.masking import AnyRegions, with_masked_regions
 
 
 class Transform(nn.Module):
-    """Linear layer, GELU and LayerNorm, as BERT has them before it predicts a word. (N, hidden)"""
+    """Linear layer, GELU and LayerNorm, as in BERT before the prediction of a word. (N, hidden)"""
 
     def __init__(self, *, width: int, hidden: int, layer_norm_eps: float) -> None:
         super().__init__()
@@ -31,18 +27,18 @@ class Transform(nn.Module):
 
 
 class MaskedWords(nn.Module):
-    """Logits of every piece of the vocabulary at the hidden words (BERT, section 3.1; ViLT, section 3.2). (N, V)
+    """Logits of every piece of the vocabulary at the masked words (BERT, section 3.1; ViLT, section 3.2). (N, V)
 
     Args:
         width: of a joint text token.
-        words: the word embeddings of the text embedder, which are the weight of the last layer, too.
+        words: the word embeddings of the text embedder, whose weight the last layer shares.
         layer_norm_eps: 1e-12 in BERT.
     """
 
     def __init__(self, *, width: int, words: nn.Embedding, layer_norm_eps: float) -> None:
         super().__init__()
         self.transform = Transform(width=width, hidden=words.embedding_dim, layer_norm_eps=layer_norm_eps)
-        self.words = words.weight  # a parameter and no module: random weights for the head must not reach it
+        self.words = words.weight  # the parameter, not the module, so that initialising the head leaves it alone
         self.bias = nn.Parameter(torch.zeros(words.num_embeddings))
 
     def forward(self, joint: Joint, chosen_BL: Tensor) -> Tensor:
@@ -50,13 +46,13 @@ class MaskedWords(nn.Module):
 
 
 class MaskedRegionFeatures(nn.Module):
-    """The detector's features of the hidden regions (MRFR: UNITER, section 3.2). (N, features)
+    """The detector's features of the masked regions (MRFR: UNITER, section 3.2). (N, features)
 
     Args:
         width: of a joint image token.
         features: channels of a region's feature.
-        projection: what made tokens of the features; its weight, transposed, is that of the last layer, as in
-            UNITER's published code. None for a last layer of its own.
+        projection: turns features into tokens. The last layer shares its weight, transposed, as in UNITER's published
+            code; None for a last layer with its own weight.
         layer_norm_eps: 1e-12 in UNITER.
     """
 
@@ -67,23 +63,23 @@ class MaskedRegionFeatures(nn.Module):
         self.features = features
         layer = nn.Linear(features, width, bias=False) if projection is None else projection.feature
         self.transform = Transform(width=width, hidden=layer.out_features, layer_norm_eps=layer_norm_eps)
-        self.own = layer if projection is None else None
-        self.shared = None if projection is None else layer.weight  # no module, as the words above
+        self.last_layer = layer if projection is None else None
+        self.shared_weight = None if projection is None else layer.weight  # the parameter, as in MaskedWords
         self.bias = nn.Parameter(torch.zeros(features))
 
     def forward(self, joint: Joint, chosen_BR: Tensor) -> Tensor:
-        weight_DC = self.shared if self.own is None else self.own.weight
+        weight_DC = self.shared_weight if self.last_layer is None else self.last_layer.weight
         assert weight_DC is not None
         hidden_ND = self.transform(image_at(joint, chosen_BR))
         return F.linear(hidden_ND, weight_DC[:, : self.features].t(), self.bias)
 
 
 class MaskedRegionClasses(nn.Module):
-    """Logits of the detector's classes at the hidden regions (MRC, MRC-kl: UNITER, section 3.2). (N, classes)
+    """Logits of the detector's classes at the masked regions (MRC, MRC-kl: UNITER, section 3.2). (N, classes)
 
     Args:
         width: of a joint image token.
-        classes: K, the background counted where the targets have it.
+        classes: K, including the background if the targets have it.
         layer_norm_eps: 1e-12 in UNITER.
     """
 
@@ -97,7 +93,7 @@ class MaskedRegionClasses(nn.Module):
 
 
 class MaskedPatchColours(nn.Module):
-    """Mean colour of the hidden patches, red, green and blue (ViLT, section 4.5). (N, 3)
+    """Mean colour of the masked patches, red, green and blue (ViLT, section 4.5). (N, 3)
 
     Args:
         width: of a joint image token.
@@ -114,7 +110,7 @@ class MaskedPatchColours(nn.Module):
 
 
 class RegionMask(nn.Module):
-    """Hides regions behind a learned feature, as UNITER's published code does; they keep their boxes.
+    """Replaces the features of masked regions by a learned one, as in UNITER's published code; boxes stay.
 
     Args:
         features: channels of a region's feature.
@@ -124,24 +120,24 @@ class RegionMask(nn.Module):
         super().__init__()
         self.embedding = nn.Parameter(torch.zeros(features))
 
-    def forward(self, found: Found, chosen_BR: Tensor) -> Found:
-        return with_masked_regions(found, chosen_BR, self.embedding)
+    def forward(self, regions: AnyRegions, masked_BR: Tensor) -> AnyRegions:
+        return with_masked_regions(regions, masked_BR, self.embedding)
 
     def initialise_random(self, generator: torch.Generator) -> None:
         self.embedding.normal_(0, 0.02, generator=generator)
 
 
 def text_at(joint: Joint, chosen_BL: Tensor) -> Tensor:
-    """The joint text tokens at the chosen places, text by text, (N, D). Raises ValueError without text."""
+    """The joint text tokens at the chosen positions, text by text, (N, D). Raises ValueError without text."""
     if joint.text is None:
         raise ValueError("masked words need text")
     return joint.text.values[chosen_BL]
 
 
 def image_at(joint: Joint, chosen_BR: Tensor) -> Tensor:
-    """The joint image tokens at the chosen regions or patches, image by image, (N, D).
+    """The joint image tokens of the chosen regions or patches, image by image, (N, D).
 
-    Tokens of the whole image, [CLS] or a mean region, come before those that can be chosen.
+    Tokens that stand for the whole image, [CLS] or a mean region, come first and cannot be chosen.
     """
     values_BRD = joint.image.values
     return values_BRD[:, values_BRD.shape[1] - chosen_BR.shape[1] :][chosen_BR]

@@ -1,4 +1,7 @@
-"""Presets: one transformer, one size of image and one visual embedder of each family, in a YAML file each."""
+"""Presets: sizes that every architecture of a comparison is given, so that models differ only in how they see.
+
+Each is a YAML file in `presets/`: one transformer, one image size, and one visual embedder per family.
+"""
 
 from __future__ import annotations
 
@@ -17,13 +20,13 @@ from vlbench.specs.detector import C4HeadSpec, FeaturePyramidSpec, FpnHeadSpec, 
 from vlbench.training.recipe import Recipe
 
 PRESETS = ("tiny", "small", "base")
-FOLDER = Path(__file__).parent
-WHAT = "a preset: the file must be a mapping with image_side, transformer, patch, grid and region"
+FOLDER = Path(__file__).parent / "presets"
+EXPECTED = "a preset: the file must be a mapping with image_side, transformer, patch, grid and region"
 
 
 class TransformerSize(Frozen):
-    """Of the layers in which text and image meet. A model of two streams has `layers` of the text, half of the image
-    and half that join them, at least one of each."""
+    """Size of the interaction. A model with two streams has `layers` text layers, half as many image layers and half as
+    many layers that join them, at least one of each."""
 
     width: PositiveInt
     layers: PositiveInt
@@ -55,9 +58,11 @@ class RegionSize(Frozen):
 
 
 class DetectorTraining(Frozen):
-    """Attributes:
-    samples: that it is trained on; `half_samples` of them where it is to be half-trained.
-    anchors, regions, positive_regions, proposals: as `vlbench.training.detection.DetectionSettings` has them.
+    """How the detector of a region model is trained.
+
+    Attributes:
+        samples: number of training samples; `half_samples` for the recipe's `detector: half-trained`.
+        anchors, regions, positive_regions, proposals: see `vlbench.training.detection.DetectionSettings`.
     """
 
     samples: PositiveInt
@@ -71,13 +76,12 @@ class DetectorTraining(Frozen):
 
 
 class Preset(Frozen):
-    """What `vlbench train --preset` puts in the place of a model's own sizes.
+    """The sizes that `vlbench train --preset` gives every model, and the defaults of its training.
 
     Attributes:
         image_side: of the square images, in pixels.
-        learning_rate, clip, batch: of training, where the command says nothing else.
-        samples: of the training, the same.
-        detector: how that of a region model is trained before.
+        learning_rate, clip, batch, samples: of training, unless the command gives others.
+        detector: how the detector of a region model is trained first.
     """
 
     image_side: PositiveInt
@@ -96,33 +100,35 @@ class Preset(Frozen):
 
 @cache
 def read_preset(name: str) -> Preset:
-    """Raises InputError where there is none of this name."""
+    """The preset of this name. Raises InputError where there is none."""
     if name not in PRESETS:
         raise InputError(f"--preset {name}: no such preset; {', '.join(PRESETS)} work")
-    return read_yaml(FOLDER / f"{name}.yaml", Preset, WHAT)
+    return read_yaml(FOLDER / f"{name}.yaml", Preset, EXPECTED)
 
 
-def sized(
+def with_preset_sizes(
     spec: AnySpec, preset: Preset, name: str, *, vocabulary: int, answers: int, sampled_pixels: int | None = None
 ) -> ModelSpec:
-    """The architecture at a preset's sizes: its embedder of the same family, its interaction of the same kind.
+    """The architecture at a preset's sizes: a visual embedder of its family, an interaction of its kind.
 
-    The text is embedded alike, norms come first and one linear layer answers from [MASK], so that models differ in how
-    they see alone.
+    The rest is the same for all models: the text embedder, norms before the layers, and one linear layer that answers
+    from [MASK].
 
-    Raises InputError where the architecture cannot be trained so: one of transformers, or one that compares one token
-    of each modality and answers no question.
+    Raises InputError where the architecture cannot be trained: a class of transformers, or a model that compares one
+    token per modality and answers no questions.
 
     Args:
-        name: of the preset, for the model's own.
-        vocabulary: pieces of the tokenizer.
-        answers: to choose from.
-        sampled_pixels: of a grid, while training; None: the preset's.
+        name: of the preset; it becomes a part of the model's name.
+        vocabulary: number of pieces of the tokenizer.
+        answers: number of possible answers.
+        sampled_pixels: grid cells that a training step reads; None takes the preset's.
     """
     if not isinstance(spec, ModelSpec):
-        raise InputError(f"--models: {spec.name} is a class of transformers; models of vlbench's own parts are trained")
+        raise InputError(
+            f"--models: {spec.name} is a class of transformers; only models of vlbench's own parts can be trained"
+        )
     if spec.text is None or spec.interaction.scores:
-        raise InputError(f"--models: {spec.name} answers no question; vilt, pixelbert and uniter work")
+        raise InputError(f"--models: {spec.name} answers no questions; vilt, pixelbert and uniter work")
     width = preset.transformer.width
     content: dict[str, Any] = {
         "name": f"{spec.name}-{name}",
@@ -157,20 +163,19 @@ def _visual(spec: ModelSpec, preset: Preset, sampled_pixels: int | None) -> dict
         return {"kind": "patch", "width": width, "dropout": dropout} | size
     if spec.family == "grid":
         sampled = {"sampled_pixels": sampled_pixels or preset.grid.sampled_pixels}
-        return {"kind": "grid", "width": width} | _plain(preset.grid) | sampled
+        return {"kind": "grid", "width": width} | _as_dict(preset.grid) | sampled
     projection = {"width": width, "dropout": dropout}
-    own = getattr(spec.visual, "projection", None)
-    if own is not None:
-        kept = ("geometry", "combine", "segment", "norm", "whole_image")
-        projection |= {key: getattr(own, key) for key in kept}
-    return {"kind": "region", "projection": projection} | _plain(preset.region)
+    own_projection = getattr(spec.visual, "projection", None)
+    if own_projection is not None:
+        kept_keys = ("geometry", "combine", "segment", "norm", "whole_image")
+        projection |= {key: getattr(own_projection, key) for key in kept_keys}
+    return {"kind": "region", "projection": projection} | _as_dict(preset.region)
 
 
 def _interaction(spec: ModelSpec, size: TransformerSize) -> dict[str, Any]:
     kind = spec.interaction.kind
     if kind == "single_stream":
-        types = {"norm": "pre", "modal_types": True}
-        return {"kind": kind} | types | _plain(size)
+        return {"kind": kind, "norm": "pre", "modal_types": True} | _as_dict(size)
     if kind == "cross_modality":
         layers = {"text_layers": size.layers, "image_layers": size.half, "cross_layers": size.half}
         cross = {"cross": getattr(spec.interaction, "cross", "attention")}
@@ -183,5 +188,5 @@ def _interaction(spec: ModelSpec, size: TransformerSize) -> dict[str, Any]:
     return {"kind": kind, "dropout": size.dropout} | layers | each | connection
 
 
-def _plain(part: BaseModel) -> dict[str, Any]:
+def _as_dict(part: BaseModel) -> dict[str, Any]:
     return part.model_dump(mode="json", exclude_none=True)
