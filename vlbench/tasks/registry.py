@@ -88,12 +88,12 @@ class Task:
 
     def gallery(self, folder: Path, split: str) -> Gallery:
         """Raises InputError if a file is missing or damaged, or if the split is empty."""
-        gallery: Gallery = _function(self.reader)(*self._arguments(folder, self.checked(split)))
+        gallery: Gallery = function_named(self.reader)(*self._arguments(folder, self.checked(split)))
         return gallery
 
     def answers(self, folder: Path) -> tuple[str, ...]:
         """All answers that occur, in the order of the classes; empty if the data set does not say."""
-        return tuple(_function(self.answer_set)(folder)) if self.answer_set else ()
+        return tuple(function_named(self.answer_set)(folder)) if self.answer_set else ()
 
     def checked(self, split: str) -> str:
         """The same split. Raises InputError if the task does not have it."""
@@ -102,14 +102,14 @@ class Task:
         return split
 
     def _read_items(self, folder: Path, split: str) -> list[Item]:
-        items: list[Item] = _function(self.reader)(*self._arguments(folder, split))
+        items: list[Item] = function_named(self.reader)(*self._arguments(folder, split))
         return items
 
     def _arguments(self, folder: Path, split: str) -> tuple[Path | str, ...]:
         return (split,) if self.generated else (folder, split)
 
 
-def _function(name: str) -> Callable[..., Any]:
+def function_named(name: str) -> Callable[..., Any]:
     """The function that is named as "module:function"."""
     module, _, attribute = name.partition(":")
     function: Callable[..., Any] = getattr(import_module(module), attribute)
