@@ -115,18 +115,30 @@ def evaluate(
     result = run(model, head, split, folder / name, process, listener or EvaluationListener())
     if result is None:
         return None
-    score, shuffled, passes, path = result
     return EvaluationOutcome(
-        accuracy=accuracy_of(score, shuffled),
+        accuracy=accuracy_of(result.score, result.shuffled),
         unfilled=getattr(model.model, "unfilled", ()),
         detector=None if split.reads_features(head.spec) else detector_of(model.model),
-        passes=passes,
+        passes=result.passes,
         seconds=time.perf_counter() - start,
-        predictions=path,
+        predictions=result.path,
     )
 
 
-ScoredPredictions = tuple[Score, Metric | None, int, Path]  # with the metric of shuffled images, the passes, the file
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoredPredictions:
+    """Attributes:
+    shuffled: the first metric with shuffled images; None without that control.
+    passes: how many items or pairs the model processed.
+    path: of the file of predictions.
+    """
+
+    score: Score
+    shuffled: Metric | None
+    passes: int
+    path: Path
+
+
 SHUFFLED = "shuffled images"
 
 
@@ -136,7 +148,7 @@ def _evaluate_items(
     settings = split.settings
     others = shuffled_images(split.items) if settings.control and split.public else None
     if settings.control and split.public and others is None:
-        listener.message("the control with shuffled images is left out: too few images, or all of one unit")
+        listener.message("the control with shuffled images is left out: there are too few different images")
     passes = {"": split.items} | ({SHUFFLED: with_images(split.items, others)} if others else {})
     journals = {
         name: Journal(path.parent, f"{path.name}{'.shuffled-images' if name else ''}", process.rank) for name in passes
@@ -168,7 +180,7 @@ def _evaluate_items(
     score = score_items(settings.task, settings.split, split.items, in_order, of=split.of, training=split.training)
     shuffled = accuracy(settings.task, split.items, predictions[SHUFFLED]) if others else None
     _delete(journals.values())
-    return score, shuffled, len(split.items) * len(passes), written
+    return ScoredPredictions(score=score, shuffled=shuffled, passes=len(split.items) * len(passes), path=written)
 
 
 def _delete(journals: Iterable[Journal]) -> None:
@@ -213,7 +225,7 @@ def _evaluate_gallery(
         score_gallery(settings.task, settings.split, gallery, scores_TI[:, columns]).metrics[0] if columns else None
     )
     unfinished.unlink()
-    return score, shuffled, pair_count(gallery), written
+    return ScoredPredictions(score=score, shuffled=shuffled, passes=pair_count(gallery), path=written)
 
 
 def _duration(seconds: float) -> str:

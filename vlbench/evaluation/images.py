@@ -174,5 +174,5 @@ def region_channels(spec: AnySpec) -> list[int]:
         return [spec.features.channels] if spec.features else []
     if not isinstance(spec.visual, RegionSpec):
         return []
-    own = spec.visual.roi_head.channels
-    return sorted({own, spec.visual.projection.inputs or own})
+    channels = spec.visual.roi_head.channels
+    return sorted({channels, spec.visual.projection.inputs or channels})

@@ -44,7 +44,7 @@ def evaluate_all(
     set_up_torch(max(1, threads // process.world))
     evaluations: list[Evaluation] = []
     with _resume_hint(folder, process), _store(folder, process) as store, _bar(shown=process.first) as bar:
-        kept = process.broadcast({one.evaluation_hash: one for one in store.results} if store else {})
+        kept = process.broadcast({result.evaluation_hash: result for result in store.results} if store else {})
         for head in heads:
             name, key = head.spec.name, evaluation_hash(head, split)
             if key in kept:

@@ -136,39 +136,41 @@ Scores = NDArray[np.floating]
 
 def text_to_image(scores_TI: Scores, image_of_text: Sequence[int], ranks: Sequence[int] = RANKS) -> Floats:
     """The probability that a text's image is among the first K, (T, len(ranks))."""
-    own_T = _own_scores(scores_TI, image_of_text)
-    greater_T = (scores_TI > own_T[:, None]).sum(1)
-    equal_T = (scores_TI == own_T[:, None]).sum(1)
+    matching_T = _matching_scores(scores_TI, image_of_text)
+    greater_T = (scores_TI > matching_T[:, None]).sum(1)
+    equal_T = (scores_TI == matching_T[:, None]).sum(1)
     return np.stack([np.clip((rank - greater_T) / equal_T, 0, 1) for rank in ranks], axis=1)
 
 
 def image_to_text(scores_TI: Scores, image_of_text: Sequence[int], ranks: Sequence[int] = RANKS) -> Floats:
     """The probability that any text of an image is among the first K, (I, len(ranks)); nan if an image has no text."""
-    owner_T, own_T = np.asarray(image_of_text), _own_scores(scores_TI, image_of_text)
+    image_T, matching_T = np.asarray(image_of_text), _matching_scores(scores_TI, image_of_text)
     images = scores_TI.shape[1]
     best_I = np.full(images, -np.inf, dtype=scores_TI.dtype)
-    np.maximum.at(best_I, owner_T, own_T)
+    np.maximum.at(best_I, image_T, matching_T)
     greater_I = (scores_TI > best_I).sum(0)  # only texts of other images
-    own_I = np.bincount(owner_T[own_T == best_I[owner_T]], minlength=images)
-    other_I = (scores_TI == best_I).sum(0) - own_I
-    recalls = np.stack([1 - _all_missed(own_I, other_I, rank - greater_I) for rank in ranks], axis=1)
-    recalls[np.bincount(owner_T, minlength=images) == 0] = np.nan
+    relevant_I = np.bincount(image_T[matching_T == best_I[image_T]], minlength=images)  # of the texts tied at the best
+    others_I = (scores_TI == best_I).sum(0) - relevant_I
+    recalls = np.stack([1 - _all_missed(relevant_I, others_I, rank - greater_I) for rank in ranks], axis=1)
+    recalls[np.bincount(image_T, minlength=images) == 0] = np.nan
     return recalls
 
 
-def _own_scores(scores_TI: Scores, image_of_text: Sequence[int]) -> Scores:
+def _matching_scores(scores_TI: Scores, image_of_text: Sequence[int]) -> Scores:
     """The score of each text with its own image, (T,)."""
     return scores_TI[np.arange(len(scores_TI)), np.asarray(image_of_text)]
 
 
-def _all_missed(own: NDArray[np.int64], other: NDArray[np.int64], places: NDArray[np.int64]) -> Floats:
-    """The probability that a random order of `own` and `other` items has none of `own` in its first `places`."""
-    places = np.maximum(places, 0)
-    possible = places <= other
-    taken = np.where(possible, places, 0)
-    # C(other, places) / C(own + other, places)
-    log = gammaln(other + 1) - gammaln(other - taken + 1) - gammaln(own + other + 1) + gammaln(own + other - taken + 1)
-    return np.where(possible, np.where(taken == 0, 1.0, np.exp(log)), 0.0)
+def _all_missed(relevant: NDArray[np.int64], others: NDArray[np.int64], first: NDArray[np.int64]) -> Floats:
+    """The probability that a random order of relevant and other texts has no relevant one among the `first`.
+
+    This is C(others, first) / C(relevant + others, first).
+    """
+    first = np.maximum(first, 0)
+    possible = first <= others
+    drawn, total = np.where(possible, first, 0), relevant + others
+    log = gammaln(others + 1) - gammaln(others - drawn + 1) - gammaln(total + 1) + gammaln(total - drawn + 1)
+    return np.where(possible, np.where(drawn == 0, 1.0, np.exp(log)), 0.0)
 
 
 RESAMPLES = 1000
