@@ -1,4 +1,4 @@
-"""Scores of all pairs of a gallery are those of each pair on its own, whatever is cached and whoever computes them."""
+"""Scores of a gallery equal those of each pair on its own, whatever is cached and whichever process computes them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from vlbench.tasks.registry import TASKS
 
 @pytest.fixture(scope="module")
 def gallery(tmp_path_factory: pytest.TempPathFactory) -> Gallery:
-    """Three images of several sizes with two texts each, of several lengths."""
+    """Three images of different sizes with two texts each, of different lengths."""
     folder = data_sets.karpathy(tmp_path_factory.mktemp("gallery"), images=4, captions=2)
     found = TASKS["flickr30k"].gallery(folder, "test")
     for number, path in enumerate(found.images):
@@ -33,7 +33,7 @@ def gallery(tmp_path_factory: pytest.TempPathFactory) -> Gallery:
 
 
 class Regions:
-    """Regions of any image, more of a later one."""
+    """Regions for any image; the higher its number, the more."""
 
     path = Path("regions.tsv")
 
@@ -74,7 +74,7 @@ def test_each_pair_has_its_own_score(tmp_path: Path, gallery: Gallery, name: str
 
 
 @pytest.mark.parametrize("name", ["uniter-base", "lxmert", "vilbert", "oscar-base", "scan"])
-def test_pairs_with_regions_found_before(tmp_path: Path, gallery: Gallery, name: str) -> None:
+def test_each_pair_has_its_own_score_with_precomputed_regions(tmp_path: Path, gallery: Gallery, name: str) -> None:
     check_all_pairs(model_under_test(name, Regions()), gallery, tmp_path)
 
 
@@ -86,7 +86,7 @@ def check_all_pairs(model: ModelUnderTest, gallery: Gallery, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("name", ["vilt-b32", "clip-vit-b32"])
-def test_two_processes_and_a_kill_change_no_bit(tmp_path: Path, gallery: Gallery, name: str) -> None:
+def test_two_processes_and_a_kill_change_no_score(tmp_path: Path, gallery: Gallery, name: str) -> None:
     model = model_under_test(name)
     alone = ScoreMatrix(tmp_path / "alone.npy", 6, 3, create=True)
     score_pairs(model, gallery, alone, batch_size=2)
@@ -103,7 +103,7 @@ def test_two_processes_and_a_kill_change_no_bit(tmp_path: Path, gallery: Gallery
     assert score_pairs(model, gallery, shared, batch_size=2) == 0
 
 
-def test_the_time_that_it_will_take_is_told_before(gallery: Gallery) -> None:
+def test_the_expected_time_is_estimated(gallery: Gallery) -> None:
     model = model_under_test("vilt-b32")
     assert 0 < expected_seconds(model, gallery, batch_size=2, processes=1) < 60
 
@@ -117,7 +117,7 @@ def test_a_matrix_of_another_gallery(tmp_path: Path) -> None:
         ScoreMatrix(tmp_path / "broken.npy", 4, 2, create=True)
 
 
-def test_one_number_a_pair() -> None:
+def test_matching_scores_of_every_output() -> None:
     assert matching_score(torch.tensor([[1.0], [2.0]])).tolist() == [1, 2]
     assert matching_score(torch.tensor([[1.0, 4.0]])).tolist() == [3]
     assert matching_score(torch.tensor([5.0])).tolist() == [5]

@@ -1,4 +1,4 @@
-"""Which answer a class is: the files in which releases say it, and what is refused."""
+"""The answers of classes: the formats of published files, and bad input."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from vlbench.evaluation.task_head import likeliest_answer, true_or_false, true_o
         ("config.json", json.dumps({"model_type": "vilt", "id2label": {"0": "yes", "1": "no", "2": "red"}})),
     ],
 )
-def test_forms_of_releases(tmp_path: Path, name: str, content: str) -> None:
+def test_formats_of_published_answer_sets(tmp_path: Path, name: str, content: str) -> None:
     (tmp_path / name).write_text(content)
     assert read_answer_set(tmp_path / name) == ("yes", "no", "red")
 
@@ -50,7 +50,7 @@ def test_what_is_refused(tmp_path: Path, name: str, content: str | None, why: st
     assert "\n" not in str(error.value)
 
 
-def test_labels_without_a_meaning_are_none(tmp_path: Path) -> None:
+def test_placeholder_labels_are_ignored(tmp_path: Path) -> None:
     assert named_labels(tmp_path / "config.json") is None
     (tmp_path / "config.json").write_text('{"id2label": {"0": "LABEL_0", "1": "LABEL_1"}}')
     assert named_labels(tmp_path / "config.json") is None
@@ -64,7 +64,7 @@ def test_the_published_answers(reference_data: Path) -> None:
     assert {"yes", "no", "2"} <= set(answers)
 
 
-def test_what_scores_mean() -> None:
+def test_scores_become_answers() -> None:
     assert likeliest_answer(["a", "b", "c"])(torch.tensor([[0.0, 2, 1], [3, 2, 1]])) == ["b", "a"]
     assert true_or_false(torch.tensor([[0.0, 2], [1, 1], [3, 0]])) == ["true", "false", "false"]
     postprocess = true_or_false_answer(["red", "no", "blue", "yes"])
@@ -73,6 +73,6 @@ def test_what_scores_mean() -> None:
     assert true_or_false_answer(["red", "yes"]) is None
 
 
-def test_a_score_that_is_no_number_is_told() -> None:
+def test_a_score_that_is_not_finite_is_reported() -> None:
     with pytest.raises(InputError, match=r"^7: the model's score is not a finite number"):
         check_finite(torch.tensor([[0.0, 1], [float("nan"), 1]]), ["6", "7"])

@@ -1,4 +1,4 @@
-"""Items to batches: padding, order, pairs, what workers change (nothing), and what goes wrong on the way."""
+"""Items to batches: padding, order, pairs, that workers change nothing, and errors."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ VILT, PAD = catalog()["vilt-b32"].tiny(), 7
 
 
 def ids_of(text: str) -> list[int]:
-    """A word's id is its length; 1 begins a text and 2 ends it."""
+    """A word's id depends on its length; 1 begins a text and 2 ends it."""
     return [1, *(10 + len(word) for word in text.split()), 2]
 
 
@@ -115,7 +115,7 @@ def test_batches_come_in_the_order_of_their_items_however_many_read(tmp_path: Pa
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_a_pair_stands_left_before_right(tmp_path: Path, workers: int) -> None:
+def test_left_images_come_before_right_ones(tmp_path: Path, workers: int) -> None:
     paths = [picture(tmp_path, number, (64, 96)) for number in range(6)]
     items = [item(number, paths[2 * number], paths[2 * number + 1]) for number in range(3)]
     (found,) = batches([items], encoder(), workers=workers)
@@ -131,21 +131,19 @@ def test_a_model_of_images_alone_gets_no_text(tmp_path: Path) -> None:
     assert build(spec).eval()(found.text, found.images).shape[0] == 2
 
 
-def test_a_reader_can_be_sent_to_a_process_that_is_not_forked(tmp_path: Path) -> None:
+def test_a_reader_can_be_pickled(tmp_path: Path) -> None:
     path = picture(tmp_path, 0, (40, 60))
     own = encoder().reader
     copy = pickle.loads(pickle.dumps(own))
     assert torch.equal(copy.read([path]).pixels, own.read([path]).pixels)
 
 
-def test_items_without_chunks_are_no_batches() -> None:
+def test_no_chunks_give_no_batches() -> None:
     assert list(batches([], encoder(), workers=0)) == []
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_an_image_that_cannot_be_read_ends_in_its_own_line_after_the_batches_before_it(
-    tmp_path: Path, workers: int
-) -> None:
+def test_an_unreadable_image_is_reported_after_the_batches_before_it(tmp_path: Path, workers: int) -> None:
     items = some_items(tmp_path, 9)
     items[5].images[0].write_bytes(items[5].images[0].read_bytes()[:500])
     coming = batches(chunks_of(items, 2), encoder(), workers=workers)
@@ -165,7 +163,7 @@ def test_items_with_different_numbers_of_images_are_named(tmp_path: Path) -> Non
 
 
 class Killed:
-    """Regions whose reading is the end of the process that reads."""
+    """Regions that kill the process that reads them."""
 
     path = Path("regions.tsv")
 
@@ -180,7 +178,7 @@ class Killed:
         raise AssertionError
 
 
-def test_a_reader_that_is_killed_is_one_line(tmp_path: Path) -> None:
+def test_a_killed_reader_is_reported_in_one_line(tmp_path: Path) -> None:
     spec = catalog()["uniter-base"].tiny()
     killed = ItemEncoder(spec, ids_of, pad_id=PAD, features=Killed())
     with pytest.raises(WorkerError, match="a process that reads images was killed") as caught:
@@ -242,7 +240,7 @@ def test_real_items_reach_a_model_alone_as_in_a_batch(
     torch.testing.assert_close(together, alone, atol=1e-5, rtol=0)
 
 
-def test_padding_beside_other_images_and_texts_changes_no_answer(tmp_path: Path) -> None:
+def test_padding_changes_no_score(tmp_path: Path) -> None:
     items = [
         item(number, picture(tmp_path, number, size)) for number, size in enumerate([(40, 90), (90, 40), (64, 64)])
     ]

@@ -1,4 +1,4 @@
-"""Other images: none shares a unit with the item that it is shown with, and each is used as often as before."""
+"""Shuffled images: no item gets an image of its own unit, and each image is used as often as before."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from vlbench.tasks.registry import TASKS
 
 
 @pytest.mark.parametrize("task", ["nlvr", "nlvr2", "easy-vqa", "vqav2"])
-def test_no_item_keeps_an_image_of_its_unit(tmp_path: Path, task: str) -> None:
+def test_no_item_gets_an_image_of_its_own_unit(tmp_path: Path, task: str) -> None:
     folder = {
         "nlvr": data_sets.nlvr,
         "nlvr2": data_sets.nlvr2,
@@ -33,7 +33,7 @@ def test_no_item_keeps_an_image_of_its_unit(tmp_path: Path, task: str) -> None:
     assert shuffled_images(items) == others
 
 
-def test_the_real_statements_keep_none_of_their_boxes(reference_data: Path) -> None:
+def test_real_statements_get_no_image_of_their_own_boxes(reference_data: Path) -> None:
     items = TASKS["nlvr"].items(reference_data / "nlvr1", "dev")
     others = shuffled_images(items)
     assert others is not None
@@ -41,7 +41,7 @@ def test_the_real_statements_keep_none_of_their_boxes(reference_data: Path) -> N
     assert all(scene[others[item.images]] != item.unit for item in items)
 
 
-def test_one_image_has_no_other() -> None:
+def test_a_single_image_cannot_be_shuffled() -> None:
     def item(number: int, unit: str) -> Item:
         images = (Path(f"{number}.png"),)
         return Item(identifier=str(number), text="?", images=images, answers=("yes",), unit=unit)
@@ -55,12 +55,12 @@ def test_one_image_has_no_other() -> None:
 
 
 @pytest.mark.parametrize("count", [2, 3, 1000])
-def test_columns_of_a_gallery(count: int) -> None:
+def test_every_image_of_a_gallery_gets_another(count: int) -> None:
     columns = shuffled_columns(count)
     assert columns is not None
     assert sorted(columns) == list(range(count))
     assert all(own != other for own, other in enumerate(columns))
 
 
-def test_a_gallery_of_one() -> None:
+def test_a_gallery_of_one_cannot_be_shuffled() -> None:
     assert shuffled_columns(1) is None

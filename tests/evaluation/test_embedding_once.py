@@ -66,7 +66,7 @@ def embedded_counts(one: ModelUnderTest) -> list[int]:
 
 
 class Regions:
-    """Regions of any image, more of a later one."""
+    """Regions for any image; the higher its number, the more."""
 
     path = Path("regions.tsv")
 
@@ -101,7 +101,7 @@ def test_every_model_scores_as_if_it_embedded_each_time(name: str, paths: list[P
     torch.testing.assert_close(scores, expected, atol=1e-6, rtol=1e-6)
 
 
-def test_regions_found_before_are_embedded_once(paths: list[Path]) -> None:
+def test_precomputed_regions_are_embedded_once(paths: list[Path]) -> None:
     one = model_under_test(catalog()["uniter-base"].tiny(), Regions())
     (batch,) = batches([questions(paths)], one.encoder)
     assert isinstance(batch.images, RegionFeatures)

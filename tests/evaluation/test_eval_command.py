@@ -1,4 +1,4 @@
-"""`vlbench eval` as a user has it: accuracy with its baselines, files, resuming, and what is refused."""
+"""`vlbench eval` on the command line: accuracy with blind baselines, files, resuming, and bad input."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ MADE: dict[str, Callable[[Path], Path]] = {
 
 
 @pytest.mark.parametrize("task", MADE)
-def test_predictions_are_worth_what_eval_says(tmp_path: Path, task: str) -> None:
+def test_score_confirms_what_eval_reports(tmp_path: Path, task: str) -> None:
     data, out = MADE[task](tmp_path / "data"), tmp_path / "out"
     found = as_json("--models", tiny(tmp_path), "--task", task, "--data", data, "--out", out)
     accuracy = found["accuracy"]
@@ -84,7 +84,7 @@ def test_vqav2_with_named_answers(tmp_path: Path) -> None:
     assert found["passes"] == 24  # each question with its image and with another
 
 
-def test_answers_that_are_not_public_are_predicted_all_the_same(tmp_path: Path) -> None:
+def test_a_split_without_public_answers_is_predicted(tmp_path: Path) -> None:
     data = data_sets.vqav2(tmp_path / "data", split="test-dev2015", annotations=False)
     for image in range(1, 7):
         data_sets.picture(data / "test2015" / f"COCO_test2015_{image:012}.jpg")
@@ -104,7 +104,7 @@ def test_answers_that_are_not_public_are_predicted_all_the_same(tmp_path: Path) 
     assert not list((tmp_path / "out").glob("*.unfinished*"))
 
 
-def test_an_answering_model_says_whether_a_statement_holds(tmp_path: Path) -> None:
+def test_an_answer_classifier_decides_statements(tmp_path: Path) -> None:
     content = yaml.safe_load(tiny(tmp_path).read_text())
     content["head"] = content["heads"]["answers"]
     (tmp_path / "vqa.yaml").write_text(yaml.safe_dump(content))
@@ -116,7 +116,7 @@ def test_an_answering_model_says_whether_a_statement_holds(tmp_path: Path) -> No
     assert found["items"] == 18
 
 
-def test_what_is_there_is_kept(tmp_path: Path) -> None:
+def test_finished_evaluations_are_kept(tmp_path: Path) -> None:
     data, out = data_sets.nlvr(tmp_path / "data"), tmp_path / "out"
     command = ("--models", tiny(tmp_path), "--task", "nlvr", "--data", data, "--out", out)
     first = as_json(*command)
@@ -125,7 +125,7 @@ def test_what_is_there_is_kept(tmp_path: Path) -> None:
     assert as_json(*command, "--limit", 6)["evaluation_hash"] != first["evaluation_hash"]
 
 
-def test_a_broken_image_loses_no_answer(tmp_path: Path) -> None:
+def test_a_broken_image_loses_no_prediction(tmp_path: Path) -> None:
     data, out = data_sets.nlvr(tmp_path / "data", statements=4), tmp_path / "out"
     last = data / "dev" / "images" / "4" / "dev-3-0-5.png"
     whole = last.read_bytes()
@@ -166,7 +166,7 @@ def test_kill_and_resume(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("task", ["nlvr2", "flickr30k"])
-def test_two_processes_give_what_one_gives(tmp_path: Path, task: str) -> None:
+def test_two_processes_give_the_predictions_of_one(tmp_path: Path, task: str) -> None:
     data = MADE[task](tmp_path / "data")
     command = ("eval", "--models", tiny(tmp_path), "--task", task, "--data", data, "--no-latency", *QUICK)
     arguments = [*map(str, command), "--out"]
@@ -188,7 +188,7 @@ def test_two_processes_give_what_one_gives(tmp_path: Path, task: str) -> None:
         assert first.read_text() == second.read_text()
 
 
-def test_accuracy_beside_latency(tmp_path: Path) -> None:
+def test_accuracy_next_to_latency(tmp_path: Path) -> None:
     data, out = data_sets.easy_vqa(tmp_path / "data"), tmp_path / "out"
     command = ("--models", tiny(tmp_path), "--task", "easy-vqa", "--data", data, "--out", out, "--budget", 0.5)
     found = as_json(*command, latency=True)
@@ -205,7 +205,7 @@ def test_accuracy_beside_latency(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("output", ["table", "markdown", "latex", "csv"])
-def test_forms_of_the_table(tmp_path: Path, output: str) -> None:
+def test_formats_of_the_table(tmp_path: Path, output: str) -> None:
     data = data_sets.nlvr2(tmp_path / "data")
     table = evaluate(
         *("--models", tiny(tmp_path), "--task", "nlvr2", "--data", data, "--out", tmp_path / "out", "--format", output)
@@ -234,7 +234,7 @@ def test_forms_of_the_table(tmp_path: Path, output: str) -> None:
         ("flickr30k", ("--split", "train"), "no image of the split 'train'"),
     ],
 )
-def test_bad_input_is_told_before_anything_runs(
+def test_bad_input_is_reported_before_anything_runs(
     tmp_path: Path, task: str, arguments: tuple[str, ...], why: str
 ) -> None:
     data = (MADE | {"vqav2": data_sets.vqav2}).get(task, data_sets.nlvr)(tmp_path / "data")
@@ -246,7 +246,7 @@ def test_bad_input_is_told_before_anything_runs(
     assert not list(tmp_path.glob("out/*.jsonl")) or not (tmp_path / "out" / "evaluations.jsonl").read_text()
 
 
-def test_a_missing_image_is_told_before_anything_runs(tmp_path: Path) -> None:
+def test_a_missing_image_is_reported_before_anything_runs(tmp_path: Path) -> None:
     data = data_sets.nlvr(tmp_path / "data")
     (data / "dev" / "images" / "4" / "dev-2-0-5.png").unlink()
     with pytest.raises(InputError, match=r"dev-2-0-5.png: no such image"):
@@ -256,7 +256,7 @@ def test_a_missing_image_is_told_before_anything_runs(tmp_path: Path) -> None:
 
 
 def asked_of(folder: Path, images: list[str]) -> Path:
-    """VQAv2's files about images of COCO's training split that are not there themselves."""
+    """VQAv2's files about images of COCO's training split; the images do not exist."""
     folder.mkdir()
     asked = [
         {"image_id": int(name[-12:]), "question": "Is there a dog?", "question_id": number}
@@ -272,7 +272,7 @@ def asked_of(folder: Path, images: list[str]) -> Path:
 
 
 @pytest.mark.parametrize("name", ["uniter-base", "hf-lxmert-vqa"])
-def test_real_regions_stand_in_for_images(reference_data: Path, tmp_path: Path, name: str) -> None:
+def test_real_regions_replace_images(reference_data: Path, tmp_path: Path, name: str) -> None:
     (regions,) = (reference_data / "region_features").glob("*.tsv")
     images = [line.split("\t", 1)[0] for line in regions.read_text().splitlines()]
     (tmp_path / "answers.txt").write_text("yes\nno\n")

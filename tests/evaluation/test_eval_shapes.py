@@ -66,7 +66,7 @@ def evaluate(model: Path, task: str, out: Path) -> dict:
 
 @pytest.mark.parametrize("task", GENERATED)
 @pytest.mark.parametrize("name", ["vilt-b32", "uniter-base"])
-def test_predictions_are_worth_what_eval_says(tmp_path: Path, task: str, name: str) -> None:
+def test_score_confirms_what_eval_reports(tmp_path: Path, task: str, name: str) -> None:
     found = evaluate(written(tiny(name), tmp_path), task, tmp_path / "out")
     accuracy = found["accuracy"]
     scored = run("score", "--task", task, "--predictions", tmp_path / "out" / found["predictions"])
@@ -78,7 +78,7 @@ def test_predictions_are_worth_what_eval_says(tmp_path: Path, task: str, name: s
     assert kept["evaluation_hash"] == found["evaluation_hash"]
 
 
-def test_statements_stand_alone_so_that_consistency_is_left_out(tmp_path: Path) -> None:
+def test_statements_about_pairs_of_scenes_have_no_consistency(tmp_path: Path) -> None:
     right = "".join(f"{one.identifier},{one.answers[0]}\n" for one in items.statement_items("test"))
     (tmp_path / "right.csv").write_text(right)
     scored = run("score", "--task", "shapes-pairs", "--predictions", tmp_path / "right.csv")
@@ -88,7 +88,7 @@ def test_statements_stand_alone_so_that_consistency_is_left_out(tmp_path: Path) 
     assert "consistency" not in names
 
 
-def test_captions_in_their_own_order_find_their_images(tmp_path: Path) -> None:
+def test_perfect_scores_have_perfect_recall(tmp_path: Path) -> None:
     gallery = items.gallery("test")
     scores = np.eye(len(gallery.images), dtype=np.float32)[list(gallery.image_of_text)]
     np.save(tmp_path / "scores.npy", scores)
@@ -97,14 +97,14 @@ def test_captions_in_their_own_order_find_their_images(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("side", [128, 256])
-def test_an_image_is_drawn_at_the_models_own_side(side: int) -> None:
+def test_an_image_is_drawn_at_the_models_size(side: int) -> None:
     wanted = Input(image_size=(side, side))
     drawn = Image.fromarray(draw(scene_at("test", 3, side=side)))
     assert np.array_equal(preprocessed(items.image_path("test", 3), wanted), normalised(drawn, wanted))
 
 
 @pytest.mark.parametrize("task", GENERATED)
-def test_answers_are_asked_again_where_the_world_is_another(task: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_version_of_the_world_is_evaluated_again(task: str, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = EvaluationSettings(task=TASKS[task], data=Path(), split="test")
     before = Split(settings).digest
     assert Split(settings).digest == before
@@ -112,7 +112,7 @@ def test_answers_are_asked_again_where_the_world_is_another(task: str, monkeypat
     assert Split(settings).digest != before
 
 
-def test_files_are_wanted_only_where_there_are_any() -> None:
+def test_only_tasks_with_files_need_a_folder() -> None:
     refused = {
         "nlvr2": ("--task nlvr2: needs its files; --data DIR names their folder", ()),
         "shapes": ("--data here: shapes is generated and reads no files; leave --data out", ("--data", "here")),

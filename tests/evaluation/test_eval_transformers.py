@@ -1,4 +1,4 @@
-"""Models of transformers on data sets: with the tokenizer and the answers that their folders bring."""
+"""Transformers models on data sets, with the tokenizer and the answers in their folders."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def tiny(name: str) -> HuggingFaceSpec:
 
 
 def saved(folder: Path, spec: HuggingFaceSpec, answers: Sequence[str] = ()) -> HuggingFaceSpec:
-    """The same model with its weights from a folder as transformers writes it, tokenizer included."""
+    """The same model with weights from a folder that transformers wrote, tokenizer included."""
     model = build(spec).model
     if answers:
         model.config.id2label = dict(enumerate(answers))
@@ -55,7 +55,7 @@ def evaluated(spec: HuggingFaceSpec, task: str, data: Path, out: Path) -> Evalua
     return found
 
 
-def test_answers_by_the_names_of_the_folder(tmp_path: Path) -> None:
+def test_answers_are_named_by_the_weights_folder(tmp_path: Path) -> None:
     spec = saved(tmp_path / "vilt", tiny("hf-vilt-b32").for_task("answers", 4), ANSWERS[::-1])
     found = evaluated(spec, "easy-vqa", data_sets.easy_vqa(tmp_path / "data"), tmp_path / "out")
     answers = [one["answer"] for one in json.loads(found.predictions.read_text())]
@@ -81,7 +81,7 @@ def test_pairs(tmp_path: Path) -> None:
     assert found.accuracy.n == 12
 
 
-def test_words_that_a_model_generates(tmp_path: Path) -> None:
+def test_generated_answers(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"generates words, but random weights have no vocabulary"):
         evaluated(tiny("hf-blip-vqa"), "easy-vqa", data_sets.easy_vqa(tmp_path / "data"), tmp_path / "out")
     spec = saved(tmp_path / "blip", tiny("hf-blip-vqa"))
@@ -92,7 +92,7 @@ def test_words_that_a_model_generates(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["hf-clip-vit-b32", "hf-siglip-b16", "hf-blip-itm", "hf-vilt-b32"])
-def test_every_pair_ranks_as_on_its_own(tmp_path: Path, name: str) -> None:
+def test_each_pair_ranks_as_on_its_own(tmp_path: Path, name: str) -> None:
     gallery = TASKS["flickr30k"].gallery(data_sets.karpathy(tmp_path, images=4, captions=2), "test")
     for number, path in enumerate(gallery.images):
         data_sets.picture(path, (90 * number, 99, 255 - 90 * number))
@@ -122,7 +122,7 @@ def test_every_pair_ranks_as_on_its_own(tmp_path: Path, name: str) -> None:
         np.testing.assert_allclose(matrix.scores, alone, atol=1e-5)
 
 
-def test_a_model_of_regions_wants_them(tmp_path: Path) -> None:
+def test_a_region_model_needs_regions(tmp_path: Path) -> None:
     spec = tiny("hf-lxmert-vqa")
     with pytest.raises(InputError, match=r"hf-lxmert-vqa-tiny: reads precomputed regions; --features FILE"):
         evaluated(spec, "easy-vqa", data_sets.easy_vqa(tmp_path / "data"), tmp_path / "out")

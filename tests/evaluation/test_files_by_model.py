@@ -1,4 +1,4 @@
-"""FILE is for models that bring none of their own, MODEL=FILE for one of them."""
+"""MODEL=FILE is for one model, FILE for all models whose weights come without such a file."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_what_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given:
     assert "\n" not in str(error.value)
 
 
-def test_what_weights_bring_comes_between_the_two(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_answers_of_the_weights_come_before_the_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     spec = resolve("vilt")[0].tiny().model_copy(update={"weights": str(tmp_path)})
     (tmp_path / "config.json").write_text('{"id2label": {"0": "no", "1": "yes"}}')
     monkeypatch.setattr("vlbench.evaluation.task_head.with_saved_head", lambda spec: spec)
@@ -55,7 +55,7 @@ def test_what_weights_bring_comes_between_the_two(tmp_path: Path, monkeypatch: p
     assert head_for(spec, task, answers=("x", "y"), known=known).answers == ("x", "y")
 
 
-def test_a_vocabulary_of_the_weights_comes_before_the_one_for_others(tmp_path: Path) -> None:
+def test_the_vocabulary_of_the_weights_comes_before_the_default(tmp_path: Path) -> None:
     spec = resolve("vilt")[0].tiny()
     (tmp_path / "vocab.txt").write_text("\n".join(PIECES))
     other = tmp_path / "other.txt"

@@ -1,4 +1,4 @@
-"""Answers before a kill are there after it, those of other processes too."""
+"""Predictions survive a kill, also those of other processes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from vlbench.errors import InputError
 from vlbench.evaluation.predict import Journal
 
 
-def test_what_was_kept_is_read_by_all_processes(tmp_path: Path) -> None:
+def test_predictions_are_read_by_all_processes(tmp_path: Path) -> None:
     first, second = (Journal(tmp_path / "out", "vilt.nlvr.dev.1a", rank) for rank in (0, 1))
     first.append({"1": "true"})
     second.append({"2": "false"})
@@ -24,7 +24,7 @@ def test_what_was_kept_is_read_by_all_processes(tmp_path: Path) -> None:
     assert Journal(tmp_path / "out", "vilt.nlvr.dev.1a", 0).done == {}
 
 
-def test_a_line_that_was_cut_off_is_asked_again(tmp_path: Path) -> None:
+def test_a_line_that_was_cut_off_is_predicted_again(tmp_path: Path) -> None:
     journal = Journal(tmp_path, "m", 0)
     journal.append({"1": "true", "2": "true"})
     journal.close()

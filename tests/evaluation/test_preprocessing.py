@@ -1,4 +1,4 @@
-"""An image as a paper prepares it: against transformers' processors, pixel for pixel, and against the rule itself."""
+"""Preprocessing as in the papers, compared to transformers' processors pixel by pixel, and to the rule itself."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SIZES = [(500, 333), (333, 500), (400, 400), (400, 100), (90, 700), (64, 64), (6
 
 
 def photograph(folder: Path, width: int, height: int) -> Path:
-    """Part of a real one, so that neighbouring pixels are alike but not the same."""
+    """Part of a real photograph, so that neighbouring pixels are similar but not equal."""
     path = folder / f"{width}x{height}.png"
     with Image.open(default_image()) as image:
         image.resize((width, height), Image.Resampling.LANCZOS).save(path)
@@ -28,7 +28,7 @@ def photograph(folder: Path, width: int, height: int) -> Path:
 
 
 def processed(name: str, path: Path) -> np.ndarray:
-    """By transformers' processor with its default settings, on Pillow as the published code was."""
+    """The output of transformers' processor with its default settings, on Pillow, as in the published code."""
     from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil  # noqa: PLC0415  slow
     from transformers.models.vilt.image_processing_pil_vilt import ViltImageProcessorPil  # noqa: PLC0415
 
@@ -70,7 +70,7 @@ def test_real_files_equal_those_of_transformers(reference_data: Path, name: str)
         ((16, 1600), (384, 639, 32), (32, 608)),  # 6.39 would be nothing
     ],
 )
-def test_the_shorter_side_gets_its_length_unless_the_longer_one_exceeds_its_own(
+def test_the_shorter_side_is_scaled_unless_the_longer_one_gets_too_long(
     size: tuple[int, int], limits: tuple[int, int, int], expected: tuple[int, int]
 ) -> None:
     assert shorter_side_size(*size, *limits) == expected
@@ -86,19 +86,19 @@ def test_the_shorter_side_gets_its_length_unless_the_longer_one_exceeds_its_own(
         ((100, 400), (96, 160), None, (96, 384)),
     ],
 )
-def test_an_image_covers_what_is_cut_out_of_it(
+def test_a_scaled_image_covers_its_crop(
     size: tuple[int, int], wanted: tuple[int, int], shorter: int | None, expected: tuple[int, int]
 ) -> None:
     assert covering_size(*size, wanted, shorter) == expected
 
 
-def test_the_middle_is_cut_out() -> None:
+def test_the_crop_is_central() -> None:
     columns = np.tile(np.arange(7, dtype=np.uint8), (5, 1))
     assert np.asarray(centre_crop(Image.fromarray(columns), (3, 4)))[0].tolist() == [1, 2, 3, 4]
     assert np.asarray(centre_crop(Image.fromarray(columns.T.copy()), (4, 3)))[:, 0].tolist() == [1, 2, 3, 4]
 
 
-def test_without_a_word_of_evaluation_an_image_is_what_it_is_where_it_is_measured(tmp_path: Path) -> None:
+def test_without_a_resizing_an_image_gets_the_measured_size(tmp_path: Path) -> None:
     path = photograph(tmp_path, 301, 207)
     wanted = Input(image_size=(64, 96), mean=(0.1, 0.2, 0.3), std=(1, 2, 3))
     same = pixels(Example(image=path, image_sha256="", text=""), wanted)
@@ -117,7 +117,7 @@ def test_the_resampling_is_the_one_named(tmp_path: Path, kind: type) -> None:
 
 
 @pytest.mark.parametrize("name", catalog())
-def test_every_model_prepares_a_wide_and_a_tall_image_that_it_can_take(tmp_path: Path, name: str) -> None:
+def test_every_model_preprocesses_wide_and_tall_images(tmp_path: Path, name: str) -> None:
     for spec in (catalog()[name], catalog()[name].tiny()):
         least, most = min(spec.input.image_size), max(spec.input.image_size)
         for width, height in ((300, 150), (150, 300)):
@@ -127,7 +127,7 @@ def test_every_model_prepares_a_wide_and_a_tall_image_that_it_can_take(tmp_path:
             assert rows / columns == pytest.approx(height / width, rel=0.15) or min(rows, columns) == least
 
 
-def test_what_cannot_be_read_is_one_line_that_begins_with_the_file(tmp_path: Path) -> None:
+def test_an_unreadable_image_is_reported_in_one_line(tmp_path: Path) -> None:
     wanted = catalog()["vilt-b32"].input
     (tmp_path / "broken.png").write_bytes(photograph(tmp_path, 50, 50).read_bytes()[:900])
     for name, said in (("absent.png", "no such file"), ("broken.png", "damaged or cut off")):

@@ -1,4 +1,4 @@
-"""Precomputed regions in place of pixels: their places, their masks, and that no detector runs."""
+"""Precomputed regions instead of pixels: their boxes, their masks, and that no detector runs."""
 
 from __future__ import annotations
 
@@ -76,12 +76,12 @@ def items(*names: str) -> list[Item]:
 
 
 def uniters_places(boxes: np.ndarray, height: int, width: int) -> np.ndarray:
-    """As its released code has them: shares x1, y1, x2, y2, width and height, then their product."""
+    """As in its released code: relative x1, y1, x2, y2, width and height, then the area."""
     x1, y1, x2, y2 = (boxes / np.array([width, height, width, height])).T
     return np.stack((x1, y1, x2, y2, x2 - x1, y2 - y1, (x2 - x1) * (y2 - y1)), axis=1)
 
 
-def test_places_of_the_real_file_are_uniters(reference_data: Path) -> None:
+def test_boxes_of_the_real_file_are_encoded_as_in_uniter(reference_data: Path) -> None:
     source = RegionTsv(reference_data / "region_features" / "train2014_obj36.tsv")
     found = [source.read(name) for name in source.lines]
     batch = padded_regions(found)
@@ -93,7 +93,7 @@ def test_places_of_the_real_file_are_uniters(reference_data: Path) -> None:
         np.testing.assert_allclose(row, uniters_places(image.boxes, image.height, image.width), atol=1e-6, rtol=0)
 
 
-def test_places_are_the_same_whether_boxes_are_pixels_or_shares() -> None:
+def test_relative_boxes_are_encoded_like_boxes_in_pixels() -> None:
     pixels = regions(4, 3, seed=0)
     shares = ImageRegions(features=pixels.features, boxes=pixels.boxes / [300, 200, 300, 200], height=1, width=1)
     for numbers in (4, 5, 6, 7):
@@ -116,7 +116,7 @@ def test_images_with_fewer_regions_are_padded_and_masked() -> None:
 
 @torch.inference_mode()
 @pytest.mark.parametrize("name", REGION_MODELS)
-def test_every_region_model_answers_from_regions_without_its_detector(name: str) -> None:
+def test_no_region_model_runs_its_detector_on_precomputed_regions(name: str) -> None:
     spec = catalog()[name].tiny()
     model = build(spec).eval()
     held = Held({"a": regions(5, channels(spec), seed=0), "b": regions(3, channels(spec), seed=1)})
@@ -132,7 +132,7 @@ def test_every_region_model_answers_from_regions_without_its_detector(name: str)
 
 
 def watched(model: VLModel) -> set[str]:
-    """The visual embedder's own parts that run from now on."""
+    """The parts of the visual embedder that run from now on."""
     ran: set[str] = set()
     for name, part in model.visual.named_children():
         part.register_forward_pre_hook(lambda *_, name=name: ran.add(name))
@@ -140,7 +140,7 @@ def watched(model: VLModel) -> set[str]:
 
 
 @torch.inference_mode()
-def test_regions_that_the_detector_found_give_what_the_detector_itself_gives() -> None:
+def test_stored_regions_give_the_output_of_the_detector() -> None:
     model = build(UNITER).eval()
     embedder = model.visual
     assert isinstance(embedder, RegionEmbedder)
@@ -155,7 +155,7 @@ def test_regions_that_the_detector_found_give_what_the_detector_itself_gives() -
     torch.testing.assert_close(model(text, kept), expected, atol=0, rtol=0)
 
 
-def test_a_model_that_sees_pixels_says_so() -> None:
+def test_a_model_that_reads_pixels_refuses_regions() -> None:
     batch = padded_regions([regions(3, 4, seed=0)])
     text = Text(ids=torch.tensor([[1, 5, 2]]), mask=None)
     for name in ("vilt-b32", "pixelbert-r50", "clip-vit-b32", "clip-rn50", "vsepp"):
@@ -166,7 +166,7 @@ def test_a_model_that_sees_pixels_says_so() -> None:
             encoder(spec, Held({}))
 
 
-def test_features_of_another_detector_are_named() -> None:
+def test_features_of_another_detector_are_refused() -> None:
     held = Held({"a": regions(3, 2054, seed=0)})
     with pytest.raises(InputError, match=r"held\.tsv: features of 2054 numbers; this model reads 2048"):
         encoder(UNITER, held).images([Path("a.jpg")])
@@ -174,7 +174,7 @@ def test_features_of_another_detector_are_named() -> None:
         build(UNITER).visual(padded_regions([held.images["a"]]))
 
 
-def test_features_can_have_the_detectors_channels_or_all_that_the_projection_reads() -> None:
+def test_features_have_the_channels_of_the_detector_or_of_the_projection() -> None:
     spec = catalog()["visualbert"].tiny()
     own = spec.visual.roi_head.channels
     assert own < channels(spec)
@@ -191,7 +191,7 @@ def test_features_can_have_the_detectors_channels_or_all_that_the_projection_rea
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_an_image_without_regions_is_one_line(workers: int) -> None:
+def test_an_image_without_regions_is_reported_in_one_line(workers: int) -> None:
     held = Held({"a": regions(3, 2048, seed=0)})
     with pytest.raises(InputError) as caught:
         next(batches([items("a", "b")], encoder(UNITER, held), workers=workers))
@@ -212,7 +212,7 @@ def test_the_real_file_reaches_a_model(reference_data: Path) -> None:
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_processes_read_one_lmdb_side_by_side(tmp_path: Path, workers: int) -> None:
+def test_several_processes_read_one_lmdb(tmp_path: Path, workers: int) -> None:
     lmdb = pytest.importorskip("lmdb")
     stored = {f"i{number}": regions(2 + number % 3, 2048, seed=number) for number in range(8)}
     with lmdb.open(str(tmp_path), map_size=2**26) as environment, environment.begin(write=True) as transaction:

@@ -1,4 +1,4 @@
-"""Which tokens a model gets: of a vocabulary, of its weights' folder, or without a meaning for random weights."""
+"""Tokens come from a vocabulary, from the weights' folder, or have no meaning for random weights."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_random_weights_need_no_vocabulary(spec: ModelSpec) -> None:
 
 @pytest.mark.parametrize("beside", [True, False])
 def test_the_vocabulary_of_the_weights(tmp_path: Path, spec: ModelSpec, beside: bool) -> None:
-    """Beside a file, or in the folder."""
+    """Next to a file, or in the folder."""
     vocabulary = write_vocabulary(tmp_path / "weights")
     weights = vocabulary.parent / "model.pt" if beside else vocabulary.parent
     if beside:
@@ -48,7 +48,7 @@ def test_the_vocabulary_of_the_weights(tmp_path: Path, spec: ModelSpec, beside: 
     assert (found.pad, found.mask) == (0, 4)
 
 
-def test_the_one_that_is_named_comes_first(tmp_path: Path, spec: ModelSpec) -> None:
+def test_a_named_vocabulary_comes_first(tmp_path: Path, spec: ModelSpec) -> None:
     write_vocabulary(tmp_path / "weights")
     other = tmp_path / "other.txt"
     other.write_text("\n".join([*PIECES[:5], "cat", "a"]))
@@ -80,7 +80,7 @@ def test_what_is_refused(tmp_path: Path, spec: ModelSpec) -> None:
     assert "\n" not in str(error.value)
 
 
-def test_visualbert_reads_its_answer_at_a_mask(tmp_path: Path) -> None:
+def test_visualbert_reads_its_answer_at_the_mask(tmp_path: Path) -> None:
     spec = catalog()["visualbert"].tiny().for_task("answers", 3)
     ready = load_model_under_test(
         TaskHead(spec=spec, postprocess=None),

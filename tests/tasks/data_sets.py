@@ -30,7 +30,7 @@ def picture(path: Path, colour: Sequence[int] = (200, 30, 30), size: tuple[int, 
 
 
 def vqav2(folder: Path, *, questions: int = 12, split: str = "val2014", annotations: bool = True) -> Path:
-    """Two questions an image; answers of ten people, of whom some say otherwise."""
+    """Two questions per image; ten people answer each, and some disagree."""
     asked = [
         {"image_id": 1 + number // 2, "question": f"What is number {number % 3}?", "question_id": 100 + number}
         for number in range(questions)
@@ -56,7 +56,7 @@ def vqav2(folder: Path, *, questions: int = 12, split: str = "val2014", annotati
 
 
 def nlvr2(folder: Path, *, sets: int = 3, split: str = "dev") -> Path:
-    """Two statements for each of two pairs a set."""
+    """Two statements for each of two pairs per set."""
     lines = [
         {
             "identifier": f"{split}-{number}-{pair}-{sentence}",
@@ -110,7 +110,7 @@ def karpathy(folder: Path, *, images: int = 4, data: str = "flickr30k", captions
 
 
 def easy_vqa(folder: Path, *, questions: int = 12) -> Path:
-    """A test split of two questions an image, and a training split of the same questions."""
+    """A test split of two questions per image, and a training split with the same questions."""
     colours = {"red": (255, 0, 0), "blue": (0, 0, 255)}
     (folder / "answers.txt").parent.mkdir(parents=True, exist_ok=True)
     (folder / "answers.txt").write_text("red\nblue\nyes\nno")

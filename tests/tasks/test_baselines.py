@@ -1,4 +1,4 @@
-"""What is reached without looking, worked out by hand."""
+"""Blind baselines, worked out by hand."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ def item(identifier: str, text: str, answer: str | tuple[str, ...], unit: str = 
     return Item(identifier=identifier, text=text, images=(Path("i.png"),), answers=answers, unit=unit or identifier)
 
 
-def test_the_majority_is_what_scores_most_and_not_what_is_said_most() -> None:
+def test_the_majority_answer_is_the_one_that_scores_most() -> None:
     said_by_all = item("a", "?", ("cat",) * 10)
     said_by_four = [item(str(number), "?", ("dog",) * 4 + ("a", "b", "c", "d", "e", "f")) for number in range(2)]
     assert majority_answer([said_by_all, *said_by_four]) == "dog"  # ten votes count no more than four
 
 
-def test_a_known_question_has_its_own_answer_and_a_new_one_that_of_its_beginning() -> None:
+def test_a_known_text_gets_its_own_answer_and_a_new_one_that_of_its_prefix() -> None:
     training = [item(f"r{n}", f"what colour is ball {n}?", "red") for n in range(10)]
     training += [item(f"y{n}", f"is there a ball {n}?", "yes") for n in range(30)]
     training += [item("known", "what colour is the sky?", "blue")]
@@ -31,14 +31,14 @@ def test_a_known_question_has_its_own_answer_and_a_new_one_that_of_its_beginning
     assert text_only_answers(asked, training) == {"1": "blue", "2": "red", "3": "yes"}
 
 
-def test_without_a_training_split_nothing_is_learnt_from_the_image_in_question() -> None:
+def test_without_a_training_split_nothing_is_learnt_from_the_same_image() -> None:
     same = [item("a", "is it red?", "yes", "image 1"), item("b", "is it red?", "yes", "image 1")]
     others = [item("c", "is it red?", "no", "image 2")]
     assert text_only_answers([*same, *others]) == {"a": "no", "b": "no", "c": "yes"}
     assert text_only_answers(same) == {"a": "", "b": ""}
 
 
-def test_what_is_rare_says_nothing_by_its_beginning() -> None:
+def test_a_rare_prefix_predicts_nothing() -> None:
     few = [item(f"r{n}", f"what colour is ball {n}?", "red") for n in range(9)]
     many = [item(f"y{n}", f"is there a ball {n}?", "yes") for n in range(10)]
     assert text_only_answers([item("1", "what colour is it?", "?")], [*few, *many]) == {"1": "yes"}

@@ -1,4 +1,4 @@
-"""The TSV of region features: the real one, one made here, and every way in which one can be wrong."""
+"""The TSV of region features: the real one, one made here, and every kind of damage."""
 
 from __future__ import annotations
 
@@ -73,13 +73,13 @@ def test_an_image_is_found_by_its_name_whatever_the_order(tmp_path: Path) -> Non
         (line("a", BOXES, VALUES), "line 2: a occurs twice"),
     ],
 )
-def test_damage_is_one_line_that_names_the_place(tmp_path: Path, second: str, said: str) -> None:
+def test_damage_is_reported_in_one_line_with_its_location(tmp_path: Path, second: str, said: str) -> None:
     path = write(tmp_path, line("a", BOXES, VALUES), second)
     with pytest.raises(InputError, match=said):
         RegionTsv(path).read("b")
 
 
-def test_what_is_no_such_file(tmp_path: Path) -> None:
+def test_files_that_are_not_a_tsv_of_regions(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot be read"):
         RegionTsv(tmp_path / "nowhere.tsv")
     with pytest.raises(InputError, match="line 1: not 10 fields; not a TSV of region features"):

@@ -1,4 +1,4 @@
-"""UNITER's LMDB of regions: made here as its released code makes it, and every way in which one can be wrong."""
+"""UNITER's LMDB of regions: made here as its released code makes it, and every kind of damage."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Dump = Mapping[str, np.ndarray]
 
 
 def dump(count: int = 3, channels: int = 4, seed: int = 0) -> dict[str, np.ndarray]:
-    """What UNITER stores of an image: half precision; boxes as shares, with their width and height."""
+    """What UNITER stores for an image: half precision; relative boxes, with their width and height."""
     random = np.random.default_rng(seed)
     corner, extent = random.uniform(0, 0.5, (count, 2)), random.uniform(0.1, 0.5, (count, 2))
     return {
@@ -57,7 +57,7 @@ def write(folder: Path, entries: Mapping[str, bytes], *, listed: bool = True) ->
 
 
 @pytest.mark.parametrize("form", [compressed, packed])
-def test_what_was_stored_is_read(tmp_path: Path, form: Any) -> None:
+def test_stored_regions_are_read(tmp_path: Path, form: Any) -> None:
     stored = {f"coco_val2014_00000000000{n}.npz": dump(count=2 + n, seed=n) for n in range(3)}
     regions = RegionLmdb(write(tmp_path / "db", {key: form(arrays) for key, arrays in stored.items()}))
     assert len(regions) == 3
@@ -71,7 +71,7 @@ def test_what_was_stored_is_read(tmp_path: Path, form: Any) -> None:
         assert (found.height, found.width) == (1, 1)
 
 
-def test_it_can_be_sent_to_another_process(tmp_path: Path) -> None:
+def test_a_database_can_be_pickled(tmp_path: Path) -> None:
     regions = RegionLmdb(write(tmp_path, {"a.npz": compressed(GOOD)}))
     copy = pickle.loads(pickle.dumps(regions))
     np.testing.assert_array_equal(copy.read("a").features, regions.read("a").features)
@@ -99,9 +99,7 @@ def test_an_image_is_found_by_its_files_name(tmp_path: Path, key: str, image: st
 
 
 @pytest.mark.parametrize(("confident", "kept"), [(0, 10), (7, 10), (25, 25), (110, 100)])
-def test_of_a_database_of_all_regions_uniter_takes_the_confident_ones(
-    tmp_path: Path, confident: int, kept: int
-) -> None:
+def test_of_a_database_of_all_regions_the_confident_ones_are_read(tmp_path: Path, confident: int, kept: int) -> None:
     arrays = dump(count=120) | {"conf": np.array([0.9] * confident + [0.1] * (120 - confident), np.float16)}
     for name, expected in (("all_compressed", kept), ("feat_th0.2_max100_min10_compressed", 120)):
         regions = RegionLmdb(write(tmp_path / name, {"a.npz": compressed(arrays)}))
@@ -110,7 +108,7 @@ def test_of_a_database_of_all_regions_uniter_takes_the_confident_ones(
         np.testing.assert_array_equal(found.features, arrays["features"][:expected].astype(np.float32))
 
 
-def test_the_folder_above_will_do_where_it_holds_one(tmp_path: Path) -> None:
+def test_the_parent_folder_works_if_it_holds_one_database(tmp_path: Path) -> None:
     write(tmp_path / "feat_th0.2", {"a.npz": compressed(dump())})
     assert RegionLmdb(tmp_path).path == tmp_path / "feat_th0.2"
     write(tmp_path / "all", {"a.npz": compressed(dump())})
@@ -140,7 +138,7 @@ BROKEN = [
 
 
 @pytest.mark.parametrize(("entry", "said"), BROKEN)
-def test_damage_is_one_line_that_names_the_image(tmp_path: Path, entry: bytes, said: str) -> None:
+def test_damage_is_reported_in_one_line_with_the_image(tmp_path: Path, entry: bytes, said: str) -> None:
     regions = RegionLmdb(write(tmp_path, {"good.npz": compressed(GOOD), "bad.npz": entry}))
     regions.read("good")
     with pytest.raises(InputError, match=said) as caught:
@@ -150,7 +148,7 @@ def test_damage_is_one_line_that_names_the_image(tmp_path: Path, entry: bytes, s
 
 
 class Trap:
-    """Leaves a trace where it is unpickled."""
+    """Leaves a trace if it is unpickled."""
 
     def __init__(self, trace: Path) -> None:
         self.trace = trace
@@ -170,7 +168,7 @@ def test_no_pickle_is_ever_opened(tmp_path: Path, form: Any) -> None:
     assert not trace.exists()
 
 
-def test_what_is_not_there(tmp_path: Path) -> None:
+def test_a_missing_image_is_refused(tmp_path: Path) -> None:
     folder = write(tmp_path, {"coco_val2014_000000000001.npz": compressed(GOOD)})
     regions = RegionLmdb(folder)
     assert "x" not in regions
@@ -183,7 +181,7 @@ def test_what_is_not_there(tmp_path: Path) -> None:
         RegionLmdb(folder).read("gone")
 
 
-def test_what_is_no_database(tmp_path: Path) -> None:
+def test_folders_that_hold_no_database(tmp_path: Path) -> None:
     (tmp_path / "data.mdb").write_bytes(b"not a database" * 1000)
     with pytest.raises(InputError, match="not an LMDB of region features, or damaged") as caught:
         RegionLmdb(tmp_path)
@@ -195,7 +193,7 @@ def test_what_is_no_database(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("absent", ["lmdb", "msgpack"])
-def test_an_absent_library_is_one_line_that_says_how_to_get_it(
+def test_a_missing_library_is_reported_with_how_to_install_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, absent: str
 ) -> None:
     folder = write(tmp_path, {"a.npz": packed(GOOD)})

@@ -1,4 +1,4 @@
-"""Bootstrap intervals: their coverage of a known truth, and that what belongs together is drawn together."""
+"""Bootstrap intervals: they cover a known truth, and values of one unit are resampled together."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from vlbench.tasks.metrics import mean_with_interval
 
 
-def test_intervals_hold_the_truth_in_about_95_of_100() -> None:
+def test_intervals_cover_the_truth_in_about_95_of_100_cases() -> None:
     source, held = np.random.default_rng(0), 0
     for _ in range(200):
         values = (source.random(150) < 0.7).astype(float).tolist()

@@ -1,4 +1,4 @@
-"""Predictions in submission formats: there and back, and every way in which a file can be wrong."""
+"""Predictions in submission formats: round trips, and every kind of damage."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from vlbench.tasks.registry import TASKS
 GALLERY = Gallery(images=(Path("a"), Path("b")), texts=("1", "2", "3"), image_of_text=(0, 0, 1))
 
 
-def test_answers_there_and_back(tmp_path: Path) -> None:
+def test_answers_round_trip(tmp_path: Path) -> None:
     path = tmp_path / "results.json"
     files.write_answers(path, {"100": "yes", "7": 'a "quoted" answer'})
     assert (
@@ -27,14 +27,14 @@ def test_answers_there_and_back(tmp_path: Path) -> None:
     assert files.read_answers(path) == {"100": "yes", "7": 'a "quoted" answer'}
 
 
-def test_labels_there_and_back(tmp_path: Path) -> None:
+def test_labels_round_trip(tmp_path: Path) -> None:
     path = tmp_path / "predictions.csv"
     files.write_labels(path, {"dev-1-0-0": "true", "dev-1-0-1": "false"})
     assert path.read_text() == "dev-1-0-0,True\ndev-1-0-1,False\n"
     assert files.read_labels(path) == {"dev-1-0-0": "true", "dev-1-0-1": "false"}
 
 
-def test_pictures_of_nlvr_are_named_as_the_official_script_wants_them_and_read_either_way(tmp_path: Path) -> None:
+def test_nlvr_names_pictures_as_the_official_script_does_and_reads_both_names(tmp_path: Path) -> None:
     path = tmp_path / "predictions.csv"
     assert write_predictions(TASKS["nlvr"], "dev", path.with_suffix(""), {"12-0-5": "true"}) == path
     assert path.read_text() == "dev-12-0-5.png,True\n"
@@ -44,7 +44,7 @@ def test_pictures_of_nlvr_are_named_as_the_official_script_wants_them_and_read_e
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int64])
-def test_scores_there_and_back(tmp_path: Path, dtype: type) -> None:
+def test_scores_round_trip(tmp_path: Path, dtype: type) -> None:
     scores = np.arange(6).reshape(3, 2).astype(dtype)
     files.write_scores(tmp_path / "scores.npy", scores)
     assert (files.read_scores(tmp_path / "scores.npy", GALLERY) == scores).all()
@@ -62,7 +62,7 @@ def test_scores_there_and_back(tmp_path: Path, dtype: type) -> None:
         ('[{"question_id": 1, "answer": "a"}, {"question_id": "1", "answer": "b"}]', "1 occurs twice"),
     ],
 )
-def test_answers_that_are_none(tmp_path: Path, content: str, said: str) -> None:
+def test_damaged_answers(tmp_path: Path, content: str, said: str) -> None:
     (tmp_path / "results.json").write_text(content)
     with pytest.raises(InputError, match=said):
         files.read_answers(tmp_path / "results.json")
@@ -78,7 +78,7 @@ def test_answers_that_are_none(tmp_path: Path, content: str, said: str) -> None:
         ("1-0-5,True\ndev-1-0-5.png,True\n", "1-0-5 occurs twice"),
     ],
 )
-def test_labels_that_are_none(tmp_path: Path, content: str, said: str) -> None:
+def test_damaged_labels(tmp_path: Path, content: str, said: str) -> None:
     (tmp_path / "predictions.csv").write_text(content)
     with pytest.raises(InputError, match=said):
         files.read_labels(tmp_path / "predictions.csv")
@@ -94,13 +94,13 @@ def test_labels_that_are_none(tmp_path: Path, content: str, said: str) -> None:
         (np.array([[None, 1], [1, 1], [1, 1]]), "not a .npy or .npz file of numbers"),
     ],
 )
-def test_scores_that_are_none(tmp_path: Path, scores: np.ndarray, said: str) -> None:
+def test_scores_that_do_not_fit(tmp_path: Path, scores: np.ndarray, said: str) -> None:
     np.save(tmp_path / "scores.npy", scores)
     with pytest.raises(InputError, match=said):
         files.read_scores(tmp_path / "scores.npy", GALLERY)
 
 
-def test_an_index_that_is_not_the_splits(tmp_path: Path) -> None:
+def test_an_index_of_another_split(tmp_path: Path) -> None:
     np.savez(tmp_path / "scores.npz", scores=np.zeros((3, 2)), image_of_text=[0, 1, 1])
     with pytest.raises(InputError, match="image_of_text is not the split's"):
         files.read_scores(tmp_path / "scores.npz", GALLERY)

@@ -1,4 +1,4 @@
-"""Data sets in their official layouts: what is read, and every way in which a file can be wrong."""
+"""Data sets in their official layouts: what is read, and every kind of damage."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ def test_nlvr2(tmp_path: Path) -> None:
     check_images(path for item in items for path in item.images)
 
 
-def test_training_pictures_of_nlvr2_lie_in_numbered_folders(tmp_path: Path) -> None:
+def test_training_pictures_of_nlvr2_are_in_numbered_folders(tmp_path: Path) -> None:
     line = {"identifier": "train-7-1-0", "sentence": "A dog.", "label": "True", "directory": 42}
     data_sets.write_lines(tmp_path / "train.json", [line])
     (item,) = TASKS["nlvr2"].items(tmp_path, "train")
     assert item.images[0] == tmp_path / "images" / "train" / "42" / "train-7-1-img0.png"
 
 
-def test_nlvr_has_six_pictures_a_statement(tmp_path: Path) -> None:
+def test_nlvr_has_six_pictures_per_statement(tmp_path: Path) -> None:
     items = TASKS["nlvr"].items(data_sets.nlvr(tmp_path), "dev")
     assert [item.identifier for item in items[:7]] == [f"0-0-{order}" for order in range(6)] + ["1-0-0"]
     check_images(path for item in items for path in item.images)
@@ -72,7 +72,7 @@ def test_easy_vqa(tmp_path: Path) -> None:
     check_images(path for item in items for path in item.images)
 
 
-def test_the_real_files_are_what_they_are_known_to_be(reference_data: Path) -> None:
+def test_the_real_files_have_their_known_sizes(reference_data: Path) -> None:
     nlvr = TASKS["nlvr"].items(reference_data / "nlvr1", "dev")
     assert (len(nlvr), len({item.group for item in nlvr})) == (5934, 267)
     check_images(path for item in nlvr for path in item.images)
@@ -90,7 +90,7 @@ def damaged(folder: Path, name: str, change: Callable[[str], str]) -> Path:
 
 
 def without(key: str, place: int = 2) -> Callable[[str], str]:
-    """A file of lines with a key taken out of one."""
+    """Removes a key from one line of a file."""
 
     def change(text: str) -> str:
         lines = text.splitlines()
@@ -143,7 +143,7 @@ def without(key: str, place: int = 2) -> Callable[[str], str]:
         ("easy-vqa", data_sets.easy_vqa, "test/questions.json", lambda text: "[[1, 2]]", "question 1: not .question"),
     ],
 )
-def test_damage_is_one_line_that_names_the_place(
+def test_damage_is_reported_in_one_line_with_its_location(
     tmp_path: Path, name: str, make: Callable[[Path], Path], file: str, change: Callable[[str], str], said: str
 ) -> None:
     task = TASKS[name]
@@ -161,7 +161,7 @@ def test_karpathys_file_must_have_the_split_and_its_keys(tmp_path: Path) -> None
         TASKS["flickr30k"].gallery(tmp_path, "val")
 
 
-def test_what_is_not_there_is_named(tmp_path: Path) -> None:
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such folder"):
         TASKS["nlvr2"].items(tmp_path / "nowhere", "dev")
     with pytest.raises(InputError, match=r"holds no v2_OpenEnded_mscoco_val2014_questions.json"):
@@ -172,7 +172,7 @@ def test_what_is_not_there_is_named(tmp_path: Path) -> None:
         task_named("vqa")
 
 
-def test_missing_images_are_known_before_anything_runs(tmp_path: Path) -> None:
+def test_missing_images_are_reported_before_anything_runs(tmp_path: Path) -> None:
     items = TASKS["nlvr2"].items(data_sets.nlvr2(tmp_path), "dev")
     for path in items[3].images:
         path.unlink()

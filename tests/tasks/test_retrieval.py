@@ -25,7 +25,7 @@ def test_every_case_of_the_golden_file_to_the_last_digit(reference_data: Path) -
 
 
 def brute_force(values: Sequence[float], own: set[int], rank: int) -> float:
-    """Over all orders of the candidates that descend in score, how often one of `own` is among the first."""
+    """The share of all orders by descending score in which one of `own` is among the first."""
     orders = [
         order
         for order in itertools.permutations(range(len(values)))
@@ -49,7 +49,7 @@ def test_ties_are_counted_as_the_mean_over_all_orders(seed: int) -> None:
             assert by_image[image, place] == pytest.approx(brute_force(scores[:, image].tolist(), own, rank))
 
 
-def test_a_model_to_which_all_is_alike_has_the_recall_of_chance() -> None:
+def test_equal_scores_have_the_recall_of_chance() -> None:
     owners = [text // 5 for text in range(50)]
     scores = np.ones((50, 10))
     assert text_to_image(scores, owners).mean(0) == pytest.approx([0.1, 0.5, 1.0])
@@ -57,7 +57,7 @@ def test_a_model_to_which_all_is_alike_has_the_recall_of_chance() -> None:
     assert image_to_text(scores, owners)[:, 0] == pytest.approx([hit] * 10)
 
 
-def test_an_image_without_texts_is_none_that_texts_are_searched_for() -> None:
+def test_an_image_without_texts_has_no_text_recall() -> None:
     found = image_to_text(np.array([[0.3, 0.9], [0.8, 0.1]]), [0, 0], (1,))
     assert found[0, 0] == 1
     assert np.isnan(found[1, 0])

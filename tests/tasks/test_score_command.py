@@ -1,4 +1,4 @@
-"""`vlbench score` as a user has it: each task's table and JSON, baselines, and what is refused."""
+"""`vlbench score` on the command line: each task's table and JSON, blind baselines, and bad input."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_nlvr2_with_consistency_and_balance(tmp_path: Path) -> None:
     assert metrics == pytest.approx({"accuracy": 11 / 12, "consistency": 5 / 6, "accuracy, balanced": 11 / 12})
 
 
-def test_easy_vqa_and_what_its_questions_alone_give(tmp_path: Path) -> None:
+def test_easy_vqa_next_to_its_blind_baselines(tmp_path: Path) -> None:
     data_sets.easy_vqa(tmp_path)
     files.write_answers(tmp_path / "p.json", {str(number): "yes" if number % 2 == 0 else "red" for number in range(12)})
     table = score("--task", "easy-vqa", "--data", tmp_path, "--predictions", tmp_path / "p.json")
@@ -101,7 +101,7 @@ def test_answers_that_are_not_public(tmp_path: Path) -> None:
         score("--task", "vqav2", "--data", tmp_path, "--split", "test-dev", "--predictions", tmp_path / "results.json")
 
 
-def test_damaged_training_files_are_not_passed_over(tmp_path: Path) -> None:
+def test_damaged_training_files_are_not_ignored(tmp_path: Path) -> None:
     data_sets.easy_vqa(tmp_path)
     (tmp_path / "train" / "questions.json").write_text("[[")
     files.write_answers(tmp_path / "p.json", {str(number): "yes" for number in range(12)})

@@ -1,4 +1,4 @@
-"""The generated world as files: read back by the readers of the official forms, and what is refused."""
+"""The generated world as files: the readers of the official formats read it back; and bad input."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def generated(split: str) -> list[Item]:
     return [item for item in items.question_items(split) if int(item.unit) < SCENES[split]]
 
 
-def test_questions_and_answers_come_back(folder: Path) -> None:
+def test_questions_and_answers_round_trip(folder: Path) -> None:
     for split in SPLITS:
         found, wanted = read_vqav2(folder, split), generated(split)
         assert [(one.identifier, one.text, one.unit) for one in found] == [
@@ -49,7 +49,7 @@ def test_questions_and_answers_come_back(folder: Path) -> None:
         assert {one.kind for one in found} <= {"yes/no", "number", "other"}
 
 
-def test_statements_come_back(folder: Path) -> None:
+def test_statements_round_trip(folder: Path) -> None:
     for split in SPLITS:
         found, wanted = read_nlvr2(folder, NLVR2_SPLITS[split]), items.statement_items(split)[: SCENES[split] // 2]
         assert [(one.text, one.answers) for one in found] == [(one.text, one.answers) for one in wanted]
@@ -58,7 +58,7 @@ def test_statements_come_back(folder: Path) -> None:
         ]
 
 
-def test_captions_come_back(folder: Path) -> None:
+def test_captions_round_trip(folder: Path) -> None:
     for split in SPLITS:
         found, wanted = read_coco(folder, split), items.gallery(split)
         texts = sum(owner < SCENES[split] for owner in wanted.image_of_text)
@@ -68,7 +68,7 @@ def test_captions_come_back(folder: Path) -> None:
     assert [entry["imgid"] for entry in entries] == list(range(sum(SCENES.values())))
 
 
-def test_pixels_come_back(folder: Path) -> None:
+def test_pixels_round_trip(folder: Path) -> None:
     for split in SPLITS:
         single = read_vqav2(folder, split)
         pairs = read_nlvr2(folder, NLVR2_SPLITS[split])
@@ -98,7 +98,7 @@ def test_boxes_are_those_of_the_things(folder: Path) -> None:
             assert all(one["area"] == one["bbox"][2] * one["bbox"][3] for one in own)
 
 
-def test_no_word_is_unknown_to_the_vocabulary_that_lies_beside(folder: Path) -> None:
+def test_the_exported_vocabulary_knows_every_word(folder: Path) -> None:
     words = WordPiece(folder)
     texts = [item.text for item in read_vqav2(folder, "train") + read_nlvr2(folder, "train")]
     for text in (*texts, *read_coco(folder, "train").texts):
@@ -124,7 +124,7 @@ def test_the_side_is_that_of_images_and_boxes(tmp_path: Path) -> None:
     assert max(one["bbox"][0] + one["bbox"][2] for one in content["annotations"]) <= 64
 
 
-def test_what_is_there_is_kept_and_anything_else_is_left_alone(tmp_path: Path) -> None:
+def test_an_equal_export_is_kept_and_other_files_are_left_alone(tmp_path: Path) -> None:
     wanted, out = Export(scenes={"val": 2}), tmp_path / "out"
     out.mkdir()
     assert export(wanted, out)
@@ -150,7 +150,7 @@ def test_a_killed_export_leaves_nothing_in_its_place(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
-def test_what_cannot_be_written_is_told_in_a_line(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_reported_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     for out in (tmp_path / "file", tmp_path / "file" / "below"):
         with pytest.raises(InputError, match=f"--out {out}: ") as error:

@@ -1,4 +1,4 @@
-"""The world is the one that its version names: who changes a scene, a text or a pixel raises WORLD with it."""
+"""The generated world matches its version: whoever changes a scene, a text or a pixel must raise WORLD."""
 
 from __future__ import annotations
 

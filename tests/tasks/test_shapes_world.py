@@ -1,4 +1,4 @@
-"""The generated world: what is in a scene, what is said of it, and that its text tells nothing of the answers."""
+"""The generated world: scenes, their texts, and that a text does not predict its answer."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def scenes(count: int = 300, split: str = "train") -> list[Scene]:
 
 
 def made(*things: tuple[str, int, int]) -> Scene:
-    """A scene of `large red circle` and the like at places."""
+    """A scene of things such as ("large red circle", x, y)."""
     placed = []
     for words, x, y in things:
         size, colour, shape = words.split()
@@ -43,7 +43,7 @@ def made(*things: tuple[str, int, int]) -> Scene:
     return Scene(split="test", index=0, key=1, side=128, things=tuple(placed), counted=("colour", "red"))
 
 
-def test_a_scene_is_the_same_at_every_call_and_another_at_every_place() -> None:
+def test_a_scene_is_the_same_at_every_call_and_differs_by_index() -> None:
     assert scene_at("val", 7) == scene_at("val", 7)
     assert np.array_equal(draw(scene_at("val", 7)), draw(scene_at("val", 7)))
     others = [scene_at("val", 8), scene_at("train", 7), scene_at("val", 7, seed=1)]
@@ -69,12 +69,12 @@ def test_some_things_overlap() -> None:
     assert len(overlapping) > 30
 
 
-def test_fewer_things_where_fewer_are_asked_for() -> None:
+def test_the_number_of_things_can_be_bounded() -> None:
     assert {len(scene_at("train", index, most=3).things) for index in range(100)} == {2, 3}
 
 
 def test_no_scene_of_one_split_is_in_another() -> None:
-    """Each content has one split that it may be in, so that none is in two however many are drawn."""
+    """A scene's content decides its split, so no scene is in two splits, however many are drawn."""
     seen: dict[tuple[Thing, ...], str] = {}
     for split in SPLITS:
         for scene in scenes(2000, split):
@@ -105,7 +105,7 @@ def test_classes_are_colours_and_shapes() -> None:
 
 
 def test_answers_are_true() -> None:
-    """Each by another way than the one that made it."""
+    """Computed in another way than by the code that makes the question."""
     for scene in scenes():
         told = [size_colour_and_shape(thing) for thing in scene.things]
         for asked in questions_about(scene):
@@ -135,7 +135,7 @@ def _of_one(scene: Scene, told: list[str], text: str) -> str:
 
 
 def _thing(scene: Scene, called: str) -> Thing:
-    """The only one of a name."""
+    """The only thing with this name."""
     words = set(called.split()) - {"thing"}
     (found,) = (thing for thing in scene.things if words <= set(size_colour_and_shape(thing).split()))
     return found
@@ -169,19 +169,19 @@ ANSWER_OF = {
 }
 
 
-def test_every_kind_of_question_is_there_for_most_scenes() -> None:
+def test_most_scenes_allow_every_kind_of_question() -> None:
     given = Counter(asked.kind for scene in scenes(1000) for asked in questions_about(scene))
     assert set(given) == set(KINDS)
     assert min(given.values()) > 850
 
 
-def test_another_number_asks_something_else() -> None:
+def test_another_number_gives_another_question() -> None:
     scene = scenes(1)[0]
     assert len({question_about(scene, "colour", number) for number in range(12)}) > 1
 
 
-def test_text_alone_is_within_three_points_of_chance() -> None:
-    """With four standard errors of so few items on top, and no answer much likelier than another of its kind."""
+def test_text_only_is_within_three_points_of_chance() -> None:
+    """Plus four standard errors of so few items; and no answer is much likelier than another of its kind."""
     own = items.question_items("test")
     guesses = text_only_answers(own, items.question_items("train"))
     right: dict[str, list[bool]] = defaultdict(list)
@@ -196,7 +196,7 @@ def test_text_alone_is_within_three_points_of_chance() -> None:
         assert majority < chance + 0.06, (kind, answers[kind])
 
 
-def test_statements_are_true_or_false_as_they_say_and_their_text_tells_nothing() -> None:
+def test_labels_of_statements_are_balanced_and_not_predicted_by_their_text() -> None:
     own, training = items.statement_items("test"), items.statement_items("train")
     assert {item.kind for item in own} == set(FORMS)
     labels = Counter(item.answers[0] for item in own)
@@ -234,7 +234,7 @@ def _true(text: str, left: Scene, right: Scene) -> bool:
     return int(found[1]) == sum(_number(side, found[2]) for side in sides)
 
 
-def test_captions_tell_what_is_there() -> None:
+def test_captions_describe_the_scene() -> None:
     for scene in scenes(100):
         listed, placed, relation = captions(scene)
         assert Counter(listed.removeprefix("from left to right ").split(" , ")) == Counter(
@@ -262,12 +262,12 @@ def test_the_vocabulary_knows_every_word_and_splits_some() -> None:
     assert list(words.words("purple triangles")) == ["pur", "##ple", "tri", "##angle", "##s"]
 
 
-def test_a_path_names_a_scene_and_a_file_none() -> None:
+def test_a_path_names_a_scene_unless_it_is_a_file() -> None:
     assert items.generated_scene(items.image_path("val", 12)) == scene_at("val", 12)
     assert items.generated_scene(items.image_path("val", 12, seed=3), side=64) == scene_at("val", 12, seed=3, side=64)
     assert items.generated_scene(items.VOCABULARY) is None
 
 
-def test_a_split_that_is_none() -> None:
+def test_an_unknown_split_is_refused() -> None:
     with pytest.raises(InputError, match="--split dev: shapes has test, val, train"):
         scene_at("dev", 0)

@@ -1,4 +1,4 @@
-"""NLVR's and NLVR2's accuracy and consistency, held to the official scripts' answers on the real files."""
+"""NLVR's and NLVR2's accuracy and consistency equal the official scripts' results on the real files."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def hash_of(text: str) -> int:
 
 
 def noisy(every: int) -> Callable[[Item], str]:
-    """The right label, but for one key of so many, by its hash."""
+    """The correct label, except for about one in `every` items, chosen by its hash."""
     other = {"true": "false", "false": "true"}
     return lambda item: item.answers[0] if hash_of(item.identifier) % every else other[item.answers[0]]
 
@@ -57,12 +57,12 @@ def item(identifier: str, label: str, group: str, pair: str) -> Item:
     return Item(identifier=identifier, text="", images=(), answers=(label,), unit=group, group=group, pair=pair)
 
 
-def test_a_statement_is_consistent_where_all_its_items_are_right() -> None:
+def test_a_statement_is_consistent_if_all_its_items_are_correct() -> None:
     items = [item("1", "true", "a", "p"), item("2", "false", "a", "q"), item("3", "true", "b", "p")]
     assert consistent(items, {"1": "TRUE", "2": "true", "3": "true"}) == {"a": False, "b": True}
 
 
-def test_balanced_is_a_pair_with_both_labels_and_unbalanced_one_that_repeats_its_own() -> None:
+def test_balanced_pairs_have_both_labels_and_unbalanced_ones_repeat_one() -> None:
     items = [
         item("1", "true", "a", "both"),
         item("2", "false", "b", "both"),

@@ -1,4 +1,4 @@
-"""VQA accuracy, held to the official scorer's answers."""
+"""VQA accuracy equals the official scorer's results."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_the_mean_over_leaving_one_out(matches: int, expected: float) -> None:
     assert vqa_accuracy("cat", answers) == pytest.approx(expected, abs=1e-15)
 
 
-def test_nothing_is_normalised_where_all_agree() -> None:
+def test_answers_are_not_normalised_if_all_agree() -> None:
     assert vqa_accuracy("The dog", ["dog"] * 10) == 0
     assert vqa_accuracy("The dog", ["dog"] * 9 + ["cat"]) == 1
     assert vqa_accuracy("a", ["a"] * 10) == 1
@@ -59,11 +59,11 @@ def test_nothing_is_normalised_where_all_agree() -> None:
         ("", ""),
     ],
 )
-def test_the_odd_ways_of_the_official_scorer_are_kept(answer: str, expected: str) -> None:
+def test_quirks_of_the_official_scorer_are_kept(answer: str, expected: str) -> None:
     assert normalised(answer) == expected
 
 
-def test_contractions_are_given_back_the_apostrophe_that_they_lack() -> None:
+def test_contractions_get_their_missing_apostrophe() -> None:
     assert len(CONTRACTIONS) == 114  # of the official table, those that change a word in lower case
     whole = {short: word for short, word in CONTRACTIONS.items() if short != "somebody'd"}
     assert all(
@@ -72,7 +72,7 @@ def test_contractions_are_given_back_the_apostrophe_that_they_lack() -> None:
 
 
 @pytest.mark.parametrize("sign", [*';/[]"{}()=+\\_-><@`,?!'])
-def test_a_sign_within_a_word_parts_it_and_one_beside_a_blank_goes(sign: str) -> None:
+def test_a_sign_within_a_word_splits_it_and_one_next_to_a_blank_is_removed(sign: str) -> None:
     assert normalised(f"x{sign}y") == "x y"
     assert normalised(f"x{sign} y") == "x y"
     assert normalised(f"x{sign}y z{sign} w") == "xy z w"

@@ -1,4 +1,4 @@
-"""WordPiece, held to the ids that BERT's own tokenizer gives."""
+"""WordPiece gives the ids of BERT's own tokenizer."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_pieces_of_words_marks_and_accents(vocabulary: Path) -> None:
     assert tokenizer.ids("", 10) == [2, 3]
 
 
-def test_a_long_text_loses_its_end_and_keeps_its_marks(vocabulary: Path) -> None:
+def test_a_long_text_is_cut_before_its_end_token(vocabulary: Path) -> None:
     assert WordPiece(vocabulary / "vocab.txt").ids("a dog a dog a dog", 4) == [2, 4, 5, 3]
 
 
@@ -59,7 +59,7 @@ def test_a_cased_vocabulary_keeps_capitals(vocabulary: Path) -> None:
     ("content", "said"),
     [(b"a\nb\n", r"\[PAD\], \[UNK\], \[CLS\], \[SEP\] is missing"), (b"\xff\xfe", "not a text file in UTF-8")],
 )
-def test_what_is_no_vocabulary(tmp_path: Path, content: bytes, said: str) -> None:
+def test_files_that_are_not_a_vocabulary(tmp_path: Path, content: bytes, said: str) -> None:
     (tmp_path / "vocab.txt").write_bytes(content)
     with pytest.raises(InputError, match=said):
         WordPiece(tmp_path)
