@@ -37,9 +37,7 @@ OPEN: dict[str, set[str]] = {
     "runner": set("asked found held one said wanted".split()),
     "specs": set("found one place wanted".split()),
     "suites": set("found one own wanted".split()),
-    "training": set("Wanted asked found held one own place told wanted".split()),
-    "training/ablation": set("asked found held one own place wanted".split()),
-    "training/presets": set("own".split()),
+    "training/ablation": set("found one".split()),
 }
 
 

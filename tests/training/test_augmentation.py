@@ -140,7 +140,7 @@ def test_hues_and_places_survive_what_keeps_answers(colour: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         ({"operations": ("rotat",)}, "did you mean rotate"),
         ({"operations": ("invert",)}, "known: identity"),
@@ -149,7 +149,7 @@ def test_hues_and_places_survive_what_keeps_answers(colour: str) -> None:
         ({"count": -1}, "count -1"),
     ],
 )
-def test_bad_options_are_refused_in_one_line(options: dict, said: str) -> None:
-    with pytest.raises(InputError, match=said) as refused:
+def test_bad_options_are_refused_in_one_line(options: dict, message: str) -> None:
+    with pytest.raises(InputError, match=message) as refused:
         RandAugment(**options)
     assert "\n" not in str(refused.value)

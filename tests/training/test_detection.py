@@ -1,4 +1,4 @@
-"""A detector learns: its losses fall, it finds the objects, and nothing but its generator decides the choice."""
+"""A detector learns: its losses fall, it finds the objects, and only its generator decides what is sampled."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def embedder(**changes: object) -> RegionEmbedder:
 
 
 def squares(count: int = 8, seed: int = 0) -> LabelledImages:
-    """Images of one to three squares of 16 or 24 pixels, each of the colour of its class, one a corner."""
+    """Images of one to three squares of 16 or 24 pixels, each in the colour of its class and in its own corner."""
     generator = torch.Generator().manual_seed(seed)
     pixels, boxes, classes = 0.2 * torch.randn(count, 3, SIDE, SIDE, generator=generator), [], []
     for image in pixels:
@@ -81,17 +81,17 @@ def truth(batch: LabelledImages) -> list[Detections]:
     ]
 
 
-def drawn(seed: int = 0) -> torch.Generator:
+def seeded(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def test_it_overfits_a_batch_and_finds_what_is_in_it() -> None:
+def test_it_overfits_a_batch_and_detects_its_objects() -> None:
     visual, batch = embedder().train(), squares()
     learner = DetectorLearner(visual, SETTINGS)
     optimiser = torch.optim.AdamW(learner.module.parameters(), lr=5e-3)
     totals = []
     for step in range(100):
-        losses = learner.losses(batch, drawn(step))
+        losses = learner.losses(batch, seeded(step))
         assert losses.total.item() == pytest.approx(sum(part.item() for part in losses.parts.values()))
         optimiser.zero_grad()
         losses.total.backward()
@@ -121,18 +121,23 @@ def overlaps(ours: Tensor, others: Tensor) -> Tensor:
 def test_all_of_the_detector_learns_and_the_projection_does_not() -> None:
     visual = embedder().train()
     learner = DetectorLearner(visual, SETTINGS)
-    learner.losses(squares(), drawn()).total.backward()
+    learner.losses(squares(), seeded()).total.backward()
     gradients = {name: parameter.grad is not None for name, parameter in visual.named_parameters()}
-    assert {name.split(".")[0] for name, found in gradients.items() if found} == {"backbone", "fpn", "rpn", "roi_head"}
-    assert all(found for name, found in gradients.items() if not name.startswith("projection."))
-    assert dict(learner.module.named_parameters()).keys() == {name for name, found in gradients.items() if found}
+    assert {name.split(".")[0] for name, trained in gradients.items() if trained} == {
+        "backbone",
+        "fpn",
+        "rpn",
+        "roi_head",
+    }
+    assert all(trained for name, trained in gradients.items() if not name.startswith("projection."))
+    assert dict(learner.module.named_parameters()).keys() == {name for name, trained in gradients.items() if trained}
 
 
 def test_the_generator_alone_decides_the_sample() -> None:
     learner, batch = DetectorLearner(embedder().train(), SETTINGS), squares()
-    first = learner.losses(batch, drawn(1)).parts
+    first = learner.losses(batch, seeded(1)).parts
     torch.manual_seed(123)
-    again, other = (learner.losses(batch, drawn(seed)).parts for seed in (1, 2))
+    again, other = (learner.losses(batch, seeded(seed)).parts for seed in (1, 2))
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert not torch.equal(first["class"], other["class"])
 
@@ -144,20 +149,20 @@ def test_images_without_objects_are_all_background() -> None:
         boxes=[torch.zeros(0, 4)] * len(batch.boxes),
         classes=[torch.zeros(0, dtype=torch.long)] * len(batch.boxes),
     )
-    losses = DetectorLearner(embedder().train(), SETTINGS).losses(empty, drawn()).parts
+    losses = DetectorLearner(embedder().train(), SETTINGS).losses(empty, seeded()).parts
     assert losses["proposal_box"] == losses["region_box"] == 0
     assert losses["objectness"] > 0
     assert losses["class"] > 0
 
 
-def test_of_random_weights_the_losses_are_those_of_a_guess() -> None:
+def test_random_weights_have_the_losses_of_a_guess() -> None:
     """All scores near zero: log 2 for an object or none, log of classes and background for the class."""
-    losses = DetectorLearner(embedder().train(), SETTINGS).losses(squares(), drawn()).parts
+    losses = DetectorLearner(embedder().train(), SETTINGS).losses(squares(), seeded()).parts
     assert losses["objectness"].item() == pytest.approx(torch.log(torch.tensor(2.0)).item(), abs=0.1)
     assert losses["class"].item() == pytest.approx(torch.log(torch.tensor(CLASSES + 1.0)).item(), abs=0.2)
 
 
-def test_a_detector_in_training_finds_its_own_boxes() -> None:
+def test_a_trained_detector_uses_its_own_boxes() -> None:
     visual = embedder()
     assert visual.rpn.inject_load
     DetectorLearner(visual)
@@ -184,12 +189,12 @@ def test_a_c4_detector_trains_too() -> None:
         rpn=DETECTOR["rpn"] | {"anchor_sizes": (16, 32)},
         roi_head={"kind": "c4", "base_width": 8, "blocks": 1, "pool_size": 4, "classes": CLASSES},
     ).train()
-    DetectorLearner(visual, SETTINGS).losses(squares(), drawn()).total.backward()
+    DetectorLearner(visual, SETTINGS).losses(squares(), seeded()).total.backward()
     assert visual.roi_head.res5[0].conv2.weight.grad.abs().sum() > 0
 
 
 @pytest.mark.parametrize("per_class", [True, False])
-def test_the_objects_that_it_sees_are_torchvisions(per_class: bool) -> None:
+def test_detections_are_those_of_torchvision(per_class: bool) -> None:
     torch.manual_seed(0)
     proposals = torch.rand(60, 4) * 30
     proposals[:, 2:] += proposals[:, :2] + 5
@@ -223,8 +228,8 @@ class Squares:
         return squares(count, seed=start)
 
 
-def test_the_training_loop_drives_it_and_it_goes_on_from_a_checkpoint(tmp_path: Path) -> None:
-    """Two runs to the same end, one of which is interrupted after its second step."""
+def test_the_training_loop_trains_it_and_resumes_from_a_checkpoint(tmp_path: Path) -> None:
+    """Of two runs of the same length, one is interrupted after its second step."""
     settings = TrainingSettings(budget=parse_budget("4 steps"), batch=4, point_steps=1, workers=0)
     whole = embedder()
     history = train(DetectorLearner(whole, SETTINGS), Squares(), settings, tmp_path / "whole").history

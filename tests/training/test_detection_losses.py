@@ -31,7 +31,7 @@ def boxes(count: int, seed: int = 0, side: float = 100.0) -> Tensor:
     return torch.cat((corners, corners + 2 + torch.rand(count, 2, generator=generator) * side / 2), dim=1)
 
 
-def drawn(seed: int = 0) -> torch.Generator:
+def seeded(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
@@ -53,9 +53,9 @@ def test_matching_by_hand() -> None:
 def test_matching_equals_torchvisions(each_object: bool, thresholds: tuple[float, float], seed: int) -> None:
     anchors, objects = boxes(500, seed), boxes(9, seed + 100)
     expected = Matcher(*thresholds, allow_low_quality_matches=each_object)(box_iou(objects, anchors))
-    found = match(anchors, objects, foreground=thresholds[0], background=thresholds[1], each_object=each_object)
+    ours = match(anchors, objects, foreground=thresholds[0], background=thresholds[1], each_object=each_object)
     assert (expected >= 0).any()
-    assert torch.equal(found, expected)
+    assert torch.equal(ours, expected)
 
 
 def test_without_an_object_all_is_background_and_one_that_nothing_overlaps_takes_nothing() -> None:
@@ -66,12 +66,12 @@ def test_without_an_object_all_is_background_and_one_that_nothing_overlaps_takes
 
 def test_samples_are_random_within_their_shares_and_the_same_for_a_seed() -> None:
     matched = torch.tensor([0] * 30 + [BACKGROUND] * 100 + [IGNORED] * 20)
-    chosen = sample(matched, count=40, positive_share=0.5, generator=drawn())
+    chosen = sample(matched, count=40, positive_share=0.5, generator=seeded())
     assert (len(chosen.positive), len(chosen.negative)) == (20, 20)
     assert len(set(chosen.both.tolist())) == 40
     assert (matched[chosen.positive] == 0).all()
     assert (matched[chosen.negative] == BACKGROUND).all()
-    again, other = (sample(matched, count=40, positive_share=0.5, generator=drawn(seed)) for seed in (0, 1))
+    again, other = (sample(matched, count=40, positive_share=0.5, generator=seeded(seed)) for seed in (0, 1))
     assert torch.equal(again.both, chosen.both)
     assert not torch.equal(other.both, chosen.both)
 
@@ -81,7 +81,7 @@ def test_samples_are_random_within_their_shares_and_the_same_for_a_seed() -> Non
 )
 def test_where_there_are_few_of_a_kind_all_are_taken(positive: int, negative: int, expected: tuple[int, int]) -> None:
     matched = torch.tensor([0] * positive + [BACKGROUND] * negative + [IGNORED] * 9, dtype=torch.long)
-    chosen = sample(matched, count=40, positive_share=0.5, generator=drawn())
+    chosen = sample(matched, count=40, positive_share=0.5, generator=seeded())
     assert (len(chosen.positive), len(chosen.negative)) == expected
 
 
@@ -122,11 +122,11 @@ def test_the_losses_of_proposals_equal_torchvisions(objects_in_second: int) -> N
     targets = reference.box_coder.encode(matched_boxes, [anchors, anchors])
     expected = reference.compute_loss(logits.flatten()[:, None], deltas.flatten(0, 1), labels, targets)
     matched = [match(anchors, some, foreground=0.7, background=0.3, each_object=True) for some in objects]
-    sampled = [sample(some, count=1000, positive_share=0.5, generator=drawn()) for some in matched]
-    found = proposal_losses(logits, deltas, anchors, objects, matched, sampled)
-    for ours, theirs in zip(found, expected, strict=True):
+    sampled = [sample(some, count=1000, positive_share=0.5, generator=seeded()) for some in matched]
+    ours = proposal_losses(logits, deltas, anchors, objects, matched, sampled)
+    for our_loss, theirs in zip(ours, expected, strict=True):
         assert theirs > 0
-        torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=1e-5)
+        torch.testing.assert_close(our_loss, theirs, atol=1e-6, rtol=1e-5)
 
 
 @pytest.mark.parametrize("regression", ["per_class", "class_agnostic"])
@@ -139,14 +139,14 @@ def test_the_losses_of_regions_equal_torchvisions(regression: str) -> None:
         torch.randn(count, classes + 1),
         torch.randn(count, 4 * (classes if regression == "per_class" else 1)),
     )
-    found = region_losses(logits, deltas, proposals, labels, objects)
+    ours = region_losses(logits, deltas, proposals, labels, objects)
     targets = BoxCoder((10.0, 10.0, 5.0, 5.0)).encode([objects], [proposals])[0]
     by_class = deltas if regression == "per_class" else deltas.repeat(1, classes)
     expected = fastrcnn_loss(
         logits.roll(1, dims=1), F.pad(by_class, (4, 0), value=7.0), [(labels + 1) % (classes + 1)], [targets]
     )
-    for ours, theirs in zip(found, expected, strict=True):
-        torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=1e-5)
+    for our_loss, theirs in zip(ours, expected, strict=True):
+        torch.testing.assert_close(our_loss, theirs, atol=1e-6, rtol=1e-5)
 
 
 def test_a_batch_without_objects_costs_no_boxes_and_has_gradients() -> None:

@@ -1,4 +1,4 @@
-"""Hidden regions and patches as the projections see them."""
+"""Masked regions and patches as inputs of the projections."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def pictures(*sizes: tuple[int, int]) -> Images:
     return Images(pixels=pixels, sizes=sizes)
 
 
-def found(kind: type) -> Regions | RegionFeatures:
+def example_regions(kind: type) -> Regions | RegionFeatures:
     features, boxes = normal(2, 4, 6), torch.tensor([1.0, 2.0, 5.0, 6.0]).expand(2, 4, 4)
     mask = torch.tensor([[True] * 4, [True, True, False, False]])
     if kind is Regions:
@@ -39,7 +39,7 @@ CHOSEN = torch.tensor([[True, False, False, True], [False, True, False, False]])
 
 @pytest.mark.parametrize("kind", [Regions, RegionFeatures])
 def test_features_of_hidden_regions_are_zero_and_all_else_stays(kind: type) -> None:
-    before = found(kind)
+    before = example_regions(kind)
     after = with_masked_regions(before, CHOSEN)
     assert type(after) is kind
     assert after.features[CHOSEN].count_nonzero() == 0
@@ -52,7 +52,7 @@ def test_features_of_hidden_regions_are_zero_and_all_else_stays(kind: type) -> N
 def test_a_learned_feature_takes_their_place_and_learns() -> None:
     embedding = normal(6, seed=1).requires_grad_()
     features = normal(2, 4, 6).requires_grad_()
-    before = found(RegionFeatures)
+    before = example_regions(RegionFeatures)
     assert isinstance(before, RegionFeatures)
     before = RegionFeatures(features=features, boxes=before.boxes, sizes=before.sizes, mask=before.mask)
     after = with_masked_regions(before, CHOSEN, embedding)
@@ -79,20 +79,20 @@ def test_no_trace_of_a_hidden_region_reaches_the_tokens() -> None:
         ),
         inputs=6,
     )
-    one, other = found(RegionFeatures), found(RegionFeatures)
-    assert isinstance(one, RegionFeatures)
+    first, other = example_regions(RegionFeatures), example_regions(RegionFeatures)
+    assert isinstance(first, RegionFeatures)
     assert isinstance(other, RegionFeatures)
     other.features[CHOSEN] = 100.0
     images = Images(pixels=torch.zeros(2, 3, 8, 8), sizes=((8, 8), (8, 8)))
 
-    def seen(regions: RegionFeatures) -> Tensor:
+    def tokens(regions: RegionFeatures) -> Tensor:
         hidden = with_masked_regions(regions, CHOSEN)
         confidence = torch.ones(2, 4)
         return part(
             Regions(features=hidden.features, boxes=hidden.boxes, confidence=confidence, mask=hidden.mask), images
         ).values
 
-    assert torch.equal(seen(one), seen(other))
+    assert torch.equal(tokens(first), tokens(other))
 
 
 def test_pixels_of_hidden_patches_are_zero_and_all_others_stay() -> None:

@@ -1,4 +1,4 @@
-"""What a wrong guess costs: against torch's own losses, numbers by hand and scipy; nothing where there is nothing."""
+"""Losses against PyTorch's own, against scipy and by hand; empty batches have a loss of 0."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def normal(*shape: int, seed: int = 0) -> Tensor:
 
 
 def test_words_cost_their_cross_entropy() -> None:
-    logits, wanted = normal(7, 11), torch.arange(7)
-    torch.testing.assert_close(masked_words_loss(logits, wanted), nn.CrossEntropyLoss()(logits, wanted))
+    logits, targets = normal(7, 11), torch.arange(7)
+    torch.testing.assert_close(masked_words_loss(logits, targets), nn.CrossEntropyLoss()(logits, targets))
 
 
 def test_a_guess_among_equals_costs_the_logarithm_of_their_number() -> None:
@@ -152,7 +152,7 @@ def test_no_gradient_reaches_the_target(loss: Callable) -> None:
 
 @pytest.mark.parametrize("loss", [masked_words_loss, answers_loss])
 def test_losses_of_half_precision_are_taken_in_single(loss: Callable) -> None:
-    logits, wanted = normal(64, 100).bfloat16(), torch.arange(64)
-    value = loss(logits, wanted)
+    logits, targets = normal(64, 100).bfloat16(), torch.arange(64)
+    value = loss(logits, targets)
     assert value.dtype == torch.float32
-    torch.testing.assert_close(value, loss(logits.float(), wanted), rtol=0, atol=0)
+    torch.testing.assert_close(value, loss(logits.float(), targets), rtol=0, atol=0)

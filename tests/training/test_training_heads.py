@@ -36,7 +36,7 @@ def joint(*, text: int = 5, image: int = 4, requires_grad: bool = False) -> Join
     return Joint(text=tokens(text), image=tokens(image))
 
 
-def places(length: int, *chosen: tuple[int, int]) -> Tensor:
+def chosen_at(length: int, *chosen: tuple[int, int]) -> Tensor:
     mask = torch.zeros(2, length, dtype=torch.bool)
     for row, column in chosen:
         mask[row, column] = True
@@ -70,7 +70,7 @@ def test_words_are_predicted_as_bert_does() -> None:
     reference.transform.dense.load_state_dict(head.transform.dense.state_dict())
     nn.init.normal_(head.transform.norm.weight), nn.init.normal_(head.transform.norm.bias)
     reference.transform.LayerNorm.load_state_dict(head.transform.norm.state_dict())
-    tokens, chosen = joint(), places(5, (0, 1), (0, 3), (1, 2))
+    tokens, chosen = joint(), chosen_at(5, (0, 1), (0, 3), (1, 2))
     assert tokens.text is not None
     expected = reference(tokens.text.values)[chosen]
     torch.testing.assert_close(head(tokens, chosen), expected, atol=1e-5, rtol=0)
@@ -80,7 +80,7 @@ def test_the_decoder_is_the_embedding_and_trains_it() -> None:
     words = nn.Embedding(20, WIDTH)
     head = MaskedWords(width=WIDTH, words=words, layer_norm_eps=EPS)
     assert head.words is words.weight
-    tokens, chosen = joint(requires_grad=True), places(5, (0, 1), (1, 2))
+    tokens, chosen = joint(requires_grad=True), chosen_at(5, (0, 1), (1, 2))
     masked_words_loss(head(tokens, chosen), torch.tensor([3, 4])).backward()
     assert words.weight.grad is not None
     assert words.weight.grad.count_nonzero() > 0
@@ -109,7 +109,7 @@ def test_random_weights_for_a_head_leave_what_it_shares() -> None:
 def test_words_need_text() -> None:
     head = MaskedWords(width=WIDTH, words=nn.Embedding(20, WIDTH), layer_norm_eps=EPS)
     with pytest.raises(ValueError, match="text"):
-        head(Joint(text=None, image=joint().image), places(5))
+        head(Joint(text=None, image=joint().image), chosen_at(5))
 
 
 @torch.no_grad()
@@ -117,7 +117,7 @@ def test_words_need_text() -> None:
 def test_features_are_predicted_through_the_projection_transposed(combine: str, features: int) -> None:
     projection = region_projection(combine)
     head = MaskedRegionFeatures(width=WIDTH, features=features, projection=projection, layer_norm_eps=EPS)
-    tokens, chosen = joint(), places(4, (0, 0), (1, 3))
+    tokens, chosen = joint(), chosen_at(4, (0, 0), (1, 3))
     dense = head.transform.dense
     hidden = F.layer_norm(F.gelu(tokens.image.values[chosen] @ dense.weight.t() + dense.bias), (WIDTH,), eps=EPS)
     torch.testing.assert_close(head(tokens, chosen), hidden @ projection.feature.weight[:, :features])
@@ -131,7 +131,7 @@ def test_features_train_the_projection_or_a_layer_of_their_own() -> None:
     assert projection.feature.weight in set(tied.parameters())
     assert len(list(own.parameters())) == len(list(tied.parameters()))
     for head in (tied, own):
-        head(joint(), places(4, (0, 0))).square().sum().backward()
+        head(joint(), chosen_at(4, (0, 0))).square().sum().backward()
         assert all(parameter.grad is not None for parameter in head.parameters())
     assert projection.feature.weight.grad is not None
     assert projection.feature.weight.grad.count_nonzero() > 0
@@ -142,8 +142,8 @@ def test_features_train_the_projection_or_a_layer_of_their_own() -> None:
 def test_one_row_a_hidden_place(chosen: tuple[tuple[int, int], ...]) -> None:
     classes = MaskedRegionClasses(width=WIDTH, classes=25, layer_norm_eps=EPS)
     colours = MaskedPatchColours(width=WIDTH, layer_norm_eps=EPS)
-    assert classes(joint(), places(4, *chosen)).shape == (len(chosen), 25)
-    assert colours(joint(), places(4, *chosen)).shape == (len(chosen), 3)
+    assert classes(joint(), chosen_at(4, *chosen)).shape == (len(chosen), 25)
+    assert colours(joint(), chosen_at(4, *chosen)).shape == (len(chosen), 3)
 
 
 def test_heads_without_a_hidden_place_have_gradients_of_zero() -> None:
@@ -154,22 +154,24 @@ def test_heads_without_a_hidden_place_have_gradients_of_zero() -> None:
         MaskedPatchColours(width=WIDTH, layer_norm_eps=EPS),
     ]
     for head in heads:
-        head(joint(), places(5 if isinstance(head, MaskedWords) else 4)).sum().backward()
+        head(joint(), chosen_at(5 if isinstance(head, MaskedWords) else 4)).sum().backward()
         for parameter in head.parameters():
             assert parameter.grad is not None
             assert parameter.grad.count_nonzero() == 0
 
 
-def test_tokens_of_the_whole_image_come_before_the_places() -> None:
+def test_tokens_of_the_whole_image_come_before_the_chosen_at() -> None:
     tokens = joint(image=5)
-    picked = image_at(tokens, places(4, (0, 0), (1, 3)))
+    picked = image_at(tokens, chosen_at(4, (0, 0), (1, 3)))
     assert torch.equal(picked, torch.stack((tokens.image.values[0, 1], tokens.image.values[1, 4])))
 
 
 def test_a_learned_mask_stands_for_hidden_regions() -> None:
     part = RegionMask(features=12)
     initialise_random(part, 0)
-    found = RegionFeatures(features=torch.ones(2, 4, 12), boxes=torch.zeros(2, 4, 4), sizes=((1, 1), (1, 1)), mask=None)
-    after = part(found, places(4, (0, 2))).features
+    regions = RegionFeatures(
+        features=torch.ones(2, 4, 12), boxes=torch.zeros(2, 4, 4), sizes=((1, 1), (1, 1)), mask=None
+    )
+    after = part(regions, chosen_at(4, (0, 2))).features
     assert torch.equal(after[0, 2], part.embedding)
     assert (after == 1).all(dim=2).sum() == 7

@@ -125,7 +125,9 @@ def check_same_identity(path: Path, saved: Mapping[str, object], current: Mappin
 
 def check_same_tensors(path: Path, saved: Mapping[str, Tensor], current: Mapping[str, Tensor]) -> None:
     """Raises InputError that names the first tensor that only one of the models has, or that has another shape."""
-    saved_shapes, shapes = ({name: tuple(one.shape) for name, one in side.items()} for side in (saved, current))
+    saved_shapes, shapes = (
+        {name: tuple(tensor.shape) for name, tensor in tensors.items()} for tensors in (saved, current)
+    )
     for name in [*shapes, *saved_shapes]:
         if saved_shapes.get(name) != shapes.get(name):
             raise InputError(

@@ -205,8 +205,8 @@ def test_the_reference_has_nothing_to_be_held_against(tmp_path: Path) -> None:
 
 def test_measured_and_trained_are_asked_for_apart(tmp_path: Path) -> None:
     path = str(write(tmp_path))
-    (found,) = resolve_named([path, path])
-    assert isinstance(found.suite, Ablation)
+    (loaded,) = resolve_named([path, path])
+    assert isinstance(loaded.suite, Ablation)
     with pytest.raises(InputError, match="ablation-small is trained and vit-sizes is not; ask for one"):
         resolve_named(["vit-sizes", path])
     with pytest.raises(InputError, match="is trained, not measured"):
