@@ -72,6 +72,6 @@ def reference_data() -> Path:
 
 def skip_where_busy() -> None:
     """For a bar in seconds that was missed: it is one of a machine that nobody else computes on."""
-    others = watch(1.0).evidence.others_cores
+    others = watch(1.0).interference.other_processes_cores
     if others is None or others > OTHERS_CORES:
         pytest.skip(f"others keep {others} cores busy, so that no bar in seconds holds")

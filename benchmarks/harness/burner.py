@@ -23,7 +23,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from vlbench.measure.noise import Evidence, Noise, judge, undisturbed
+from vlbench.measure.noise import Interference, Noise, judge, undisturbed
 from vlbench.measure.observe import Observer, reference_kernel
 from vlbench.measure.peaks import call_in_fresh_process
 from vlbench.measure.statistics import median_interval
@@ -33,6 +33,7 @@ from . import interleaved
 BLOCKS, BLOCK_SECONDS, WARM_UP_SECONDS = 4, 0.08, 0.12
 BURNER_BAR, IDLE_BAR = 0.95, 0.05
 WITHIN = 0.02
+SHOWN = "other_processes_cores waiting_threads cpu_pressure steal_cores involuntary_context_switches".split()
 READY = "print('ready', flush=True)"
 BURNERS = {
     "spin": f"{READY}\nwhile True: pass",
@@ -40,8 +41,8 @@ BURNERS = {
 }
 
 
-def restart(threads: int) -> tuple[float, Evidence]:
-    """Median latency in milliseconds of a two-layer Transformer, and the evidence; for a fresh process."""
+def restart(threads: int) -> tuple[float, Interference]:
+    """Median latency in milliseconds of a two-layer Transformer, and what interfered; for a fresh process."""
     torch.set_num_threads(threads)
     torch.manual_seed(0)
     layer = nn.TransformerEncoderLayer(384, 6, 1536, batch_first=True, norm_first=True)
@@ -65,17 +66,17 @@ def restart(threads: int) -> tuple[float, Evidence]:
             if number:
                 observer.between_blocks()
             block(BLOCK_SECONDS, samples)
-        evidence = observer.finish()
-    return median(samples), evidence
+        interference = observer.finish()
+    return median(samples), interference
 
 
 def cell(threads: int, restarts: int) -> dict[str, Any]:
     """Restarts of one cell, and the verdict on them."""
     measured = [call_in_fresh_process(restart, threads) for _ in range(restarts)]
-    latencies, evidence = [latency for latency, _ in measured], [one for _, one in measured]
-    standing = sorted(latencies[number] for number in undisturbed(evidence))
-    noise = judge(latencies, evidence, within=WITHIN, ci95=median_interval(standing))
-    return {"latency_ms": latencies, "evidence": evidence, "noise": noise}
+    latencies, interference = [latency for latency, _ in measured], [one for _, one in measured]
+    standing = sorted(latencies[number] for number in undisturbed(interference))
+    noise = judge(latencies, interference, within=WITHIN, ci95=median_interval(standing))
+    return {"latency_ms": latencies, "interference": interference, "noise": noise}
 
 
 @contextmanager
@@ -110,7 +111,7 @@ def share_contended(cells: Sequence[dict[str, Any]]) -> float:
 
 
 def print_arm(name: str, cells: Sequence[dict[str, Any]]) -> bool:
-    """The shares of the verdicts, the evidence behind them, and the bar; whether it is met."""
+    """The shares of the verdicts, the interference behind them, and the bar; whether it is met."""
     idle = name.endswith("idle")
     share = share_contended(cells)
     met = share <= IDLE_BAR if idle else share >= BURNER_BAR
@@ -118,9 +119,9 @@ def print_arm(name: str, cells: Sequence[dict[str, Any]]) -> bool:
     counts = ", ".join(f"{verdicts.count(verdict)} {verdict}" for verdict in ("stable", "noisy", "contended"))
     bar = f"at most {IDLE_BAR:.0%}" if idle else f"at least {BURNER_BAR:.0%}"
     print(f"{name}: {counts} of {len(cells)}; contended {share:.0%}, bar {bar}: {'met' if met else 'missed'}")
-    evidence = [one for made in cells for one in made["evidence"]]
-    for field in ("others_cores", "waiting_cores", "cpu_pressure", "steal_cores", "involuntary_switches"):
-        values = sorted(value for one in evidence if (value := getattr(one, field)) is not None)
+    interference = [one for made in cells for one in made["interference"]]
+    for field in SHOWN:
+        values = sorted(value for one in interference if (value := getattr(one, field)) is not None)
         if values:
             print(f"    {field}: {values[0]:g} to {values[-1]:g}, median {median(values):g}")
     print(f"    latency_ms: median {median(value for made in cells for value in made['latency_ms']):.2f}")
@@ -131,7 +132,7 @@ def write(path: Path | None, facts: dict[str, str], found: dict[str, list[dict[s
     if path is None:
         return
 
-    def plain(value: Evidence | Noise) -> dict[str, Any]:
+    def plain(value: Interference | Noise) -> dict[str, Any]:
         return value.model_dump(mode="json", exclude_defaults=True)
 
     content = {

@@ -56,7 +56,7 @@ def main() -> int:
                     with open_worker(threads) as own:
                         restart = measure(own, cell)
                 seconds[kind].append(time.monotonic() - start)
-                if restart.evidence and why_contended(restart.evidence):
+                if restart.interference and why_contended(restart.interference):
                     disturbed += 1
                     continue
                 medians[kind].append(median(restart.latency_ms))

@@ -27,12 +27,12 @@ def main() -> int:
         subprocess.run([sys.executable, "-m", "vlbench", *COMMAND, *budget, "--out", folder], check=True)
         wall = time.monotonic() - start
         lines = [json.loads(line) for line in Path(folder, "cells.jsonl").read_text(encoding="utf-8").splitlines()]
-    measuring = sum(line["seconds_by_step"][step] for line in lines for step in ("first pass", "latency"))
+    measuring = sum(line["seconds_by_phase"][step] for line in lines for step in ("first_pass", "latency"))
     overhead = wall - measuring
     print(f"wall {wall:.0f} s: {verdict(wall, BAR_SECONDS)}; of it measuring memory and latency {measuring:.0f} s")
     print(f"overhead {overhead:.0f} s: {verdict(overhead, OVERHEAD_BAR_SECONDS)}")
     for line in lines:
-        print(f"  {line['model']}: {line['seconds_by_step']}")
+        print(f"  {line['model']}: {line['seconds_by_phase']}")
     return 0
 
 

@@ -10,14 +10,16 @@ import pytest
 
 from vlbench.doctor.activity import Activity, Memory, _busiest, activity_findings, gpu_findings, load_findings, watch
 from vlbench.doctor.findings import Finding
-from vlbench.measure.noise import Evidence
+from vlbench.measure.noise import Interference
 from vlbench.measure.nvml import GpuState
 
 GIB = 2**30
 
 
-def evidence(**values: Any) -> Evidence:
-    return Evidence.model_validate({"wall_seconds": 2.0, "cpu_seconds": 0.0, "cores": 2, "others_cores": 0.01} | values)
+def interference(**values: Any) -> Interference:
+    return Interference.model_validate(
+        {"wall_seconds": 2.0, "cpu_seconds": 0.0, "cores": 2, "other_processes_cores": 0.01} | values
+    )
 
 
 def memory(**values: Any) -> Memory:
@@ -32,19 +34,21 @@ def memory(**values: Any) -> Memory:
 
 
 def found(
-    *, seen: Evidence | None = None, busiest: tuple[tuple[str, float], ...] = (), held: Memory | None = None
+    *, seen: Interference | None = None, busiest: tuple[tuple[str, float], ...] = (), held: Memory | None = None
 ) -> dict[str, Finding]:
-    activity = Activity(evidence=seen or evidence(), busiest=busiest, memory=held or memory())
+    activity = Activity(interference=seen or interference(), busiest=busiest, memory=held or memory())
     return {one.check: one for one in activity_findings(activity)}
 
 
 def test_a_quiet_machine() -> None:
-    levels = {check: one.level for check, one in found(seen=evidence(cpu_pressure=0.001)).items()}
+    levels = {check: one.level for check, one in found(seen=interference(cpu_pressure=0.001)).items()}
     assert levels == dict.fromkeys(("other processes", "pressure", "memory"), "good")
 
 
 def test_whoever_keeps_cores_busy_is_named() -> None:
-    one = found(seen=evidence(others_cores=0.95), busiest=(("backup", 0.9), ("cron", 0.05)))["other processes"]
+    one = found(seen=interference(other_processes_cores=0.95), busiest=(("backup", 0.9), ("cron", 0.05)))[
+        "other processes"
+    ]
     assert one.level == "unfit"
     assert "0.95 of 2 cores busy; up to 0.10 are tolerated" in one.finding
     assert one.change == "end or pause: backup (0.90), cron (0.05)"
@@ -62,18 +66,18 @@ def test_a_process_that_changes_its_name_is_the_same_process() -> None:
 
 
 def test_a_load_that_no_process_here_explains() -> None:
-    one = found(seen=evidence(others_cores=0.95))["other processes"]
+    one = found(seen=interference(other_processes_cores=0.95))["other processes"]
     assert "other containers" in (one.change or "")
 
 
 def test_a_system_that_does_not_tell() -> None:
-    checks = found(seen=evidence(others_cores=None))
+    checks = found(seen=interference(other_processes_cores=None))
     assert checks["other processes"].level == "note"
     assert "pressure" not in checks
 
 
 def test_pressure() -> None:
-    assert found(seen=evidence(cpu_pressure=0.2))["pressure"].level == "warning"
+    assert found(seen=interference(cpu_pressure=0.2))["pressure"].level == "warning"
 
 
 @pytest.mark.parametrize(
@@ -92,12 +96,12 @@ def test_memory(values: dict[str, Any], level: str) -> None:
 
 
 def test_what_shows_only_under_load() -> None:
-    bad = load_findings(evidence(steal_cores=0.3, quota_stopped_share=0.2), 4)
+    bad = load_findings(interference(steal_cores=0.3, quota_throttled_share=0.2), 4)
     assert {one.check: one.level for one in bad} == dict.fromkeys(("steal", "quota", "heat"), "unfit")
     assert all(one.change for one in bad)
-    good = load_findings(evidence(steal_cores=0.0, quota_stopped_share=0.0), 0)
+    good = load_findings(interference(steal_cores=0.0, quota_throttled_share=0.0), 0)
     assert {one.check: one.level for one in good} == dict.fromkeys(("steal", "heat"), "good")
-    assert load_findings(evidence(), None) == []
+    assert load_findings(interference(), None) == []
 
 
 def test_the_gpu() -> None:
@@ -119,7 +123,7 @@ def test_a_burner_is_found_by_name() -> None:
     finally:
         process.kill()
         process.wait()
-    assert activity.evidence.others_cores is not None
-    assert activity.evidence.others_cores >= 0.4
+    assert activity.interference.other_processes_cores is not None
+    assert activity.interference.other_processes_cores >= 0.4
     assert [name for name, _ in activity.busiest if name.startswith("python")], activity.busiest
     assert activity_findings(activity)[0].level == "unfit"

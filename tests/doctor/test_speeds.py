@@ -21,11 +21,11 @@ from vlbench.measure.records import MachineSpeed, ProcessSpeed
 
 def speed(**values: Any) -> MachineSpeed:
     """Of two threads that double one's speed, and six processes alike."""
-    process = ProcessSpeed(reference_ms=(0.330, 0.331, 0.332), layer_ms=(3.0, 3.1, 3.2))
+    process = ProcessSpeed(reference_kernel_ms=(0.330, 0.331, 0.332), layer_ms=(3.0, 3.1, 3.2))
     alike: dict[str, Any] = {
         "threads": 2,
-        "gemm_gflops_one_thread": 100.0,
-        "gemm_gflops": 195.0,
+        "gemm_gflops_per_second_one_thread": 100.0,
+        "gemm_gflops_per_second": 195.0,
         "copy_gigabytes_per_second": 20.0,
         "processes": (process,) * 6,
     }
@@ -33,7 +33,7 @@ def speed(**values: Any) -> MachineSpeed:
 
 
 def process(reference: float = 0.33, layer: float = 3.0) -> ProcessSpeed:
-    return ProcessSpeed(reference_ms=(reference,) * 5, layer_ms=(layer,) * 5)
+    return ProcessSpeed(reference_kernel_ms=(reference,) * 5, layer_ms=(layer,) * 5)
 
 
 def levels(measured: MachineSpeed) -> dict[str, str]:
@@ -57,11 +57,11 @@ def test_an_even_machine() -> None:
         ({"processes": (process(layer=3.0), process(layer=5.0))}, "speed states", "unfit"),
         ({"processes": (process(0.33), process(0.36))}, "clock by process", "warning"),
         (
-            {"processes": (ProcessSpeed(reference_ms=(0.3, 0.3, 0.4, 0.4), layer_ms=(3.0,)),)},
+            {"processes": (ProcessSpeed(reference_kernel_ms=(0.3, 0.3, 0.4, 0.4), layer_ms=(3.0,)),)},
             "steady clock",
             "warning",
         ),
-        ({"gemm_gflops": 105.0}, "cores", "warning"),
+        ({"gemm_gflops_per_second": 105.0}, "cores", "warning"),
     ],
 )
 def test_an_uneven_machine(values: dict[str, Any], check: str, level: str) -> None:
@@ -69,7 +69,7 @@ def test_an_uneven_machine(values: dict[str, Any], check: str, level: str) -> No
 
 
 def test_one_thread_needs_no_scaling() -> None:
-    found = {one.check: one.finding for one in speed_findings(speed(threads=1, gemm_gflops=100.0))}
+    found = {one.check: one.finding for one in speed_findings(speed(threads=1, gemm_gflops_per_second=100.0))}
     assert "cores" not in found
     assert "matrix product 100 GFLOP/s with 1 thread; copy 20.0 GB/s" in found["peaks"]
 
@@ -80,7 +80,7 @@ def test_peaks_count_operations_and_bytes(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(peaks, "_COPIED_FLOATS", 1_000)
     threads = torch.get_num_threads()
     try:
-        assert peaks.gemm_gflops(1) == pytest.approx(2 * 64**3 / 0.5 / 1e9)
+        assert peaks.gemm_gflops_per_second(1) == pytest.approx(2 * 64**3 / 0.5 / 1e9)
         assert peaks.copy_gigabytes_per_second(1) == pytest.approx(2 * 4_000 / 0.5 / 1e9)
     finally:
         torch.set_num_threads(threads)

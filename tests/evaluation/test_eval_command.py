@@ -197,7 +197,7 @@ def test_accuracy_next_to_latency(tmp_path: Path) -> None:
     assert found["cell"]["spec_hash"] == found["spec_hash"]
     table = evaluate(*command, latency=True)
     assert "latency ms" in table
-    assert "text alone" in table
+    assert "text only" in table
     shown = CliRunner().invoke(app, ["show", str(out), "--format", "json"], catch_exceptions=False)
     (cell,) = json.loads(shown.stdout)
     assert cell["accuracy"] == found["accuracy"]

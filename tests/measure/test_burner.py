@@ -21,6 +21,6 @@ def test_cells_beside_a_burner_are_contended(tmp_path: Path) -> None:
     assert done.returncode in (0, 1), done.stderr
     found = json.loads((tmp_path / "found.json").read_text(encoding="utf-8"))
     assert found["contended"]["threads=1 spin"] == found["contended"]["threads=1 memory"] == 1.0
-    evidence = [one for cell in found["cells"]["threads=1 spin"] for one in cell["evidence"]]
-    assert len(evidence) == 2
-    assert all(one["others_cores"] >= 0.5 for one in evidence)
+    interference = [one for cell in found["cells"]["threads=1 spin"] for one in cell["interference"]]
+    assert len(interference) == 2
+    assert all(one["other_processes_cores"] >= 0.5 for one in interference)

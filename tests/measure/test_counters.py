@@ -55,7 +55,7 @@ def test_what_is_absent_is_none(tmp_path: Path) -> None:
     assert (found.busy_seconds, found.steal_seconds, found.pressure_seconds) == (None, None, None)
     assert (found.waiting_seconds, found.quota_stopped_seconds, reader.cores()) == (None, None, None)
     assert found.cpu_seconds > 0
-    assert found.involuntary_switches is not None
+    assert found.involuntary_context_switches is not None
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The verdict on synthetic evidence and latencies whose truth is known."""
+"""The verdict on synthetic interference and latencies whose truth is known."""
 
 from __future__ import annotations
 
@@ -8,31 +8,33 @@ from statistics import median
 
 import pytest
 
-from vlbench.measure.noise import Evidence, Noise, judge, others_limit, undisturbed, why_contended
+from vlbench.measure.noise import Interference, Noise, judge, others_limit, undisturbed, why_contended
 from vlbench.measure.statistics import median_interval
 
 
-def evidence(**values: object) -> Evidence:
+def interference(**values: object) -> Interference:
     """Of a calm restart of half a second on two cores, but for `values`."""
     calm = {
         "wall_seconds": 0.5,
         "cpu_seconds": 0.5,
         "cores": 2,
-        "involuntary_switches": 2,
-        "waiting_cores": 0.001,
-        "others_cores": 0.02,
+        "involuntary_context_switches": 2,
+        "waiting_threads": 0.001,
+        "other_processes_cores": 0.02,
         "steal_cores": 0.0,
         "cpu_pressure": 0.001,
-        "quota_stopped_share": 0.0,
-        "reference_ms": (0.331, 0.332, 0.330),
+        "quota_throttled_share": 0.0,
+        "reference_kernel_ms": (0.331, 0.332, 0.330),
     }
-    return Evidence.model_validate(calm | values)
+    return Interference.model_validate(calm | values)
 
 
-CALM, BURNT = evidence(), evidence(others_cores=1.0)
+CALM, BURNT = interference(), interference(other_processes_cores=1.0)
 
 
-def verdict(latencies: Sequence[float], found: Sequence[Evidence | None] | None = None, within: float = 0.02) -> Noise:
+def verdict(
+    latencies: Sequence[float], found: Sequence[Interference | None] | None = None, within: float = 0.02
+) -> Noise:
     """As a runner asks for it: the interval is of the restarts that stand."""
     found = [CALM] * len(latencies) if found is None else found
     standing = sorted(latencies[number] for number in undisturbed(found))
@@ -48,42 +50,45 @@ def restarts(count: int, *, seed: int, noise: float = 0.008, states: Sequence[fl
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        ({"others_cores": 1.0}, "other processes kept 1.00 of 2 cores busy on average"),
-        ({"others_cores": 0.2}, "0.20 of 2 cores"),
-        ({"others_cores": 0.67, "waiting_cores": 0.6}, "0.60 of its threads waited for a core"),
-        ({"others_cores": 0.1, "waiting_cores": None, "cpu_pressure": 0.4}, "0.10 of its threads waited"),
-        ({"others_cores": 0.09, "waiting_cores": 0.07}, "0.07 of its threads waited"),
+        ({"other_processes_cores": 1.0}, "other processes kept 1.00 of 2 cores busy on average"),
+        ({"other_processes_cores": 0.2}, "0.20 of 2 cores"),
+        ({"other_processes_cores": 0.67, "waiting_threads": 0.6}, "0.60 of its threads waited for a core"),
+        ({"other_processes_cores": 0.1, "waiting_threads": None, "cpu_pressure": 0.4}, "0.10 of its threads waited"),
+        ({"other_processes_cores": 0.09, "waiting_threads": 0.07}, "0.07 of its threads waited"),
         ({"steal_cores": 0.3}, "the hypervisor kept 0.30 cores for others"),
-        ({"quota_stopped_share": 0.25}, "its processor quota held it back 25% of the time"),
-        ({"gpu_others": 1}, "other processes on the GPU: 1"),
-        ({"gpu_throttled": ("power cap", "hardware thermal slowdown")}, "lowered its clock: hardware thermal slowdown"),
+        ({"quota_throttled_share": 0.25}, "its processor quota held it back 25% of the time"),
+        ({"gpu_other_processes": 1}, "other processes on the GPU: 1"),
+        (
+            {"gpu_throttle_reasons": ("power cap", "hardware thermal slowdown")},
+            "lowered its clock: hardware thermal slowdown",
+        ),
     ],
 )
 def test_a_disturbed_restart_is_told_with_its_figures(values: dict[str, object], words: str) -> None:
-    assert words in (why_contended(evidence(**values)) or "")
+    assert words in (why_contended(interference(**values)) or "")
 
 
 @pytest.mark.parametrize(
     "values",
     [
         {},
-        {"others_cores": 0.08},
-        {"others_cores": 0.08, "waiting_cores": 0.04},
+        {"other_processes_cores": 0.08},
+        {"other_processes_cores": 0.08, "waiting_threads": 0.04},
         {"steal_cores": 0.08},  # 40 ms, of which two ticks may be rounding
-        {"others_cores": 1.0, "cores": 64},  # 1.6% of that machine
-        {"wall_seconds": 0.02, "others_cores": 0.9},  # two ticks of the kernel's clock, rounded
-        {"waiting_cores": 3.0},  # more threads than cores, and nobody else: the process holds itself up
-        {"waiting_cores": None, "cpu_pressure": 0.9},
-        {"involuntary_switches": 5_000},
-        {"gpu_throttled": ("power cap",), "gpu_others": 0},
+        {"other_processes_cores": 1.0, "cores": 64},  # 1.6% of that machine
+        {"wall_seconds": 0.02, "other_processes_cores": 0.9},  # two ticks of the kernel's clock, rounded
+        {"waiting_threads": 3.0},  # more threads than cores, and nobody else: the process holds itself up
+        {"waiting_threads": None, "cpu_pressure": 0.9},
+        {"involuntary_context_switches": 5_000},
+        {"gpu_throttle_reasons": ("power cap",), "gpu_other_processes": 0},
     ],
 )
 def test_a_calm_restart_is_not_called_contended(values: dict[str, object]) -> None:
-    assert why_contended(evidence(**values)) is None
+    assert why_contended(interference(**values)) is None
 
 
 def test_a_system_that_tells_nothing_contends_nothing() -> None:
-    assert why_contended(Evidence(wall_seconds=1, cpu_seconds=1)) is None
+    assert why_contended(Interference(wall_seconds=1, cpu_seconds=1)) is None
 
 
 def test_the_tolerated_load_grows_with_the_machine() -> None:
@@ -95,7 +100,7 @@ def test_alike_restarts_on_a_calm_machine_are_stable() -> None:
 
 
 def test_restarts_beside_a_burner_are_contended_and_told_by_kind() -> None:
-    found = [evidence(others_cores=1.1, waiting_cores=0.9)] + [BURNT] * 6
+    found = [interference(other_processes_cores=1.1, waiting_threads=0.9)] + [BURNT] * 6
     noise = verdict(restarts(7, seed=1), found)
     assert noise.verdict == "contended"
     assert noise.contended_restarts == 7
@@ -172,7 +177,7 @@ def test_a_rare_second_mode_leaves_a_cell_stable() -> None:
 
 
 def test_a_reference_that_moves_between_restarts_is_noisy_but_the_odd_one_is_not() -> None:
-    fast, slow = CALM, evidence(reference_ms=(0.36, 0.361, 0.359))
+    fast, slow = CALM, interference(reference_kernel_ms=(0.36, 0.361, 0.359))
     latencies = restarts(12, seed=7)
     noise = verdict(latencies, [fast, slow] * 6)
     assert noise.verdict == "noisy"
@@ -181,7 +186,7 @@ def test_a_reference_that_moves_between_restarts_is_noisy_but_the_odd_one_is_not
 
 
 def test_a_gpu_clock_that_moves_between_restarts_is_noisy() -> None:
-    found = [evidence(gpu_clock_mhz=clock) for clock in (1980, 1500) * 4]
+    found = [interference(gpu_clock_mhz=clock) for clock in (1980, 1500) * 4]
     assert any("GPU's clock differed" in reason for reason in verdict(restarts(8, seed=8), found).reasons)
 
 

@@ -171,8 +171,8 @@ def test_the_observer_keeps_the_lowest_clock_and_every_reason(fake: Any) -> None
     observer.start()
     observer.between_blocks()
     observer.between_blocks()
-    evidence = observer.finish()
-    assert evidence.gpu_clock_mhz == 1410
-    assert evidence.gpu_throttled == ("software thermal slowdown",)
-    assert evidence.gpu_others == 1
-    assert "software thermal slowdown" in (why_contended(evidence) or "")
+    interference = observer.finish()
+    assert interference.gpu_clock_mhz == 1410
+    assert interference.gpu_throttle_reasons == ("software thermal slowdown",)
+    assert interference.gpu_other_processes == 1
+    assert "software thermal slowdown" in (why_contended(interference) or "")

@@ -12,7 +12,7 @@ from statistics import median
 import pytest
 import torch
 
-from vlbench.measure.noise import Evidence, judge, why_contended
+from vlbench.measure.noise import Interference, judge, why_contended
 from vlbench.measure.observe import Observer, reference_kernel
 
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
@@ -22,7 +22,7 @@ def stat(ticks: int) -> str:
     return f"cpu  {ticks} 0 0 9000 0 0 0 {ticks // 10} 0 0\ncpu0 1\ncpu1 1\ncpu2 1\ncpu3 1\n"
 
 
-def observe(seconds: float = 0.15) -> Evidence:
+def observe(seconds: float = 0.15) -> Interference:
     observer = Observer(None)
     observer.start()
     work(seconds)
@@ -43,14 +43,18 @@ def test_rates_are_of_what_was_observed(tmp_path: Path) -> None:
     observer.start()
     time.sleep(0.2)
     path.write_text(stat(1_050))  # half a second of processor time, five hundredths stolen
-    evidence = observer.finish()
-    assert evidence.cores == 4
-    assert evidence.wall_seconds == pytest.approx(0.2, rel=0.5)
-    assert evidence.others_cores is not None
-    assert evidence.others_cores * evidence.wall_seconds == pytest.approx(0.5, abs=0.05)
-    assert evidence.steal_cores is not None
-    assert evidence.steal_cores * evidence.wall_seconds == pytest.approx(0.05, abs=0.001)
-    assert (evidence.cpu_pressure, evidence.waiting_cores, evidence.quota_stopped_share) == (None, None, None)
+    interference = observer.finish()
+    assert interference.cores == 4
+    assert interference.wall_seconds == pytest.approx(0.2, rel=0.5)
+    assert interference.other_processes_cores is not None
+    assert interference.other_processes_cores * interference.wall_seconds == pytest.approx(0.5, abs=0.05)
+    assert interference.steal_cores is not None
+    assert interference.steal_cores * interference.wall_seconds == pytest.approx(0.05, abs=0.001)
+    assert (interference.cpu_pressure, interference.waiting_threads, interference.quota_throttled_share) == (
+        None,
+        None,
+        None,
+    )
 
 
 def test_another_one_s_turn_is_not_observed(tmp_path: Path) -> None:
@@ -67,9 +71,9 @@ def test_another_one_s_turn_is_not_observed(tmp_path: Path) -> None:
     observer.resume()
     observer.resume()
     time.sleep(0.03)
-    evidence = observer.finish()
-    assert evidence.others_cores == 0
-    assert evidence.wall_seconds < 0.25
+    interference = observer.finish()
+    assert interference.other_processes_cores == 0
+    assert interference.wall_seconds < 0.25
 
 
 def test_the_reference_is_timed_before_between_and_after() -> None:
@@ -77,7 +81,7 @@ def test_the_reference_is_timed_before_between_and_after() -> None:
     observer = Observer(lambda: next(values))
     observer.start()
     observer.between_blocks()
-    assert observer.finish().reference_ms == (0.5, 0.6, 0.7)
+    assert observer.finish().reference_kernel_ms == (0.5, 0.6, 0.7)
 
 
 def test_a_second_start_forgets_the_first() -> None:
@@ -87,9 +91,9 @@ def test_a_second_start_forgets_the_first() -> None:
     time.sleep(0.05)
     observer.finish()
     observer.start()
-    evidence = observer.finish()
-    assert evidence.reference_ms == (3.0, 4.0)
-    assert evidence.wall_seconds < 0.05
+    interference = observer.finish()
+    assert interference.reference_kernel_ms == (3.0, 4.0)
+    assert interference.wall_seconds < 0.05
 
 
 def test_an_observer_that_was_not_started_says_so() -> None:
@@ -116,8 +120,8 @@ def test_observing_costs_less_than_a_millisecond() -> None:
 
 
 def test_evidence_survives_its_way_to_disk() -> None:
-    evidence = observe(0.01)
-    assert Evidence.model_validate_json(evidence.model_dump_json()) == evidence
+    interference = observe(0.01)
+    assert Interference.model_validate_json(interference.model_dump_json()) == interference
 
 
 @pytest.mark.serial
@@ -159,7 +163,7 @@ def burner() -> Iterator[None]:
 @pytest.mark.usefixtures("burner")
 def test_a_burner_is_seen_in_every_restart_and_contends_the_cell() -> None:
     found = [observe(0.3) for _ in range(3)]
-    assert all(one.others_cores is not None and one.others_cores >= 0.5 for one in found), found
+    assert all(one.other_processes_cores is not None and one.other_processes_cores >= 0.5 for one in found), found
     noise = judge([10.0, 10.0, 10.0], found, within=0.02, ci95=None)
     assert noise.verdict == "contended"
     assert noise.contended_restarts == 3
@@ -178,10 +182,10 @@ def test_own_threads_are_not_taken_for_others() -> None:
         end = time.monotonic() + 0.5
         while time.monotonic() < end:
             matrix @ matrix
-        evidence = observer.finish()
+        interference = observer.finish()
     finally:
         torch.set_num_threads(threads)
-    assert evidence.cores is not None
-    assert evidence.others_cores is not None
-    own = evidence.cpu_seconds / evidence.wall_seconds
-    assert own + evidence.others_cores <= evidence.cores + 0.2
+    assert interference.cores is not None
+    assert interference.other_processes_cores is not None
+    own = interference.cpu_seconds / interference.wall_seconds
+    assert own + interference.other_processes_cores <= interference.cores + 0.2

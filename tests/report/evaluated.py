@@ -43,7 +43,14 @@ def evaluation(name: str, value: float, *, spread: float | None = 0.02, **values
     accuracy |= {key: values.pop(key) for key in list(values) if key in Accuracy.model_fields}
     family = next((one for one in ("grid", "region") if one in name), "patch")
     own: dict[str, object] = {"model": name, "family": family, "weights": "random", "visual_weights": "random"}
-    own |= {"regions": None, "spec_hash": name, "evaluation_hash": f"{name} {value}", "items": 1000, "of": 1000}
+    own |= {
+        "region_source": None,
+        "detector_weights": None,
+        "spec_hash": name,
+        "evaluation_hash": f"{name} {value}",
+        "items": 1000,
+        "items_total": 1000,
+    }
     own |= {"passes": 1000, "seconds": 1.0, "device": "cpu", "precision": "fp32", "batch": 16, "processes": 1}
     own |= {"predictions": "p.json", "machine": MACHINE, "measured_at": WHEN, "vlbench_version": "0"}
     return Evaluation(**(own | {"accuracy": Accuracy(**accuracy)} | values))

@@ -11,7 +11,7 @@ import pytest
 import vlbench
 from tests.paths import RESULTS
 from tests.report.conftest import Command
-from tests.report.written import MACHINE, evaluated, failed, folder_of, line, older, summary
+from tests.report.written import MACHINE, evaluated, failed, folder_of, line, one_restart, summary
 from vlbench.errors import InputError
 from vlbench.measure.machine import Machine, describe_machine
 from vlbench.report.choice_tables import as_json, markdown, other_lines, sentence
@@ -51,7 +51,7 @@ def verdicts(choice: Choice) -> dict[str, str]:
         (timed("a", 150, 140, 160), "no", "50.0 ms over, 1.5 times the budget"),
         (timed("a", 50), "perhaps", "too few restarts for a 95% interval"),
         (timed("a", 150), "no", "50.0 ms over, 1.5 times the budget"),
-        (older("a", 2), "perhaps", "too few restarts for a 95% interval"),
+        (one_restart("a"), "perhaps", "too few restarts for a 95% interval"),
         (timed("a", 50, 40, 60, noise=CONTENDED), "unknown", "contended: something else used 1.2 cores"),
         (timed("a", 90, 80, 99, noise={"verdict": "noisy", "reasons": ["±20%"]}), "yes", None),
         (failed("a"), "unknown", "failed: out of memory: 51 TB"),

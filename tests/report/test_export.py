@@ -18,7 +18,7 @@ from markdown_it import MarkdownIt
 import vlbench
 from tests.paths import RESULTS
 from tests.report.conftest import Command
-from tests.report.written import evaluated, failed, folder_of, line, older, summary
+from tests.report.written import evaluated, failed, folder_of, line, one_restart, summary
 from vlbench.errors import InputError
 from vlbench.report.export import PLAIN, csv, latex, markdown, plain_frame, write_parquet
 
@@ -67,7 +67,7 @@ def shown(text: str) -> Cells:
 def test_markdown_has_a_row_a_cell_with_its_figures(tmp_path: Path) -> None:
     slow = summary(1255.19, 1118.3, 1621.9)
     folder_of(
-        tmp_path, line("a", latency_ms=slow), older("b", 2), failed("c"), evaluations=[evaluated("a", 0.5, 0.4, 0.6)]
+        tmp_path, line("a", latency_ms=slow), one_restart("b"), failed("c"), evaluations=[evaluated("a", 0.5, 0.4, 0.6)]
     )
     rows = shown(markdown(vlbench.read(tmp_path))).rows
     assert rows[:4] == [
@@ -236,7 +236,7 @@ KINDS = {"string": "VARCHAR", "Int64": "BIGINT", "float64": "DOUBLE", "boolean":
 
 @pytest.mark.parametrize("table", ["samples", "summary", "stages", "accuracy"])
 def test_parquet_holds_the_frame(tmp_path: Path, table: str) -> None:
-    folder = folder_of(tmp_path, line("a'; drop"), older("b", 1), failed("c"), evaluations=[evaluated("b", 1.0)])
+    folder = folder_of(tmp_path, line("a'; drop"), one_restart("b"), failed("c"), evaluations=[evaluated("b", 1.0)])
     results, path = vlbench.read(folder), tmp_path / "it's.parquet"
     frame = plain_frame(results, table)
     assert write_parquet(results, path, table) == len(frame)

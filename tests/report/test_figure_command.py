@@ -68,7 +68,13 @@ def write(folder: Path, results: Sequence[Result], *, peaks: bool = True, evalua
     (folder / "cells.jsonl").write_text("".join(f"{one.to_line()}\n" for one in results), encoding="utf-8")
     if peaks:
         one = Peaks(
-            **{"device": "cpu", "precision": "fp32", "threads": 1, "gflops": 300.0, "gigabytes_per_second": 20.0},
+            **{
+                "device": "cpu",
+                "precision": "fp32",
+                "threads": 1,
+                "gflops_per_second": 300.0,
+                "gigabytes_per_second": 20.0,
+            },
             **{"machine": MACHINE, "measured_at": WHEN, "vlbench_version": "0"},
         )
         (folder / "peaks.jsonl").write_text(one.to_line() + "\n", encoding="utf-8")

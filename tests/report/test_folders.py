@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.report.written import evaluated, folder_of, line, older
+from tests.report.written import evaluated, folder_of, line
 from vlbench.errors import InputError
 from vlbench.report.folders import read_folders
 
@@ -70,15 +70,16 @@ def without(content: dict[str, Any], key: str) -> dict[str, Any]:
 
 
 DAMAGED = {
-    "no JSON": '{"schema": 3,',
+    "no JSON": '{"schema": 5,',
     "no object": "[1]",
     "another schema": json.dumps(line("a", schema=9)),
     "a key too few": json.dumps(without(line("a"), "machine")),
     "a key too many": json.dumps(line("a", colour="red")),
     "a word for a figure": json.dumps(line("a", macs="many")),
-    "older, without its samples": json.dumps(older("a", 2, latency_ms={"median": 1.0})),
-    "older, a number for its latency": json.dumps(older("a", 1, latency_ms=3)),
-    "older, without its date": json.dumps(without(older("a", 2), "measured_at")),
+    "an older schema": json.dumps(line("a", schema=4)),
+    "a summary without its restarts": json.dumps(line("a", latency_ms={"median": 1.0})),
+    "a number for its latency": json.dumps(line("a", latency_ms=3)),
+    "without its date": json.dumps(without(line("a"), "measured_at")),
 }
 
 

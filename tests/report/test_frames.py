@@ -12,7 +12,7 @@ import pytest
 
 import vlbench
 from tests.paths import RESULTS
-from tests.report.written import evaluated, failed, folder_of, line, older, summary
+from tests.report.written import evaluated, failed, folder_of, line, one_restart, summary
 from vlbench.report import columns
 
 FRAMES = {"cells": columns.CELLS, "stages": columns.STAGES, "samples": columns.SAMPLES}
@@ -31,10 +31,7 @@ def lines_of(folder: Path, name: str = "cells.jsonl") -> list[dict[str, Any]]:
 
 
 def samples_in(one: dict[str, Any]) -> int:
-    """Counted in the JSON, of whichever schema."""
-    if one["schema"] < 3:
-        stages = (one["latency_ms_by_stage"] or {}).values()
-        return sum(len(latency["samples"]) for latency in [*stages, *filter(None, [one["latency_ms"]])])
+    """Counted in the JSON."""
     return sum(
         len(restart["latency_ms"]) + sum(map(len, restart["latency_ms_by_stage"].values()))
         for restart in one.get("restarts", ())
@@ -58,8 +55,7 @@ def test_the_published_cells_are_told_as_their_lines_tell_them(folder: Path) -> 
         assert (row["image_height"], row["image_width"]) == tuple(content["image_size"])
         assert row["latency_ms"] == content["latency_ms"]["median"]
         interval = (row["latency_ms_low"], row["latency_ms_high"])
-        one_process = content["schema"] < 3 or content["latency_ms"]["ci95"] is None
-        assert interval == ((None, None) if one_process else tuple(content["latency_ms"]["ci95"]))
+        assert interval == tuple(content["latency_ms"]["ci95"] or (None, None))
     stages = {(row["cell"], row["stage"]): row for row in rows(found.stages)}
     for cell, content in zip(found.cells["cell"], lines, strict=True):
         for stage, latency in content["latency_ms_by_stage"].items():
@@ -140,8 +136,8 @@ def test_what_a_cell_and_its_stages_and_samples_say(tmp_path: Path) -> None:
     assert samples == [(restart, *one) for restart in (1, 2) for one in once]
 
 
-def test_schemas_beside_each_other(tmp_path: Path) -> None:
-    lines = [older("a", 1), older("b", 2), line("c"), failed("d")]
+def test_one_restart_beside_many_and_none(tmp_path: Path) -> None:
+    lines = [one_restart("a"), one_restart("b"), line("c"), failed("d")]
     found = vlbench.read(folder_of(tmp_path, *lines))
     told = [(row["model"], row["latency_ms"], row["latency_ms_low"], row["noise"]) for row in rows(found.cells)]
     assert told == [("a", 2.0, None, None), ("b", 2.0, None, None), ("c", 8.0, 7.0, "stable"), ("d", None, None, None)]
@@ -161,7 +157,7 @@ def test_failed_and_invalid_cells_have_their_reason_and_no_latency(tmp_path: Pat
     assert len(found.samples) == 0
 
 
-@pytest.mark.parametrize("lines", [[], [failed("a")], [line("a")], [older("a", 2), failed("b")]])
+@pytest.mark.parametrize("lines", [[], [failed("a")], [line("a")], [one_restart("a"), failed("b")]])
 def test_every_column_holds_the_same_kind_whatever_is_held(tmp_path: Path, lines: list[dict[str, Any]]) -> None:
     """A latency of whole milliseconds is no whole number, and a count beside a gap is one."""
     folder_of(tmp_path, *lines, evaluations=[evaluated("a", 1.0)] if lines else ())

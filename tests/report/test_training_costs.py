@@ -1,4 +1,4 @@
-"""What training took stands beside accuracy and latency, and older files do without."""
+"""What training took stands beside accuracy and latency, and models without training do without."""
 
 from __future__ import annotations
 
@@ -46,7 +46,8 @@ def evaluation(training: Training | None) -> Evaluation:
         family=SPEC.family,
         weights="model.safetensors",
         visual_weights="random",
-        regions=None,
+        region_source=None,
+        detector_weights=None,
         spec_hash=SPEC.hash(),
         evaluation_hash="e",
         accuracy=Accuracy(
@@ -54,7 +55,7 @@ def evaluation(training: Training | None) -> Evaluation:
         ),
         training=training,
         items=100,
-        of=100,
+        items_total=100,
         passes=200,
         seconds=3.0,
         device="cpu",
@@ -128,22 +129,12 @@ def test_what_it_took_is_no_less_than_nothing() -> None:
 
 
 def test_a_detector_is_called_random_where_it_is() -> None:
-    """Older lines do not say so: there it is the weights of the visual part, unless vlbench trained the model."""
-    region = evaluation(None).model_copy(update={"regions": "detector"})
-    trained = evaluation(TRAINING).model_copy(update={"regions": "detector"})
+    region = evaluation(None).model_copy(update={"region_source": "detector", "detector_weights": "random"})
     said = {
-        "random": region.model_copy(update={"detector": "random"}),
-        "trained": region.model_copy(update={"detector": "trained"}),
-        "older": region,
-        "older, with a detector's weights": region.model_copy(update={"visual_weights": "detector.pth"}),
-        "older, trained here": trained,
-        "precomputed": region.model_copy(update={"regions": "precomputed"}),
+        "random": region,
+        "trained": region.model_copy(update={"detector_weights": "trained"}),
+        "precomputed": region.model_copy(update={"region_source": "precomputed", "detector_weights": None}),
+        "without regions": evaluation(None),
     }
     found = [name for name, one in said.items() if "its detector has random" in "\n".join(accuracy.notes([one], {}))]
-    assert found == ["random", "older"]
-
-
-def test_an_older_line_says_nothing_of_the_detector() -> None:
-    content = json.loads(evaluation(None).to_line())
-    del content["detector"]
-    assert Evaluation.model_validate(content).detector is None
+    assert found == ["random"]

@@ -172,7 +172,7 @@ def counted(name: str, latency_ms: float, **values: Any) -> Result:
 
 def peaks(gflops: float, **values: Any) -> Peaks:
     own = {"device": "cpu", "precision": "fp32", "threads": 1, "gigabytes_per_second": 20.0, "machine": MACHINE}
-    return Peaks(**(own | {"gflops": gflops, "measured_at": WHEN, "vlbench_version": "0"} | values))
+    return Peaks(**(own | {"gflops_per_second": gflops, "measured_at": WHEN, "vlbench_version": "0"} | values))
 
 
 class TestRoofline:

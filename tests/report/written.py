@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from vlbench.runner.schemas import RESULT_SCHEMA
+
 MACHINE = {"cpu": "EPYC 7", "cores": 2, "logical_cores": 4, "threads": 2, "ram_bytes": 16 * 2**30, "gpu": None}
 MACHINE |= {"os": "Linux", "python": "3.11.7", "torch": "2.11.0", "torchvision": "0.26.0"}
 WHEN = "2026-01-31T00:00:00+00:00"
@@ -21,11 +23,18 @@ def summary(median: float, low: float, high: float) -> dict[str, Any]:
 
 
 def line(model: str, **values: Any) -> dict[str, Any]:
-    """Of schema 3: two restarts of two samples, each a whole number of milliseconds; `visual.patch` is a step."""
+    """Two restarts of two samples, each a whole number of milliseconds; `visual.patch` is a step."""
     stages = {"total": [8.0], "visual": [2.0], "visual.patch": [1.0], "head": [6.0]}
     restart = {"latency_ms": [7.0, 9.0], "latency_ms_by_stage": stages, "warm_up": {"n": 1, "steady": True}}
     restart |= {"measured_at": WHEN}
-    own = {"schema": 3, "model": model, "status": "ok", "spec_hash": model, "cell_hash": model, "image_tokens": 241}
+    own = {
+        "schema": RESULT_SCHEMA,
+        "model": model,
+        "status": "ok",
+        "spec_hash": model,
+        "cell_hash": model,
+        "image_tokens": 241,
+    }
     own |= {"params_total": 111_596_546, "params_trainable": 111_596_546, "macs": 25_888_869_888, "operators": 563}
     own |= {"params_by_stage": {"visual": 10}, "macs_by_stage": {"visual": 20, "text": 0}}
     own |= {"peak_memory_bytes": 500 * 2**20, "noise": {"verdict": "stable"}, "restarts": [restart, restart]}
@@ -36,17 +45,19 @@ def line(model: str, **values: Any) -> dict[str, Any]:
 
 def failed(model: str, **values: Any) -> dict[str, Any]:
     """Ran out of memory before anything was known of it."""
-    own = {"schema": 3, "model": model, "spec_hash": model, "cell_hash": model}
+    own = {"schema": RESULT_SCHEMA, "model": model, "spec_hash": model, "cell_hash": model}
     return SHARED | own | {"status": "failed", "error": "out of memory: 51 TB"} | values
 
 
-def older(model: str, schema: int, **values: Any) -> dict[str, Any]:
-    """Of schema 1 or 2: one process, its samples beside the summary."""
-    latency = {"median": 2.0, "mean": 2.0, "p90": None, "p99": None, "ci95": [1, 3], "n": 3, "samples": [1, 2, 3]}
-    total = latency | {"ci95": None, "n": 1, "samples": [4]}
-    own = {"schema": schema, "model": model, "status": "ok", "spec_hash": model, "cell_hash": model}
-    own |= {"latency_ms": latency, "latency_ms_by_stage": {"total": total}, "warm_up": {"n": 9, "steady": True}}
-    return SHARED | own | ({"uncounted_operators": {}} if schema == 1 else {}) | values
+def one_restart(model: str, **values: Any) -> dict[str, Any]:
+    """A single restart of three samples and one by stage: no interval, and no verdict on noise."""
+    latency = {"median": 2.0, "ci95": None, "p90": None, "p99": None, "n": 3, "by_restart": [2.0]}
+    total = latency | {"median": 4.0, "n": 1, "by_restart": [4.0]}
+    restart = {"latency_ms": [1, 2, 3], "latency_ms_by_stage": {"total": [4]}, "measured_at": WHEN}
+    restart |= {"warm_up": {"n": 9, "steady": True}}
+    own = {"schema": RESULT_SCHEMA, "model": model, "status": "ok", "spec_hash": model, "cell_hash": model}
+    own |= {"latency_ms": latency, "latency_ms_by_stage": {"total": total}, "restarts": [restart]}
+    return SHARED | own | values
 
 
 def evaluated(model: str, value: float, low: float | None = None, high: float | None = None, **values: Any) -> Any:
@@ -56,9 +67,14 @@ def evaluated(model: str, value: float, low: float | None = None, high: float | 
     accuracy |= {key: values.pop(key) for key in ("task", "split", "metric") if key in values}
     metric = {"name": accuracy["metric"], "value": value, "ci95": ci95, "n": 1000}
     accuracy |= {"majority": 0.25, "metrics": [metric, {"name": "other", "value": 1.0, "ci95": None, "n": 10}]}
-    own = {"schema": 3, "model": model, "family": "patch", "weights": "random", "visual_weights": "random"}
-    own |= {"regions": None, "spec_hash": model, "evaluation_hash": f"{model} {accuracy['task']} {accuracy['split']}"}
-    own |= {"accuracy": accuracy, "items": 1000, "of": 1000, "passes": 1000, "seconds": 1.0, "device": "cpu"}
+    own = {"schema": RESULT_SCHEMA, "model": model, "family": "patch", "weights": "random", "visual_weights": "random"}
+    own |= {
+        "region_source": None,
+        "detector_weights": None,
+        "spec_hash": model,
+        "evaluation_hash": f"{model} {accuracy['task']} {accuracy['split']}",
+    }
+    own |= {"accuracy": accuracy, "items": 1000, "items_total": 1000, "passes": 1000, "seconds": 1.0, "device": "cpu"}
     own |= {"precision": "fp32", "batch": 16, "processes": 1, "predictions": "p.json", "machine": MACHINE}
     return own | {"measured_at": WHEN, "vlbench_version": "0.1.0"} | values
 

@@ -84,8 +84,8 @@ def test_an_out_that_cannot_be_written(tmp_path: Path) -> None:
     [
         (lambda line: line[: len(line) // 2] + "\n" + line, "line 1: not JSON"),
         (
-            lambda line: line.replace('"schema":4', '"schema":99'),
-            "line 1: schema 99; this vlbench reads schemas 1, 2, 3 and 4",
+            lambda line: line.replace('"schema":5', '"schema":99'),
+            "line 1: schema 99, but this vlbench reads schema 5 only; use the newer vlbench that wrote it",
         ),
         (lambda line: line.replace('"model":', '"modle":'), "line 1: model"),
         (lambda line: "[1, 2]", "line 1: schema None"),

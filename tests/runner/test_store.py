@@ -1,4 +1,4 @@
-"""What is measured is kept: kills at any moment, full disks, cut lines, two writers, clocks set back, older schemas."""
+"""What is measured is kept: kills at any moment, full disks, cut lines, two writers, clocks set back, other schemas."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from tests.runner.made_up import CELLS, MACHINE, RESTARTS, cells
 from vlbench.errors import InputError
 from vlbench.runner.cells import blank_result
 from vlbench.runner.records import Restart, Result, WarmUp
+from vlbench.runner.schemas import RESULT_SCHEMA
 from vlbench.runner.store import Store, append_line, read_results
 
 KILLS = 50
@@ -226,7 +227,7 @@ def test_restarts_are_gone_on_with_on_the_same_machine_alone(tmp_path: Path) -> 
             store.keep_restart(hashed, machine, a_restart())
         store.keep_restart("another cell", MACHINE, a_restart())
     with (tmp_path / "cells.unfinished.jsonl").open("a") as file:
-        file.write('[1]\nnull\n{"schema": 2, "cell_hash": "x", "machine": {}, "restart": {}}\nnot JSON\n{"cut')
+        file.write('[1]\nnull\n{"schema": null, "cell_hash": "x"}\nnot JSON\n{"cut')
     with closing(Store(tmp_path, Result)) as store:
         assert len(store.restarts(hashed, MACHINE)) == 1
         store.drop_journal()
@@ -240,73 +241,73 @@ def test_a_clock_that_was_set_back_changes_no_order(tmp_path: Path) -> None:
     assert [result.measured_at[:4] for result in read_results(tmp_path)] == ["2026", "1970"]
 
 
-OLD = {
-    "schema": 2,
-    "model": "vit-b16",
-    "family": "patch",
-    "archetype": None,
-    "status": "ok",
-    "device": "cpu",
-    "precision": "fp32",
-    "backend": "eager",
-    "batch": 1,
-    "image_size": [224, 224],
-    "text_tokens": 0,
-    "latency_ms": {"median": 2.0, "mean": 2.0, "p90": None, "p99": None, "ci95": [1, 3], "n": 3, "samples": [1, 2, 3]},
-    "latency_ms_by_stage": {
-        "total": {"median": 4.0, "mean": 4.0, "p90": None, "p99": None, "ci95": None, "n": 1, "samples": [4]}
-    },
-    "warm_up": {"n": 9, "steady": True},
-    "machine": MACHINE.model_dump(mode="json"),
-    "image_sha256": "0",
-    "text": "x",
-    "budget_seconds": 45,
-    "seed": 0,
-    "spec_hash": "0",
-    "cell_hash": "0",
-    "measured_at": "2026-01-31T00:00:00+00:00",
-    "vlbench_version": "0.1.0",
-}
+OTHER_SCHEMAS = {1: "older", 4: "older", 6: "newer", 99: "newer"}
 
 
-@pytest.mark.parametrize("schema", [1, 2])
-def test_one_process_of_an_older_schema_is_one_restart_without_an_interval(tmp_path: Path, schema: int) -> None:
-    content = OLD | {"schema": schema} | ({"uncounted_operators": {}} if schema == 1 else {})
-    (tmp_path / "cells.jsonl").write_text(json.dumps(content) + "\n")
-    (result,) = read_results(tmp_path)
-    assert result.latency_ms
-    assert (result.latency_ms.median, result.latency_ms.ci95, result.latency_ms.by_restart) == (2.0, None, (2.0,))
-    assert result.restarts[0].latency_ms == (1, 2, 3)
-    assert result.restarts[0].warm_up == WarmUp(n=9, steady=True)
-    assert result.restarts[0].latency_ms_by_stage == {"total": (4,)}
-    assert Result.model_validate_json(result.to_line()) == result
+@pytest.mark.parametrize("name", ["cells.jsonl", "evaluations.jsonl", "suppressions.jsonl", "peaks.jsonl"])
+@pytest.mark.parametrize("schema", OTHER_SCHEMAS)
+def test_another_schema_is_refused_before_anything_is_measured_and_its_folder_stays(
+    tmp_path: Path, schema: int, name: str
+) -> None:
+    path = tmp_path / name
+    path.write_text(f'{{"schema":{schema}}}\n{{"cut off in the mid')
+    before = path.read_bytes()
+    with pytest.raises(InputError) as told:
+        Store(tmp_path, Result)
+    assert str(told.value) == (
+        f"{path} line 1: schema {schema}, but this vlbench reads schema {RESULT_SCHEMA} only; use the "
+        f"{OTHER_SCHEMAS[schema]} vlbench that wrote it or name another folder"
+    )
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
 
 
-@pytest.mark.parametrize("schema", [0, 5, None, "3"])
-def test_another_schema_is_refused_by_its_number(tmp_path: Path, schema: object) -> None:
-    (tmp_path / "cells.jsonl").write_text(json.dumps(OLD | {"schema": schema}) + "\n")
-    with pytest.raises(InputError, match=f"line 1: schema {schema}; this vlbench reads schemas 1, 2, 3 and 4"):
+def test_a_run_into_a_folder_of_another_schema_ends_in_one_line_at_once(tmp_path: Path) -> None:
+    model = write_tiny(tmp_path, "vit-b16")
+    out = tmp_path / "out"
+    out.mkdir()
+    content = a_result().to_line().replace(f'"schema":{RESULT_SCHEMA}', '"schema":4')
+    (out / "cells.jsonl").write_text(content + "\n")
+    process = vlbench("run", "--models", model, "--device", "cpu", "--out", out)
+    assert process.returncode == 2
+    assert process.stderr.startswith(
+        f"vlbench: {out / 'cells.jsonl'} line 1: schema 4, but this vlbench reads schema 5 "
+    )
+    assert process.stderr.count("\n") == 1
+    assert [path.name for path in out.iterdir()] == ["cells.jsonl"]
+    assert (out / "cells.jsonl").read_text() == content + "\n"
+
+
+@pytest.mark.parametrize("schema", OTHER_SCHEMAS)
+def test_unfinished_restarts_of_another_schema_are_refused_and_kept(tmp_path: Path, schema: int) -> None:
+    with closing(Store(tmp_path, Result)) as store:
+        store.keep_restart(cells()[0].hash(), MACHINE, a_restart())
+    journal = tmp_path / "cells.unfinished.jsonl"
+    entry = json.loads(journal.read_text())
+    assert entry["schema"] == RESULT_SCHEMA
+    journal.write_text(json.dumps(entry | {"schema": schema}) + "\n")
+    before = journal.read_text()
+    with pytest.raises(InputError, match=f"cells.unfinished.jsonl line 1: schema {schema}, but this vlbench reads"):
+        Store(tmp_path, Result)
+    assert journal.read_text() == before
+
+
+@pytest.mark.parametrize("schema", OTHER_SCHEMAS)
+def test_the_line_of_another_schema_is_named(tmp_path: Path, schema: int) -> None:
+    lines = [json.loads(a_result().to_line()) | {"schema": number} for number in (RESULT_SCHEMA, schema)]
+    (tmp_path / "cells.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    with pytest.raises(
+        InputError, match=f"cells.jsonl line 2: schema {schema}, .* the {OTHER_SCHEMAS[schema]} vlbench"
+    ):
         read_results(tmp_path)
 
 
-def test_a_line_of_schema_3_is_as_it_was_without_bytes(tmp_path: Path) -> None:
-    content = json.loads(a_result().to_line()) | {"schema": 3, "macs": 7}
-    for key in ("bytes_moved", "bytes_moved_by_stage"):
-        del content[key]
+@pytest.mark.parametrize("schema", [0, None, "5", 5.0, True])
+def test_a_schema_that_never_was_is_refused(tmp_path: Path, schema: object) -> None:
+    content = json.loads(a_result().to_line()) | {"schema": schema}
     (tmp_path / "cells.jsonl").write_text(json.dumps(content) + "\n")
-    assert read_results(tmp_path) == [a_result().model_copy(update={"macs": 7})]
-
-
-def test_restarts_that_schema_3_left_unfinished_are_gone_on_with(tmp_path: Path) -> None:
-    hashed = cells()[0].hash()
-    with closing(Store(tmp_path, Result)) as store:
-        store.keep_restart(hashed, MACHINE, a_restart())
-    journal = tmp_path / "cells.unfinished.jsonl"
-    entry = json.loads(journal.read_text())
-    assert entry["schema"] == 4
-    journal.write_text("".join(json.dumps(entry | {"schema": schema}) + "\n" for schema in (1, 2, 3, 5, None, "4")))
-    with closing(Store(tmp_path, Result)) as store:
-        assert store.restarts(hashed, MACHINE) == [entry["restart"]]
+    with pytest.raises(InputError, match=f"line 1: schema {schema}, which vlbench never wrote; delete the line"):
+        read_results(tmp_path)
 
 
 def test_published_results_are_still_read() -> None:

@@ -40,8 +40,8 @@ def test_vqav2_by_kind_of_answer(tmp_path: Path) -> None:
     # All ten agree in every fourth question, and nothing is normalised there, so that "Yes." is wrong.
     assert metrics["accuracy"] == pytest.approx(9 / 12)
     assert set(metrics) == {"accuracy", "accuracy, number", "accuracy, other", "accuracy, yes/no"}
-    assert by_name(found["baselines"]) == {"majority (yes)": 1.0, "text alone (other items)": 1.0}
-    assert (found["schema"], found["split"], found["n"], found["of"]) == (1, "val", 12, 12)
+    assert by_name(found["baselines"]) == {"majority (yes)": 1.0, "text only (other items)": 1.0}
+    assert (found["schema"], found["split"], found["n"], found["items_total"]) == (1, "val", 12, 12)
 
 
 def test_nlvr2_with_consistency_and_balance(tmp_path: Path) -> None:
@@ -59,10 +59,10 @@ def test_easy_vqa_next_to_its_blind_baselines(tmp_path: Path) -> None:
     table = score("--task", "easy-vqa", "--data", tmp_path, "--predictions", tmp_path / "p.json")
     assert table.startswith("easy-vqa test: 12 scored; percent, bootstrap 95% interval\n\naccuracy")
     assert "blind baselines\nmajority (" in table
-    assert "text alone (training split)" in table
+    assert "text only (training split)" in table
     (tmp_path / "train" / "questions.json").unlink()
     table = score("--task", "easy-vqa", "--data", tmp_path, "--predictions", tmp_path / "p.json")
-    assert "text alone (other items)" in table
+    assert "text only (other items)" in table
 
 
 @pytest.mark.parametrize("data", ["flickr30k", "coco"])

@@ -233,7 +233,7 @@ def test_the_training_loop_trains_it_and_resumes_from_a_checkpoint(tmp_path: Pat
     settings = TrainingSettings(budget=parse_budget("4 steps"), batch=4, point_steps=1, workers=0)
     whole = embedder()
     history = train(DetectorLearner(whole, SETTINGS), Squares(), settings, tmp_path / "whole").history
-    assert set(history[0].parts) == {"objectness", "proposal_box", "class", "region_box"}
+    assert set(history[0].loss_by_term) == {"objectness", "proposal_box", "class", "region_box"}
     with pytest.raises(Interrupted):
         train(Interrupting(embedder(), SETTINGS), Squares(), settings, tmp_path / "parted")
     parted = embedder()

@@ -42,7 +42,7 @@ def test_loss_and_accuracy_are_of_all_samples(tmp_path: Path) -> None:
     classes_B = Examples().batch(0, 10)[1]
     (point,) = train(learner, Examples(), quick, tmp_path).history
     assert point.loss == pytest.approx(nn.functional.cross_entropy(logits_BC, classes_B).item(), abs=1e-6)
-    assert point.parts == {"classes": pytest.approx(point.loss)}
+    assert point.loss_by_term == {"classes": pytest.approx(point.loss)}
     assert (point.accuracy, point.questions) == ((logits_BC.argmax(1) == classes_B).double().mean().item(), 10)
     assert (point.samples, point.steps) == (10, 1)
 
@@ -148,7 +148,7 @@ class Uneven:
 def test_parts_are_of_the_batches_that_have_them(tmp_path: Path) -> None:
     learner = Uneven()
     trained = train(learner, Examples(), settings(budget="20steps"), tmp_path)
-    assert {name for point in trained.history for name in point.parts} == {"odd"}
+    assert {name for point in trained.history for name in point.loss_by_term} == {"odd"}
     assert trained.history[0].accuracy is None
     assert torch.equal(learner.module["idle"], torch.ones(2, 2))  # no gradient: not even weight decay
 

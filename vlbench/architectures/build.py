@@ -45,7 +45,7 @@ def build(spec: specs.AnySpec) -> AnyModel:
 
         loading.load_visual_weights(model, spec)
         loaded = loading.load_weights(model, spec)
-        model.unfilled = loaded.untouched if loaded else ()
+        model.missing_keys = loaded.untouched if loaded else ()
     return model
 
 

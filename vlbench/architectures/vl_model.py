@@ -39,7 +39,7 @@ class VLModel(nn.Module):
         self.visual = visual
         self.interaction = interaction
         self.head = head
-        self.unfilled: tuple[str, ...] = ()  # tensors that the checkpoint of the whole model does not hold
+        self.missing_keys: tuple[str, ...] = ()  # tensors that the checkpoint of the whole model does not hold
 
     def forward(self, text: Text | None, images: Images | RegionFeatures) -> Tensor:
         """Logits, features or scores of a batch, one row per example.

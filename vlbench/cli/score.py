@@ -73,7 +73,8 @@ def scored(task: Task, data: Path, split: str, path: Path, *, partial: bool) -> 
     items = task.items(data, split)
     predictions = RULES[task.kind].read(path)
     predicted = check_complete(path, predictions, items, partial=partial)
-    return score_items(task, split, predicted, predictions, of=len(items), training=task.training_items(data, split))
+    training = task.training_items(data, split)
+    return score_items(task, split, predicted, predictions, items_total=len(items), training=training)
 
 
 def to_json(score: Score) -> str:
@@ -85,7 +86,7 @@ def to_json(score: Score) -> str:
 
 def to_table(score: Score) -> str:
     """Percent with 95% intervals; blind baselines below a blank line."""
-    count = f"{score.n:,}" if score.n == score.of else f"{score.n:,} of {score.of:,}"
+    count = f"{score.n:,}" if score.n == score.items_total else f"{score.n:,} of {score.items_total:,}"
     lines = [f"{score.task} {score.split}: {count} scored; percent, bootstrap 95% interval", ""]
     width = max(len(metric.name) for metric in (*score.metrics, *score.baselines))
     lines += _lines(score.metrics, width)

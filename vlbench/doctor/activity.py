@@ -13,7 +13,7 @@ from typing import Any
 import psutil
 
 from vlbench.doctor.findings import Finding
-from vlbench.measure.noise import QUOTA_SHARE, STEAL_SHARE, WAITING_SHARE, Evidence, others_limit
+from vlbench.measure.noise import QUOTA_SHARE, STEAL_SHARE, WAITING_SHARE, Interference, others_limit
 from vlbench.measure.nvml import GpuState
 from vlbench.measure.observe import Observer
 from vlbench.measure.os_counters import ROOT, pressure_figure
@@ -40,7 +40,7 @@ class Memory:
 class Activity:
     """What was seen while this process slept: counters, the busiest processes (name, cores), memory."""
 
-    evidence: Evidence
+    interference: Interference
     busiest: tuple[tuple[str, float], ...]
     memory: Memory
 
@@ -52,8 +52,8 @@ def watch(seconds: float = WATCH_SECONDS, root: Path = ROOT) -> Activity:
     observer = Observer(None, root=root)
     observer.start()
     time.sleep(seconds)
-    evidence = observer.finish()
-    busiest = _busiest(before, _seconds_by_process(), evidence.wall_seconds)
+    interference = observer.finish()
+    busiest = _busiest(before, _seconds_by_process(), interference.wall_seconds)
     virtual = psutil.virtual_memory()
     memory = Memory(
         total_bytes=virtual.total,
@@ -62,22 +62,22 @@ def watch(seconds: float = WATCH_SECONDS, root: Path = ROOT) -> Activity:
         swapped_bytes=_swapped_bytes() - swapped,
         pressure_percent=pressure_figure(root, "memory", "avg10"),
     )
-    return Activity(evidence=evidence, busiest=busiest, memory=memory)
+    return Activity(interference=interference, busiest=busiest, memory=memory)
 
 
 def activity_findings(activity: Activity) -> list[Finding]:
     """Other processes, waiting for cores, memory."""
-    return [*_others(activity), *_pressure(activity.evidence), *_memory(activity.memory)]
+    return [*_others(activity), *_pressure(activity.interference), *_memory(activity.memory)]
 
 
-def load_findings(evidence: Evidence, throttled: int | None) -> list[Finding]:
+def load_findings(interference: Interference, throttled: int | None) -> list[Finding]:
     """What shows only under load: steal, a quota that holds back, heat.
 
     Args:
-        evidence: taken while a child of this process computed; what it took is not told from others.
+        interference: taken while a child of this process computed; what it took is not told from others.
         throttled: how often heat lowered the clock meanwhile.
     """
-    return [*_steal(evidence), *_quota(evidence), *_heat(throttled)]
+    return [*_steal(interference), *_quota(interference), *_heat(throttled)]
 
 
 def gpu_findings(state: GpuState | None) -> list[Finding]:
@@ -94,25 +94,26 @@ def gpu_findings(state: GpuState | None) -> list[Finding]:
 
 
 def _others(activity: Activity) -> Iterator[Finding]:
-    evidence = activity.evidence
-    if evidence.others_cores is None:
+    interference = activity.interference
+    if interference.other_processes_cores is None:
         yield Finding(check="other processes", level="note", finding="not visible on this system")
         return
-    of = f" of {evidence.cores}" if evidence.cores else ""
-    finding = f"{evidence.others_cores:.2f}{of} cores busy; up to {others_limit(evidence.cores):.2f} are tolerated"
+    of = f" of {interference.cores}" if interference.cores else ""
+    busy, limit = interference.other_processes_cores, others_limit(interference.cores)
+    finding = f"{busy:.2f}{of} cores busy; up to {limit:.2f} are tolerated"
     names = ", ".join(f"{name} ({cores:.2f})" for name, cores in activity.busiest)
-    if evidence.others_cores > others_limit(evidence.cores):
+    if busy > limit:
         change = f"end or pause: {names}" if names else "find what runs: short-lived processes, or other containers"
         yield Finding(check="other processes", level="unfit", finding=finding, change=change)
     else:
         yield Finding(check="other processes", level="good", finding=f"{finding}{'; ' if names else ''}{names}")
 
 
-def _pressure(evidence: Evidence) -> Iterator[Finding]:
-    if evidence.cpu_pressure is None:
+def _pressure(interference: Interference) -> Iterator[Finding]:
+    if interference.cpu_pressure is None:
         return
-    finding = f"some task waited for a core {evidence.cpu_pressure:.1%} of the time"
-    if evidence.cpu_pressure > WAITING_SHARE:
+    finding = f"some task waited for a core {interference.cpu_pressure:.1%} of the time"
+    if interference.cpu_pressure > WAITING_SHARE:
         yield Finding(
             check="pressure", level="warning", finding=finding, change="run nothing else, nor in other containers"
         )
@@ -136,19 +137,19 @@ def _memory(memory: Memory) -> Iterator[Finding]:
         yield Finding(check="memory", level="good", finding=available)
 
 
-def _steal(evidence: Evidence) -> Iterator[Finding]:
-    if evidence.steal_cores is None:
+def _steal(interference: Interference) -> Iterator[Finding]:
+    if interference.steal_cores is None:
         return
-    finding = f"the hypervisor kept {evidence.steal_cores:.3f} cores for others, under load"
-    if evidence.steal_cores > STEAL_SHARE:
+    finding = f"the hypervisor kept {interference.steal_cores:.3f} cores for others, under load"
+    if interference.steal_cores > STEAL_SHARE:
         change = "wait until the host is quieter, or take a machine with cores of its own"
         yield Finding(check="steal", level="unfit", finding=finding, change=change)
     else:
         yield Finding(check="steal", level="good", finding=finding)
 
 
-def _quota(evidence: Evidence) -> Iterator[Finding]:
-    stopped = evidence.quota_stopped_share
+def _quota(interference: Interference) -> Iterator[Finding]:
+    stopped = interference.quota_throttled_share
     if stopped is not None and stopped > QUOTA_SHARE:
         finding = f"the processor quota held it back {stopped:.0%} of the time, under load"
         yield Finding(check="quota", level="unfit", finding=finding, change="fewer --threads, or lift the quota")

@@ -11,7 +11,7 @@ from vlbench.doctor.settings import settings_findings, threads_finding, throttle
 from vlbench.doctor.speeds import measure_speed, speed_findings
 from vlbench.errors import WorkerError
 from vlbench.measure.machine import describe_machine, physical_cores, usable_cores
-from vlbench.measure.noise import Evidence
+from vlbench.measure.noise import Interference
 from vlbench.measure.nvml import Gpu
 from vlbench.measure.observe import Observer
 from vlbench.measure.os_counters import ROOT, CpuGroups
@@ -35,9 +35,9 @@ def diagnose(threads: int, root: Path = ROOT) -> Diagnosis:
         timer_finding(),
     ]
     heat = throttle_count(root)
-    speed, evidence, failure = _measure(min(threads, usable_cores()), root)
+    speed, interference, failure = _measure(min(threads, usable_cores()), root)
     after = throttle_count(root)
-    findings += load_findings(evidence, None if heat is None or after is None else after - heat)
+    findings += load_findings(interference, None if heat is None or after is None else after - heat)
     findings += speed_findings(speed) if speed else [failure]
     return Diagnosis(
         fit=all(finding.level != "unfit" for finding in findings),
@@ -49,7 +49,7 @@ def diagnose(threads: int, root: Path = ROOT) -> Diagnosis:
     )
 
 
-def _measure(threads: int, root: Path) -> tuple[MachineSpeed | None, Evidence, Finding]:
+def _measure(threads: int, root: Path) -> tuple[MachineSpeed | None, Interference, Finding]:
     """The speed, what was observed meanwhile, and the finding that stands where there is no speed."""
     observer = Observer(None, root=root)
     observer.start()

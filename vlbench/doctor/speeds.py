@@ -46,7 +46,7 @@ def speed_findings(speed: MachineSpeed) -> list[Finding]:
 
 
 def _within(speed: MachineSpeed) -> Iterator[Finding]:
-    spread = median(_middle_eighty(process.reference_ms) for process in speed.processes)
+    spread = median(_middle_eighty(process.reference_kernel_ms) for process in speed.processes)
     finding = f"a fixed kernel repeats within {spread:.1%} in one process"
     if spread > STEADY_REFERENCE:
         change = "governor to performance, turbo off, nothing else running"
@@ -57,7 +57,7 @@ def _within(speed: MachineSpeed) -> Iterator[Finding]:
 
 def _between(speed: MachineSpeed) -> Iterator[Finding]:
     count = len(speed.processes)
-    kernel = _range([median(process.reference_ms) for process in speed.processes])
+    kernel = _range([median(process.reference_kernel_ms) for process in speed.processes])
     layer = _range([median(process.layer_ms) for process in speed.processes])
     yield _spread("clock by process", f"a fixed kernel differs by {kernel:.1%} between {count} fresh processes", kernel)
     finding = f"a Transformer layer differs by {layer:.1%} between {count} fresh processes"
@@ -79,7 +79,7 @@ def _spread(check: str, finding: str, spread: float) -> Finding:
 def _scaling(speed: MachineSpeed) -> Iterator[Finding]:
     if speed.threads == 1:
         return
-    times = speed.gemm_gflops / speed.gemm_gflops_one_thread
+    times = speed.gemm_gflops_per_second / speed.gemm_gflops_per_second_one_thread
     finding = f"{speed.threads} threads multiply matrices {times:.2f} times as fast as one"
     if times < SCALING * speed.threads:
         change = "fewer --threads: these cores are shared, by SMT, a quota or neighbours"
@@ -89,11 +89,11 @@ def _scaling(speed: MachineSpeed) -> Iterator[Finding]:
 
 
 def _peaks(speed: MachineSpeed) -> Finding:
-    several = f", {speed.gemm_gflops:.0f} with {speed.threads}" if speed.threads > 1 else ""
+    several = f", {speed.gemm_gflops_per_second:.0f} with {speed.threads}" if speed.threads > 1 else ""
     return Finding(
         check="peaks",
         level="note",
-        finding=f"fp32 matrix product {speed.gemm_gflops_one_thread:.0f} GFLOP/s with 1 thread{several}; "
+        finding=f"fp32 matrix product {speed.gemm_gflops_per_second_one_thread:.0f} GFLOP/s with 1 thread{several}; "
         f"copy {speed.copy_gigabytes_per_second:.1f} GB/s, bytes read and written",
     )
 

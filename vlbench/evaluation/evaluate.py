@@ -75,15 +75,15 @@ def _fingerprint(path: Path | None) -> list[object]:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluationOutcome:
     """Attributes:
-    unfilled: tensors that the weights do not hold, and that stayed random.
-    detector: whether the model's own detector has random or trained weights; None if none of it was used.
+    missing_keys: tensors that the weights do not hold, and that stayed random.
+    detector_weights: `random` or `trained`, of the model's own detector; None if it was not used.
     passes: how many items or pairs the model processed, in `seconds`.
     predictions: the file of predictions.
     """
 
     accuracy: Accuracy
-    unfilled: tuple[str, ...]
-    detector: Literal["random", "trained"] | None
+    missing_keys: tuple[str, ...]
+    detector_weights: Literal["random", "trained"] | None
     passes: int
     seconds: float
     predictions: Path
@@ -117,8 +117,8 @@ def evaluate(
         return None
     return EvaluationOutcome(
         accuracy=accuracy_of(result.score, result.shuffled),
-        unfilled=getattr(model.model, "unfilled", ()),
-        detector=None if split.reads_features(head.spec) else detector_of(model.model),
+        missing_keys=getattr(model.model, "missing_keys", ()),
+        detector_weights=None if split.reads_features(head.spec) else detector_of(model.model),
         passes=result.passes,
         seconds=time.perf_counter() - start,
         predictions=result.path,
@@ -177,7 +177,9 @@ def _evaluate_items(
         listener.message(f"{written}: the answers of this split are not public; upload it to the benchmark's server")
         _delete(journals.values())
         return None
-    score = score_items(settings.task, settings.split, split.items, in_order, of=split.of, training=split.training)
+    score = score_items(
+        settings.task, settings.split, split.items, in_order, items_total=split.items_total, training=split.training
+    )
     shuffled = accuracy(settings.task, split.items, predictions[SHUFFLED]) if others else None
     _delete(journals.values())
     return ScoredPredictions(score=score, shuffled=shuffled, passes=len(split.items) * len(passes), path=written)

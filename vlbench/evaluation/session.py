@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -98,9 +98,9 @@ def _record(
     head: TaskHead, split: Split, key: str, outcome: EvaluationOutcome, process: Process, machine: Machine
 ) -> Evaluation:
     settings, spec = split.settings, head.spec
-    regions = None
+    region_source: Literal["detector", "precomputed"] | None = None
     if region_channels(spec):
-        regions = "precomputed" if split.reads_features(spec) else "detector"
+        region_source = "precomputed" if split.reads_features(spec) else "detector"
     described: dict[str, Any] = {
         "model": spec.name,
         "family": spec.family,
@@ -110,13 +110,13 @@ def _record(
     }
     return Evaluation(
         **described,
-        regions=regions,
-        detector=outcome.detector,
+        region_source=region_source,
+        detector_weights=outcome.detector_weights,
         evaluation_hash=key,
-        unfilled=outcome.unfilled,
+        missing_keys=outcome.missing_keys,
         accuracy=outcome.accuracy,
         items=len(split.gallery.images) if split.gallery else len(split.items),
-        of=split.of,
+        items_total=split.items_total,
         passes=outcome.passes,
         seconds=outcome.seconds,
         device=settings.device,

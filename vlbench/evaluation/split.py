@@ -62,12 +62,12 @@ class Split:
         self.items: list[Item] = []
         if task.has_gallery:
             gallery = task.gallery(settings.data, settings.split)
-            self.of = len(gallery.images)
+            self.items_total = len(gallery.images)
             self.gallery = _first_images(gallery, settings.limit)
             self.paths = list(self.gallery.images)
         else:
             items = task.items(settings.data, settings.split)
-            self.of = len(items)
+            self.items_total = len(items)
             self.items = items[: settings.limit]
             self.paths = [path for item in self.items for path in item.images]
         self.regions: RegionSource | None = open_regions(settings.features) if settings.features else None

@@ -163,7 +163,7 @@ def look(spec: ModelSpec, example: Example, settings: ExplainSettings) -> Explan
     return Explanation(
         model=spec.name,
         weights=spec.weights_label,
-        random_parts=_random_parts(spec, getattr(model.model, "unfilled", ()), settings),
+        random_parts=_random_parts(spec, getattr(model.model, "missing_keys", ()), settings),
         image=example.image,
         text=example.text,
         photo=_visible_part(open_image(example.image), spec.input, settings.features),
@@ -251,15 +251,15 @@ def _visible_part(photo: Image.Image, model_input: Input, features: RegionSource
     return photo.crop((round(left), round(top), round(left + visible_width), round(top + visible_height)))
 
 
-def _random_parts(spec: ModelSpec, unfilled: Sequence[str], settings: ExplainSettings) -> tuple[str, ...]:
+def _random_parts(spec: ModelSpec, missing_keys: Sequence[str], settings: ExplainSettings) -> tuple[str, ...]:
     """Parts before the head that stay random although the model has weights.
 
     Args:
-        unfilled: names of the tensors that the weights leave out.
+        missing_keys: names of the tensors that the weights leave out.
     """
     if spec.weights == RANDOM:
         return ()
-    parts = dict.fromkeys(".".join(name.split(".")[:2]) for name in unfilled if not name.startswith("head."))
+    parts = dict.fromkeys(".".join(name.split(".")[:2]) for name in missing_keys if not name.startswith("head."))
     detects = isinstance(spec.visual, RegionSpec) and settings.features is None
     if detects and spec.visual.weights == RANDOM and saved_spec(spec.weights) is None:
         parts["the detector"] = None

@@ -34,39 +34,40 @@ MODE_MAJORITY = 0.75
 REFERENCE_SPREAD, GPU_CLOCK_SPREAD = 0.03, 0.05
 
 
-class Evidence(Frozen):
-    """What was observed while one restart took its samples. None: this system does not tell.
+class Interference(Frozen):
+    """What else ran, and what held the process back, while one restart took its samples. None: unknown on this system.
 
     Attributes:
         wall_seconds: how long that took.
         cpu_seconds: processor time of the measuring process, all its threads.
-        cores: of the machine, whose time `others_cores` is a part of.
-        involuntary_switches: how often the kernel took a core away from it. Evidence only: idle machines do it, too.
-        waiting_cores: threads of the process that were ready to run but had no core, on average.
-        others_cores: cores kept busy by everything else on the machine, on average.
+        cores: of the machine, of which `other_processes_cores` is a part.
+        involuntary_context_switches: how often the kernel took a core away from the process. No verdict depends on it:
+            it happens on idle machines, too.
+        waiting_threads: threads of the process that were ready to run but had no core, on average.
+        other_processes_cores: cores kept busy by everything else on the machine, on average.
         steal_cores: cores that the hypervisor kept for others, on average.
         cpu_pressure: share of the time in which some task waited for a core (Linux pressure stall information); the
             measuring process's own threads are among them.
-        quota_stopped_share: share of the time for which the control group's processor quota held it back.
-        reference_ms: a fixed kernel, timed before, between and after the blocks of samples.
+        quota_throttled_share: share of the time for which the control group's processor quota held it back.
+        reference_kernel_ms: a fixed kernel, timed before, between and after the blocks of samples.
         gpu_clock_mhz: the lowest SM clock seen.
-        gpu_throttled: reasons for which NVML said that clocks were lowered.
-        gpu_others: other processes that computed on the GPU, or hold it where the driver does not tell more.
+        gpu_throttle_reasons: reasons for which NVML said that clocks were lowered.
+        gpu_other_processes: other processes that computed on the GPU, or hold it where the driver does not tell more.
     """
 
     wall_seconds: float
     cpu_seconds: float
     cores: int | None = None
-    involuntary_switches: int | None = None
-    waiting_cores: float | None = None
-    others_cores: float | None = None
+    involuntary_context_switches: int | None = None
+    waiting_threads: float | None = None
+    other_processes_cores: float | None = None
     steal_cores: float | None = None
     cpu_pressure: float | None = None
-    quota_stopped_share: float | None = None
-    reference_ms: tuple[float, ...] = ()
+    quota_throttled_share: float | None = None
+    reference_kernel_ms: tuple[float, ...] = ()
     gpu_clock_mhz: float | None = None
-    gpu_throttled: tuple[str, ...] = ()
-    gpu_others: int | None = None
+    gpu_throttle_reasons: tuple[str, ...] = ()
+    gpu_other_processes: int | None = None
 
 
 class Noise(Frozen):
@@ -90,49 +91,49 @@ class _Disturbance:
     sentence: str
 
 
-def why_contended(evidence: Evidence) -> str | None:
+def why_contended(interference: Interference) -> str | None:
     """What disturbed a restart, with the figures; None where nothing did, or nothing is known."""
-    return "; ".join(found.sentence for found in _disturbances(evidence)) or None
+    return "; ".join(found.sentence for found in _disturbances(interference)) or None
 
 
-def undisturbed(evidence: Sequence[Evidence | None]) -> list[int]:
+def undisturbed(interference: Sequence[Interference | None]) -> list[int]:
     """The restarts, by number, that a summary should stand on: the undisturbed ones; all of them where the cell is
     contended."""
-    calm = [number for number, one in enumerate(evidence) if one is None or not any(_disturbances(one))]
-    return list(range(len(evidence))) if _cannot_stand(len(calm), len(evidence)) else calm
+    calm = [number for number, one in enumerate(interference) if one is None or not any(_disturbances(one))]
+    return list(range(len(interference))) if _cannot_stand(len(calm), len(interference)) else calm
 
 
 def judge(
     by_restart_ms: Sequence[float],
-    evidence: Sequence[Evidence | None],
+    interference: Sequence[Interference | None],
     *,
     within: float,
     ci95: tuple[float, float] | None,
 ) -> Noise:
     """The verdict on a cell.
 
-    Contention is judged by the evidence alone, never by the latency, so that no verdict depends on which way a result
-    went. A restart without evidence counts as undisturbed.
+    Contention is judged by the interference alone, never by the latency, so that no verdict depends on which way a
+    result went. A restart whose interference is unknown counts as undisturbed.
 
     Args:
         by_restart_ms: median of each restart, in the order run.
-        evidence: of each restart.
+        interference: of each restart; None where it is unknown.
         within: half-width of the interval that was asked for, as a share of the median.
         ci95: interval of the median over the restarts that `undisturbed` names; None where they were too few.
 
     Raises:
-        ValueError: no restarts, or not one evidence for each.
+        ValueError: no restarts, or another number of interferences.
     """
-    if not by_restart_ms or len(by_restart_ms) != len(evidence):
-        raise ValueError(f"{len(by_restart_ms)} restarts with {len(evidence)} evidences")
-    found = [list(_disturbances(one)) if one else [] for one in evidence]
+    if not by_restart_ms or len(by_restart_ms) != len(interference):
+        raise ValueError(f"{len(by_restart_ms)} restarts with {len(interference)} interferences")
+    found = [list(_disturbances(one)) if one else [] for one in interference]
     count = sum(map(bool, found))
-    if _cannot_stand(len(evidence) - count, len(evidence)):
+    if _cannot_stand(len(interference) - count, len(interference)):
         return Noise(verdict="contended", reasons=tuple(_contention(found)), contended_restarts=count)
-    calm = undisturbed(evidence)
+    calm = undisturbed(interference)
     reasons = (
         *_imprecision([by_restart_ms[number] for number in calm], within, ci95),
-        *_unsteady_machine([one for number in calm if (one := evidence[number])]),
+        *_unsteady_machine([one for number in calm if (one := interference[number])]),
     )
     return Noise(verdict="noisy" if reasons else "stable", reasons=reasons, contended_restarts=count)
 
@@ -148,49 +149,49 @@ def _cannot_stand(calm: int, restarts: int) -> bool:
     return calm < restarts and (2 * calm <= restarts or calm < LEAST_RESTARTS <= restarts)
 
 
-def _disturbances(evidence: Evidence) -> Iterator[_Disturbance]:
-    rounding = TICKS_SECONDS / max(evidence.wall_seconds, 1e-6)
-    others = evidence.others_cores
-    if others is not None and others > others_limit(evidence.cores) + rounding:
-        of = f" of {evidence.cores}" if evidence.cores else ""
+def _disturbances(interference: Interference) -> Iterator[_Disturbance]:
+    rounding = TICKS_SECONDS / max(interference.wall_seconds, 1e-6)
+    others = interference.other_processes_cores
+    if others is not None and others > others_limit(interference.cores) + rounding:
+        of = f" of {interference.cores}" if interference.cores else ""
         yield _Disturbance(
             kind="others", size=others, sentence=f"other processes kept {others:.2f}{of} cores busy on average"
         )
-    waiting = _kept_waiting(evidence)
+    waiting = _kept_waiting(interference)
     if waiting > WAITING_SHARE:
         yield _Disturbance(
             kind="waiting", size=waiting, sentence=f"{waiting:.2f} of its threads waited for a core on average"
         )
-    steal = evidence.steal_cores or 0.0
+    steal = interference.steal_cores or 0.0
     if steal > STEAL_SHARE + rounding:
         yield _Disturbance(kind="steal", size=steal, sentence=f"the hypervisor kept {steal:.2f} cores for others")
-    stopped = evidence.quota_stopped_share or 0.0
+    stopped = interference.quota_throttled_share or 0.0
     if stopped > QUOTA_SHARE:
         yield _Disturbance(
             kind="quota", size=stopped, sentence=f"its processor quota held it back {stopped:.0%} of the time"
         )
-    yield from _gpu_disturbances(evidence)
+    yield from _gpu_disturbances(interference)
 
 
-def _gpu_disturbances(evidence: Evidence) -> Iterator[_Disturbance]:
-    if evidence.gpu_others:
+def _gpu_disturbances(interference: Interference) -> Iterator[_Disturbance]:
+    if interference.gpu_other_processes:
         yield _Disturbance(
             kind="gpu others",
-            size=evidence.gpu_others,
-            sentence=f"other processes on the GPU: {evidence.gpu_others}",
+            size=interference.gpu_other_processes,
+            sentence=f"other processes on the GPU: {interference.gpu_other_processes}",
         )
-    slowed = sorted(SLOWDOWNS & set(evidence.gpu_throttled))
+    slowed = sorted(SLOWDOWNS & set(interference.gpu_throttle_reasons))
     if slowed:
         yield _Disturbance(kind="gpu clock", size=1, sentence=f"the GPU lowered its clock: {', '.join(slowed)}")
 
 
-def _kept_waiting(evidence: Evidence) -> float:
+def _kept_waiting(interference: Interference) -> float:
     """Share of the time that own threads waited because of others, who must have run meanwhile: a process with more
     threads than cores keeps itself waiting, which is no contention. Pressure stands in where waiting is not told."""
-    waiting = evidence.cpu_pressure if evidence.waiting_cores is None else evidence.waiting_cores
-    if waiting is None or evidence.others_cores is None:
+    waiting = interference.cpu_pressure if interference.waiting_threads is None else interference.waiting_threads
+    if waiting is None or interference.other_processes_cores is None:
         return 0.0
-    return min(waiting, evidence.others_cores)
+    return min(waiting, interference.other_processes_cores)
 
 
 def _contention(found: Sequence[Sequence[_Disturbance]]) -> Iterator[str]:
@@ -218,12 +219,12 @@ def _imprecision(by_restart_ms: Sequence[float], within: float, ci95: tuple[floa
         yield f"restarts fall into {len(groups)} modes: {sizes}"
 
 
-def _unsteady_machine(evidence: Sequence[Evidence]) -> Iterator[str]:
+def _unsteady_machine(interference: Sequence[Interference]) -> Iterator[str]:
     """What moved on the machine from restart to restart though no counter tells why."""
-    spread = _middle_spread([median(one.reference_ms) for one in evidence if one.reference_ms])
+    spread = _middle_spread([median(one.reference_kernel_ms) for one in interference if one.reference_kernel_ms])
     if spread > REFERENCE_SPREAD:
         yield f"the reference kernel differed by {spread:.1%} between restarts: the clock, or an unseen neighbour"
-    spread = _middle_spread([one.gpu_clock_mhz for one in evidence if one.gpu_clock_mhz])
+    spread = _middle_spread([one.gpu_clock_mhz for one in interference if one.gpu_clock_mhz])
     if spread > GPU_CLOCK_SPREAD:
         yield f"the GPU's clock differed by {spread:.1%} between restarts"
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vlbench.measure.noise import Evidence
+from vlbench.measure.noise import Interference
 from vlbench.measure.nvml import Gpu, GpuState
 from vlbench.measure.os_counters import ROOT, CounterReader, Counters
 
@@ -21,7 +21,7 @@ class Observer:
         ...a block of samples...
         observer.between_blocks()
         ...another...
-        evidence = observer.finish()
+        interference = observer.finish()
 
     Where another process of the same measurement works in turn with this one, `pause()` and `resume()` keep its turn
     out of what is observed; both are cheap (under a millisecond).
@@ -73,13 +73,13 @@ class Observer:
         if self._resumed_at is None:
             self._resumed_at = self._reader.read()
 
-    def finish(self) -> Evidence:
+    def finish(self) -> Interference:
         """Ends the observation. Raises RuntimeError where it was never started."""
         self.pause()
         if self._seen is None:
             raise RuntimeError("the observer was not started")
         self.between_blocks()
-        return self._evidence(self._seen)
+        return self._interference(self._seen)
 
     def _time_reference(self) -> None:
         if self._reference is not None:
@@ -90,7 +90,7 @@ class Observer:
         if state is not None:
             self._gpu_states.append(state)
 
-    def _evidence(self, seen: Counters) -> Evidence:
+    def _interference(self, seen: Counters) -> Interference:
         wall = max(seen.wall_seconds, 1e-9)
 
         def share(seconds: float | None) -> float | None:
@@ -100,20 +100,21 @@ class Observer:
         if others is not None and self._cores:
             others = min(others, self._cores * wall)  # a tick within a span shorter than it
         clocks = [state.clock_mhz for state in self._gpu_states if state.clock_mhz is not None]
-        return Evidence(
+        others_on_gpu = [state.others for state in self._gpu_states if state.others is not None]
+        return Interference(
             wall_seconds=round(seen.wall_seconds, 4),
             cpu_seconds=round(seen.cpu_seconds, 4),
             cores=self._cores,
-            involuntary_switches=seen.involuntary_switches,
-            waiting_cores=share(seen.waiting_seconds),
-            others_cores=share(others),
+            involuntary_context_switches=seen.involuntary_context_switches,
+            waiting_threads=share(seen.waiting_seconds),
+            other_processes_cores=share(others),
             steal_cores=share(seen.steal_seconds),
             cpu_pressure=share(seen.pressure_seconds),
-            quota_stopped_share=share(seen.quota_stopped_seconds),
-            reference_ms=tuple(round(value, 5) for value in self._reference_ms),
+            quota_throttled_share=share(seen.quota_stopped_seconds),
+            reference_kernel_ms=tuple(round(value, 5) for value in self._reference_ms),
             gpu_clock_mhz=min(clocks, default=None),
-            gpu_throttled=tuple(sorted({reason for state in self._gpu_states for reason in state.throttled})),
-            gpu_others=max((state.others for state in self._gpu_states if state.others is not None), default=None),
+            gpu_throttle_reasons=tuple(sorted({reason for state in self._gpu_states for reason in state.throttled})),
+            gpu_other_processes=max(others_on_gpu, default=None),
         )
 
 

@@ -27,7 +27,7 @@ class Counters:
     Attributes:
         wall_seconds: monotonic clock.
         cpu_seconds: processor time of this process, all its threads, ended ones too.
-        involuntary_switches: of all its threads.
+        involuntary_context_switches: of all its threads.
         waiting_seconds: its threads were ready to run but had no core, summed over the threads that live now.
         busy_seconds: all cores of the machine, this process included, steal excluded.
         steal_seconds: cores that the hypervisor kept for others.
@@ -37,7 +37,7 @@ class Counters:
 
     wall_seconds: float
     cpu_seconds: float
-    involuntary_switches: int | None = None
+    involuntary_context_switches: int | None = None
     waiting_seconds: float | None = None
     busy_seconds: float | None = None
     steal_seconds: float | None = None
@@ -74,7 +74,7 @@ class CounterReader:
         return Counters(
             wall_seconds=time.monotonic(),
             cpu_seconds=time.process_time(),
-            involuntary_switches=resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw,
+            involuntary_context_switches=resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw,
             waiting_seconds=self._waiting_seconds(),
             busy_seconds=busy,
             steal_seconds=steal,

@@ -75,8 +75,8 @@ def measure_speed(*, threads: int, processes: int) -> MachineSpeed:
     """About 3 s, and 1 s a process. Raises WorkerError where a process dies, as for want of memory (1 GiB is used)."""
     return MachineSpeed(
         threads=threads,
-        gemm_gflops_one_thread=call_in_fresh_process(gemm_gflops, 1),
-        gemm_gflops=call_in_fresh_process(gemm_gflops, threads),
+        gemm_gflops_per_second_one_thread=call_in_fresh_process(gemm_gflops_per_second, 1),
+        gemm_gflops_per_second=call_in_fresh_process(gemm_gflops_per_second, threads),
         copy_gigabytes_per_second=call_in_fresh_process(copy_gigabytes_per_second, threads),
         processes=tuple(call_in_fresh_process(process_speed, threads) for _ in range(processes)),
     )
@@ -133,7 +133,7 @@ def _best_of(timer: Callable[[Callable[[], object]], float], work: Callable[[], 
     return min(samples) / 1e3
 
 
-def gemm_gflops(threads: int) -> float:
+def gemm_gflops_per_second(threads: int) -> float:
     torch.set_num_threads(threads)
     left, right, product = (torch.ones(_MATRIX, _MATRIX) for _ in range(3))
     return 2 * _MATRIX**3 / _best_seconds(lambda: torch.mm(left, right, out=product)) / 1e9
@@ -154,7 +154,9 @@ def process_speed(threads: int) -> ProcessSpeed:
     with torch.inference_mode():
         _samples_ms(lambda: layer(tokens), _WARM_UP_SECONDS)
         layer_ms = _samples_ms(lambda: layer(tokens), _LAYER_SECONDS)
-    return ProcessSpeed(reference_ms=tuple(reference() for _ in range(_REFERENCE_CALLS)), layer_ms=tuple(layer_ms))
+    return ProcessSpeed(
+        reference_kernel_ms=tuple(reference() for _ in range(_REFERENCE_CALLS)), layer_ms=tuple(layer_ms)
+    )
 
 
 def _best_seconds(work: Callable[[], object]) -> float:

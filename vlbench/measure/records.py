@@ -42,7 +42,7 @@ ELEMENT_BYTES: dict[Precision, int] = {"fp32": 4, "bf16": 2, "fp16": 2}
 class ProcessSpeed(Frozen):
     """One fresh process: the reference kernel, and a Transformer layer with `threads` threads, in milliseconds."""
 
-    reference_ms: tuple[float, ...]
+    reference_kernel_ms: tuple[float, ...]
     layer_ms: tuple[float, ...]
 
 
@@ -50,16 +50,16 @@ class MachineSpeed(Frozen):
     """Peaks that this machine reached, and the spread of fresh processes.
 
     Attributes:
-        threads: PyTorch's, for all but `gemm_gflops_one_thread`.
-        gemm_gflops_one_thread, gemm_gflops: fp32 product of two 2048 x 2048 matrices, 2 x 2048^3 operations, in 10^9 a
-            second; the best of at least three.
+        threads: PyTorch's, for all but `gemm_gflops_per_second_one_thread`.
+        gemm_gflops_per_second_one_thread, gemm_gflops_per_second: fp32 product of two 2048 x 2048 matrices, 2 x 2048^3
+            operations, in 10^9 a second; the best of at least three.
         copy_gigabytes_per_second: 256 MiB copied to another place; bytes read and bytes written both count, as STREAM
             counts them, in 10^9 a second; the best of at least three.
         processes: fresh processes, one after the other.
     """
 
     threads: int
-    gemm_gflops_one_thread: float
-    gemm_gflops: float
+    gemm_gflops_per_second_one_thread: float
+    gemm_gflops_per_second: float
     copy_gigabytes_per_second: float
     processes: tuple[ProcessSpeed, ...]

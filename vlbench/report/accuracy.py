@@ -45,8 +45,8 @@ def accuracy_frame(evaluations: Sequence[Evaluation], cells: Cells) -> pd.DataFr
             "%": tables.percent(accuracy.value),
             "95% interval": interval(accuracy.ci95),
             "majority" if accuracy.metric == "accuracy" else "chance": tables.percent(accuracy.majority),
-            "text alone": tables.percent(accuracy.text_only),
-            "other images": tables.percent(accuracy.shuffled_images),
+            "text only": tables.percent(accuracy.text_only),
+            "shuffled images": tables.percent(accuracy.shuffled_images),
         }
         row |= {"latency ms": measured.get("latency ms"), "latency 95%": measured.get("95% interval")}
         rows.append(row | {name: measured.get(name) for name in ("GMACs", "params M")})
@@ -69,7 +69,7 @@ def _with_interval(metric: Metric) -> str:
 
 def notes(evaluations: Sequence[Evaluation], cells: Cells) -> list[str]:
     """What must be known beside the figures."""
-    tasks = dict.fromkeys((one.accuracy.task, one.accuracy.split, one.items, one.of) for one in evaluations)
+    tasks = dict.fromkeys((one.accuracy.task, one.accuracy.split, one.items, one.items_total) for one in evaluations)
     lines = [
         f"Task: {task} {split}, {f'{items:,} of ' if items != of else ''}{of:,} {_things(task)}; percent, bootstrap "
         "95% intervals"
@@ -81,10 +81,10 @@ def notes(evaluations: Sequence[Evaluation], cells: Cells) -> list[str]:
             lines.append(f"{one.model}: random weights; --weights {one.model}=PATH or hub:OWNER/NAME loads others")
         if one.training:
             lines.append(f"{one.model}: {_trained(one.training)}")
-        if one.unfilled:
-            others = f" and {len(one.unfilled) - 1} more" if len(one.unfilled) > 1 else ""
-            lines.append(f"{one.model}: its weights say nothing of {one.unfilled[0]}{others}: random")
-        if _found_by_chance(one):
+        if one.missing_keys:
+            others = f" and {len(one.missing_keys) - 1} more" if len(one.missing_keys) > 1 else ""
+            lines.append(f"{one.model}: its weights lack {one.missing_keys[0]}{others}, left random")
+        if one.detector_weights == "random":
             lines.append(
                 f"{one.model}: its detector has random weights; --features FILE, or --weights {one.model}.visual=PATH"
             )
@@ -96,13 +96,6 @@ def notes(evaluations: Sequence[Evaluation], cells: Cells) -> list[str]:
             f"{one.precision}; predictions: {one.predictions}"
         )
     return lines + frontier.lines(cells.values(), evaluations)
-
-
-def _found_by_chance(one: Evaluation) -> bool:
-    """Whether regions are those of a random detector, also where an earlier version has not written that down."""
-    if one.detector is None:
-        return one.regions == "detector" and one.visual_weights == "random" and one.training is None
-    return one.detector == "random"
 
 
 def _things(task: str) -> str:

@@ -40,7 +40,7 @@ ACCURACY |= _all(COUNT, "n") | _all(FIGURE, "majority text_only shuffled_images"
 ACCURACY |= _all(COUNT, "seed") | _all(FIGURE, "training_seconds") | _all(TEXT, "spec_hash")
 
 PEAKS = _all(TEXT, "folder machine device precision") | _all(COUNT, "threads")
-PEAKS |= _all(FIGURE, "gflops gigabytes_per_second")
+PEAKS |= _all(FIGURE, "gflops_per_second gigabytes_per_second")
 
 REPORTED = _all(TEXT, "folder suite row model quantity unit category") | _interval("measured")
 REPORTED |= _all(FIGURE, "reported error tolerance") | _all(TEXT, "measured_words reported_words")

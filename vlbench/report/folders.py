@@ -14,9 +14,9 @@ from pydantic import TypeAdapter, ValidationError
 from vlbench.errors import InputError
 from vlbench.measure.machine import Machine
 from vlbench.measure.records import Counts
-from vlbench.runner.peaks import PEAKS, Peaks
+from vlbench.runner.peaks import Peaks
 from vlbench.runner.records import EVALUATIONS, Evaluation, Result
-from vlbench.runner.store import CELLS, read_evaluations, read_lines, read_results, warn
+from vlbench.runner.store import CELLS, PEAKS, read_evaluations, read_lines, read_results, warn
 from vlbench.suites.evaluate import evaluate
 from vlbench.suites.evidence import RowEvidence
 from vlbench.suites.outcomes import ClaimOutcome, ReproducedCell, SuiteOutcome

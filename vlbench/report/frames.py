@@ -32,7 +32,7 @@ PLAIN: tuple[str, ...] = (
 )
 PLAIN += ("bytes_moved", "operators", "peak_memory_bytes", "status", "error", "spec_hash", "cell_hash", "measured_at")
 PLAIN += ("vlbench_version",)  # keys of a line that are columns as they stand
-PEAKS = ("device", "precision", "threads", "gflops", "gigabytes_per_second")
+PEAKS = ("device", "precision", "threads", "gflops_per_second", "gigabytes_per_second")
 
 
 def read(*folders: str | Path) -> Results:

@@ -170,7 +170,7 @@ def _legend(frame: pd.DataFrame, lowest: float, plt: Any) -> tuple[list[Any], li
     chance = "majority answer" if frame["metric"].iloc[0] == "accuracy" else "chance"
     for column, value in _baselines(frame).items():
         line = plt.Line2D([], [], color=BASELINE, linestyle=BASELINES[column], linewidth=0.9)
-        words = f"{chance if column == 'majority' else 'text alone'} {100 * value:.1f}%"
+        words = f"{chance if column == 'majority' else 'text only'} {100 * value:.1f}%"
         entries.append((line, words if 100 * value >= lowest else f"{words} (lies below)"))
     return [handle for handle, _ in entries], [label for _, label in entries]
 

@@ -142,8 +142,8 @@ def notes(results: Sequence[Result]) -> list[str]:
         f"Weights: {', '.join(weights)}" + (" (latency is meant, not accuracy)" if weights == ["random"] else "")
     )
     for result in results:
-        if result.status == "ok" and result.load:
-            carried = ", ".join(f"{value:,} {name.replace('_', ' ')}" for name, value in result.load.items())
+        if result.status == "ok" and result.detector_load:
+            carried = ", ".join(f"{value:,} {name.replace('_', ' ')}" for name, value in result.detector_load.items())
             lines.append(f"Load of {result.model}, an image: {carried}")
         if result.status != "ok":
             lines.append(f"{result.model}: {result.status}: {result.error}")

@@ -191,8 +191,8 @@ def roofline(results: Results) -> tuple[pd.DataFrame, pd.DataFrame]:
         identity = {"folder": folder, "cell": cell, "label": label, "family": result.family}
         machine = {"threads": result.machine.threads, "machine": result.machine.in_few_words()}
         rows += [{**identity, **point, **settings, **machine} for point in _points(result)]
-    roofs = results.peaks.groupby(ROOF, as_index=False, sort=False)[["gflops", "gigabytes_per_second"]].max()
-    roofs = roofs.rename(columns={"gflops": "peak_gflops"})
+    roofs = results.peaks.groupby(ROOF, as_index=False, sort=False)[["gflops_per_second", "gigabytes_per_second"]].max()
+    roofs = roofs.rename(columns={"gflops_per_second": "peak_gflops"})
     roofs["ridge"] = roofs["peak_gflops"] / roofs["gigabytes_per_second"]
     roofs["label"] = _roof_names(roofs)
     return pd.DataFrame(rows, columns=list(POINTS)), roofs[list(ROOFS)]

@@ -9,7 +9,7 @@ from statistics import median
 from typing import Any, Literal, Protocol
 
 from vlbench.measure.machine import Machine
-from vlbench.measure.noise import Evidence, Noise, judge, why_contended
+from vlbench.measure.noise import Interference, Noise, judge, why_contended
 from vlbench.measure.records import Counts
 from vlbench.measure.statistics import LEAST_RESTARTS, LatencySummary, enough, summarise
 from vlbench.runner.cells import Cell, blank_result
@@ -29,7 +29,7 @@ class Observed(Protocol):
     """A restart of any kind."""
 
     @property
-    def evidence(self) -> Evidence | None: ...
+    def interference(self) -> Interference | None: ...
 
 
 def now() -> str:
@@ -50,7 +50,7 @@ def finished(cell: Cell | SuppressionCell, restarts: Sequence[Any], spent_second
         return False
     if spent_seconds >= cell.budget_seconds:
         return True
-    calm = [restart for restart in restarts if not (restart.evidence and why_contended(restart.evidence))]
+    calm = [restart for restart in restarts if not (restart.interference and why_contended(restart.interference))]
     if len(calm) < LEAST_RESTARTS:
         return False
     return all(enough([median(series(restart)[name]) for restart in calm], cell.within) for name in series(calm[0]))
@@ -68,11 +68,14 @@ def summarise_cell(
     described: dict[str, Any] = {
         "restarts": tuple(restarts),
         "measured_at": restarts[-1].measured_at if restarts else now(),
-        "seconds_by_step": _total_seconds(restarts),
+        "seconds_by_phase": _total_seconds(restarts),
     }
     if restarts:
         peaks = [restart.peak_memory_bytes for restart in restarts if restart.peak_memory_bytes is not None]
-        described |= {"load": restarts[0].load, "peak_memory_bytes": int(median(peaks)) if peaks else None}
+        described |= {
+            "detector_load": restarts[0].detector_load,
+            "peak_memory_bytes": int(median(peaks)) if peaks else None,
+        }
     if counts:
         described |= counts.model_dump(exclude={"text_tokens"})
     if failure:
@@ -128,10 +131,10 @@ def _noise(
     samples_ms: Sequence[Sequence[float]],
     latency: LatencySummary,
 ) -> Noise:
-    evidence = [restart.evidence for restart in restarts]
-    return judge(list(map(median, samples_ms)), evidence, within=cell.within, ci95=latency.ci95)
+    interference = [restart.interference for restart in restarts]
+    return judge(list(map(median, samples_ms)), interference, within=cell.within, ci95=latency.ci95)
 
 
 def _total_seconds(restarts: Sequence[Restart]) -> dict[str, float]:
-    names = dict.fromkeys(name for restart in restarts for name in restart.seconds_by_step)
-    return {name: round(sum(restart.seconds_by_step.get(name, 0.0) for restart in restarts), 3) for name in names}
+    names = dict.fromkeys(name for restart in restarts for name in restart.seconds_by_phase)
+    return {name: round(sum(restart.seconds_by_phase.get(name, 0.0) for restart in restarts), 3) for name in names}

@@ -10,9 +10,9 @@ from pydantic import Field
 
 from vlbench.frozen import Frozen
 from vlbench.measure.machine import Machine
-from vlbench.measure.noise import Evidence, Noise
+from vlbench.measure.noise import Interference, Noise
 from vlbench.measure.statistics import LatencySummary
-from vlbench.runner.schemas import SCHEMA
+from vlbench.runner.schemas import ResultLine
 
 SUPPRESSIONS = "suppressions.jsonl"
 
@@ -45,14 +45,13 @@ class SuppressionRestart(Frozen):
     """Raw samples of each method in milliseconds, taken by one fresh process."""
 
     latency_ms: dict[str, tuple[float, ...]]
-    evidence: Evidence | None = None
+    interference: Interference | None = None
     measured_at: str
 
 
-class SuppressionResult(Frozen):
+class SuppressionResult(ResultLine):
     """Milliseconds of one call of each method, samples included."""
 
-    schema_version: int = Field(default=SCHEMA, alias="schema")
     cell: SuppressionCell
     status: Literal["ok", "failed"]
     error: str | None = None
@@ -63,9 +62,6 @@ class SuppressionResult(Frozen):
     cell_hash: str
     measured_at: str
     vlbench_version: str
-
-    def to_line(self) -> str:
-        return self.model_dump_json(by_alias=True)
 
 
 def suppression_result(cell: SuppressionCell, machine: Machine, measured_at: str, **values: Any) -> SuppressionResult:

@@ -9,15 +9,13 @@ from typing import Any, Literal, NamedTuple, cast
 from pydantic import BaseModel, Field
 
 from vlbench.errors import InputError, WorkerError
-from vlbench.frozen import Frozen
 from vlbench.measure.machine import Machine
 from vlbench.measure.records import Precision
 from vlbench.runner.records import Result
-from vlbench.runner.schemas import SCHEMA
-from vlbench.runner.store import append_line, cut_off_fragment, read_lines, warn
+from vlbench.runner.schemas import ResultLine
+from vlbench.runner.store import PEAKS, append_line, cut_off_fragment, read_lines, warn
 from vlbench.runner.worker_client import Worker
 
-PEAKS = "peaks.jsonl"
 SILENCE_SECONDS = 60
 
 
@@ -29,22 +27,21 @@ class Setting(NamedTuple):
     threads: int
 
 
-class Peaks(Frozen):
+class Peaks(ResultLine):
     """One line of `peaks.jsonl`; docs/results.md explains each key.
 
     Attributes:
         threads: PyTorch's, as of the cells that these peaks are for.
-        gflops: the most that a product of two square matrices or, on a CPU, a convolution reached, in 10^9 operations a
-            second, a MAC being two; fp32 without TF32.
+        gflops_per_second: the most that a product of two square matrices or, on a CPU, a convolution reached, in 10^9
+            operations a second, a MAC being two; fp32 without TF32.
         gigabytes_per_second: the most that a copy from and to the device's memory reached; bytes read and bytes written
             both count, as STREAM counts them, in 10^9 a second.
     """
 
-    schema_version: int = Field(default=SCHEMA, alias="schema")
     device: Literal["cpu", "cuda"]
     precision: Precision
     threads: int
-    gflops: float = Field(gt=0)
+    gflops_per_second: float = Field(gt=0)
     gigabytes_per_second: float = Field(gt=0)
     machine: Machine
     measured_at: str
@@ -53,9 +50,6 @@ class Peaks(Frozen):
     @property
     def setting(self) -> Setting:
         return Setting(self.device, self.precision, self.threads)
-
-    def to_line(self) -> str:
-        return self.model_dump_json(by_alias=True)
 
 
 def read_peaks(folder: Path) -> list[Peaks]:

@@ -9,9 +9,9 @@ from pydantic import Field
 
 from vlbench.frozen import Frozen
 from vlbench.measure.machine import Machine
-from vlbench.measure.noise import Evidence, Noise, undisturbed
+from vlbench.measure.noise import Interference, Noise, undisturbed
 from vlbench.measure.statistics import LatencySummary
-from vlbench.runner.schemas import SCHEMA
+from vlbench.runner.schemas import ResultLine
 from vlbench.tasks.items import Metric
 
 EVALUATIONS = "evaluations.jsonl"
@@ -23,7 +23,7 @@ def minutes(seconds: float) -> str:
 
 
 class Accuracy(Frozen):
-    """Shares between 0 and 1 of one task and split; docs/eval.md explains each key.
+    """Shares between 0 and 1 of one task and split; docs/results.md explains each key.
 
     Attributes:
         metric: what `value` is; the others are in `metrics`.
@@ -46,7 +46,7 @@ class Accuracy(Frozen):
 
 
 class Training(Frozen):
-    """What it took to train a model here; docs/eval.md explains each key.
+    """What it took to train a model here; docs/results.md explains each key.
 
     Attributes:
         preset: the recipe's name.
@@ -77,23 +77,22 @@ class Training(Frozen):
         return f"{self.preset}, {self.samples:,} samples, {minutes(self.seconds)}"
 
 
-class Evaluation(Frozen):
+class Evaluation(ResultLine):
     """A model on a split. `items` of `of` were asked; `seconds` are of all processes' passes, by the wall clock."""
 
-    schema_version: int = Field(default=SCHEMA, alias="schema")
     model: str
     family: str
     weights: str
     visual_weights: str
-    unfilled: tuple[str, ...] = ()  # tensors that the weights say nothing of, and that are random
-    regions: str | None  # "detector", or "precomputed"; None for a model without
-    detector: Literal["random", "trained"] | None = None  # what found them; None too where an earlier version wrote it
+    missing_keys: tuple[str, ...] = ()  # tensors that the weights lack, so that they stay random
+    region_source: Literal["detector", "precomputed"] | None  # None for a model without regions
+    detector_weights: Literal["random", "trained"] | None  # None where the model detected no regions itself
     spec_hash: str
     evaluation_hash: str
     accuracy: Accuracy
     training: Training | None = None
     items: int
-    of: int
+    items_total: int
     passes: int
     seconds: float
     device: str
@@ -105,9 +104,6 @@ class Evaluation(Frozen):
     measured_at: str
     vlbench_version: str
 
-    def to_line(self) -> str:
-        return self.model_dump_json(by_alias=True)
-
 
 class WarmUp(Frozen):
     """Passes before the first sample, and whether their time had settled."""
@@ -117,7 +113,7 @@ class WarmUp(Frozen):
 
 
 class Conversion(Frozen):
-    """What a backend made of a model; how long it took is the step `convert` of `seconds_by_step`.
+    """What a backend made of a model; how long it took is the phase `convert` of `seconds_by_phase`.
 
     Attributes:
         size_bytes: on disk, of what was converted; None if nothing is written.
@@ -138,17 +134,16 @@ class Restart(Frozen):
     latency_ms_by_stage: dict[str, tuple[float, ...]] = Field(default_factory=dict)
     warm_up: WarmUp
     peak_memory_bytes: int | None = None
-    load: dict[str, int] | None = None
+    detector_load: dict[str, int] | None = None
     conversion: Conversion | None = None
-    evidence: Evidence | None = None
-    seconds_by_step: dict[str, float] = Field(default_factory=dict)
+    interference: Interference | None = None
+    seconds_by_phase: dict[str, float] = Field(default_factory=dict)
     measured_at: str
 
 
-class Result(Frozen):
+class Result(ResultLine):
     """One line of `cells.jsonl`; docs/results.md explains each key. All counts and times are of one forward pass."""
 
-    schema_version: int = Field(default=SCHEMA, alias="schema")
     model: str
     family: str
     archetype: str | None
@@ -162,7 +157,7 @@ class Result(Frozen):
     image_tokens: int | None = None
     text_tokens: int
     weights: str = "random"
-    load: dict[str, int] | None = None
+    detector_load: dict[str, int] | None = None
     params_total: int | None = None
     params_trainable: int | None = None
     params_by_stage: dict[str, int] | None = None
@@ -182,7 +177,7 @@ class Result(Frozen):
     accuracy: Accuracy | None = None
     training: Training | None = None
     restarts: tuple[Restart, ...] = ()
-    seconds_by_step: dict[str, float] = Field(default_factory=dict)
+    seconds_by_phase: dict[str, float] = Field(default_factory=dict)
     machine: Machine
     image_sha256: str
     text: str
@@ -194,10 +189,7 @@ class Result(Frozen):
     measured_at: str
     vlbench_version: str
 
-    def to_line(self) -> str:
-        return self.model_dump_json(by_alias=True)
-
 
 def undisturbed_restarts(restarts: Sequence[Any]) -> list[Any]:
     """The restarts that nothing else on the machine disturbed; all of them where too few are left to conclude from."""
-    return [restarts[index] for index in undisturbed([restart.evidence for restart in restarts])]
+    return [restarts[index] for index in undisturbed([restart.interference for restart in restarts])]

@@ -36,7 +36,7 @@ class CellRun:
         kind = SuppressionRestart if isinstance(cell, SuppressionCell) else Restart
         self.kind: Any = kind
         self.restarts: list[Any] = [kind.model_validate(restart) for restart in restarts]
-        self.spent_seconds = sum(sum(getattr(one, "seconds_by_step", {}).values()) for one in self.restarts)
+        self.spent_seconds = sum(sum(getattr(one, "seconds_by_phase", {}).values()) for one in self.restarts)
         self.failure: RestartFailure | None = None
         self.counts: Counts | None = None
 

@@ -19,7 +19,7 @@ from vlbench.errors import InputError
 from vlbench.measure.machine import Machine
 from vlbench.runner.nms_records import SUPPRESSIONS, SuppressionResult
 from vlbench.runner.records import EVALUATIONS, Evaluation, Result
-from vlbench.runner.schemas import RESTARTS_SINCE, SCHEMA, upgraded
+from vlbench.runner.schemas import ResultLine, check_schema
 
 
 def append_line(file: BinaryIO, line: str) -> None:
@@ -61,11 +61,19 @@ def cut_off_fragment(path: Path) -> Path | None:
     return None
 
 
-CELLS = "cells.jsonl"
+CELLS, PEAKS = "cells.jsonl", "peaks.jsonl"
 FILES: dict[type[BaseModel], str] = {Result: CELLS, SuppressionResult: SUPPRESSIONS, Evaluation: EVALUATIONS}
 Line = TypeVar("Line", bound=Result | SuppressionResult | Evaluation)
 Model = TypeVar("Model", bound=BaseModel)
 Measured = TypeVar("Measured", bound=Result | SuppressionResult)  # of a cell
+
+
+class UnfinishedRestart(ResultLine):
+    """A restart of a cell that is not finished: a line of the journal."""
+
+    cell_hash: str
+    machine: Machine
+    restart: dict[str, Any]
 
 
 def warn(message: str) -> None:
@@ -97,13 +105,15 @@ class MemoryStore(Generic[Line]):
 class Store(MemoryStore[Line]):
     """One file of a results folder, held against other writers until `close`.
 
-    Raises InputError where it cannot be written, another process writes it, or it holds what is not vlbench's.
+    Raises InputError where it cannot be written, another process writes it, or a file of the folder is not vlbench's or
+    of another schema; all files are then as they were.
     """
 
     def __init__(self, folder: Path, kind: type[Line]) -> None:
+        _check_schemas(folder)
         self.folder = folder
         self.path = folder / FILES[kind]
-        self.journal_path = self.path.with_suffix(".unfinished.jsonl")
+        self.journal_path = _journal(self.path)
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self.file = self.path.open("ab", buffering=0)
@@ -129,22 +139,16 @@ class Store(MemoryStore[Line]):
 
     def keep_restart(self, cell_hash: str, machine: Machine, restart: Any) -> None:
         """Appends a restart of a cell that is not finished, so that it need not be measured again."""
-        entry = {
-            "schema": SCHEMA,
-            "cell_hash": cell_hash,
-            "machine": machine.model_dump(mode="json"),
-            "restart": restart.model_dump(mode="json"),
-        }
+        entry = UnfinishedRestart(cell_hash=cell_hash, machine=machine, restart=restart.model_dump(mode="json"))
         with self.journal_path.open("ab", buffering=0) as file:
-            append_line(file, json.dumps(entry))
+            append_line(file, entry.to_line())
 
     def restarts(self, cell_hash: str, machine: Machine) -> list[dict[str, Any]]:
         """What an earlier run on this machine measured of a cell before it ended."""
         return [
-            entry["restart"]
+            entry.restart
             for entry in self.journal
-            if entry["cell_hash"] == cell_hash
-            and Machine.model_validate(entry["machine"]).same_hardware_and_software(machine)
+            if entry.cell_hash == cell_hash and entry.machine.same_hardware_and_software(machine)
         ]
 
     def drop_journal(self) -> None:
@@ -157,13 +161,36 @@ class Store(MemoryStore[Line]):
         self.file.close()
 
 
-def _entry(line: str) -> dict[str, Any] | None:
-    """A line of the journal; None where another version or another program wrote it, for it can be measured again."""
+def _journal(path: Path) -> Path:
+    return path.with_suffix(".unfinished.jsonl")
+
+
+def _check_schemas(folder: Path) -> None:
+    """Raises InputError, naming file and line, where a file of results holds a line of another schema.
+
+    A line without a schema is no concern of this: whoever reads it refuses it, or passes over it.
+    """
+    paths = [folder / name for name in (*FILES.values(), PEAKS)]
+    for path in (*paths, *map(_journal, paths)):
+        for number, line in enumerate(_lines(path), start=1):
+            content = _parsed(line)
+            if isinstance(content, dict) and isinstance(content.get("schema"), int):
+                check_schema(content, f"{path} line {number}")
+
+
+def _parsed(line: str) -> Any:
+    """What a line says; None where it is not JSON."""
     try:
-        entry = json.loads(line)
-        known = RESTARTS_SINCE <= entry["schema"] <= SCHEMA and {"cell_hash", "machine", "restart"} <= set(entry)
-        return entry if known else None
-    except (json.JSONDecodeError, TypeError, KeyError):
+        return json.loads(line)
+    except json.JSONDecodeError:
+        return None
+
+
+def _entry(line: str) -> UnfinishedRestart | None:
+    """A line of the journal; None where it is cut off or another program wrote it, for it can be measured again."""
+    try:
+        return UnfinishedRestart.model_validate_json(line)
+    except ValidationError:
         return None
 
 
@@ -192,17 +219,19 @@ def _lines(path: Path) -> list[str]:
 
 
 def read_lines(path: Path, kind: type[Model], warn: Callable[[str], None] = warn) -> list[Model]:
-    """The lines of a file of a results folder, of whatever schema so far; none where there is no file.
+    """The lines of a file of a results folder; none where there is no file.
 
-    A last line that was cut off is told and left out. Raises InputError, naming file and line, where another is
-    damaged.
+    A last line that was cut off is left out with a warning. Raises InputError, naming file and line, where another line
+    is damaged or of another schema.
     """
     results: list[Model] = []
     lines = _lines(path)
     for number, line in enumerate(lines, start=1):
         where = f"{path} line {number}"
         try:
-            results.append(kind.model_validate(upgraded(from_json(line), where)))
+            content = from_json(line)
+            check_schema(content, where)
+            results.append(kind.model_validate(content))
         except ValidationError as error:
             key = ".".join(str(step) for step in error.errors()[0]["loc"])
             raise InputError(f"{where}: {key}: {error.errors()[0]['msg']}") from error

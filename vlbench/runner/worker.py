@@ -51,7 +51,7 @@ def restart(cell: Cell) -> Restart | str:
     subject = prepare(cell, watch)
     if subject.invalid:
         return subject.invalid
-    watch.step("warm-up")
+    watch.step("warm_up")
     seconds = min(LONGEST_BLOCKS, cell.budget_seconds * SHARE_A_RESTART)
     warm_up, steady = subject.timer.warm_up(subject.first_ms, 2 * seconds)
     watch.step("latency")
@@ -61,7 +61,7 @@ def restart(cell: Cell) -> Restart | str:
     end_to_end = subject.timer.end_to_end(END_TO_END_SHARE * seconds, discarded=quick)
     observer.between_blocks()
     by_stage = subject.timer.by_stage((1 - END_TO_END_SHARE) * seconds, discarded=quick)
-    evidence = observer.finish()
+    interference = observer.finish()
     return Restart(
         latency_ms=tuple(end_to_end),
         latency_ms_by_stage={name: tuple(samples) for name, samples in by_stage.items()},
@@ -69,10 +69,10 @@ def restart(cell: Cell) -> Restart | str:
             n=len(warm_up), steady=steady or subject.timer.settled(warm_up, end_to_end, by_stage.get("total", []))
         ),
         peak_memory_bytes=subject.peak_memory_bytes,
-        load=subject.load,
+        detector_load=subject.load,
         conversion=subject.conversion,
-        evidence=evidence,
-        seconds_by_step=watch.spent(),
+        interference=interference,
+        seconds_by_phase=watch.spent(),
         measured_at=now(),
     )
 
@@ -96,7 +96,7 @@ def suppress(cell: SuppressionCell) -> SuppressionRestart:
         timer.warm_up(timer.first(), seconds)
         latency_ms[name] = tuple(timer.end_to_end(seconds))
         observer.between_blocks()
-    return SuppressionRestart(latency_ms=latency_ms, evidence=observer.finish(), measured_at=now())
+    return SuppressionRestart(latency_ms=latency_ms, interference=observer.finish(), measured_at=now())
 
 
 def observer_for(device: str) -> Observer:
@@ -157,7 +157,7 @@ def _answer_attend(job: dict[str, Any], reply: Reply) -> None:
     for line in lines_of(sys.stdin.fileno()):
         block = json.loads(line)
         if "end" in block:
-            reply(evidence=observer.finish().model_dump(mode="json"))
+            reply(interference=observer.finish().model_dump(mode="json"))
             return
         observer.resume()
         answer = {

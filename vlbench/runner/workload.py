@@ -85,7 +85,7 @@ def measure_peaks(setting: Setting) -> Peaks:
     with torch.inference_mode():
         return Peaks(
             **setting._asdict(),
-            gflops=device_gflops(device, dtype),
+            gflops_per_second=device_gflops(device, dtype),
             gigabytes_per_second=device_gigabytes_per_second(device, dtype),
             machine=probe(setting.threads),
             measured_at=now(),
@@ -141,7 +141,7 @@ def prepare(cell: Cell, watch: StopWatch) -> WarmWorkload:
         watch.step("convert")
     with torch.no_grad():
         prepared = load_backend(cell.backend).prepare(workload)
-    watch.step("first pass")
+    watch.step("first_pass")
     output: list[torch.Tensor] = []
     first_ms = PassTimer(lambda: output.append(prepared.forward()), {}, workload.device).first()
     return WarmWorkload(

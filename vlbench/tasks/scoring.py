@@ -81,12 +81,12 @@ def _prefixes(text: str) -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Score:
-    """The metrics of predictions for `n` of the `of` items of a split. `baselines` are values of the first metric."""
+    """The metrics of predictions for `n` of a split's `items_total` items; `baselines` are of the first metric."""
 
     task: str
     split: str
     n: int
-    of: int
+    items_total: int
     metrics: tuple[Metric, ...]
     baselines: tuple[Metric, ...]
 
@@ -97,7 +97,7 @@ def score_items(
     items: Sequence[Item],
     predictions: Mapping[str, str],
     *,
-    of: int,
+    items_total: int,
     training: Sequence[Item] = (),
 ) -> Score:
     """The score of one prediction per item.
@@ -105,7 +105,7 @@ def score_items(
     Raises InputError if the split's answers are not public.
 
     Args:
-        of: how many items the split has.
+        items_total: how many items the split has.
         training: items from which the text-only baseline learns; if empty, it learns from the scored items of other
             units.
     """
@@ -117,7 +117,7 @@ def score_items(
         task=task.name,
         split=split,
         n=len(items),
-        of=of,
+        items_total=items_total,
         metrics=tuple(_metrics(task.kind, items, predictions)),
         baselines=tuple(_blind_baselines(task.kind, items, training)),
     )
@@ -154,7 +154,7 @@ def _blind_baselines(kind: TaskKind, items: Sequence[Item], training: Sequence[I
     source = "training split" if training else "other items"
     return [
         _accuracy(f"majority ({majority})", kind, items, {item.identifier: majority for item in items}),
-        _accuracy(f"text alone ({source})", kind, items, text_only_answers(items, training)),
+        _accuracy(f"text only ({source})", kind, items, text_only_answers(items, training)),
     ]
 
 
@@ -164,7 +164,7 @@ def score_gallery(task: Task, split: str, gallery: Gallery, scores_TI: Scores) -
         task=task.name,
         split=split,
         n=len(gallery.texts),
-        of=len(gallery.texts),
+        items_total=len(gallery.texts),
         metrics=tuple(_recalls("", gallery, scores_TI)),
         baselines=tuple(_recalls("chance, ", gallery, np.zeros(scores_TI.shape, dtype=np.float32))),
     )

@@ -28,7 +28,7 @@ class CurvePoint(Frozen):
         samples, steps, seconds: since training began. `seconds` is wall-clock time of training only, including the time
             before a kill.
         loss: what is minimised, the mean over samples.
-        parts: the losses that it consists of, unweighted, each over the samples that have it.
+        loss_by_term: the losses that it consists of, unweighted, each over the samples that have it.
         accuracy: share of `questions` answered correctly, in training mode; None without questions.
         gradient_norm: before clipping, mean over steps.
         learning_rate: of the last step.
@@ -38,7 +38,7 @@ class CurvePoint(Frozen):
     steps: int
     seconds: float
     loss: float
-    parts: dict[str, float]
+    loss_by_term: dict[str, float]
     accuracy: float | None
     questions: int
     gradient_norm: float

@@ -247,7 +247,7 @@ class _Loop:
             steps=self.spent.steps,
             seconds=self.spent.seconds,
             loss=means["loss"],
-            parts=parts_of(means),
+            loss_by_term=parts_of(means),
             accuracy=means.get("accuracy"),
             questions=round(shared.weights.get("accuracy", 0)),
             gradient_norm=means["gradient_norm"],

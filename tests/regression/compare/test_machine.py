@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.regression.compare.conftest import made_up, speeds
-from vlbench.measure.noise import Evidence
+from vlbench.measure.noise import Interference
 from vlbench.regression.compare.comparison import compare
 from vlbench.regression.compare.effects import paired
 from vlbench.regression.compare.outcomes import CellOutcome
@@ -24,8 +24,12 @@ def observed(factor: float, references: Sequence[float], **values: Any) -> Resul
         Restart(
             latency_ms=(100 * speed,),
             warm_up=WarmUp(n=1, steady=True),
-            evidence=Evidence(
-                wall_seconds=1.0, cpu_seconds=1.0, cores=2, others_cores=0.0, reference_ms=(reference,) * 3
+            interference=Interference(
+                wall_seconds=1.0,
+                cpu_seconds=1.0,
+                cores=2,
+                other_processes_cores=0.0,
+                reference_kernel_ms=(reference,) * 3,
             ),
             measured_at="2026-01-31T00:00:00+00:00",
         )
@@ -78,7 +82,7 @@ def test_where_nothing_tells_of_the_machine_the_rule_is_as_before() -> None:
     base, head = observed(1, QUIET), observed(1.05, SLOWED)
     newer = head.model_copy(update={"machine": head.machine.model_copy(update={"numpy": "99.0"})})
     assert the_cell(base, newer).verdict == "slower"
-    blind = [one.model_copy(update={"evidence": None}) for one in head.restarts]
+    blind = [one.model_copy(update={"interference": None}) for one in head.restarts]
     assert the_cell(base, head.model_copy(update={"restarts": tuple(blind)})).verdict == "slower"
     assert the_cell(base, head.model_copy(update={"restarts": ()})).verdict == "slower"
 

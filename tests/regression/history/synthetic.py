@@ -36,7 +36,7 @@ def line(
 ) -> dict[str, Any]:
     """A line whose 15 restarts have exactly this median; None: a cell that failed."""
     content: dict[str, Any] = {
-        "schema": 4,
+        "schema": 5,
         "model": model,
         "family": "patch",
         "status": "failed" if latency_ms is None else "ok",

@@ -1,4 +1,4 @@
-"""What is read of results folders: old schemas, damage, order, duplicates, Parquet."""
+"""What is read of results folders: damage, other schemas, order, duplicates, Parquet."""
 
 from __future__ import annotations
 
@@ -30,27 +30,22 @@ def test_a_line_of_this_schema(tmp_path: Path) -> None:
     assert dict(run.software) == versions
 
 
-def test_lines_of_older_schemas_have_no_interval_as_it_was_of_one_process(tmp_path: Path) -> None:
-    latency = {
-        "median": 51.5,
-        "mean": 52.0,
-        "p90": None,
-        "p99": None,
-        "ci95": [51, 52],
-        "n": 3,
-        "samples": [51, 52, 53],
-    }
-    lines = []
-    for schema in (1, 2):
-        old = line(day=schema) | {"schema": schema, "latency_ms": latency, "warm_up": {"n": 3, "steady": True}}
-        lines.append({key: value for key, value in old.items() if key != "noise"})
-    lines[0]["uncounted_operators"] = {"nms": 3}
-    write(tmp_path, lines)
-    reading = read_runs(tmp_path)
-    assert not reading.warnings
-    for run in reading.runs:
-        assert (run.latency_ms, run.interval_ms, run.restarts, run.verdict) == (51.5, None, None, None)
-        assert run.judged
+def test_a_single_restart_has_no_interval(tmp_path: Path) -> None:
+    latency = {"median": 51.5, "ci95": None, "p90": None, "p99": None, "n": 3, "by_restart": [51.5]}
+    write(tmp_path, [line() | {"latency_ms": latency, "noise": None}])
+    (run,) = read_runs(tmp_path).runs
+    assert (run.latency_ms, run.interval_ms, run.restarts, run.verdict) == (51.5, None, 1, None)
+    assert run.judged
+
+
+@pytest.mark.parametrize(("schema", "age"), [(1, "older"), (4, "older"), (6, "newer")])
+def test_a_file_of_another_schema_alone_is_refused_in_one_line(tmp_path: Path, schema: int, age: str) -> None:
+    file = write(tmp_path, [line(schema=schema)])
+    with pytest.raises(InputError) as error:
+        read_runs(tmp_path)
+    said = f"{file} line 1: schema {schema}, but this vlbench reads schema 5 only; use the {age} vlbench that wrote it"
+    assert said in str(error.value)
+    assert "\n" not in str(error.value)
 
 
 def test_the_published_results_of_this_repository_are_read() -> None:
@@ -81,7 +76,8 @@ DAMAGED = {
     "no object": ("[1, 2]", "no whole result"),
     "another program's": ('{"name": "x"}', "no whole result"),
     "two on a line": (json.dumps(line()) * 2, "no whole result"),
-    "newer": (json.dumps(line(schema=9)), "schema 9; this vlbench reads schemas 1 to 4"),
+    "older": (json.dumps(line(schema=4)), "schema 4, but this vlbench reads schema 5 only; use the older vlbench"),
+    "newer": (json.dumps(line(schema=9)), "schema 9, but this vlbench reads schema 5 only; use the newer vlbench"),
     "without schema": (json.dumps(line(schema=None)), "no schema"),
     "without model": (json.dumps(line(model=None)), "no model"),
     "without time": (json.dumps(line(measured_at="yesterday")), "measured_at yesterday is no time"),

@@ -102,6 +102,20 @@ def test_a_database_of_something_else_is_left_alone(tmp_path: Path) -> None:
         assert connection.execute("FROM runs").fetchall() == [(1,)]
 
 
+@pytest.mark.parametrize(("schema", "age"), [(4, "older"), (6, "newer")])
+def test_a_store_of_another_schema_is_left_alone(tmp_path: Path, schema: int, age: str) -> None:
+    root, store = write_series(tmp_path / "results", {"a": [50, 51]}), tmp_path / "history.duckdb"
+    read_runs(root, store=store)
+    with duckdb.connect(store) as connection:
+        connection.execute("UPDATE runs SET schema = ?", [schema])
+        before = connection.execute("FROM runs").fetchall()
+    for said in (refused(store), refused(root, store)):
+        assert f"{store}: holds results of schema {schema}, but this vlbench reads schema 5 only" in said
+        assert f"use the {age} vlbench that wrote it or name another file" in said
+    with duckdb.connect(store) as connection:
+        assert connection.execute("FROM runs").fetchall() == before
+
+
 def test_a_store_that_cannot_be_written(tmp_path: Path) -> None:
     write(tmp_path / "results", [line()])
     assert "--store" in refused(tmp_path / "results", tmp_path / "absent" / "history.duckdb")

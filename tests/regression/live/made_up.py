@@ -23,7 +23,7 @@ def say(**message): print(json.dumps(message), flush=True)
 for line in sys.stdin:
     job = json.loads(line)
     if "end" in job:
-        say(evidence=plan["evidence"]); say(ended=0)
+        say(interference=plan["interference"]); say(ended=0)
     elif "end_to_end" in job:
         def passes(ms, count): return [ms * source.gauss(1, 0.01) for _ in range(count)]
         stages = {name: passes(share * 10 * speed * (factor if name == plan["stage"] else 1), job["by_stage"])
@@ -58,7 +58,7 @@ PLAN: dict[str, Any] = {
     "until": 1000,
     "stage": "visual",
     "peak": 100_000_000,
-    "evidence": {"wall_seconds": 1.0, "cpu_seconds": 1.0, "cores": 2, "others_cores": 0.0},
+    "interference": {"wall_seconds": 1.0, "cpu_seconds": 1.0, "cores": 2, "other_processes_cores": 0.0},
 }
 
 

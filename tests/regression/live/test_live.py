@@ -44,7 +44,7 @@ def fake(name: str, changes: Mapping[str, Any]) -> Worker:
         "until": 1000,
         "stage": "visual",
         "peak": 100_000_000,
-        "evidence": {"wall_seconds": 1.0, "cpu_seconds": 1.0, "cores": 2, "others_cores": 0.0},
+        "interference": {"wall_seconds": 1.0, "cpu_seconds": 1.0, "cores": 2, "other_processes_cores": 0.0},
     }
     return Worker(1, command=[sys.executable, "-c", FAKE, json.dumps(plan | dict(changes))])
 
@@ -98,7 +98,7 @@ def test_a_biased_control_turns_the_verdict_into_advice() -> None:
 
 
 def test_a_contended_machine_turns_the_verdict_into_advice() -> None:
-    burner = {"evidence": {"wall_seconds": 1.0, "cpu_seconds": 1.0, "cores": 2, "others_cores": 1.0}}
+    burner = {"interference": {"wall_seconds": 1.0, "cpu_seconds": 1.0, "cores": 2, "other_processes_cores": 1.0}}
     found = live(budget=1, base=QUIET, control=QUIET, head=QUIET | burner | {"factor": 1.6})
     (cell,), (subject,) = found.comparison.cells, found.subjects
     assert cell.verdict == "slower"

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from made import PUBLISHED, failed, line, page_of, published, written
 
-from tests.report.written import evaluated, folder_of, older
+from tests.report.written import evaluated, folder_of, one_restart
 from vlbench.cli import main
 from vlbench.report.colours import FAMILIES
 
@@ -142,8 +142,8 @@ def test_only_failed_cells(tmp_path: Path) -> None:
     assert len(html) < 100_000  # no charts, so nothing to draw them with
 
 
-def test_lines_of_all_schemas_stand_beside_each_other(tmp_path: Path) -> None:
-    lines = [older("one", 1), older("two", 2), line("three", schema=3), line("four", schema=4)]
+def test_cells_of_one_restart_stand_beside_those_of_many(tmp_path: Path) -> None:
+    lines = [one_restart("one"), one_restart("two"), line("three"), line("four")]
     html = page_of(folder_of(tmp_path / "results", *lines))
     checked(html)
     for name in ("one", "two", "three", "four"):

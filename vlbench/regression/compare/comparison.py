@@ -10,8 +10,8 @@ from vlbench.measure.statistics import LatencySummary
 from vlbench.regression.compare.effects import Effect, Estimator, independent, paired
 from vlbench.regression.compare.matching import Names, Pair, match, why_the_machine
 from vlbench.regression.compare.outcomes import (
+    COMPARISON_SCHEMA,
     EXIT_CODES,
-    SCHEMA,
     CellOutcome,
     Comparison,
     Overall,
@@ -56,7 +56,7 @@ def compare(
     cells = tuple(map(judge.cell, matched.pairs))
     verdict = _overall(cells, complete=not (matched.only_in_base or matched.only_in_head))
     return Comparison(
-        schema=SCHEMA,
+        schema=COMPARISON_SCHEMA,
         base=names[0],
         head=names[1],
         verdict=verdict,

@@ -200,6 +200,6 @@ def _numpy(result: Result) -> str | None:
 
 def _references_ms(result: Result) -> list[float]:
     """Of each restart that counts; none where one was not observed."""
-    evidence = [restart.evidence for restart in undisturbed_restarts(result.restarts)]
-    references = [median(one.reference_ms) for one in evidence if one and one.reference_ms]
-    return references if len(references) == len(evidence) else []
+    interference = [restart.interference for restart in undisturbed_restarts(result.restarts)]
+    references = [median(one.reference_kernel_ms) for one in interference if one and one.reference_kernel_ms]
+    return references if len(references) == len(interference) else []

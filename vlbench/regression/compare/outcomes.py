@@ -15,7 +15,7 @@ from vlbench.frozen import Frozen
 from vlbench.markup import share_of
 from vlbench.regression.compare.effects import Effect
 
-SCHEMA = 1
+COMPARISON_SCHEMA = 1
 Verdict = Literal["faster", "slower", "same", "unknown"]
 GateVerdict = Literal["same", "changed", "regression", "not compared"]
 Overall = Literal["regression", "cannot tell", "no regression"]
@@ -92,7 +92,7 @@ class Comparison(Frozen):
         remarks: what else there is to say, a line each.
     """
 
-    schema_version: int = Field(default=SCHEMA, alias="schema")
+    schema_version: int = Field(default=COMPARISON_SCHEMA, alias="schema")
     base: str
     head: str
     verdict: Overall

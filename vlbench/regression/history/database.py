@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from vlbench.errors import InputError
 from vlbench.regression.history.runs import ADDED, COLUMNS
+from vlbench.runner.schemas import RESULT_SCHEMA, remedy
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -83,3 +84,6 @@ def _check(connection: DuckDBPyConnection, where: str) -> None:
         held = {}
     if list(held) != list(HELD):
         raise InputError(f"{where}: a DuckDB database, but not one that vlbench history --store made")
+    query = "SELECT schema FROM store.runs WHERE schema <> ? LIMIT 1"
+    for (schema,) in connection.execute(query, [RESULT_SCHEMA]).fetchall():
+        raise InputError(f"{where}: holds results of schema {schema}{remedy(schema)} or name another file")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from vlbench.regression.history.runs import ADDED, COLUMNS, OPTIONAL, Hardware, SeriesSettings
 from vlbench.regression.history.series import Series, line_numbers
-from vlbench.runner.records import SCHEMA
+from vlbench.runner.schemas import RESULT_SCHEMA, remedy
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -65,11 +65,12 @@ def _fault() -> str:
     unknown = " ".join(
         f"WHEN TRY_CAST(machine->>'{name}' AS BIGINT) IS NULL THEN 'no machine.{name}'" for name in NUMBERS
     )
-    known = f"this vlbench reads schemas 1 to {SCHEMA}"
+    older, newer = remedy(RESULT_SCHEMA - 1), remedy(RESULT_SCHEMA + 1)
     return f"""
         CASE WHEN model IS NULL AND machine IS NULL AND cell_hash IS NULL
                   THEN 'no whole result; cut off, damaged or not of vlbench'
-             WHEN schema NOT BETWEEN 1 AND {SCHEMA} THEN concat('schema ', schema, '; {known}')
+             WHEN schema < {RESULT_SCHEMA} THEN concat('schema ', schema, '{older}')
+             WHEN schema > {RESULT_SCHEMA} THEN concat('schema ', schema, '{newer}')
              {absent}
              WHEN moment IS NULL THEN concat('measured_at ', measured_at, ' is no time')
              WHEN machine->>'cpu' IS NULL THEN 'no machine.cpu'

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
-# What is read of a line of cells.jsonl, of any schema so far, with DuckDB's types. Raw samples are not among it.
+# What is read of a line of cells.jsonl, with DuckDB's types; raw samples are not.
 COLUMNS = {
     "schema": "INTEGER",
     "model": "VARCHAR",
@@ -81,8 +81,8 @@ class SeriesSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HistoryRun:
-    """One line. `latency_ms` is the median over restarts, None where there is none; `interval_ms` its 95% interval,
-    None where it would be of one process, which tells nothing of the next. `verdict` is None before schema 3.
+    """One line. `latency_ms` is the median over restarts, None without a latency; `interval_ms` its 95% interval, None
+    where the restarts were too few for one.
 
     `software` has a version or the like for each name, `definition` the hash of the model's file.
     """
@@ -134,7 +134,7 @@ def to_run(row: Mapping[str, Any]) -> HistoryRun:
         status=row["status"],
         error=row["error"],
         latency_ms=latency["median"] if latency else None,
-        interval_ms=_interval(latency["ci95"]) if latency and restarts else None,
+        interval_ms=_interval(latency["ci95"]) if latency else None,
         restarts=len(restarts) if restarts else None,
         verdict=(row["noise"] or {}).get("verdict"),
         measured_at=row["moment"].replace(tzinfo=UTC),

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 WORDS = ("model", "settings", "machine", "runs", "changes", "since", "folder", "software changed")
-SCHEMA = 1
+HISTORY_SCHEMA = 1
 MOST_GAPS = 5  # runs without a latency that are told one by one
 
 
@@ -43,7 +43,7 @@ def markdown(history: Sequence[Series], threshold: float) -> str:
 def as_json(history: Sequence[Series], threshold: float) -> str:
     """Every series with every run, without raw samples; docs/history.md explains each key."""
     content = {
-        "schema": SCHEMA,
+        "schema": HISTORY_SCHEMA,
         "threshold": threshold,
         "significance": SIGNIFICANCE,
         "series": [_as_object(series) for series in history],

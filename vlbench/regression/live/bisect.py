@@ -39,7 +39,7 @@ def search(good: Commit, way: Sequence[Commit], cells: Sequence[str], measure: M
             concerned[step.cell].learn(place, step)
             steps.append(step)
     return Bisection(
-        schema=SCHEMA,
+        schema=BISECTION_SCHEMA,
         good=good,
         bad=way[-1],
         between=len(way),
@@ -93,7 +93,7 @@ def _nearest_to_the_middle(cell: _Cell) -> int:
     return min(cell.candidates(), key=lambda place: abs(2 * place - cell.low - cell.high))
 
 
-SCHEMA = 1
+BISECTION_SCHEMA = 1
 Verdict = Literal["slower", "faster", "same", "unknown", "failed"]
 Status = Literal["culprit", "range", "not slower", "unknown"]
 
@@ -138,7 +138,7 @@ class Bisection(Frozen):
     The exit code is 1 where a culprit was found, else 3 where something cannot be told, else 0.
     """
 
-    schema_version: int = Field(default=SCHEMA, alias="schema")
+    schema_version: int = Field(default=BISECTION_SCHEMA, alias="schema")
     good: Commit
     bad: Commit
     between: int

@@ -65,9 +65,9 @@ def replicate(members: Sequence[Member], number: int) -> Replicate:
             latency_ms[member.name] += answer["latency_ms"]
             for stage, samples in answer["latency_ms_by_stage"].items():
                 by_stage[member.name].setdefault(stage, []).extend(samples)
-    evidence = {}
+    interference = {}
     for member in members:
-        evidence[member.name] = _answer(member, {"end": True})["evidence"]
+        interference[member.name] = _answer(member, {"end": True})["interference"]
         member.worker.receive(SILENCE_SECONDS)
     return {
         member.name: LiveSamples(
@@ -75,7 +75,7 @@ def replicate(members: Sequence[Member], number: int) -> Replicate:
             latency_ms_by_stage={stage: tuple(samples) for stage, samples in by_stage[member.name].items()},
             peak_memory_bytes=ready[member.name]["peak_memory_bytes"],
             steady=ready[member.name]["steady"],
-            evidence=evidence[member.name],
+            interference=interference[member.name],
         )
         for member in members
     }

@@ -11,14 +11,14 @@ from pydantic import Field
 
 from vlbench.frozen import Frozen
 from vlbench.measure.machine import Machine
-from vlbench.measure.noise import Evidence, why_contended
+from vlbench.measure.noise import Interference, why_contended
 from vlbench.measure.statistics import LatencySummary, summarise
 from vlbench.regression.compare.effects import Effect
 from vlbench.regression.compare.outcomes import Comparison
 from vlbench.runner.aggregate import now
 from vlbench.runner.records import Result
 
-SCHEMA = 1
+LIVE_SCHEMA = 2
 BASE, CONTROL, HEAD = "base", "control", "head"  # the control is another process of the base
 
 
@@ -29,7 +29,7 @@ class LiveSamples(Frozen):
     latency_ms_by_stage: dict[str, tuple[float, ...]]
     peak_memory_bytes: int
     steady: bool
-    evidence: Evidence | None = None
+    interference: Interference | None = None
 
 
 Replicate = dict[str, LiveSamples]
@@ -78,7 +78,7 @@ class LiveFailure(Frozen):
 class LiveComparison(Frozen):
     """The whole: `comparison` is what is printed, and its exit code the command's."""
 
-    schema_version: int = Field(default=SCHEMA, alias="schema")
+    schema_version: int = Field(default=LIVE_SCHEMA, alias="schema")
     comparison: Comparison
     subjects: tuple[LiveSubject, ...]
     failed: tuple[LiveFailure, ...] = ()
@@ -88,7 +88,8 @@ class LiveComparison(Frozen):
 
 def why_disturbed(replicate: Mapping[str, LiveSamples]) -> str | None:
     """What something else did while any of the members had its turn; None where nothing did."""
-    return next((why for one in replicate.values() if one.evidence and (why := why_contended(one.evidence))), None)
+    known = [samples.interference for samples in replicate.values() if samples.interference]
+    return next((why for interference in known if (why := why_contended(interference))), None)
 
 
 def medians(replicates: Sequence[Mapping[str, LiveSamples]], member: str) -> list[float]:

@@ -21,7 +21,7 @@ from vlbench.regression.live.record import (
     BASE,
     CONTROL,
     HEAD,
-    SCHEMA,
+    LIVE_SCHEMA,
     Confirmation,
     LiveComparison,
     LiveFailure,
@@ -108,7 +108,7 @@ def run(
             raise
     comparison = with_controls(_compared([(one.base, one.head) for one in subjects], base, head, request), subjects)
     return LiveComparison(
-        schema=SCHEMA,
+        schema=LIVE_SCHEMA,
         comparison=with_failures(comparison, failed),
         subjects=tuple(subjects),
         failed=tuple(failed),
@@ -247,7 +247,7 @@ def callable_result(name: str, machine: Machine, threads: int) -> Result:
     from vlbench.version import __version__  # noqa: PLC0415  the package imports this module
 
     return Result(
-        schema=schemas.SCHEMA,
+        schema=schemas.RESULT_SCHEMA,
         model=name,
         family="function",
         archetype=None,

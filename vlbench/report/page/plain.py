@@ -52,7 +52,7 @@ def metrics(results: Results) -> Plain:
                 )
                 figures = (tables.percent(metric.value), ends, f"{metric.n:,}", *map(tables.percent, without))
                 rows.append((*words, *_or_gaps(figures)))
-    others = ("majority", "text alone", "other images")
+    others = ("majority", "text only", "shuffled images")
     return Plain(title="All metrics", words=4 if several else 3, columns=(*columns, *others), rows=tuple(rows))
 
 
