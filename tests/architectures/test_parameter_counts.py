@@ -107,6 +107,7 @@ def roi_head(box_regression: str) -> C4RoIHead:
             classes=1600,
             box_regression=box_regression,
         ),
+        inputs=1024,
         feature_stride=16,
         stride_in="1x1",
     )

@@ -165,6 +165,7 @@ def test_a_head_without_classes_gives_the_features_of_every_fixed_box() -> None:
             classes=None,
             box_regression="per_class",
         ),
+        inputs=1024,
         feature_stride=16,
         stride_in="1x1",
     ).eval()
