@@ -1,1 +1,1 @@
-"""What a model answers about a data set, from its files to its scores."""
+"""Evaluates models on data sets: preprocessing, prediction, and scores."""

@@ -17,7 +17,7 @@ from vlbench.evaluation.images import image_reader_for, region_channels
 from vlbench.evaluation.task_head import TaskHead, head_for
 from vlbench.specs import AnySpec
 from vlbench.tasks.features import open_regions
-from vlbench.tasks.items import Gallery, Item, check_images
+from vlbench.tasks.items import Gallery, Item, and_more, check_images
 from vlbench.tasks.region_features import RegionSource
 from vlbench.tasks.registry import Task
 from vlbench.tasks.shapes.scenes import WORLD
@@ -87,9 +87,8 @@ class Split:
             assert self.regions
             missing = [path.stem for path in dict.fromkeys(self.paths) if path.stem not in self.regions]
             if missing:
-                more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
                 raise InputError(
-                    f"{self.settings.features}: no regions of {missing[0]}{more}; extract them, or --limit"
+                    f"{self.settings.features}: no regions of {missing[0]}{and_more(missing)}; extract them, or --limit"
                 )
         else:
             check_images(self.paths)

@@ -1,1 +1,1 @@
-"""What models are asked, and what counts as right: data sets in their official layouts, metrics, baselines."""
+"""Data sets in their official formats, the metrics of their tasks, and blind baselines."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,9 +55,15 @@ class Metric:
     n: int
 
 
+def and_more(things: Sequence[object]) -> str:
+    """What follows the first thing in an error message: " (and 2 more)", or nothing if it is the only one."""
+    return f" (and {len(things) - 1} more)" if len(things) > 1 else ""
+
+
 def check_images(paths: Iterable[Path]) -> None:
     """Raises InputError if an image is missing, before any model runs."""
     missing = [path for path in dict.fromkeys(paths) if not path.name.startswith(GENERATED) and not path.is_file()]
     if missing:
-        more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
-        raise InputError(f"{missing[0]}: no such image{more}; download the split's images, or leave items out: --limit")
+        raise InputError(
+            f"{missing[0]}: no such image{and_more(missing)}; download the split's images, or leave items out: --limit"
+        )

@@ -1,6 +1,6 @@
 """How each kind of task scores a prediction, and the file format of its predictions.
 
-Which heads of a model serve a kind stands in specs/heads.py; what their scores mean, in evaluation/task_head.py.
+specs/heads.py defines which heads of a model serve a kind; evaluation/task_head.py turns their scores into answers.
 A task with a gallery (`ranking`) is scored as a whole: see `scoring.score_gallery`.
 """
 
@@ -37,9 +37,8 @@ RULES: dict[TaskKind, PredictionRules] = {"answers": ANSWERS, "pairs": LABELS, "
 
 def write_predictions(task: Task, split: str, stem: Path, predictions: Mapping[str, str]) -> Path:
     """Writes them in the submission format of the task. Returns the file: `stem` with the suffix of that format."""
-    rules, path = RULES[task.kind], stem.with_name(f"{stem.name}{RULES[task.kind].suffix}")
-    rules.write(
-        path,
-        {task.submitted_identifier.format(split=split, identifier=name): predictions[name] for name in predictions},
-    )
+    rules = RULES[task.kind]
+    path = stem.with_name(f"{stem.name}{rules.suffix}")
+    pattern = task.submitted_identifier
+    rules.write(path, {pattern.format(split=split, identifier=name): predictions[name] for name in predictions})
     return path

@@ -14,7 +14,7 @@ from zipfile import BadZipFile
 import numpy as np
 
 from vlbench.errors import InputError
-from vlbench.tasks.items import Gallery, Item
+from vlbench.tasks.items import Gallery, Item, and_more
 from vlbench.tasks.metrics import Scores
 from vlbench.tasks.readers.files import read_text
 
@@ -111,11 +111,11 @@ def check_complete(path: Path, predictions: Mapping[str, str], items: Sequence[I
     known = {item.identifier for item in items}
     unknown = [identifier for identifier in predictions if identifier not in known]
     if unknown:
-        raise InputError(f"{path}: {unknown[0]!r}{_more(unknown)} is not in this split")
+        raise InputError(f"{path}: {unknown[0]!r}{and_more(unknown)} is not in this split")
     missing = [item.identifier for item in items if item.identifier not in predictions]
     if missing and not partial:
         raise InputError(
-            f"{path}: no prediction for {missing[0]}{_more(missing)}; --partial scores the items that have one"
+            f"{path}: no prediction for {missing[0]}{and_more(missing)}; --partial scores the items that have one"
         )
     if len(missing) == len(items):
         raise InputError(f"{path}: holds no prediction")
@@ -129,7 +129,3 @@ def _without_duplicates(path: Path, pairs: Iterable[tuple[str, str]]) -> dict[st
             raise InputError(f"{path}: {identifier} occurs twice")
         predictions[identifier] = prediction
     return predictions
-
-
-def _more(identifiers: Sequence[str]) -> str:
-    return f" (and {len(identifiers) - 1} more)" if len(identifiers) > 1 else ""

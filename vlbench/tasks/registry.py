@@ -56,11 +56,11 @@ class Task:
 
     @property
     def has_one_answer(self) -> bool:
-        """Whether the task has questions with one correct answer each, on which a model can be trained."""
+        """Whether the task asks questions with one correct answer each; models are trained on such tasks alone."""
         return self.kind == "answers" and self.answers_per_item == 1
 
     def folder(self, data: Path | None) -> Path:
-        """The folder of its files. Raises InputError for a missing folder, or a folder for a generated task."""
+        """The folder of its files. Raises InputError if none is given, or if one is given for a generated task."""
         if self.generated and data is not None:
             raise InputError(f"--data {data}: {self.name} is generated and reads no files; leave --data out")
         if not self.generated and data is None:

@@ -1,0 +1,1 @@
+"""A generated world of coloured shapes, with questions, statements and captions."""

@@ -69,7 +69,7 @@ def colour_and_shape(thing: Thing) -> str:
 
 
 QuestionAndAnswer = tuple[str, str] | None  # None if the scene allows no such question
-Comparison = tuple[str, str, str] | None  # what is larger or more numerous in truth, a pattern, and the other
+Comparison = tuple[str, str, str] | None  # the larger or more numerous, a pattern, and the other
 Naming = Callable[[Thing], str]
 
 
