@@ -17,7 +17,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--vlbench-budget", type=float, metavar="SECONDS", help="Time of each comparison, whatever it says."
     )
     group.addoption("--vlbench-skip", action="store_true", help="Skip all tests that use the fixture vlbench.")
-    group.addoption("--vlbench-strict", action="store_true", help="What cannot be told is a failure, not a skip.")
+    group.addoption("--vlbench-strict", action="store_true", help="An unknown verdict fails the test, not skips it.")
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ class Speed:
         budget_seconds: float = 30,
         threads: int = 1,
     ) -> None:
-        """Fails the test where `function` is slower than `baseline`; skips the rest of it where that cannot be told.
+        """Fails the test if `function` is slower than `baseline`; skips the rest of it if that is unknown.
 
         Both are called in fresh processes, in lockstep, as `vlbench ab` does; this one only waits.
 
@@ -101,8 +101,9 @@ def _table(found: LiveComparison) -> str:
 
     from rich.console import Console
 
-    from vlbench.regression.compare.tables import render
+    from vlbench.regression.compare.tables import comparison_tables
+    from vlbench.tables.terminal import to_terminal
 
     text = StringIO()
-    Console(file=text, width=200, color_system=None).print(render(found.comparison))
+    Console(file=text, width=200, color_system=None).print(to_terminal(comparison_tables(found.comparison)))
     return "\n".join(line.rstrip() for line in text.getvalue().splitlines())

@@ -14,9 +14,10 @@ from tests.report.conftest import Command
 from tests.report.written import MACHINE, evaluated, failed, folder_of, line, one_restart, summary
 from vlbench.errors import InputError
 from vlbench.measure.machine import Machine, describe_machine
-from vlbench.report.choice_tables import as_json, markdown, other_lines, sentence
+from vlbench.report.choice_tables import choice_json, choice_tables, other_lines, sentence
 from vlbench.report.choosing import Choice, Requirements, choose
 from vlbench.report.requirements import ModelBudget
+from vlbench.tables.writers import to_markdown
 
 HERE = Machine.model_validate(MACHINE)
 ELSEWHERE = MACHINE | {"cpu": "Xeon 5"}
@@ -219,12 +220,12 @@ def test_what_to_do_where_none_surely_meets_it(tmp_path: Path) -> None:
     perhaps = chosen(tmp_path / "1", timed("a", 95, 90, 105), latency_ms=100)
     assert sentence(perhaps) == (
         "None is sure to be within 100 ms; perhaps a (95.0 ms [90.0, 105], 500 MiB): its 95% interval reaches 105 ms. "
-        "vlbench run --models a --within 1% --out NEW tells more."
+        "vlbench run --models a --within 1% --out NEW narrows the interval."
     )
     none = chosen(tmp_path / "2", timed("a", 900, 800, 1000), timed("b", 300, 200, 400), latency_ms=100)
     assert sentence(none) == "None is within 100 ms. Nearest is b: 200 ms over, 3.0 times the budget."
     unknown = chosen(tmp_path / "3", failed("a"), latency_ms=100)
-    assert sentence(unknown) == "Of none can be told whether it is within 100 ms."
+    assert sentence(unknown) == "Whether any is within 100 ms is unknown."
     assert [one.exit_code for one in (perhaps, none, unknown)] == [1, 1, 1]
 
 
@@ -249,11 +250,11 @@ def test_markdown_and_json_say_the_same(tmp_path: Path) -> None:
     cells = [timed("a|b", 40, 39, 41), timed("slow", 200, 190, 210), failed("broken")]
     evaluations = [evaluated("a|b", 0.5, 0.4, 0.6)]
     choice = chosen(tmp_path, *cells, evaluations=evaluations, latency_ms=100, memory_gb=1)
-    text = markdown(choice)
+    text = to_markdown(choice_tables(choice))
     assert "a\\|b" in text.splitlines()[2]
     assert "**Best within 100 ms and 1 GB: a\\|b (50.0% \\[40.0, 60.0\\]" in text
     assert "- slow: does not meet it: 100 ms over, 2.0 times the budget" in text
-    content = json.loads(as_json(choice))
+    content = json.loads(choice_json(choice))
     assert content["budget"] == {"latency_ms": 100, "memory_bytes": 10**9, "accuracy": None}
     assert (content["best"], content["this_machine"], content["ranked_by"]) == ("a|b", True, "accuracy")
     assert content["task"] == {"task": "shapes", "split": "test", "metric": "accuracy"}

@@ -14,9 +14,11 @@ from rich.console import Console
 
 from vlbench.measure.machine import Machine
 from vlbench.report.figures import draw
-from vlbench.report.reproduction import QUICK, as_json, cell_frame, latex, markdown, notes, render
+from vlbench.report.reproduction import QUICK, notes, reproduction_json, reproduction_tables
 from vlbench.suites.outcomes import ClaimOutcome, ReproducedCell, Reproduction, SuiteOutcome
 from vlbench.suites.reader import resolve_suites
+from vlbench.tables.terminal import to_terminal
+from vlbench.tables.writers import to_latex, to_markdown
 
 MACHINE = Machine(cpu="any", cores=1, logical_cores=1, threads=1, ram_bytes=2**30, gpu=None, os="any", python="3")
 
@@ -58,11 +60,17 @@ def reproduction(name: str, *, quick: bool = False, **changes: Any) -> Reproduct
     return Reproduction(suites=(outcome,), machine=MACHINE, settings=settings, quick=quick)
 
 
+def first_row(found: Reproduction) -> dict[str, str]:
+    """Of the first suite's measured values, as they are written."""
+    table = reproduction_tables(found)[0]
+    return dict(zip(table.names, table.texts[0], strict=True))
+
+
 def test_a_cell_stands_beside_what_the_paper_prints() -> None:
     found = reproduction("vilt-table6", error=0.5, verdict="outside")
-    first = cell_frame(found.suites[0]).iloc[0]
+    first = first_row(found)
     assert first["model"] == "ViLBERT"
-    assert cell_frame(reproduction("token-scaling").suites[0]).columns[0] == "row", "its rows are one model, changed"
+    assert next(iter(first_row(reproduction("token-scaling")))) == "row", "its rows are one model, changed"
     assert (first["params M"], first["params paper"], first["params error"]) == ("1.5 !", "274.3", "+50.00%")
     assert first["time paper"] == "900 [1]"
     assert any(line.startswith("[1] Tables 3 and 6 print") for line in notes(found.suites[0]))
@@ -71,7 +79,7 @@ def test_a_cell_stands_beside_what_the_paper_prints() -> None:
 
 def test_what_is_missing_is_said_with_its_reason() -> None:
     found = reproduction("vilt-table6", measured=None, verdict="not measured", reason="failed: out of memory")
-    assert cell_frame(found.suites[0]).iloc[0]["params M"] == "-"
+    assert first_row(found)["params M"] == "-"
     assert "Not measured: ViLBERT params: failed: out of memory" in notes(found.suites[0])
     assert not found.passed
 
@@ -79,12 +87,12 @@ def test_what_is_missing_is_said_with_its_reason() -> None:
 def test_every_form_holds_cells_claims_and_the_machine() -> None:
     found = reproduction("vilt-table6")
     console = Console(width=220, record=True, file=io.StringIO())
-    console.print(render(found, 220))
-    for text in (console.export_text(), markdown(found), latex(found)):
+    console.print(to_terminal(reproduction_tables(found), 220))
+    for text in (console.export_text(), *(write(reproduction_tables(found)) for write in (to_markdown, to_latex))):
         for words in ("ViLBERT", "274.3", "holds", "2.00, 95", "Machine: any"):
             assert words in text
-    assert r"50\% \& more" in latex(found)
-    content = json.loads(as_json(found))
+    assert r"50\% \& more" in to_latex(reproduction_tables(found))
+    content = json.loads(reproduction_json(found))
     assert len(content["cells"]) == 11 * 5
     assert content["claims"][0]["verdict"] == "holds"
 
@@ -92,7 +100,7 @@ def test_every_form_holds_cells_claims_and_the_machine() -> None:
 def test_a_table_that_is_too_wide_is_turned_and_nothing_is_cut_off() -> None:
     found = reproduction("vilt-figure1")
     console = Console(width=100, record=True, file=io.StringIO())
-    console.print(render(found, 100))
+    console.print(to_terminal(reproduction_tables(found), 100))
     text = console.export_text()
     assert "…" not in text
     assert "region operations share paper" in text

@@ -18,6 +18,7 @@ from vlbench.runner.cells import Cell, blank_result
 from vlbench.runner.records import Accuracy, Evaluation, Result, Training
 from vlbench.runner.store import read_evaluations, read_results
 from vlbench.specs.catalog import catalog
+from vlbench.tables.writers import to_markdown
 from vlbench.tasks.items import Metric
 
 MACHINE = Machine(
@@ -93,17 +94,17 @@ def test_it_is_joined_when_it_is_shown(folder: Path) -> None:
 
 def test_tables_tell_it(folder: Path) -> None:
     found = joined(read_results(folder), read_evaluations(folder))
-    assert list(tables.summary_frame(found)["trained"]) == ["tiny, 200,000 samples, 12.3 min"]
-    header, row = (line.split(",") for line in tables.csv(found).splitlines())
+    assert tables.summary_table(found).frame["trained"].tolist() == ["tiny, 200,000 samples, 12.3 min"]
+    header, row = (line.split(",") for line in tables.results_csv(found).splitlines())
     assert dict(zip(header, row, strict=False))["training.seconds_by_phase.detector"] == "188"
-    beside = accuracy.markdown(read_evaluations(folder), {})
+    beside = to_markdown(accuracy.accuracy_tables(read_evaluations(folder), {}))
     assert "tiny, 200,000 samples, 12.3 min" in beside
     assert (
         "trained by preset tiny, seed 3: 200,000 samples in 3,125 steps of 64, 12.3 min (detector 3.1 min, training "
         "9.2 min), cpu, fp32, 2 threads, 5.1e+15 MACs" in beside
     )
-    assert "training.preset" in accuracy.csv(read_evaluations(folder), {})
-    (line,) = json.loads(accuracy.as_json(read_evaluations(folder), {SPEC.hash(): found[0]}))
+    assert "training.preset" in accuracy.accuracy_csv(read_evaluations(folder), {})
+    (line,) = json.loads(accuracy.accuracy_json(read_evaluations(folder), {SPEC.hash(): found[0]}))
     assert line["training"]["seed"] == 3
     assert "training" not in line["cell"]
 
@@ -116,9 +117,9 @@ def test_files_without_it_are_read(folder: Path) -> None:
     found = joined(read_results(folder), read_evaluations(folder))
     assert [one.training for one in found] == [None]
     assert found[0].accuracy is not None
-    assert "trained" not in tables.summary_frame(found).columns
-    assert "training" not in tables.csv(found)
-    assert " trained " not in accuracy.markdown(read_evaluations(folder), {})
+    assert "trained" not in tables.summary_table(found).without_empty().names
+    assert "training" not in tables.results_csv(found)
+    assert " trained " not in to_markdown(accuracy.accuracy_tables(read_evaluations(folder), {}))
 
 
 def test_what_it_took_is_no_less_than_nothing() -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from vlbench.cli.options import SuiteFormat
-from vlbench.cli.printing import print_wide
+from vlbench.cli.printing import print_as
 from vlbench.errors import InputError
 
 if TYPE_CHECKING:
@@ -104,12 +104,9 @@ def _outcome(
 
 
 def _print(outcomes: Sequence[AblationOutcome], options: AblationOptions) -> None:
-    from vlbench.training.ablation.tables import WRITERS, render, save
+    from vlbench.training.ablation.tables import ablation_json, ablation_tables, save
 
-    if options.output is SuiteFormat.table:
-        print_wide(lambda width: render(outcomes, width))
-    else:
-        print(WRITERS[options.output.value](outcomes), end="")
+    print_as(options.output.value, lambda: ablation_tables(outcomes), json=lambda: ablation_json(outcomes))
     save(outcomes, options.folder)
     print(f"results: {options.folder}", file=sys.stderr)
     if options.figures:

@@ -25,6 +25,7 @@ from vlbench.cli.live_options import (
     request_of,
 )
 from vlbench.cli.options import DeviceName, DeviceOption, PrecisionName, PrecisionOption, ThreadsOption
+from vlbench.cli.printing import print_as
 
 if TYPE_CHECKING:
     from vlbench.regression.live.bisect import Bisection
@@ -97,20 +98,12 @@ def _tell(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def _write(found: Bisection, form: BisectionFormat, output: Path | None) -> None:
-    if form is BisectionFormat.table:
-        from vlbench.cli.compare import print_wide
-        from vlbench.regression.live.bisect_tables import render
+def _write(bisection: Bisection, form: BisectionFormat, output: Path | None) -> None:
+    from vlbench.regression.live.bisect_tables import bisection_tables
 
-        print_wide(lambda width: render(found, width), output)
-        return
-    if form is BisectionFormat.json:
-        text = found.model_dump_json(by_alias=True, indent=1) + "\n"
-    else:
-        from vlbench.regression.live.bisect_tables import markdown
-
-        text = markdown(found)
-    if output:
-        output.write_text(text, encoding="utf-8")
-    else:
-        sys.stdout.write(text)
+    print_as(
+        form.value,
+        lambda: bisection_tables(bisection),
+        output,
+        json=lambda: bisection.model_dump_json(by_alias=True, indent=1) + "\n",
+    )

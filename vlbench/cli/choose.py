@@ -52,8 +52,9 @@ def choose(
     One meets it where the upper end of its latency's 95% interval does. The best is the most accurate, where the
     results hold accuracies, or else the quickest. The exit code is 0 where one meets it and 1 where none surely does.
     """
-    from vlbench.cli.printing import print_wide
-    from vlbench.report import choice_tables, choosing
+    from vlbench.cli.printing import print_as
+    from vlbench.report import choosing
+    from vlbench.report.choice_tables import choice_json, choice_tables
     from vlbench.report.frames import read
     from vlbench.report.requirements import ModelBudget
 
@@ -63,10 +64,7 @@ def choose(
     results = read(*folders)
     here = _this_machine([result for _, _, result in results.named])
     choice = choosing.choose(results, budget, wanted, here)
-    if output is ChoiceFormat.table:
-        print_wide(lambda width: choice_tables.render(choice, width))
-    else:
-        print(choice_tables.WRITERS[output.value](choice), end="")
+    print_as(output.value, lambda: choice_tables(choice), json=lambda: choice_json(choice))
     if choice.exit_code:
         raise typer.Exit(choice.exit_code)
 

@@ -1,26 +1,21 @@
-"""`vlbench compare BASE HEAD`. Exit codes: 0 no regression, 1 regression, 3 cannot tell, 2 bad input."""
+"""`vlbench compare BASE HEAD`. Exit codes: 0 no regression, 1 regression, 2 bad input, 3 cannot tell."""
 
 from __future__ import annotations
 
-import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from vlbench.cli.printing import print_as
 from vlbench.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from rich.console import RenderableType
-
     from vlbench.regression.compare.outcomes import Comparison
     from vlbench.runner.records import Result
-
-
-WIDE = 2_000  # columns: no line that goes to a file is folded
 
 
 class ComparisonFormat(StrEnum):
@@ -56,9 +51,9 @@ def compare(
     picture: PictureOption = None,
     force: Annotated[bool, typer.Option("--force", help="Compare other machines and settings all the same.")] = False,
 ) -> None:
-    """Say of each cell whether it became faster or slower, stayed the same, or cannot be told.
+    """Compare each measurement of two results folders: faster, slower, same or unknown.
 
-    The exit code is 0 where nothing regressed, 1 where something did, 3 where that cannot be told.
+    The exit code is 0 if nothing regressed, 1 if something did, and 3 if that is unknown.
     """
     from vlbench.regression.compare import comparison as comparing
     from vlbench.regression.compare.outcomes import check_globs, thresholds_from
@@ -98,48 +93,28 @@ def write_comparison(
     comparison: Comparison, output_format: ComparisonFormat, output: Path | None, picture: Path | None
 ) -> None:
     """Prints it, or writes it to `output`."""
-    if output_format is ComparisonFormat.table:
-        from vlbench.regression.compare.tables import render
+    from vlbench.regression.compare.tables import comparison_tables
 
-        print_wide(lambda width: render(comparison, width), output)
-    elif output:
-        output.write_text(_written(comparison, output_format, picture), encoding="utf-8")
-    else:
-        sys.stdout.write(_written(comparison, output_format, picture))
+    print_as(output_format.value, lambda: comparison_tables(comparison), output, **_writers(comparison, picture))
 
 
 def write_files(comparison: Comparison, *, markdown: Path | None, junit: Path | None, picture: Path | None) -> None:
     """Writes it in the other forms that were asked for."""
-    for path, form in ((markdown, ComparisonFormat.markdown), (junit, ComparisonFormat.junit)):
+    for path, form in ((markdown, "markdown"), (junit, "junit")):
         if path:
-            path.write_text(_written(comparison, form, picture), encoding="utf-8")
+            path.write_text(_writers(comparison, picture)[form](), encoding="utf-8")
     if picture:
         from vlbench.regression.compare.picture import draw
 
         draw(comparison, picture)
 
 
-def _written(comparison: Comparison, form: ComparisonFormat, picture: Path | None) -> str:
-    if form is ComparisonFormat.json:
-        return comparison.to_json()
-    if form is ComparisonFormat.junit:
-        from vlbench.regression.compare.junit import junit
+def _writers(comparison: Comparison, picture: Path | None) -> dict[str, Callable[[], str]]:
+    from vlbench.regression.compare.junit import junit
+    from vlbench.regression.compare.tables import comparison_markdown
 
-        return junit(comparison)
-    from vlbench.regression.compare.tables import markdown
-
-    return markdown(comparison, str(picture) if picture else None)
-
-
-def print_wide(draw: Callable[[int | None], RenderableType], output: Path | None) -> None:
-    """Prints what `draw` makes for the terminal's width, or for any where the output is none, or is a file."""
-    from rich.console import Console
-
-    if output:
-        with output.open("w", encoding="utf-8") as file:
-            Console(file=file, width=WIDE, color_system=None).print(draw(None))  # whatever FORCE_COLOR says
-        return
-    console = Console()
-    width = console.width if console.is_terminal else None
-    console.width = max(console.width, WIDE) if width is None else width
-    console.print(draw(width))
+    return {
+        "json": comparison.to_json,
+        "junit": lambda: junit(comparison),
+        "markdown": lambda: comparison_markdown(comparison, str(picture) if picture else None),
+    }

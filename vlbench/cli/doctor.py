@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from vlbench.cli.options import ThreadsOption
+from vlbench.cli.printing import print_as
 
 
 class DoctorFormat(StrEnum):
@@ -26,28 +27,23 @@ def doctor(
         typer.Option(metavar="DIR", help="Add the peaks that these results, of this machine, do not hold yet."),
     ] = None,
 ) -> None:
-    """Say whether this machine is fit to measure on.
+    """Check whether this machine is fit to measure on.
 
     Takes about 15 seconds; each finding says what to change (docs/doctor.md).
 
-    The exit code is 0 where it is fit, 1 where it is not.
+    The exit code is 0 if it is fit, and 1 if it is not.
     """
-    from rich.console import Console
-
     from vlbench.doctor.diagnose import diagnose
-    from vlbench.doctor.findings import render
+    from vlbench.doctor.findings import diagnosis_table
     from vlbench.measure.machine import physical_cores
 
     if out:
         from vlbench.runner.benchmark import add_missing_peaks
 
         add_missing_peaks(out)
-    found = diagnose(threads or physical_cores())
-    if output is DoctorFormat.json:
-        print(found.model_dump_json(indent=2))
-    else:
-        console = Console()
-        console.width = console.width if console.is_terminal else 160
-        console.print(render(found))
-    if not found.fit:
+    diagnosis = diagnose(threads or physical_cores())
+    print_as(
+        output.value, lambda: [diagnosis_table(diagnosis)], json=lambda: f"{diagnosis.model_dump_json(indent=2)}\n"
+    )
+    if not diagnosis.fit:
         raise typer.Exit(1)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vlbench.cli.options import DeviceName, DeviceOption, PrecisionName, PrecisionOption, ThreadsOption, default_folder
-from vlbench.cli.printing import print_wide
+from vlbench.cli.printing import print_as
 from vlbench.cli.score import ScoreFormat
 from vlbench.errors import InputError
 
@@ -118,12 +118,13 @@ def _draw(explanation: Explanation, words: list[int], layer: str | None, folder:
 
 
 def _print(explanation: Explanation, words: list[int], figures: list[Path], output: ScoreFormat) -> None:
-    from vlbench.explain.tables import render, to_json
+    from vlbench.explain.tables import explanation_json, heads_table
 
+    print_as(
+        output.value,
+        lambda: [table] if (table := heads_table(explanation)) else [],
+        json=lambda: explanation_json(explanation, words, figures),
+    )
     if output is ScoreFormat.json:
-        print(to_json(explanation, words, figures), end="")
         return
-    table = render(explanation)
-    if table is not None:
-        print_wide(lambda _width: table)
     print(f"figures: {', '.join(str(path) for path in figures if path.suffix == '.png')} (and .svg)", file=sys.stderr)

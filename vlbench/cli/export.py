@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from vlbench.cli.printing import print_as
 from vlbench.errors import InputError
 
 
@@ -67,17 +68,20 @@ def export(
         raise InputError(f"-o {output}: no folder {output.parent}; make it first")
     if output is not None and output.is_dir():
         raise InputError(f"-o {output}: is a folder; name a file in it")
-    results, wanted = read(*folders), [table.value] if table else []
+    results = read(*folders)
     if form is ExportFormat.parquet:
         assert output
-        rows = export.write_parquet(results, output, *wanted)
+        rows = export.write_parquet(results, output, table.value if table else "samples")
         print(f"written: {output}, {rows:,} rows", file=sys.stderr)
         return
-    text = {"markdown": export.markdown, "latex": export.latex, "csv": export.csv}[form.value](results, *wanted)
-    if output is None:
-        sys.stdout.write(text)
-    else:
-        output.write_text(text, encoding="utf-8")
+    name = table.value if table else None
+    print_as(
+        form.value,
+        lambda: export.export_tables(results, name),
+        output,
+        csv=lambda: export.plain_frame(results, name or "summary").to_csv(index=False),
+    )
+    if output:
         print(f"written: {output}", file=sys.stderr)
 
 

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vlbench.cli.options import MeasuredOn, MeasuredOnOption
+from vlbench.cli.printing import print_as
 from vlbench.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from vlbench.regression.history.runs import HistoryRun
-    from vlbench.regression.history.series import Series
 
 
 class HistoryFormat(StrEnum):
@@ -46,6 +46,7 @@ def history(
     """
     from vlbench.regression.history.reading import read_runs
     from vlbench.regression.history.series import build_series, parse_threshold, select
+    from vlbench.regression.history.tables import history_json, history_tables
 
     least = parse_threshold(threshold)
     if figure:
@@ -61,12 +62,7 @@ def history(
     if not runs:
         raise InputError(_nothing(reading.runs, model, device))
     found = build_series(runs, threshold=least)
-    if output is HistoryFormat.table:
-        _print_table(found, least)
-    else:
-        from vlbench.regression.history.tables import WRITERS
-
-        print(WRITERS[output.value](found, least), end="")
+    print_as(output.value, lambda: history_tables(found, least), json=lambda: history_json(found, least))
     if figure:
         left_out = draw(found, figure)
         if left_out:
@@ -78,14 +74,3 @@ def _nothing(runs: Sequence[HistoryRun], model: str | None, device: MeasuredOn |
     asked = [f"--model {model}" if model else "", f"--device {device.value}" if device else ""]
     devices = ", ".join(sorted({run.settings.device for run in runs}))
     return f"{' '.join(filter(None, asked))}: no such results; there are {models} on {devices}"
-
-
-def _print_table(found: Sequence[Series], threshold: float) -> None:
-    """Whole, where a terminal is narrower: a longer line wraps there."""
-    from rich.console import Console
-
-    from vlbench.regression.history.tables import render
-
-    console = Console()
-    console.width = max(console.width, 200)
-    console.print(render(found, threshold), crop=False)

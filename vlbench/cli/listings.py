@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -10,6 +11,8 @@ import typer
 from vlbench import yaml_files
 from vlbench.cli.commands import HELP_IS_OFF
 from vlbench.errors import SpecError
+from vlbench.tables.table import Table, TableColumn
+from vlbench.tables.writers import to_text
 from vlbench.yaml_files import read_mapping
 
 if TYPE_CHECKING:
@@ -40,7 +43,8 @@ def list_(context: typer.Context) -> None:
 @app.command("models")
 def print_models() -> None:
     """List the architectures in models/."""
-    print(_aligned([("MODEL", "ALIAS", "FAMILY", "INPUT", "TEXT", "SOURCE"), *_model_rows()]))
+    names = ("MODEL", "ALIAS", "FAMILY", "INPUT", "TEXT", "SOURCE")
+    print(to_text(Table(columns=_text_columns(names), rows=tuple(_model_rows()))), end="")
 
 
 @app.command("suites")
@@ -48,18 +52,23 @@ def print_suites() -> None:
     """List the suites in benchmarks/."""
     from vlbench.suites.reader import ablation_paths, read_ablation, read_suite, suite_paths
 
-    rows = [("SUITE", "ROWS", "CLAIMS", "REPRODUCES", "TITLE")]
+    rows: list[tuple[Any, ...]] = []
     for path in suite_paths().values():
         suite = read_suite(path).suite
-        rows.append((suite.name, str(len(suite.rows)), str(len(suite.claims)), _reproduces(suite.source), suite.title))
+        rows.append((suite.name, len(suite.rows), len(suite.claims), _reproduces(suite.source), suite.title))
     for path in ablation_paths().values():
         trained = read_ablation(path).suite
-        arms = str(len(trained.arms) * len(trained.models))
-        rows.append((trained.name, arms, "-", _reproduces(trained.source), f"{trained.title} (trained)"))
-    print(_aligned(rows))
+        arms = len(trained.arms) * len(trained.models)
+        rows.append((trained.name, arms, None, _reproduces(trained.source), f"{trained.title} (trained)"))
+    names = ("SUITE", "ROWS", "CLAIMS", "REPRODUCES", "TITLE")
+    print(to_text(Table(columns=_text_columns(names), rows=tuple(rows))), end="")
 
 
-def _model_rows() -> list[tuple[str, ...]]:
+def _text_columns(names: Sequence[str]) -> tuple[TableColumn[Any], ...]:
+    return tuple(TableColumn(name, itemgetter(index)) for index, name in enumerate(names))
+
+
+def _model_rows() -> list[tuple[Any, ...]]:
     """One row per model, sorted by name. Raises SpecError as `catalog` does."""
     try:
         models = [read_mapping(path, yaml_files.MODEL) for path in yaml_files.models_folder().glob("*.yaml")]
@@ -84,19 +93,11 @@ def _is_plausible(model: Mapping[str, Any]) -> bool:
     )
 
 
-def _model_row(model: Mapping[str, Any]) -> tuple[str, ...]:
+def _model_row(model: Mapping[str, Any]) -> tuple[Any, ...]:
     size = "x".join(map(str, model["input"]["image_size"]))
-    text = str(model["input"].get("text_tokens") or "-")
-    aliases = ", ".join(model.get("aliases", ())) or "-"
-    return model["name"], aliases, model["family"], size, text, model["source"]
+    aliases = ", ".join(model.get("aliases", ())) or None
+    return model["name"], aliases, model["family"], size, model["input"].get("text_tokens") or None, model["source"]
 
 
 def _reproduces(source: Source) -> str:
     return ", ".join(filter(None, (source.paper.partition(" (")[0], source.where)))
-
-
-def _aligned(rows: Sequence[Sequence[str]]) -> str:
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=False)) + "  " + row[-1] for row in rows
-    )

@@ -12,8 +12,8 @@ from typing import Annotated
 import typer
 
 from vlbench.errors import InputError
-from vlbench.markup import share_of
 from vlbench.runner.backends import BACKENDS
+from vlbench.tables.numbers import share_of
 
 
 class DeviceName(StrEnum):

@@ -1,4 +1,4 @@
-"""How commands print results and tell what they kept."""
+"""How commands print tables, and say what they kept or drew."""
 
 from __future__ import annotations
 
@@ -11,12 +11,29 @@ from vlbench.cli.options import Format
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from rich.console import RenderableType
-
     from vlbench.runner.records import Evaluation, Result
+    from vlbench.tables.table import Table
 
 
-def tell_kept(names: Sequence[str], folder: Path) -> None:
+def print_as(
+    form: str, tables: Callable[[], Sequence[Table]], path: Path | None = None, **writers: Callable[[], str]
+) -> None:
+    """Prints tables, or writes them to a file: `table` for a terminal, other forms by `writers` or `vlbench.tables`."""
+    if form == "table":
+        from vlbench.tables.terminal import print_tables
+
+        print_tables(tables(), path)
+        return
+    from vlbench.tables.writers import WRITERS
+
+    text = writers[form]() if form in writers else WRITERS[form](tables())
+    if path:
+        path.write_text(text, encoding="utf-8")
+    else:
+        sys.stdout.write(text)
+
+
+def print_kept(names: Sequence[str], folder: Path) -> None:
     if names:
         print(
             f"kept from {folder}: {', '.join(dict.fromkeys(names))}; name another --out to measure again",
@@ -26,14 +43,15 @@ def tell_kept(names: Sequence[str], folder: Path) -> None:
 
 def print_results(results: list[Result], output: Format, more: Sequence[str] = ()) -> None:
     """`more` are further notes."""
-    from vlbench.report.tables import WRITERS, render
+    from vlbench.report import tables
 
-    if not results:
-        return
-    if output is Format.table:
-        print_wide(lambda width: render(results, width, more))
-    else:
-        print(WRITERS[output.value](results, more), end="")
+    if results:
+        print_as(
+            output.value,
+            lambda: tables.result_tables(results, more),
+            json=lambda: tables.results_json(results),
+            csv=lambda: tables.results_csv(results),
+        )
 
 
 def print_evaluations(evaluations: Sequence[Evaluation], results: Sequence[Result], output: Format) -> None:
@@ -43,14 +61,16 @@ def print_evaluations(evaluations: Sequence[Evaluation], results: Sequence[Resul
         print_results(list(results), output)
         return
     cells = {result.spec_hash: result for result in results}
-    if output is Format.table:
-        print_wide(lambda width: accuracy.render(evaluations, cells, width))
-    else:
-        print(accuracy.WRITERS[output.value](evaluations, cells), end="")
+    print_as(
+        output.value,
+        lambda: accuracy.accuracy_tables(evaluations, cells),
+        json=lambda: accuracy.accuracy_json(evaluations, cells),
+        csv=lambda: accuracy.accuracy_csv(evaluations, cells),
+    )
 
 
 def draw_frontier(results: Sequence[Result], evaluations: Sequence[Evaluation], folder: Path | None) -> None:
-    """Into the folder, where one is named; says what it drew, or that there was nothing to draw."""
+    """Draws into the folder, if there is one, and says what was drawn."""
     if folder is None:
         return
     from vlbench.report.frontier_figure import draw
@@ -58,13 +78,3 @@ def draw_frontier(results: Sequence[Result], evaluations: Sequence[Evaluation], 
     written = draw(results, evaluations, folder)
     names = ", ".join(path.stem for path in written if path.suffix == ".png")
     print(f"figures: {folder}: {names or 'none, as no model has both accuracy and latency'}", file=sys.stderr)
-
-
-def print_wide(draw: Callable[[int | None], RenderableType]) -> None:
-    """Prints what `draw` makes for the terminal's width, or for any where the output is none."""
-    from rich.console import Console
-
-    console = Console()
-    width = console.width if console.is_terminal else None
-    console.width = max(console.width, 200)  # a line longer than the terminal wraps there, rather than lose its end
-    console.print(draw(width), soft_wrap=False, crop=False)

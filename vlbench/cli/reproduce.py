@@ -20,7 +20,7 @@ from vlbench.cli.options import (
     ThreadsOption,
     default_folder,
 )
-from vlbench.cli.printing import print_wide, tell_kept
+from vlbench.cli.printing import print_as, print_kept
 from vlbench.errors import InputError
 
 if TYPE_CHECKING:
@@ -118,15 +118,12 @@ def _measure(
     suites: Sequence[LoadedSuite], request: SuiteRequest, output: SuiteFormat, figures: Path | None, *, saved: bool
 ) -> None:
     """Raises typer.Exit with the command's exit code where that is not 0."""
-    from vlbench.report.reproduction import WRITERS, render, save
+    from vlbench.report.reproduction import reproduction_json, reproduction_tables, save
     from vlbench.suites.reproduce import reproduce as reproduced
 
     found, kept, interrupted = reproduced(suites, request)
-    tell_kept(kept, request.folder)
-    if output is SuiteFormat.table:
-        print_wide(lambda width: render(found, width))
-    else:
-        print(WRITERS[output.value](found), end="")
+    print_kept(kept, request.folder)
+    print_as(output.value, lambda: reproduction_tables(found), json=lambda: reproduction_json(found))
     if found.machine or saved:
         save(found, request.folder)
         print(f"results: {request.folder}", file=sys.stderr)

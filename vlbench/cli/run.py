@@ -29,7 +29,7 @@ from vlbench.cli.options import (
     parse_size,
     unfinished_folder,
 )
-from vlbench.cli.printing import draw_frontier, print_evaluations, print_results, tell_kept
+from vlbench.cli.printing import draw_frontier, print_evaluations, print_kept, print_results
 from vlbench.errors import InputError
 from vlbench.runner.backends import EAGER
 
@@ -92,7 +92,7 @@ def run(
         restarts=restarts,
     )
     folder = (unfinished_folder(out) if resume else out) or default_folder()
-    result = benchmark(specs, example, settings, folder=folder, report_kept=lambda names: tell_kept(names, folder))
+    result = benchmark(specs, example, settings, folder=folder, report_kept=lambda names: print_kept(names, folder))
     _write_tables(result.stored, folder)
     print_results(result.results, output)
     print(f"results: {folder}", file=sys.stderr)
@@ -127,8 +127,9 @@ def show(
 
 def _write_tables(results: list[Result], folder: Path) -> None:
     """Of all results of the folder."""
-    from vlbench.report.tables import csv, markdown
+    from vlbench.report.tables import result_tables, results_csv
+    from vlbench.tables.writers import to_markdown
 
     if results:
-        (folder / "table.md").write_text(markdown(results), encoding="utf-8")
-        (folder / "table.csv").write_text(csv(results), encoding="utf-8")
+        (folder / "table.md").write_text(to_markdown(result_tables(results)), encoding="utf-8")
+        (folder / "table.csv").write_text(results_csv(results), encoding="utf-8")

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from vlbench.cli.printing import print_as
 from vlbench.tasks.registry import TASKS, Task, task_named
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable
 
+    from vlbench.tables.table import Table, TableColumn
     from vlbench.tasks.items import Metric
     from vlbench.tasks.scoring import Score
 
@@ -58,7 +60,7 @@ def score(
     """
     chosen = task_named(task)
     result = scored(chosen, chosen.folder(data), split or chosen.splits[0], predictions, partial=partial)
-    print(to_json(result) if output_format is ScoreFormat.json else to_table(result), end="")
+    print_as(output_format.value, lambda: score_tables(result), json=lambda: score_json(result))
 
 
 def scored(task: Task, data: Path, split: str, path: Path, *, partial: bool) -> Score:
@@ -77,30 +79,27 @@ def scored(task: Task, data: Path, split: str, path: Path, *, partial: bool) -> 
     return score_items(task, split, predicted, predictions, items_total=len(items), training=training)
 
 
-def to_json(score: Score) -> str:
-    import json
+def score_json(score: Score) -> str:
     from dataclasses import asdict
 
-    return json.dumps({"schema": 1, **asdict(score)}, indent=1) + "\n"
+    from vlbench.tables.writers import to_json
+
+    return to_json({"schema": 1, **asdict(score)})
 
 
-def to_table(score: Score) -> str:
-    """Percent with 95% intervals; blind baselines below a blank line."""
+def score_tables(score: Score) -> list[Table]:
+    """Percent with 95% intervals; then the same of blind baselines."""
+    from vlbench.tables.numbers import ends
+    from vlbench.tables.table import Table, TableColumn
+
+    percent: Callable[[float], str] = lambda share: f"{100 * share:.2f}"  # noqa: E731
+    columns: tuple[TableColumn[Metric], ...] = (
+        TableColumn("metric", lambda metric: metric.name),
+        TableColumn("%", lambda metric: metric.value, percent),
+        TableColumn("95% interval", lambda metric: metric.ci95, ends(percent)),
+        TableColumn("n", lambda metric: metric.n, "{:,}".format),
+    )
     count = f"{score.n:,}" if score.n == score.items_total else f"{score.n:,} of {score.items_total:,}"
-    lines = [f"{score.task} {score.split}: {count} scored; percent, bootstrap 95% interval", ""]
-    width = max(len(metric.name) for metric in (*score.metrics, *score.baselines))
-    lines += _lines(score.metrics, width)
-    if score.baselines:
-        lines += ["", "blind baselines", *_lines(score.baselines, width)]
-    return "\n".join(lines) + "\n"
-
-
-def _lines(metrics: Sequence[Metric], width: int) -> list[str]:
-    return [
-        f"{metric.name:<{width}}  {100 * metric.value:6.2f}  {_interval(metric):>16}  n {metric.n:,}"
-        for metric in metrics
-    ]
-
-
-def _interval(metric: Metric) -> str:
-    return f"[{100 * metric.ci95[0]:.2f}, {100 * metric.ci95[1]:.2f}]" if metric.ci95 else "-"
+    caption = f"{score.task} {score.split}: {count} scored; percent, bootstrap 95% interval"
+    blind = [Table.of(columns, score.baselines, caption="blind baselines")] if score.baselines else []
+    return [Table(caption=caption), Table.of(columns, score.metrics), *blind]

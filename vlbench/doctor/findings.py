@@ -1,25 +1,23 @@
-"""What the doctor found, and the table that shows it, worst findings first."""
+"""The findings of the doctor, and the table that shows them."""
 
 from __future__ import annotations
 
 from typing import Literal
 
-from rich.console import Group, RenderableType
-from rich.table import Table
-from rich.text import Text
-
 from vlbench.frozen import Frozen
 from vlbench.measure.machine import Machine
 from vlbench.measure.records import MachineSpeed
+from vlbench.tables.numbers import counted
+from vlbench.tables.table import Table, TableColumn
 
 Level = Literal["good", "note", "warning", "unfit"]
 
 
 class Finding(Frozen):
-    """One thing that was looked at.
+    """The result of one check.
 
     `good`: as it should be. `note`: worth knowing. `warning`: measurements get wider intervals, or depend on a setting
-    that can be mended. `unfit`: they would be wrong. `change` says what to do about it.
+    that can be changed. `unfit`: they would be wrong. `change` says what to do about it.
     """
 
     check: str
@@ -29,7 +27,7 @@ class Finding(Frozen):
 
 
 class Diagnosis(Frozen):
-    """All findings on one machine; it is fit where none is `unfit`. `speed` is None where it could not be measured."""
+    """All findings on one machine, which is fit if none is `unfit`. `speed` is None if it could not be measured."""
 
     fit: bool
     threads: int
@@ -39,26 +37,29 @@ class Diagnosis(Frozen):
     seconds: float
 
 
-_STYLES: dict[Level, str] = {"unfit": "bold red", "warning": "yellow", "note": "cyan", "good": "green"}
+STYLES = {"unfit": "bold red", "warning": "yellow", "note": "cyan", "good": "green"}
+COLUMNS = (
+    TableColumn[Finding]("", lambda finding: finding.level, styles=STYLES),
+    TableColumn[Finding]("check", lambda finding: finding.check),
+    TableColumn[Finding]("finding", lambda finding: finding.finding, wraps=True),
+    TableColumn[Finding]("change", lambda finding: finding.change or "", wraps=True),
+)
 
 
-def render(diagnosis: Diagnosis) -> RenderableType:
-    table = Table(show_header=True, header_style="bold", box=None, pad_edge=False)
-    for title in ("", "check", "finding", "change"):
-        table.add_column(title, overflow="fold")
-    order = list(_STYLES)
-    for found in sorted(diagnosis.findings, key=lambda finding: order.index(finding.level)):
-        table.add_row(
-            Text(found.level, style=_STYLES[found.level]), found.check, Text(found.finding), Text(found.change or "")
-        )
-    return Group(Text(diagnosis.machine.in_words()), table, _conclusion(diagnosis))
+def diagnosis_table(diagnosis: Diagnosis) -> Table:
+    """The worst findings first, then the conclusion."""
+    order = list(STYLES)
+    findings = sorted(diagnosis.findings, key=lambda finding: order.index(finding.level))
+    text, level = _conclusion(diagnosis)
+    machine = diagnosis.machine.in_words()
+    return Table.of(COLUMNS, findings, caption=machine, style="", notes=(text,), notes_style=STYLES[level])
 
 
-def _conclusion(diagnosis: Diagnosis) -> Text:
+def _conclusion(diagnosis: Diagnosis) -> tuple[str, Level]:
     levels = [finding.level for finding in diagnosis.findings]
-    took = f"({diagnosis.seconds:.0f} s)"
+    seconds, warnings = f"({diagnosis.seconds:.0f} s)", levels.count("warning")
     if not diagnosis.fit:
-        return Text(f"not fit to measure on: see {levels.count('unfit')} above {took}", style=_STYLES["unfit"])
-    warnings = levels.count("warning")
-    with_warnings = f", with {warnings} warning{'s' if warnings > 1 else ''}" if warnings else ""
-    return Text(f"fit to measure on{with_warnings} {took}", style=_STYLES["warning" if warnings else "good"])
+        return f"not fit to measure on: see {levels.count('unfit')} above {seconds}", "unfit"
+    if warnings:
+        return f"fit to measure on, with {counted(warnings, 'warning')} {seconds}", "warning"
+    return f"fit to measure on {seconds}", "good"

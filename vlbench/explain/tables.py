@@ -1,51 +1,45 @@
-"""What was found, for the terminal and for programs."""
+"""Attention by pattern as a table, and an explanation as JSON."""
 
 from __future__ import annotations
 
-import json
+from collections import Counter
 from collections.abc import Sequence
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
-from rich.table import Table
-from rich.text import Text
-
 from vlbench.explain.explanation import AttentionMap, Explanation
 from vlbench.explain.patterns import Pattern
+from vlbench.tables.table import Table, TableColumn
+from vlbench.tables.writers import to_json
 
 DIGITS = 6
 
 
-def render(explanation: Explanation) -> Table | None:
-    """Which heads of each layer have which pattern; None for a model without text and image in one sequence."""
-    found = [one for one in explanation.maps if one.joint]
-    if not found:
+def heads_table(explanation: Explanation) -> Table | None:
+    """The heads of each layer, counted from 1, by pattern of attention; None for a model whose text and image are not
+    in one sequence."""
+    rows: list[tuple[str, dict[Pattern, str]]] = []
+    counts: Counter[Pattern] = Counter()
+    for one in explanation.maps:
+        patterns = [score.pattern for score in explanation.pattern_scores(one) or ()] if one.joint else []
+        counts.update(patterns)
+        heads = {pattern: _numbers(patterns, pattern) for pattern in Pattern}
+        rows += [(one.layer, heads)] if one.joint else []
+    if not rows:
         return None
-    table = Table(title=f"{explanation.model}: heads by pattern of attention", title_justify="left", box=None)
-    table.add_column("layer", justify="right")
-    for pattern in Pattern:
-        table.add_column(pattern.value)
-    counts = dict.fromkeys(Pattern, 0)
-    for one in found:
-        heads = _heads_by_pattern(explanation, one)
-        for pattern, own in heads.items():
-            counts[pattern] += len(own)
-        table.add_row(one.layer, *(" ".join(map(str, heads[pattern])) for pattern in Pattern))
-    every = sum(counts.values())
-    table.add_section()
-    table.add_row("heads", *(Text(f"{count} of {every}" if count else "0", "bold") for count in counts.values()))
-    return table
+    total = counts.total()
+    rows.append(("heads", {p: f"{counts[p]} of {total}" if counts[p] else "0" for p in Pattern}))
+    columns = [TableColumn[Any]("layer", itemgetter(0), str)]
+    columns += [TableColumn[Any](p.value, itemgetter(p)).of(itemgetter(1)) for p in Pattern]
+    return Table.of(columns, rows, caption=f"{explanation.model}: heads by pattern of attention")
 
 
-def _heads_by_pattern(explanation: Explanation, one: AttentionMap) -> dict[Pattern, list[int]]:
-    """Heads, counted from 1."""
-    heads: dict[Pattern, list[int]] = {pattern: [] for pattern in Pattern}
-    for head, score in enumerate(explanation.pattern_scores(one) or (), start=1):
-        heads[score.pattern].append(head)
-    return heads
+def _numbers(patterns: Sequence[Pattern], chosen: Pattern) -> str:
+    return " ".join(str(head) for head, pattern in enumerate(patterns, start=1) if pattern == chosen)
 
 
-def to_json(explanation: Explanation, words: Sequence[int], figures: Sequence[Path]) -> str:
+def explanation_json(explanation: Explanation, words: Sequence[int], figures: Sequence[Path]) -> str:
     """Everything but the attention itself; `words` are those drawn."""
     content = {
         "schema": 1,
@@ -58,7 +52,7 @@ def to_json(explanation: Explanation, words: Sequence[int], figures: Sequence[Pa
         "alignment": _alignment(explanation, words),
         "figures": [str(path) for path in figures],
     }
-    return json.dumps(content, indent=1) + "\n"
+    return to_json(content)
 
 
 def _map(explanation: Explanation, one: AttentionMap) -> dict[str, Any]:

@@ -1,124 +1,125 @@
-"""A choice as a table, Markdown and JSON."""
+"""The choice of a model for a budget as tables and JSON."""
 
 from __future__ import annotations
 
-import json
 import math
+from collections.abc import Sequence
+from operator import attrgetter
 from typing import Any
 
-import pandas as pd
-from rich.console import Group, RenderableType
-from rich.text import Text
-
-from vlbench.markup import bullets, details, escape_markdown
-from vlbench.report import tables
 from vlbench.report.choosing import Choice, RankedModel
-from vlbench.report.export import LATENCY, bracketed
+from vlbench.report.tables import BRACKETED, NOISE, PARAMS, PEAK, estimate, estimated
+from vlbench.tables.numbers import percent, short_number
+from vlbench.tables.table import Table, TableColumn
+from vlbench.tables.writers import to_json
 
 
-def meeting_frame(choice: Choice) -> pd.DataFrame:
-    """Those that meet the budget, surely or perhaps, best first; a column that is empty for all is left out."""
+def choice_tables(choice: Choice) -> list[Table]:
+    """The models that meet the budget, surely or perhaps, best first; the conclusion; the others, and why; notes."""
+    return [
+        Table.of(_columns(choice), choice.meeting),
+        Table(caption=sentence(choice), style="bold", heading="**{}**"),
+        Table(notes=tuple(other_lines(choice)), notes_style=""),
+        Table(caption="Machine and notes", style=None, folded=True, notes=choice.notes),
+    ]
+
+
+def _columns(choice: Choice) -> list[TableColumn[Any]]:
+    def share_of(kind: str) -> Any:
+        return lambda one: next((judged.share for judged in one.judged if judged.of == kind), None)
+
     several = len({one.folder for one in choice.candidates}) > 1
-    frame = pd.DataFrame([_row(one, choice) for one in choice.meeting], dtype=object)
-    frame = frame.dropna(axis="columns", how="all")
-    return frame if several else frame.drop(columns="folder", errors="ignore")
-
-
-def _row(one: RankedModel, choice: Choice) -> dict[str, str | None]:
-    summary = tables.summary_frame([one.result]).iloc[0].to_dict()
-    latency = one.result.latency_ms
-    row: dict[str, str | None] = {"rank": str(one.rank), "model": one.cell, "folder": one.folder, "meets": one.meets}
-    row[LATENCY] = bracketed(latency.median, latency.ci95, tables.short_figure) if latency else None
-    for name, kind in (("of the time", "latency"), ("of the memory", "memory")):
-        share = next((judged.share for judged in one.judged if judged.of == kind), None)
-        row[name] = None if share is None else f"{share:.0%}" if share >= 0.1 else f"{100 * share:.2g}%"
-    row |= {name: summary[name] for name in ("peak MiB", "params M")}
+    result = attrgetter("result")
+    columns: list[TableColumn[Any]] = [
+        TableColumn("rank", lambda one: one.rank, str),
+        TableColumn("model", lambda one: one.cell),
+        TableColumn("folder", lambda one: one.folder if several else None),
+        TableColumn("meets", lambda one: one.meets),
+        BRACKETED.of(result),
+        TableColumn("of the time", share_of("latency"), _share),
+        TableColumn("of the memory", share_of("memory"), _share),
+        PEAK.of(result),
+        PARAMS.of(result),
+    ]
     if choice.key:
-        accuracy = one.accuracy
-        told = bracketed(accuracy.value, accuracy.ci95, tables.percent) if accuracy else None
-        row |= {f"{' '.join(choice.key)} %": told, "frontier": one.frontier}
-    return row | {"noise": summary["noise"]}
+        accuracy = TableColumn[Any](f"{' '.join(choice.key)} %", _accuracy, estimated(percent))
+        columns += [accuracy, TableColumn("frontier", lambda one: one.frontier)]
+    return [*columns, NOISE.of(result)]
+
+
+def _share(share: float) -> str:
+    return f"{share:.0%}" if share >= 0.1 else f"{100 * share:.2g}%"
+
+
+def _accuracy(one: RankedModel) -> Any:
+    return one.accuracy and estimate(one.accuracy.value, one.accuracy.ci95)
 
 
 def sentence(choice: Choice) -> str:
-    """What to take: the best, or what comes nearest."""
+    """The best model, or else the nearest."""
     words, best = choice.budget.in_words(), choice.best
     if best:
         why = "" if choice.ranked_by == "accuracy" else ", the quickest of those that meet it"
-        return f"Best within {words}: {best.cell} ({_figures(best)}){why}."
+        return f"Best within {words}: {best.cell} ({_numbers(best)}){why}."
     if choice.meeting:
-        one = choice.meeting[0]
-        timed = any(judged.of == "latency" and judged.meets == "perhaps" for judged in one.judged)
-        more = f" vlbench run --models {one.result.model} --within 1% --out NEW tells more." if timed else ""
-        return (
-            f"None is sure to be within {words}; perhaps {one.cell} ({_figures(one)}): {'; '.join(one.reasons)}.{more}"
+        first = choice.meeting[0]
+        is_timed = any(judged.of == "latency" and judged.meets == "perhaps" for judged in first.judged)
+        more = (
+            f" vlbench run --models {first.result.model} --within 1% --out NEW narrows the interval."
+            if is_timed
+            else ""
         )
+        reasons = "; ".join(first.reasons)
+        return f"None is sure to be within {words}; perhaps {first.cell} ({_numbers(first)}): {reasons}.{more}"
     nearest = next((one for one in choice.others if one.meets == "no"), None)
-    told = f" Nearest is {nearest.cell}: {'; '.join(nearest.reasons)}." if nearest else ""
-    return f"None is within {words}.{told}" if nearest else f"Of none can be told whether it is within {words}."
+    if nearest:
+        return f"None is within {words}. Nearest is {nearest.cell}: {'; '.join(nearest.reasons)}."
+    return f"Whether any is within {words} is unknown."
 
 
-def _figures(one: RankedModel) -> str:
+def _numbers(one: RankedModel) -> str:
     """`88.9% [88.2, 89.5], 2.25 ms [2.19, 2.60], 48 MiB`"""
-    accuracy, latency, told = one.accuracy, one.result.latency_ms, []
-    if accuracy:
-        value, _, interval = (bracketed(accuracy.value, accuracy.ci95, tables.percent) or "").partition(" ")
-        told.append(f"{value}% {interval}".strip())
-    if latency:
-        value, _, interval = (bracketed(latency.median, latency.ci95, tables.short_figure) or "").partition(" ")
-        told.append(f"{value} ms {interval}".strip())
-    memory = tables.summary_frame([one.result])["peak MiB"][0]
-    return ", ".join([*told, f"{memory} MiB"] if memory else told)
+    latency = one.result.latency_ms
+    estimates = (
+        (_accuracy(one), "%", percent),
+        (latency and estimate(latency.median, latency.ci95), " ms", short_number),
+    )
+    parts = [_with_unit(value, unit, write) for value, unit, write in estimates if value]
+    peak = PEAK.get(one.result)
+    return ", ".join([*parts, *([f"{PEAK.text(peak)} MiB"] if peak else [])])
 
 
-def other_lines(choice: Choice) -> list[str]:
-    """Those that do not meet the budget, nearest first, and why; then those of which it cannot be told."""
-    verdicts = {"no": "does not meet it", "unknown": "cannot be told"}
+def _with_unit(value: Any, unit: str, write: Any) -> str:
+    number, _, interval = estimated(write)(value).partition(" ")
+    return f"{number}{unit} {interval}".strip()
+
+
+def other_lines(choice: Choice) -> Sequence[str]:
+    """The models that do not meet the budget, nearest first, and why; then those for which that is unknown."""
+    verdicts = {"no": "does not meet it", "unknown": "unknown"}
     return [f"{one.cell}: {verdicts[one.meets]}: {'; '.join(one.reasons)}" for one in choice.others]
 
 
-def render(choice: Choice, width: int | None = None) -> RenderableType:
-    """For a terminal of `width` columns; None: any width."""
-    parts: list[RenderableType] = []
-    if choice.meeting:
-        parts += [tables.rich_table(meeting_frame(choice), width), Text("")]
-    parts.append(Text(sentence(choice), style="bold"))
-    if choice.others:
-        parts += [Text(""), Text("\n".join(other_lines(choice)), overflow="fold")]
-    return Group(*parts, Text(""), Text("\n".join(choice.notes), style="dim", overflow="fold"))
-
-
-def markdown(choice: Choice) -> str:
-    parts = []
-    if choice.meeting:
-        frame = meeting_frame(choice)
-        names = [name for name in ("model", "folder") if name in frame]
-        parts.append(tables.markdown_table(frame.assign(**{name: frame[name].map(escape_markdown) for name in names})))
-    parts.append(f"**{escape_markdown(sentence(choice))}**")
-    parts += [bullets(other_lines(choice))] if choice.others else []
-    parts.append(details("Machine and notes", bullets(choice.notes)))
-    return "\n\n".join(parts) + "\n"
-
-
-def as_json(choice: Choice) -> str:
-    """All of it; plain units, null where something is not known."""
+def choice_json(choice: Choice) -> str:
+    """All of it in plain units; null for what is unknown."""
     key = choice.key
-    content = {
-        "budget": {
-            "latency_ms": choice.budget.latency_ms,
-            "memory_bytes": choice.budget.memory_gb and round(choice.budget.memory_gb * 10**9),
-            "accuracy": choice.budget.accuracy,
-        },
-        "machine": choice.machine.model_dump(mode="json"),
-        "this_machine": choice.here,
-        "task": dict(zip(("task", "split", "metric"), key, strict=True)) if key else None,
-        "ranked_by": choice.ranked_by,
-        "best": choice.best.cell if choice.best else None,
-        "sentence": sentence(choice),
-        "candidates": [_content(one) for one in choice.candidates],
-        "notes": list(choice.notes),
-    }
-    return json.dumps(content, indent=1, allow_nan=False) + "\n"
+    return to_json(
+        {
+            "budget": {
+                "latency_ms": choice.budget.latency_ms,
+                "memory_bytes": choice.budget.memory_gb and round(choice.budget.memory_gb * 10**9),
+                "accuracy": choice.budget.accuracy,
+            },
+            "machine": choice.machine.model_dump(mode="json"),
+            "this_machine": choice.here,
+            "task": dict(zip(("task", "split", "metric"), key, strict=True)) if key else None,
+            "ranked_by": choice.ranked_by,
+            "best": choice.best.cell if choice.best else None,
+            "sentence": sentence(choice),
+            "candidates": [_content(one) for one in choice.candidates],
+            "notes": list(choice.notes),
+        }
+    )
 
 
 def _content(one: RankedModel) -> dict[str, Any]:
@@ -139,6 +140,3 @@ def _content(one: RankedModel) -> dict[str, Any]:
         **{name: getattr(result, name) for name in settings},
         **{"threads": result.machine.threads, "torch": result.machine.torch, "measured_at": result.measured_at},
     }
-
-
-WRITERS = {"json": as_json, "markdown": markdown}

@@ -9,8 +9,8 @@ from typing import Any
 from vlbench.measure.machine import Machine
 from vlbench.report.colours import COLOURS, MARKERS, MEASURED, NO_FAMILY
 from vlbench.report.paper import drawing, plain_ticks, save, set_foot, settle
-from vlbench.report.tables import short_figure
 from vlbench.suites.outcomes import ReproducedCell, Reproduction, SuiteOutcome
+from vlbench.tables.numbers import short_number
 
 PAPER = "#444444"
 
@@ -103,7 +103,7 @@ def _totals(outcome: SuiteOutcome, rows: Sequence[str], axes: Any) -> None:
             value = _number(getattr(cell, of, None))
             if value:
                 axes.plot(value, place + y, marker, color=colour, markersize=8, markeredgewidth=2)
-                text = short_figure(value) if of == "measured" else f"{value:,g}"
+                text = short_number(value) if of == "measured" else f"{value:,g}"
                 axes.annotate(text, (value, place + y), (7, 0), textcoords="offset points", va="center")
     axes.set_xscale("log")
     axes.margins(x=0.4)

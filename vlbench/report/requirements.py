@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from vlbench.errors import InputError
-from vlbench.report.tables import percent, short_figure
 from vlbench.runner.records import Accuracy, Result
+from vlbench.tables.numbers import percent, short_number
 
 Meets = Literal["yes", "perhaps", "no", "unknown"]
 GB = 10**9
@@ -91,12 +91,12 @@ def _judge_latency(result: Result, budget_ms: float) -> Judged:
         return Judged(of="latency", meets="unknown", reason=f"contended: {'; '.join(noise.reasons) or 'something ran'}")
     share = latency.median / budget_ms
     if share > 1:
-        over = f"{short_figure(latency.median - budget_ms)} ms over, {_times(share)} the budget"
+        over = f"{short_number(latency.median - budget_ms)} ms over, {_times(share)} the budget"
         return Judged(of="latency", meets="no", share=share, reason=over)
     if latency.ci95 is None:
         return Judged(of="latency", meets="perhaps", share=share, reason="too few restarts for a 95% interval")
     if latency.ci95[1] > budget_ms:
-        reaches = f"its 95% interval reaches {short_figure(latency.ci95[1])} ms"
+        reaches = f"its 95% interval reaches {short_number(latency.ci95[1])} ms"
         return Judged(of="latency", meets="perhaps", share=share, reason=reaches)
     return Judged(of="latency", meets="yes", share=share)
 

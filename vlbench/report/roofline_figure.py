@@ -13,8 +13,8 @@ from vlbench.report.colours import families_of, family_style
 from vlbench.report.frames import Results
 from vlbench.report.labels import Line, place
 from vlbench.report.paper import DPI, PLATE, machines, plain_ticks, set_foot, set_legend, settle
-from vlbench.report.tables import short_figure
 from vlbench.report.views import LEAST_SHARE, PASS, ROOF, roofline
+from vlbench.tables.numbers import short_number
 
 MARK, SMALL = 6.5, 3.2  # points
 LINE = "#333333"
@@ -118,7 +118,7 @@ def _roof_legend(roofs: pd.DataFrame, plt: Any) -> list[tuple[str, list[tuple[An
     for number, one in enumerate(roofs.to_dict("records")):
         dash = DASHES[number % len(DASHES)]
         line = plt.Line2D([], [], color=LINE, linewidth=1.1, linestyle=dash, marker="o", **RIDGE)
-        peak, speed, ridge = (short_figure(one[name]) for name in ("peak_gflops", "gigabytes_per_second", "ridge"))
+        peak, speed, ridge = (short_number(one[name]) for name in ("peak_gflops", "gigabytes_per_second", "ridge"))
         said = f"{one['label']}: {peak} GFLOP/s, {speed} GB/s as measured; ridge at {ridge} FLOPs a byte"
         rows.append(("", [(line, said)]))
     return rows

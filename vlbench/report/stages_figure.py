@@ -12,9 +12,10 @@ from vlbench.errors import InputError
 from vlbench.report.colours import NEUTRALS, families_of, family_style, ink_on
 from vlbench.report.frames import Results
 from vlbench.report.paper import DPI, TALLEST, machines, plain_number, set_foot, set_legend, settle
-from vlbench.report.tables import merged_order, short_figure
+from vlbench.report.tables import merged_order
 from vlbench.report.views import labels, stage_bars, stage_colour
 from vlbench.runner.records import Result
+from vlbench.tables.numbers import short_number
 
 BAR = 0.72  # of the distance from one to the next
 NAME = 38  # letters in a line of it
@@ -102,7 +103,7 @@ def _total(axes: Any, one: Result, place: int) -> None:
     if latency.ci95:
         axes.plot(latency.ci95, (place, place), color=colour, linewidth=2, alpha=0.6)
     axes.plot(latency.median, place, marker, color=colour, markersize=5.5)
-    axes.annotate(short_figure(latency.median), (latency.median, place), (6, 0), **BESIDE)
+    axes.annotate(short_number(latency.median), (latency.median, place), (6, 0), **BESIDE)
 
 
 BESIDE: Any = {"textcoords": "offset points", "va": "center", "fontsize": 8}

@@ -41,16 +41,24 @@ UNCHANGED = [made_up("one"), made_up("two")]
 @pytest.mark.parametrize(
     ("head", "code", "said"),
     [
-        ([made_up("one", drawn=speeds(8)), made_up("two", drawn=speeds(9))], 0, "No regression: 2 cells, 2 same"),
-        ([made_up("one", total_ms=80), made_up("two")], 0, "No regression: 2 cells, 1 faster, 1 same"),
-        ([slowed("one", "text", 0.1), made_up("two")], 1, "Regression in 1 of 2 cells: one +"),
+        (
+            [made_up("one", drawn=speeds(8)), made_up("two", drawn=speeds(9))],
+            0,
+            "No regression: 2 measurements, 2 same",
+        ),
+        ([made_up("one", total_ms=80), made_up("two")], 0, "No regression: 2 measurements, 1 faster, 1 same"),
+        ([slowed("one", "text", 0.1), made_up("two")], 1, "Regression in 1 of 2 measurements: one +"),
         (
             [made_up("one", operators=413), made_up("two")],
             1,
-            "Regression in 1 of 2 cells: one operators 412 to 413, +0.24%",
+            "Regression in 1 of 2 measurements: one operators 412 to 413, +0.24%",
         ),
-        ([made_up("one", drawn=[1.0]), made_up("two")], 3, "Cannot tell: 2 cells, 1 same, 1 unknown; no regression"),
-        ([made_up("one")], 3, "Cannot tell: 1 cell, 1 same, 1 more on one side only"),
+        (
+            [made_up("one", drawn=[1.0]), made_up("two")],
+            3,
+            "Cannot tell: 2 measurements, 1 same, 1 unknown; no regression",
+        ),
+        ([made_up("one")], 3, "Cannot tell: 1 measurement, 1 same, 1 more on one side only"),
     ],
 )
 def test_the_exit_code_is_the_verdict(folders: Folders, head: list[Result], code: int, said: str) -> None:

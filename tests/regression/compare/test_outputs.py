@@ -17,9 +17,17 @@ from vlbench.regression.compare.comparison import compare
 from vlbench.regression.compare.junit import junit
 from vlbench.regression.compare.outcomes import Comparison
 from vlbench.regression.compare.picture import LOOKS, check_picture, draw
-from vlbench.regression.compare.tables import MARK, gate_lines, headline, markdown, reason_lines, render
+from vlbench.regression.compare.tables import (
+    MARK,
+    comparison_markdown,
+    comparison_tables,
+    gate_lines,
+    headline,
+    reason_lines,
+)
 from vlbench.regression.compare.verdicts import change
 from vlbench.runner.records import Result
+from vlbench.tables.terminal import to_terminal
 
 NASTY = "no | memory for <b>`51`</b> TB\n\x1b[31m\x00 * and_so_on $x_$"
 
@@ -47,7 +55,7 @@ VERDICTS |= {"broken": "unknown", "large": "same"}
 
 def printed(comparison: Comparison, width: int | None = None) -> str:
     console = Console(file=io.StringIO(), width=width or 2_000)
-    console.print(render(comparison, width))
+    console.print(to_terminal(comparison_tables(comparison), width))
     return console.file.getvalue()  # type: ignore[attr-defined]
 
 
@@ -56,18 +64,18 @@ def test_the_headline_says_which_and_how() -> None:
     effect = comparison.cells[0].effect
     assert effect
     assert headline(comparison) == (
-        f"Regression in 3 of 7 cells: slow {change(effect.ratio)} (interaction, all of the change); broken was ok, now "
-        "failed: no | memory for <b>`51`</b> TB *...; large peak memory 524,288,000 to 629,145,600, +20%"
+        f"Regression in 3 of 7 measurements: slow {change(effect.ratio)} (interaction, all of the change); broken was "
+        "ok, now failed: no | memory for <b>`51`</b> TB *...; large peak memory 524,288,000 to 629,145,600, +20%"
     )
     base = [made_up(name) for name in "abcd"]
-    assert headline(compare(base, base)) == "No regression: 4 cells, 4 same"
+    assert headline(compare(base, base)) == "No regression: 4 measurements, 4 same"
     assert (
         headline(compare(base, base[:2]))
-        == "Cannot tell: 2 cells, 2 same, 2 more on one side only; no regression was seen"
+        == "Cannot tell: 2 measurements, 2 same, 2 more on one side only; no regression was seen"
     )
     slower = [made_up(name, total_ms=150) for name in "abcd"]
     assert headline(compare(base, slower)).endswith("; c +50.0% (all stages alike); and 1 more")
-    assert headline(compare(base[:1], slower[:1])).startswith("Regression in 1 of 1 cell: a +50.0%")
+    assert headline(compare(base[:1], slower[:1])).startswith("Regression in 1 of 1 measurement: a +50.0%")
 
 
 def test_json_reads_back() -> None:
@@ -110,7 +118,7 @@ def test_a_narrow_terminal_loses_no_verdict_and_no_reason(width: int) -> None:
 
 def test_verdicts_are_words_where_there_is_no_colour() -> None:
     comparison, styled = every_verdict(), Console(file=io.StringIO(), width=200, force_terminal=True)
-    styled.print(render(comparison))
+    styled.print(to_terminal(comparison_tables(comparison)))
     assert "\x1b[" in styled.file.getvalue()  # type: ignore[attr-defined]
     base = [made_up("one")]
     assert "\x1b" not in printed(compare(base, base))
@@ -125,13 +133,13 @@ def test_reasons_that_many_cells_share_are_said_once() -> None:
 
 
 def test_markdown_is_a_comment_with_a_table_and_a_picture() -> None:
-    text = markdown(every_verdict(), "out/a b.png")
+    text = comparison_markdown(every_verdict(), "out/a b.png")
     lines = text.splitlines()
     assert lines[0] == MARK
-    assert lines[2].startswith("**vlbench: Regression in 3 of 7 cells: ")
+    assert lines[2].startswith("**vlbench: Regression in 3 of 7 measurements: ")
     header, _, *rows = [line for line in lines[4:] if line.startswith("|")][: 2 + len(VERDICTS)]
     assert [cell.strip() for cell in header.strip("|").split("|")] == [
-        "cell",
+        "measurement",
         "base ms",
         "head ms",
         "change",
@@ -143,13 +151,13 @@ def test_markdown_is_a_comment_with_a_table_and_a_picture() -> None:
     assert {row.split("|")[1].strip(): row.split("|")[7].strip().strip("*") for row in rows} == VERDICTS
     assert "![Latency of HEAD as a change from BASE](out/a%20b.png)" in lines
     assert text.count("<details>") == text.count("</details>") == 4
-    assert "![" not in markdown(every_verdict())
+    assert "![" not in comparison_markdown(every_verdict())
 
 
 def test_markdown_takes_no_sign_of_a_message_for_its_own() -> None:
-    text = markdown(every_verdict())
+    text = comparison_markdown(every_verdict())
     assert "no \\| memory for &lt;b>\\`51\\`&lt;/b>" in text
-    assert "\\* and\\_so\\_on" in text
+    assert "\\* and_so_on $x\\_$" in text
     table = [line for line in text.splitlines() if line.startswith("| broken")]
     assert all(line.replace("\\|", "").count("|") == 9 for line in table)
 

@@ -124,7 +124,7 @@ def test_names_with_signs_of_markup_are_printed_as_they_are(run, tmp_path: Path)
     for day, value in enumerate(values):
         write(tmp_path / f"[bold]{day:02}|x", [line(latency_ms=value, day=day)])
     assert "[bold]20|x" in run(tmp_path)[1]
-    assert "[bold]20\\|x" in run(tmp_path, "--format", "markdown")[1]
+    assert "\\[bold\\]20\\|x" in run(tmp_path, "--format", "markdown")[1]
 
 
 def test_damage_is_told_on_standard_error_and_the_rest_is_shown(run, nightly: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from io import StringIO
 from math import ceil, log2
@@ -12,8 +13,10 @@ from rich.console import Console
 from vlbench.errors import InputError
 from vlbench.regression.compare.effects import Effect
 from vlbench.regression.live.bisect import Bisection, Step, Verdict, search
-from vlbench.regression.live.bisect_tables import headline, markdown, render
+from vlbench.regression.live.bisect_tables import bisection_tables, headline
 from vlbench.regression.live.revisions import Commit
+from vlbench.tables.terminal import to_terminal
+from vlbench.tables.writers import to_markdown
 
 GOOD = Commit(hash="0" * 40, subject="The start")
 
@@ -165,7 +168,7 @@ def test_it_is_told_as_a_table_as_markdown_and_as_json() -> None:
     speeds = Speeds(way, {"a": 5, "b": 2}, {("b", 1): ["failed"], ("b", 2): ["unknown", "unknown"]})
     found = search(GOOD, way, ["a", "b", "c"], speeds)
     assert Bisection.model_validate_json(found.model_dump_json(by_alias=True)) == found
-    text = markdown(found)
+    text = re.sub(" +", " ", to_markdown(bisection_tables(found)))
     assert text.splitlines()[0].startswith(f"**vlbench: Slower since {way[5].short}: a +50.0%; slower since one of 3 ")
     assert "| a | +50.0% | +48.5% to +51.5% | **slower** | 0000000006 | Step 5 |" in text
     assert "| c | +0.0% | -1.0% to +1.0% | same |" in text
@@ -173,5 +176,5 @@ def test_it_is_told_as_a_table_as_markdown_and_as_json() -> None:
     assert f"- b: one of {way[1].short}, {way[2].short}, {way[3].short}" in text
     for width in (200, 40):
         console = Console(width=width, file=StringIO())
-        console.print(render(found, width))
+        console.print(to_terminal(bisection_tables(found), width))
         assert "Step 5" in console.file.getvalue()  # type: ignore[attr-defined]

@@ -9,9 +9,10 @@ import pytest
 from scipy import stats
 
 from vlbench.suites.ablations import Ablation
+from vlbench.tables.writers import to_latex, to_markdown
 from vlbench.training.ablation.ablation_figure import draw
 from vlbench.training.ablation.arm_outcomes import AblationOutcome, Difference, difference, outcome_of, verdict_of
-from vlbench.training.ablation.tables import as_json, frame_of, latex, markdown, notes, save
+from vlbench.training.ablation.tables import ablation_json, ablation_tables, notes, save
 
 SEEDS = (0, 1, 2)
 CONTENT = {
@@ -117,15 +118,16 @@ def test_the_sign_is_that_of_the_paper_only_where_both_are_clear() -> None:
 
 def test_tables_tell_all(tmp_path: Path) -> None:
     found = outcome(s0=0.7)
-    frame = frame_of(found)
-    assert list(frame["arm"]) == ["plain", "changed", "other"]
-    assert frame.loc[1, "points"] == "+5.0 ± 1.0"
-    assert frame.loc[1, "paper's points"] == "+0.52"
-    assert frame.loc[2, "seeds"] == "1 of 3"
-    for written in (markdown([found]), latex([found])):
+    (table,) = ablation_tables([found])
+    plain, changed, other = (dict(zip(table.names, texts, strict=True)) for texts in table.texts)
+    assert [row["arm"] for row in (plain, changed, other)] == ["plain", "changed", "other"]
+    assert changed["points"] == "+5.0 ± 1.0"
+    assert changed["paper's points"] == "+0.52"
+    assert other["seeds"] == "1 of 3"
+    for written in (to_markdown([table]), to_latex([table])):
         for words in ("62.0 ± 2.0", "better", "VQA 70.33 to 70.85, +0.52 (A, Table 1)", "Nothing is reproduced here."):
             assert words in written
-    (told,) = json.loads(as_json([found]))["ablations"]
+    (told,) = json.loads(ablation_json([found]))["ablations"]
     assert told["reference"] == "plain"
     assert told["arms"][1]["accuracy"] == {"0": 65.0, "1": 68.0, "2": 68.0}
     assert told["arms"][1]["reported"][0]["delta"] == 0.52

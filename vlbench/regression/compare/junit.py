@@ -6,15 +6,14 @@ import re
 from xml.etree import ElementTree
 
 from vlbench.regression.compare.outcomes import CellOutcome, Comparison, Gate
-from vlbench.regression.compare.tables import headline, interval, milliseconds, note_lines
-from vlbench.regression.compare.verdicts import change
+from vlbench.regression.compare.tables import headline, latencies, note_lines
 
-# What is no character of XML 1.0: https://www.w3.org/TR/xml/#charsets
+# All but the characters of XML 1.0: https://www.w3.org/TR/xml/#charsets
 FORBIDDEN = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def junit(comparison: Comparison) -> str:
-    """A test case for each cell's latency and each of its gates: a regression fails, what is unknown is skipped."""
+    """One test case per latency and per gate: a regression fails, an unknown verdict is skipped."""
     suite = ElementTree.Element("testsuite", name="vlbench compare")
     for cell in comparison.cells:
         _latency(suite, cell)
@@ -30,8 +29,9 @@ def junit(comparison: Comparison) -> str:
         "errors": "0",
         "skipped": counts["skipped"],
     }
-    said = ElementTree.SubElement(suite, "system-out")
-    said.text = _clean("\n".join([headline(comparison), *note_lines(comparison)]))
+    ElementTree.SubElement(suite, "system-out").text = _clean(
+        "\n".join([headline(comparison), *note_lines(comparison)])
+    )
     root = ElementTree.Element("testsuites")
     root.append(suite)
     ElementTree.indent(root)
@@ -39,17 +39,14 @@ def junit(comparison: Comparison) -> str:
 
 
 def _latency(suite: ElementTree.Element, cell: CellOutcome) -> None:
-    figures = f"{milliseconds(cell.base_ms)} to {milliseconds(cell.head_ms)} ms"
-    if cell.effect:
-        figures += f", {change(cell.effect.ratio)} ({interval(cell.effect)})"
     moved = f"; what moved: {cell.moved.text}" if cell.moved else ""
     _case(
         suite,
         cell.cell,
         "latency",
-        failure=f"slower: {figures}{moved}" if cell.verdict == "slower" else None,
+        failure=f"slower: {latencies(cell)}{moved}" if cell.verdict == "slower" else None,
         skipped=f"unknown: {cell.reason}" if cell.verdict == "unknown" else None,
-        said=f"{cell.verdict}: {figures}{moved}",
+        output=f"{cell.verdict}: {latencies(cell)}{moved}",
         seconds=(cell.head_ms or 0) / 1e3,
     )
 
@@ -61,7 +58,7 @@ def _gate(suite: ElementTree.Element, cell: CellOutcome, gate: Gate) -> None:
         gate.figure,
         failure=gate.message if gate.verdict == "regression" else None,
         skipped=gate.message if gate.verdict == "not compared" else None,
-        said=f"{gate.verdict}: {gate.message}",
+        output=f"{gate.verdict}: {gate.message}",
     )
 
 
@@ -72,7 +69,7 @@ def _case(
     *,
     failure: str | None = None,
     skipped: str | None = None,
-    said: str = "",
+    output: str = "",
     seconds: float = 0.0,
 ) -> None:
     case = ElementTree.SubElement(
@@ -81,8 +78,8 @@ def _case(
     for kind, message in (("failure", failure), ("skipped", skipped)):
         if message is not None:
             ElementTree.SubElement(case, kind, message=_clean(message)).text = _clean(message)
-    if said and not len(case):
-        ElementTree.SubElement(case, "system-out").text = _clean(said)
+    if output and not len(case):
+        ElementTree.SubElement(case, "system-out").text = _clean(output)
 
 
 def _clean(text: str) -> str:

@@ -12,8 +12,8 @@ from pydantic import BeforeValidator, Field
 
 from vlbench.errors import InputError, nearest
 from vlbench.frozen import Frozen
-from vlbench.markup import share_of
 from vlbench.regression.compare.effects import Effect
+from vlbench.tables.numbers import share_of
 
 COMPARISON_SCHEMA = 1
 Verdict = Literal["faster", "slower", "same", "unknown"]

@@ -1,39 +1,88 @@
-"""A comparison in words and rows: for a terminal, as the Markdown comment of a pull request, and for JUnit."""
+"""A comparison as tables: for a terminal, and as the Markdown comment of a pull request."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
 from textwrap import shorten
+from typing import Any
 
-from rich.console import Group, RenderableType
-from rich.table import Table
-from rich.text import Text
-
-from vlbench.markup import bullets, details, escape_markdown
 from vlbench.regression.compare.effects import Effect
 from vlbench.regression.compare.outcomes import CellOutcome, Comparison
 from vlbench.regression.compare.verdicts import change, in_percent, line_of
+from vlbench.tables.numbers import counted, ends
+from vlbench.tables.table import Table, TableColumn
+from vlbench.tables.writers import to_markdown
 
-HEADER = ("cell", "base ms", "head ms", "change", "interval", "restarts", "verdict", "what moved")
-STAGE_HEADER = ("stage", "base ms", "head ms", "change", "interval", "verdict")
-ABSENT = "-"
 LONGEST = 60  # characters of a gate's message in the headline
-Row = tuple[str, ...]
+COLOURS = {"slower": "bold red", "faster": "bold blue", "same": "green", "unknown": "yellow"}
+OVERALL = {"regression": "bold red", "cannot tell": "bold yellow", "no regression": "bold green"}
+MARK = "<!-- vlbench compare -->"  # by which a workflow finds its earlier comment
+
+
+def milliseconds(value: float) -> str:
+    """Four significant digits at most."""
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.1f}" if value >= 10 else f"{value:.3f}"
+
+
+def _interval(effect: Effect | None) -> tuple[float, float] | None:
+    return None if effect is None or effect.low is None or effect.high is None else (effect.low, effect.high)
+
+
+# Of what has an effect; `what moved` and `restarts` are left out of a narrow terminal, as the lines below repeat them
+BASE = TableColumn[Any]("base ms", lambda one: one.base_ms, milliseconds)
+HEAD = TableColumn[Any]("head ms", lambda one: one.head_ms, milliseconds)
+CHANGE = TableColumn[Any]("change", lambda one: one.effect and one.effect.ratio, change)
+INTERVAL = TableColumn[Any]("interval", lambda one: _interval(one.effect), ends(change))
+VERDICT = TableColumn[Any]("verdict", lambda one: one.verdict, styles=COLOURS)
+COLUMNS = (
+    TableColumn[CellOutcome]("measurement", lambda cell: cell.cell),
+    *(BASE, HEAD, CHANGE, INTERVAL),
+    TableColumn[CellOutcome]("restarts", lambda cell: cell.restarts, "{0[0]}/{0[1]}".format, shown="wide"),
+    VERDICT,
+    TableColumn[CellOutcome]("what moved", lambda cell: cell.moved.text if cell.moved else "", shown="wide"),
+)
+STAGES = (TableColumn[Any]("stage", lambda one: one.stage), BASE, HEAD, CHANGE, INTERVAL, VERDICT)
+
+
+def comparison_tables(comparison: Comparison) -> list[Table]:
+    """The verdict in one line, the measurements, the stages of those that changed, reasons, gates and notes."""
+    stages = [
+        Table.of(STAGES, shown, caption=f"Stages of {cell.cell}", folded=True)
+        for cell in comparison.cells
+        if (shown := [one for one in cell.stages if cell.moved or one.verdict in ("faster", "slower")])
+    ]
+    reasons, gates = tuple(reason_lines(comparison)), tuple(gate_lines(comparison))
+    return [
+        Table(caption=headline(comparison), style=OVERALL[comparison.verdict], heading="**vlbench: {}**"),
+        Table.of(COLUMNS, comparison.cells),
+        *stages,
+        *([Table(caption="Why", heading="", notes=reasons, notes_style="")] if reasons else []),
+        Table(caption="Exact gates", notes=gates, notes_style="", folded=True),
+        Table(caption="What was compared", style=None, notes=tuple(note_lines(comparison)), folded=True),
+    ]
+
+
+def comparison_markdown(comparison: Comparison, picture: str | None = None) -> str:
+    """A comment; `picture` is the path of an image that stands below the table."""
+    tables = comparison_tables(comparison)
+    image = [f"![Latency of HEAD as a change from BASE]({picture.replace(' ', '%20')})\n"] if picture else []
+    return "\n".join([f"{MARK}\n", to_markdown(tables[:2]), *image, to_markdown(tables[2:])])
 
 
 def headline(comparison: Comparison) -> str:
     """One line: the verdict on the whole, and what it rests on."""
     cells, regressed = comparison.cells, [cell for cell in comparison.cells if cell.regressed]
     missing = len(comparison.only_in_base) + len(comparison.only_in_head)
-    counted = f"{_cells(len(cells))}, {tally(cells)}" + (f", {missing} more on one side only" if missing else "")
+    count = counted(len(cells), "measurement")
+    summary = f"{count}, {tally(cells)}" + (f", {missing} more on one side only" if missing else "")
     if comparison.verdict == "regression":
-        return f"Regression in {len(regressed)} of {_cells(len(cells))}: {'; '.join(map(_how, regressed[:3]))}" + (
+        return f"Regression in {len(regressed)} of {count}: {'; '.join(map(_how, regressed[:3]))}" + (
             f"; and {len(regressed) - 3} more" if len(regressed) > 3 else ""
         )
     if comparison.verdict == "cannot tell":
-        return f"Cannot tell: {counted}; no regression was seen"
-    return f"No regression: {counted}"
+        return f"Cannot tell: {summary}; no regression was seen"
+    return f"No regression: {summary}"
 
 
 def tally(cells: Sequence[CellOutcome]) -> str:
@@ -52,63 +101,24 @@ def _how(cell: CellOutcome) -> str:
     return f"{cell.cell} {', '.join(parts)}"
 
 
-def rows(comparison: Comparison) -> list[Row]:
-    return [
-        (
-            cell.cell,
-            milliseconds(cell.base_ms),
-            milliseconds(cell.head_ms),
-            change(cell.effect.ratio) if cell.effect else ABSENT,
-            interval(cell.effect),
-            f"{cell.restarts[0]}/{cell.restarts[1]}",
-            cell.verdict,
-            cell.moved.text if cell.moved else "",
-        )
-        for cell in comparison.cells
-    ]
-
-
-def stage_rows(comparison: Comparison) -> dict[str, list[Row]]:
-    """The stages of every cell that changed, and of others those that did, by cell."""
-    found: dict[str, list[Row]] = {}
-    for cell in comparison.cells:
-        for stage in cell.stages:
-            if cell.moved or stage.verdict in ("faster", "slower"):
-                found.setdefault(cell.cell, []).append(
-                    (
-                        stage.stage,
-                        milliseconds(stage.base_ms),
-                        milliseconds(stage.head_ms),
-                        change(stage.effect.ratio),
-                        interval(stage.effect),
-                        stage.verdict,
-                    )
-                )
-    return found
-
-
 def gate_lines(comparison: Comparison) -> list[str]:
-    """Every gate that is not simply the same; one line for all others together."""
-    told, silent = [], 0
-    for cell in comparison.cells:
-        for gate in cell.gates:
-            if gate.verdict in ("regression", "changed"):
-                told.append(f"{cell.cell}: {gate.message}: {gate.verdict}")
-            silent += gate.verdict == "same"
+    """Every gate that is not the same, and one line for all that are."""
+    lines, same = [], 0
     missing: dict[str, list[str]] = {}
     for cell in comparison.cells:
         for gate in cell.gates:
+            same += gate.verdict == "same"
+            if gate.verdict in ("regression", "changed"):
+                lines.append(f"{cell.cell}: {gate.message}: {gate.verdict}")
             if gate.verdict == "not compared":
                 missing.setdefault(gate.message, []).append(cell.cell)
-    told += [f"{_listed(cells)}: {message}: not compared" for message, cells in missing.items()]
-    return [
-        *told,
-        f"{silent} {'others ' if told else ''}equal (status, params, MACs, operators; peak memory within 2%)",
-    ]
+    lines += [f"{_listed(cells)}: {message}: not compared" for message, cells in missing.items()]
+    others = "others " if lines else ""
+    return [*lines, f"{same} {others}equal (status, params, MACs, operators; peak memory within 2%)"]
 
 
 def reason_lines(comparison: Comparison) -> list[str]:
-    """What moved in cells that changed, and why others are unknown, each once; then the cells that one side lacks."""
+    """What moved where a latency changed, and why others are unknown, each once; then what only one side holds."""
     reasons: dict[tuple[str, str], list[str]] = {}
     for cell in comparison.cells:
         reason = cell.moved.text if cell.moved else cell.reason
@@ -135,119 +145,11 @@ def note_lines(comparison: Comparison) -> list[str]:
     return [*lines, *comparison.remarks]
 
 
-def interval(effect: Effect | None) -> str:
-    if effect is None or effect.low is None or effect.high is None:
-        return ABSENT
-    return f"{change(effect.low)} to {change(effect.high)}"
-
-
-def milliseconds(value: float | None) -> str:
-    """Four significant digits at the most."""
-    if value is None:
-        return ABSENT
-    return f"{value:,.0f}" if value >= 1000 else f"{value:.1f}" if value >= 10 else f"{value:.3f}"
+def latencies(cell: CellOutcome) -> str:
+    """`12.4 to 15.1 ms, +21.8% (+20.1% to +23.0%)`"""
+    text = f"{BASE.text(cell.base_ms)} to {HEAD.text(cell.head_ms)} ms"
+    return f"{text}, {CHANGE.text(CHANGE.get(cell))} ({INTERVAL.text(INTERVAL.get(cell))})" if cell.effect else text
 
 
 def _listed(names: Sequence[str]) -> str:
     return ", ".join(names) if len(names) <= 4 else f"{', '.join(names[:3])} and {len(names) - 3} more"
-
-
-def _cells(count: int) -> str:
-    return f"{count} cell{'s' if count != 1 else ''}"
-
-
-COLOURS = {"slower": "bold red", "faster": "bold blue", "same": "green", "unknown": "yellow"}
-OVERALL = {"regression": "bold red", "cannot tell": "bold yellow", "no regression": "bold green"}
-WORDS = ("cell", "stage", "verdict", "what moved", "since", "commit", "subject")  # columns of words
-SPARED = ("restarts", "what moved")  # columns that a narrow terminal goes without: the lines below say the same
-MARK = "<!-- vlbench compare -->"  # by which a workflow finds its earlier comment
-
-
-def render(comparison: Comparison, width: int | None = None) -> RenderableType:
-    """For a terminal of `width` columns: a row a cell, or a few lines a cell where a row does not fit; None: any."""
-    parts: list[RenderableType] = [
-        Text(headline(comparison), style=OVERALL[comparison.verdict]),
-        Text(""),
-        table(HEADER, rows(comparison), width),
-    ]
-    for cell, stages in stage_rows(comparison).items():
-        parts += [Text(""), Text(f"Stages of {cell}", style="italic"), table(STAGE_HEADER, stages, width)]
-    parts += _lines("Why", reason_lines(comparison))
-    parts += _lines("Exact gates", gate_lines(comparison))
-    return Group(*parts, Text(""), Text("\n".join(note_lines(comparison)), style="dim", overflow="fold"))
-
-
-def _lines(title: str, lines: Sequence[str]) -> list[RenderableType]:
-    if not lines:
-        return []
-    return [Text(""), Text(title, style="italic"), Text("\n".join(lines), overflow="fold")]
-
-
-def table(header: Row, content: Sequence[Row], width: int | None) -> RenderableType:
-    """Without columns that are empty; one of them is `verdict`. Where it is too wide, a few lines a row."""
-    header, content = without_empty(header, content)
-    for name in SPARED:
-        if width is not None and name in header and _natural_width([header, *content]) > width:
-            header, content = _without(name, header, content)
-    if width is not None and _natural_width([header, *content]) > width:
-        return Text("\n").join(_block(header, row) for row in content)
-    grid = Table(header_style="bold", box=None, pad_edge=False)
-    for name in header:
-        grid.add_column(name, justify="left" if name in WORDS else "right", no_wrap=True)
-    for row in content:
-        grid.add_row(*(Text(value, style=COLOURS.get(value, "")) for value in row))
-    return grid
-
-
-def _block(header: Row, row: Row) -> Text:
-    """`slower  vilt-b32`, and beneath it every other column by its name."""
-    named = dict(zip(header[1:], row[1:], strict=True))
-    verdict = named.pop("verdict")
-    text = Text(f"{verdict:<8}", style=COLOURS.get(verdict, ""))
-    text.append(row[0], style="not bold default")
-    detail = ", ".join(f"{name} {value}" for name, value in named.items() if value)
-    return text.append(f"\n    {detail}", style="not bold default")
-
-
-def without_empty(header: Row, content: Sequence[Row]) -> tuple[Row, Sequence[Row]]:
-    for place, name in reversed(list(enumerate(header))):
-        if not any(row[place] for row in content):
-            header, content = _without(name, header, content)
-    return header, content
-
-
-def _without(name: str, header: Row, content: Sequence[Row]) -> tuple[Row, Sequence[Row]]:
-    place = header.index(name)
-    return header[:place] + header[place + 1 :], [row[:place] + row[place + 1 :] for row in content]
-
-
-def _natural_width(lines: Sequence[Row]) -> int:
-    """Columns of a terminal that a table takes, two between each pair of its own."""
-    return sum(max(map(len, column)) + 2 for column in zip(*lines, strict=True)) - 2
-
-
-def markdown(comparison: Comparison, picture: str | None = None) -> str:
-    """A comment: one line of verdict, the cells, the picture where there is one, and details to open."""
-    parts = [
-        MARK,
-        f"**vlbench: {escape_markdown(headline(comparison))}**",
-        markdown_table(*without_empty(HEADER, rows(comparison))),
-    ]
-    if picture:
-        parts.append(f"![Latency of HEAD as a change from BASE]({picture.replace(' ', '%20')})")
-    if reason_lines(comparison):
-        parts.append(bullets(reason_lines(comparison)))
-    for cell, stages in stage_rows(comparison).items():
-        parts.append(details(f"Stages of {escape_markdown(cell)}", markdown_table(STAGE_HEADER, stages)))
-    parts.append(details("Exact gates", bullets(gate_lines(comparison))))
-    parts.append(details("What was compared", bullets(note_lines(comparison))))
-    return "\n\n".join(parts) + "\n"
-
-
-def markdown_table(header: Row, content: Sequence[Row]) -> str:
-    sides = [":--" if name in WORDS else "--:" for name in header]
-    marked = [
-        [f"**{value}**" if value in ("slower", "faster") else escape_markdown(value) for value in row]
-        for row in content
-    ]
-    return "\n".join(f"| {' | '.join(line)} |" for line in [header, sides, *marked])

@@ -12,6 +12,7 @@ from vlbench.measure.rank_tests import least_restarts
 from vlbench.regression.compare.effects import Effect
 from vlbench.regression.compare.outcomes import Gate, Verdict
 from vlbench.runner.records import Result
+from vlbench.tables.numbers import signed_percent
 
 FAMILY_ALPHA, CELL_ALPHA = 0.05, 0.01
 LINE_SHARE = 0.6
@@ -97,7 +98,7 @@ def _too_wide(effect: Effect, threshold: float, restarts: tuple[int, int]) -> st
 
 def change(ratio: float) -> str:
     """`+10.4%` for 1.104."""
-    return f"{100 * (ratio - 1):+.1f}%".replace("-0.0%", "+0.0%")
+    return signed_percent(ratio - 1)
 
 
 def in_percent(share: float) -> str:

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from vlbench.errors import InputError
-from vlbench.regression.history.found import Names, name_all, percent
+from vlbench.regression.history.found import Names, name_all
 from vlbench.regression.history.runs import HistoryRun
 from vlbench.regression.history.series import Series
+from vlbench.tables.numbers import signed_percent
 
 # Of Okabe and Ito's palette, which colour-blind readers can tell apart
 POINT, SLOWER, FASTER, SOFTWARE, GAP = "#0072B2", "#D55E00", "#009E73", "#777777", "#CC79A7"
@@ -94,7 +95,7 @@ def _panel(series: Series, names: Names, axes: Any) -> None:
     _levels(axes, series)
     _software(axes, series)
     label = names.settings(series)
-    verdict = f"   drift {percent(series.drift)}" if series.drift is not None else ""
+    verdict = f"   drift {signed_percent(series.drift)}" if series.drift is not None else ""
     title = series.model + (f", {label}" if label else "") + verdict
     axes.set_title("\n".join(textwrap.wrap(title, TITLE)), pad=14 if series.shifts else 6)
     axes.set_ylabel("latency, ms")
@@ -141,7 +142,7 @@ def _levels(axes: Any, series: Series) -> None:
         axes.hlines(shift.after_ms, at, end, color="#333333", linewidth=0.9, zorder=2)
         axes.axvline(at, color=colour, linewidth=1.2, zorder=1)
         axes.annotate(
-            percent(shift.change),
+            signed_percent(shift.change),
             (at, 1),
             xycoords=axes.get_xaxis_transform(),
             xytext=(0, 2),

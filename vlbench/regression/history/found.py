@@ -130,17 +130,6 @@ def name_all(history: Sequence[Series]) -> Names:
     )
 
 
-def milliseconds(value: float) -> str:
-    """Four significant digits at the most."""
-    if value >= 100:
-        return f"{value:,.0f}"
-    return f"{value:.1f}" if value >= 10 else f"{value:.2f}"
-
-
-def percent(change: float) -> str:
-    return f"{change:+.1%}"
-
-
 def _differs(history: Sequence[Series], name: str) -> bool:
     groups: dict[str, set] = {}
     for series in history:

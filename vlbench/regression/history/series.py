@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vlbench.errors import InputError
-from vlbench.markup import share_of
 from vlbench.regression.history.change_points import SHORTEST, Changes, fewest_values, find_changes
 from vlbench.regression.history.database import columns_of, quoted, reason
 from vlbench.regression.history.runs import COLUMNS, OPTIONAL, Hardware, HistoryRun, SeriesSettings
+from vlbench.tables.numbers import share_of
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection

@@ -9,8 +9,8 @@ from vlbench.errors import InputError
 from vlbench.regression.compare.comparison import compare
 from vlbench.regression.compare.outcomes import CellOutcome, Comparison
 from vlbench.report.frames import Results
-from vlbench.report.tables import short_figure
 from vlbench.runner.records import Result
+from vlbench.tables.numbers import short_number
 
 NONE = "-"
 MOST = 6  # sets that are held against the first; more are a matter for vlbench history
@@ -55,7 +55,7 @@ class Beside:
 def _words(cell: CellOutcome) -> Iterator[str]:
     effect = cell.effect
     for latency in (cell.base_ms, cell.head_ms):
-        yield NONE if latency is None else short_figure(latency)
+        yield NONE if latency is None else short_number(latency)
     yield f"{effect.ratio:.3g}" if effect else NONE
     known = effect is not None and effect.low is not None and effect.high is not None
     yield f"{effect.low:.3g} to {effect.high:.3g}" if effect and known else NONE

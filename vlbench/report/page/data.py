@@ -9,12 +9,13 @@ from typing import Any
 import pandas as pd
 
 from vlbench.regression.compare.verdicts import change
-from vlbench.report import tables
 from vlbench.report.colours import ink_on, stage_colour
 from vlbench.report.frames import Results
 from vlbench.report.frontier import ON, frontier_frame
 from vlbench.report.page.beside import Beside
+from vlbench.report.tables import billions
 from vlbench.report.views import LEAST_SHARE, ROOF, roofline, scaling, stage_bars
+from vlbench.tables.numbers import bracketed, percent, short_number
 
 Row = dict[str, Any]
 AXES = {"batch": "examples a pass", "image pixels": "image pixels", "tokens": "tokens, text + image"}
@@ -41,8 +42,8 @@ def _segment(one: dict[Hashable, Any], total: float) -> Row:
         "on": ink_on(colour),
         **{"start_ms": start, "end_ms": end, "middle_ms": (start + end) / 2},
         **{"start": 100 * start / total, "end": 100 * end / total, "middle": 50 * (start + end) / total},
-        **{"ms": tables.short_figure(one["latency_ms"]), "percent": f"{100 * (end - start) / total:.1f}%"},
-        "total": f"{tables.short_figure(total)} ms",
+        **{"ms": short_number(one["latency_ms"]), "percent": f"{100 * (end - start) / total:.1f}%"},
+        "total": f"{short_number(total)} ms",
     }
 
 
@@ -61,14 +62,14 @@ def frontier_rows(results: Results) -> dict[tuple[str, str, str], list[Row]]:
 def _point(one: dict[Hashable, Any]) -> Row:
     macs = _known(one["macs"])
     percents = {name: 100 * value if value is not None else None for name, value in _bounds(one, "accuracy").items()}
-    said = f"{tables.percent(one['accuracy'])}%{_bracketed(percents['low'], percents['high'], '{:.1f}')}"
+    number, _, interval = bracketed(one["accuracy"], list(_bounds(one, "accuracy").values()), percent).partition(" ")
     low, high = _bounds(one, "latency_ms").values()
     return {
         **{"label": one["label"], "family": one["family"], "accuracy": 100 * one["accuracy"], **percents},
         **{"latency_ms": one["latency_ms"], "latency_ms_low": low, "latency_ms_high": high},
         **{"gmacs": macs / 1e9 if macs else None, "gmacs_low": None, "gmacs_high": None},
         **{"on": one["frontier"] == ON, "on_macs": one["frontier_macs"] == ON, "standing": one["frontier"]},
-        **{"accuracy_text": said, "macs_text": f"{tables.scaled(int(macs), 1e9, 1)} G" if macs else ""},
+        **{"accuracy_text": f"{number}% {interval}".strip(), "macs_text": f"{billions(macs)} G" if macs else ""},
         "latency_text": _milliseconds(one["latency_ms"], low, high),
     }
 
@@ -92,7 +93,7 @@ def scaling_rows(results: Results) -> dict[str, list[Row]]:
             row = {name: one[name] for name in ("line", "family", "x", "latency_ms")}
             row |= {"low": low, "high": high, "last": one is ordered[-1], "x_text": f"{one['x']:,.0f}"}
             row |= {"latency_text": _milliseconds(one["latency_ms"], low, high)}
-            row |= {"each_text": f"{tables.short_figure(one['per_example_ms'])} ms"}
+            row |= {"each_text": f"{short_number(one['per_example_ms'])} ms"}
             found.setdefault(str(axis), []).append(row)
     return found
 
@@ -163,9 +164,5 @@ def _known(value: Any) -> float | None:
 
 
 def _milliseconds(value: float, low: float | None, high: float | None) -> str:
-    ends = f" [{tables.short_figure(low)}, {tables.short_figure(high)}]" if low is not None and high is not None else ""
-    return f"{tables.short_figure(value)} ms{ends}"
-
-
-def _bracketed(low: float | None, high: float | None, form: str) -> str:
-    return "" if low is None or high is None else f" [{form.format(low)}, {form.format(high)}]"
+    number, _, interval = bracketed(value, (low, high)).partition(" ")
+    return f"{number} ms {interval}".strip()

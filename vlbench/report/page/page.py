@@ -21,6 +21,7 @@ from vlbench.report.page.beside import Beside, side_by_side
 from vlbench.report.page.reported import suites
 from vlbench.report.page.summary import headlines
 from vlbench.report.page.table import build_table
+from vlbench.tables.table import Table
 from vlbench.version import __version__
 
 ASSETS = "assets"
@@ -39,7 +40,7 @@ class Chart:
     specs: dict[str, dict[str, Any]]
     data: dict[str, list[dict[str, Any]]]
     follows: str | None = None
-    table: plain.Plain | None = None
+    table: Table | None = None
 
     def as_dict(self) -> dict[str, Any]:
         specs = {words: charts.compiled(spec) for words, spec in self.specs.items()}

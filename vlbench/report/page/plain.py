@@ -1,75 +1,68 @@
-"""Tables that hold in words what a chart shows, for who cannot see it, and for who wants the figures."""
+"""Tables that hold what a chart shows, for readers who cannot see it or want the numbers."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 
-from vlbench.report import tables
+from vlbench.report.accuracy import BLIND
 from vlbench.report.frames import Results
+from vlbench.report.tables import stage_columns
 from vlbench.report.views import labels
-
-GAP = "–"  # noqa: RUF001  a dash, as tables have it
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plain:
-    """`words` columns from the left are words, the others figures."""
-
-    title: str
-    words: int
-    columns: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
+from vlbench.tables.numbers import ends, percent
+from vlbench.tables.table import Table, TableColumn
 
 
-def stages(results: Results) -> Plain:
-    """By the cells' own names, which tell those of one model apart."""
-    pairs = zip(labels(results), results.named, strict=True)
-    staged = [(label, one) for label, (*_, one) in pairs if one.latency_ms_by_stage]
-    frame = tables.stage_frame([one for _, one in staged])
-    rows = (row for row in frame.itertuples(index=False, name=None))
-    named = tuple((label, *_or_gaps(row[1:])) for (label, _), row in zip(staged, rows, strict=True))
-    return Plain(title="Median ms by stage", words=1, columns=tuple(frame.columns), rows=named)
+def stages(results: Results) -> Table:
+    """By labels that distinguish the measurements of one model."""
+    labelled = zip(labels(results), (one for *_, one in results.named), strict=True)
+    staged = [(label, one) for label, one in labelled if one.latency_ms_by_stage]
+    columns = [column.of(itemgetter(1)) for column in stage_columns([one for _, one in staged])]
+    table = Table.of((TableColumn("model", itemgetter(0)), *columns), staged, caption="Median ms by stage")
+    return table.without_empty()
 
 
-def metrics(results: Results) -> Plain:
+def metrics(results: Results) -> Table:
     several = len(results.folders) > 1
-    columns = ("model", *(["results"] if several else []), "task", "metric", "%", "95% interval", "n")
-    rows = []
-    for folder in results.folders:
-        for one in folder.evaluations:
-            accuracy = one.accuracy
-            for metric in accuracy.metrics:
-                first = metric.name == accuracy.metric
-                without = (accuracy.majority, accuracy.text_only, accuracy.shuffled_images) if first else (None,) * 3
-                ends = " to ".join(map(tables.percent, metric.ci95)) if metric.ci95 else None
-                words = (
-                    one.model,
-                    *([folder.label] if several else []),
-                    f"{accuracy.task} {accuracy.split}",
-                    metric.name,
-                )
-                figures = (tables.percent(metric.value), ends, f"{metric.n:,}", *map(tables.percent, without))
-                rows.append((*words, *_or_gaps(figures)))
-    others = ("majority", "text only", "shuffled images")
-    return Plain(title="All metrics", words=4 if several else 3, columns=(*columns, *others), rows=tuple(rows))
+    rows = [
+        (folder.label, one, metric)
+        for folder in results.folders
+        for one in folder.evaluations
+        for metric in one.accuracy.metrics
+    ]
+    columns: list[TableColumn[Any]] = [
+        TableColumn("model", lambda row: row[1].model),
+        *([TableColumn[Any]("results", itemgetter(0))] if several else []),
+        TableColumn("task", lambda row: f"{row[1].accuracy.task} {row[1].accuracy.split}"),
+        TableColumn("metric", lambda row: row[2].name),
+        TableColumn("%", lambda row: row[2].value, percent),
+        TableColumn("95% interval", lambda row: row[2].ci95, ends(percent)),
+        TableColumn("n", lambda row: row[2].n, "{:,}".format),
+    ]
+    return Table.of([*columns, *(_blind(*names) for names in BLIND.items())], rows, caption="All metrics")
 
 
-def scaling(axis: str, rows: Sequence[dict[str, Any]]) -> Plain:
-    keys = ("line", "x_text", "latency_text", "each_text")
-    return Plain(title="Scaling", words=1, columns=("cells", axis, "latency", "an example"), rows=_picked(rows, keys))
+def _blind(field: str, heading: str) -> TableColumn[Any]:
+    """Blind baselines are of a task's first metric."""
+
+    def get(row: Any) -> float | None:
+        _, one, metric = row
+        return getattr(one.accuracy, field) if metric.name == one.accuracy.metric else None
+
+    return TableColumn(heading, get, percent)
 
 
-def roofline(rows: Sequence[dict[str, Any]]) -> Plain:
-    keys = ("label", "stage", "intensity_text", "gflops_text", "of_roof")
-    columns = ("cell", "stage", "intensity", "achieved", "of the roof")
-    return Plain(title="Roofline", words=2, columns=columns, rows=_picked(rows, keys))
+def scaling(axis: str, rows: Sequence[dict[str, Any]]) -> Table:
+    keys = {axis: "x_text", "latency": "latency_text", "an example": "each_text"}
+    return Table.of([TableColumn("measurements", itemgetter("line")), *_numbers(keys)], rows, caption="Scaling")
 
 
-def _picked(rows: Sequence[dict[str, Any]], keys: Sequence[str]) -> tuple[tuple[str, ...], ...]:
-    return tuple(tuple(str(row[key]) for key in keys) for row in rows)
+def roofline(rows: Sequence[dict[str, Any]]) -> Table:
+    keys = {"intensity": "intensity_text", "achieved": "gflops_text", "of the roof": "of_roof"}
+    words = [TableColumn[Any]("measurement", itemgetter("label")), TableColumn[Any]("stage", itemgetter("stage"))]
+    return Table.of([*words, *_numbers(keys)], rows, caption="Roofline")
 
 
-def _or_gaps(values: Sequence[object]) -> list[str]:
-    return [value if isinstance(value, str) and value else GAP for value in values]
+def _numbers(keys: dict[str, str]) -> list[TableColumn[Any]]:
+    return [TableColumn(heading, itemgetter(key), str) for heading, key in keys.items()]

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 from vlbench.report.folders import Folder
 from vlbench.report.frames import Results
-from vlbench.report.reproduction import claim_sentence, claim_value, figure, percent_error, printed
+from vlbench.report.reproduction import claim_sentence, claim_value, measured_text, percent_error, printed
 from vlbench.suites.outcomes import ReproducedCell
+from vlbench.tables.table import GAP
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,9 +87,9 @@ def _heading(one: ReproducedCell) -> str:
 
 def _figure(one: ReproducedCell, footnotes: tuple[str, ...]) -> ReportedFigure:
     return ReportedFigure(
-        measured=figure(one.measured),
+        measured=measured_text(one.measured),
         reported=printed(one.reported),
-        error=percent_error(one),
+        error=GAP if one.error is None else percent_error(one.error),
         verdict=one.verdict,
         mark=footnotes.index(one.erratum) + 1 if one.erratum else None,
     )

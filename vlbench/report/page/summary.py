@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from vlbench.report import tables
 from vlbench.report.frames import Results
 from vlbench.runner.records import Result
+from vlbench.tables.numbers import percent, short_number
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +40,7 @@ def _fastest(results: Results) -> Iterator[Headline]:
     if len(timed) < 2 or len(alike) > 1:
         return
     fastest, slowest = (f(timed, key=lambda pair: _median(pair[1])) for f in (min, max))
-    ms = tables.short_figure(_median(fastest[1]))
+    ms = short_number(_median(fastest[1]))
     yield Headline(figure=f"{ms} ms", words=f"a pass of {fastest[0]}, the fastest here", kind=fastest[1].family)
     ratio = _median(slowest[1]) / _median(fastest[1])
     if ratio >= 1.1:
@@ -65,7 +65,7 @@ def _most_accurate(results: Results) -> Iterator[Headline]:
     if len(tasks) == 1:
         best = max(evaluations, key=lambda one: one.accuracy.value)
         words = f"{best.accuracy.metric} on {best.accuracy.task} {best.accuracy.split}, {best.model}"
-        yield Headline(figure=f"{tables.percent(best.accuracy.value)}%", words=words, kind=best.family)
+        yield Headline(figure=f"{percent(best.accuracy.value)}%", words=words, kind=best.family)
 
 
 def _trouble(results: Results) -> Iterator[Headline]:

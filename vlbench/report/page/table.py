@@ -1,4 +1,4 @@
-"""The page's table of all cells: what each column shows, and by what it sorts."""
+"""The page's table of all measurements: what each column shows, and by what it sorts."""
 
 from __future__ import annotations
 
@@ -6,16 +6,18 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from vlbench.measure.statistics import LatencySummary
 from vlbench.report import tables
 from vlbench.report.frames import Accuracies, Key, Results
+from vlbench.report.tables import timed
 from vlbench.runner.records import Accuracy, Result
+from vlbench.tables.numbers import bracketed, ends, percent, short_number
+from vlbench.tables.table import TableColumn
 
 Number = float | int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Value:
+class PageCell:
     """What a field shows; `order` is what it sorts by, a number in plain units or the words themselves."""
 
     text: str
@@ -25,7 +27,7 @@ class Value:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TableColumn:
+class PageColumn:
     title: str
     unit: str = ""
     words: bool = False
@@ -34,8 +36,8 @@ class TableColumn:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TableRow:
-    """A cell. `values` are in the order of the columns; the rest is what the filters look at."""
+class PageRow:
+    """A measurement. `values` are in the order of the columns; the filters use the other fields."""
 
     number: int
     family: str
@@ -43,159 +45,140 @@ class TableRow:
     status: str
     device: str
     precision: str
-    values: tuple[Value, ...]
+    values: tuple[PageCell, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Table:
-    columns: tuple[TableColumn, ...]
-    rows: tuple[TableRow, ...]
+class PageTable:
+    columns: tuple[PageColumn, ...]
+    rows: tuple[PageRow, ...]
 
     def choices(self, name: str) -> list[str]:
-        """What the rows hold of a filter's field, where there is something to choose."""
-        found = list(dict.fromkeys(getattr(row, name) for row in self.rows))
-        return found if len(found) > 1 else []
+        """The values of a filter's field, if there are several."""
+        values = list(dict.fromkeys(getattr(row, name) for row in self.rows))
+        return values if len(values) > 1 else []
 
 
-Make = Callable[[str, Result], Value]  # of a folder and a result
+Make = Callable[[str, Result], PageCell]  # of a folder and a result
 
 
-def build_table(results: Results) -> Table:
-    """A row a cell. Columns that no cell has anything for are left out, and settings that all cells share."""
+def build_table(results: Results) -> PageTable:
+    """One row per measurement, without empty columns and settings that all measurements share."""
     several = len(results.folders) > 1
     accuracies = Accuracies(results.folders)
-    asked = [_accuracy_column(key, accuracies) for key in accuracies.keys_of(results.named)]
-    columns = [*COLUMNS[:LEADING], *asked, *COLUMNS[LEADING:]]
+    accuracy = [_accuracy_column(key, accuracies) for key in accuracies.keys_of(results.named)]
+    columns = [*COLUMNS[:LEADING], *accuracy, *COLUMNS[LEADING:]]
     made = [[make(folder, one) for _, make in columns] for folder, _, one in results.named]
-    kept = [place for place, (column, _) in enumerate(columns) if _worth_showing(column, [row[place] for row in made])]
+    shown = [index for index, (column, _) in enumerate(columns) if _worth_showing(column, [row[index] for row in made])]
     rows = tuple(
-        TableRow(
+        PageRow(
             number=number,
             family=one.family,
             folder=folder,
             status=one.status,
             device=one.device,
             precision=one.precision,
-            values=(*_names(name, folder if several else None), *(values[place] for place in kept)),
+            values=(*_names(name, folder if several else None), *(values[index] for index in shown)),
         )
         for number, ((folder, name, one), values) in enumerate(zip(results.named, made, strict=True))
     )
-    heads = [TableColumn(title="model", words=True, hint="and what tells it from the model's other cells")]
-    heads += [TableColumn(title="results", words=True, hint="the folder")] if several else []
-    return Table(columns=(*heads, *(columns[place][0] for place in kept)), rows=rows)
+    heads = [PageColumn(title="model", words=True, hint="and what distinguishes it from others of the model")]
+    heads += [PageColumn(title="results", words=True, hint="the folder")] if several else []
+    return PageTable(columns=(*heads, *(columns[index][0] for index in shown)), rows=rows)
 
 
-def _names(name: str, folder: str | None) -> Iterator[Value]:
-    yield Value(text=name, order=name)
+def _names(name: str, folder: str | None) -> Iterator[PageCell]:
+    yield PageCell(text=name, order=name)
     if folder is not None:
-        yield Value(text=folder, order=folder)
+        yield PageCell(text=folder, order=folder)
 
 
-def _scaled(value: int | None, unit: float, digits: int) -> Value:
-    return Value(text=tables.scaled(value, unit, digits) or "", order=value)
+def _written(column: TableColumn[Result]) -> Make:
+    """As a column of other tables, sorted by its value."""
+
+    def make(_folder: str, one: Result) -> PageCell:
+        value = column.get(one)
+        return PageCell(text="" if value is None else column.text(value), order=value)
+
+    return make
 
 
-def _family(one: Result) -> Value:
-    return Value(text=one.family, order=one.family, kind=f"family {one.family}")
+def _family(one: Result) -> PageCell:
+    return PageCell(text=one.family, order=one.family, kind=f"family {one.family}")
 
 
-def _image(one: Result) -> Value:
-    return Value(text="x".join(map(str, one.image_size)), order=math.prod(one.image_size))
+def _image(one: Result) -> PageCell:
+    return PageCell(text="x".join(map(str, one.image_size)), order=math.prod(one.image_size))
 
 
-def _tokens(one: Result) -> Value:
+def _tokens(one: Result) -> PageCell:
     image = "?" if one.image_tokens is None else f"{one.image_tokens:,}"
-    return Value(text=f"{one.text_tokens:,}+{image}", order=one.text_tokens + (one.image_tokens or 0))
+    return PageCell(text=f"{one.text_tokens:,}+{image}", order=one.text_tokens + (one.image_tokens or 0))
 
 
-def _macs(one: Result) -> Value:
-    return _scaled(one.macs, 1e9, 1)
-
-
-def timed(one: Result) -> LatencySummary | None:
-    return one.latency_ms if one.status == "ok" else None
-
-
-def _latency(one: Result) -> Value:
+def _latency(one: Result) -> PageCell:
     latency = timed(one)
     if latency:
-        return Value(text=tables.short_figure(latency.median), order=latency.median)
-    return Value(text=one.status, order=None, hint=one.error or "", kind=f"status {one.status}")
+        return PageCell(text=short_number(latency.median), order=latency.median)
+    return PageCell(text=one.status, order=None, hint=one.error or "", kind=f"status {one.status}")
 
 
-def _interval(one: Result) -> Value:
+def _interval(one: Result) -> PageCell:
     latency = timed(one)
     if latency is None or latency.ci95 is None:
-        return Value(text="", order=None)
+        return PageCell(text="", order=None)
     low, high = latency.ci95
-    text = f"{tables.short_figure(low)} to {tables.short_figure(high)}"
-    return Value(text=text, order=(high - low) / latency.median)
+    return PageCell(text=ends()(latency.ci95), order=(high - low) / latency.median)
 
 
-def _restarts(one: Result) -> Value:
-    latency = timed(one)
-    count = len(latency.by_restart) if latency else None
-    return Value(text=str(count or ""), order=count)
-
-
-def _noise(one: Result) -> Value:
+def _noise(one: Result) -> PageCell:
     if timed(one) is None or one.noise is None:
-        return Value(text="", order=None)
+        return PageCell(text="", order=None)
     reasons = ". ".join(one.noise.reasons)
-    return Value(text=one.noise.verdict, order=one.noise.verdict, hint=reasons, kind=f"noise {one.noise.verdict}")
+    return PageCell(text=one.noise.verdict, order=one.noise.verdict, hint=reasons, kind=f"noise {one.noise.verdict}")
 
 
-def _accuracy_column(key: Key, accuracies: Accuracies) -> tuple[TableColumn, Make]:
+def _accuracy_column(key: Key, accuracies: Accuracies) -> tuple[PageColumn, Make]:
     task, split, metric = key
     hint = f"{metric} on {task} {split}, with its bootstrap 95% interval"
-    column = TableColumn(title=f"{task} {split}", unit="%", hint=hint)
+    column = PageColumn(title=f"{task} {split}", unit="%", hint=hint)
     return column, lambda folder, one: _accuracy(accuracies.of(key, folder, one.spec_hash))
 
 
-def _accuracy(accuracy: Accuracy | None) -> Value:
+def _accuracy(accuracy: Accuracy | None) -> PageCell:
     if accuracy is None:
-        return Value(text="", order=None)
-    low, high = accuracy.ci95 or (None, None)
-    interval = f" [{tables.percent(low)}, {tables.percent(high)}]" if accuracy.ci95 else ""
-    return Value(text=f"{tables.percent(accuracy.value)}{interval}", order=accuracy.value)
+        return PageCell(text="", order=None)
+    return PageCell(text=bracketed(accuracy.value, accuracy.ci95, percent), order=accuracy.value)
 
 
-def _worth_showing(column: TableColumn, values: Sequence[Value]) -> bool:
+def _worth_showing(column: PageColumn, values: Sequence[PageCell]) -> bool:
     texts = {value.text for value in values}
     return texts != {""} and not (column.setting and len(texts) == 1)
 
 
-def _of(make: Callable[[Result], Value]) -> Make:
+def _of(make: Callable[[Result], PageCell]) -> Make:
     return lambda _, one: make(one)
 
 
-def _word(word: str) -> Value:
-    return Value(text=word, order=word)
-
-
-def _columns() -> Iterator[tuple[TableColumn, Make]]:
-    yield TableColumn(title="family", words=True, hint="how it sees: patch, grid or region"), _of(_family)
-    yield TableColumn(title="latency", unit="ms", hint="median over restarts, end to end"), _of(_latency)
+def _columns() -> Iterator[tuple[PageColumn, Make]]:
+    yield PageColumn(title="family", words=True, hint="how it sees: patch, grid or region"), _of(_family)
+    yield PageColumn(title="latency", unit="ms", hint="median over restarts, end to end"), _of(_latency)
     yield (
-        TableColumn(title="95% interval", unit="ms", hint="of the median; sorts by its relative width"),
+        PageColumn(title="95% interval", unit="ms", hint="of the median; sorts by its relative width"),
         _of(_interval),
     )
-    yield TableColumn(title="noise", words=True, hint="whether something disturbed it"), _of(_noise)
-    yield TableColumn(title="params", unit="M"), _of(lambda one: _scaled(one.params_total, 1e6, 1))
-    yield (
-        TableColumn(title="MACs", unit="G", hint="multiply-accumulates of a pass; FLOPs are twice as many"),
-        _of(_macs),
-    )
-    yield TableColumn(title="peak memory", unit="MiB"), _of(lambda one: _scaled(one.peak_memory_bytes, 2**20, 0))
-    yield TableColumn(title="image", unit="px", hint="height x width of what the model reads"), _of(_image)
-    yield TableColumn(title="tokens", hint="text + image, as the transformer sees them"), _of(_tokens)
-    batch = TableColumn(title="batch", setting=True)
-    yield batch, _of(lambda one: Value(text=f"{one.batch:,}", order=one.batch))
-    yield TableColumn(title="device", words=True, setting=True), _of(lambda one: _word(one.device))
-    yield TableColumn(title="precision", words=True, setting=True), _of(lambda one: _word(one.precision))
-    threads = TableColumn(title="threads", setting=True)
-    yield threads, _of(lambda one: Value(text=str(one.machine.threads), order=one.machine.threads))
-    yield TableColumn(title="restarts", hint="fresh processes that were timed"), _of(_restarts)
+    yield PageColumn(title="noise", words=True, hint="whether something disturbed it"), _of(_noise)
+    yield PageColumn(title="params", unit="M"), _written(tables.PARAMS)
+    macs = PageColumn(title="MACs", unit="G", hint="multiply-accumulates of a pass; FLOPs are twice as many")
+    yield macs, _written(tables.GMACS)
+    yield PageColumn(title="peak memory", unit="MiB"), _written(tables.PEAK)
+    yield PageColumn(title="image", unit="px", hint="height x width of what the model reads"), _of(_image)
+    yield PageColumn(title="tokens", hint="text + image, as the transformer sees them"), _of(_tokens)
+    yield PageColumn(title="batch", setting=True), _written(TableColumn("", lambda one: one.batch, "{:,}".format))
+    yield PageColumn(title="device", words=True, setting=True), _written(TableColumn("", lambda one: one.device))
+    yield PageColumn(title="precision", words=True, setting=True), _written(TableColumn("", lambda one: one.precision))
+    yield PageColumn(title="threads", setting=True), _written(TableColumn("", lambda one: one.machine.threads, str))
+    yield PageColumn(title="restarts", hint="fresh processes that were timed"), _written(tables.RESTARTS)
 
 
 COLUMNS = tuple(_columns())

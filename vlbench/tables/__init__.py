@@ -1,0 +1,1 @@
+"""The table that every command prints, and its writers."""

@@ -1,0 +1,92 @@
+"""Tables in a terminal, by rich."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from rich.console import Console, Group, RenderableType
+from rich.table import Table as Grid
+from rich.text import Text
+
+from vlbench.tables.table import GAP, Table
+
+FILE_WIDTH = 2_000  # columns: no line of a file or a pipe is folded
+
+
+def print_tables(tables: Iterable[Table], path: Path | None = None) -> None:
+    """Prints tables, or writes them to a file without styles. Raises OSError if the file cannot be written."""
+    if path:
+        with path.open("w", encoding="utf-8") as file:
+            Console(file=file, width=FILE_WIDTH, color_system=None).print(
+                to_terminal(tables)
+            )  # whatever FORCE_COLOR says
+        return
+    console = Console()
+    if not console.is_terminal:
+        console.width = max(console.width, FILE_WIDTH)
+    console.print(to_terminal(tables, console.width if console.is_terminal else None))
+
+
+def to_terminal(tables: Iterable[Table], width: int | None = None) -> RenderableType:
+    """For a terminal of `width` columns; None: of any width.
+
+    A table that is too wide loses the columns that it can do without; if it is still too wide, its columns become rows,
+    and if that is too wide, each row becomes a few lines.
+    """
+    parts: list[RenderableType] = []
+    for table in filter(None, tables):
+        parts += [Text("")] if parts else []
+        parts += [Text(table.caption, style=table.style)] if table.caption and table.style is not None else []
+        parts += [_rows(table.without_empty(), width)] if table.rows else []
+        parts += [Text("\n".join(table.notes), style=table.notes_style, overflow="fold")] if table.notes else []
+    return Group(*parts)
+
+
+def _rows(table: Table, width: int | None) -> RenderableType:
+    table = table.keep(lambda column: column.shown != "files")
+    if not _fits(_lines(table), width):
+        table = table.keep(lambda column: column.shown == "always")
+    lines = _lines(table)
+    if _fits(lines, width) or any(column.wraps for column in table.columns):
+        return _grid(lines, [column.is_text for column in table.columns], [column.wraps for column in table.columns])
+    turned = [list(row) for row in zip(*lines, strict=True)]
+    turned[0][0] = Text("")
+    if _fits(turned, width):
+        return _grid(turned, [True, *[False] * len(table.rows)], [False] * len(lines))
+    return Text("\n").join(_block(table, line) for line in lines[1:])
+
+
+def _lines(table: Table) -> list[list[Text]]:
+    """The headings and the rows, styled."""
+    rows = [
+        [Text(text, style=column.styles.get(text, "")) for column, text in zip(table.columns, row, strict=True)]
+        for row in table.texts
+    ]
+    return [list(map(Text, table.names)), *rows]
+
+
+def _fits(lines: Sequence[Sequence[Text]], width: int | None) -> bool:
+    """Whether a terminal is as wide as a table, whose columns have two spaces between them."""
+    widths = [max(text.cell_len for text in column) for column in zip(*lines, strict=True)]
+    return width is None or sum(widths) + 2 * (len(widths) - 1) <= width
+
+
+def _grid(lines: Sequence[Sequence[Text]], left: Sequence[bool], wraps: Sequence[bool]) -> Grid:
+    grid = Grid(header_style="bold", box=None, pad_edge=False)
+    for name, is_left, wrap in zip(lines[0], left, wraps, strict=True):
+        grid.add_column(name, justify="left" if is_left else "right", no_wrap=not wrap, overflow="fold")
+    for line in lines[1:]:
+        grid.add_row(*line)
+    return grid
+
+
+def _block(table: Table, line: Sequence[Text]) -> Text:
+    """A row as lines: the columns with styles, the first column, and below them every other value by its heading."""
+    named = dict(zip(table.names, line, strict=True))
+    title = named.pop(table.names[0])
+    styled = [named.pop(column.name) for column in table.columns[1:] if column.styles]
+    for text in styled:
+        text.pad_right(max(0, 8 - len(text)))
+    detail = ", ".join(f"{name} {text}" for name, text in named.items() if text.plain not in ("", GAP))
+    return Text.assemble(*styled, title, f"\n    {detail}")

@@ -1,0 +1,107 @@
+"""Tables as plain text, Markdown and LaTeX; plain values as CSV and JSON."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from vlbench.tables.markup import bullets, comments, details, escape_latex, escape_markdown
+from vlbench.tables.table import GAP, Table, TableColumn
+
+NUMBER = r"[-+]?\d[\d,]*(\.\d+)?%?"
+NUMERIC = re.compile(rf"{NUMBER}( \[{NUMBER}, {NUMBER}\])?")  # `1,255 [1,118, 1,622]`
+THOUSANDS = re.compile(r"(?<=\d),(?=\d)")
+
+
+def to_text(table: Table) -> str:
+    """Aligned columns without styles, for a command that does without rich."""
+    return "".join(f"{'  '.join(line).rstrip()}\n" for line in _padded(table, [table.names, *table.texts]))
+
+
+def _padded(table: Table, lines: Sequence[Sequence[str]], least: int = 0) -> list[list[str]]:
+    """Texts as wide as their columns, which are as wide as their headings and `least` more."""
+    widths = [max(len(name) + least, *map(len, texts)) for name, *texts in zip(*lines, strict=True)]
+    justify = [str.ljust if column.is_text else str.rjust for column in table.columns]
+    return [[pad(text, width) for pad, text, width in zip(justify, line, widths, strict=True)] for line in lines]
+
+
+def to_markdown(tables: Iterable[Table]) -> str:
+    return "\n\n".join(map(_markdown, filter(None, tables))) + "\n"
+
+
+def _markdown(table: Table) -> str:
+    body = [_pipes(table.without_empty())] if table.rows else []
+    body += [bullets(table.notes)] if table.notes else []
+    caption = escape_markdown(table.caption)
+    if table.folded:
+        return details(caption, "\n\n".join(body))
+    return "\n\n".join([*([table.heading.format(caption)] if caption and table.heading else []), *body])
+
+
+def _pipes(table: Table) -> str:
+    lines = [list(map(escape_markdown, table.names)), *_cells(table, _markdown_cell)]
+    head, *rows = _padded(table, lines, least=2)
+    rules = [f"{'-' * (len(name) + 1)}" for name in head]
+    sides = [f":{rule}" if column.is_text else f"{rule}:" for column, rule in zip(table.columns, rules, strict=True)]
+    return "\n".join([f"| {' | '.join(head)} |", f"|{'|'.join(sides)}|", *(f"| {' | '.join(row)} |" for row in rows)])
+
+
+def _markdown_cell(column: TableColumn[Any], text: str) -> str:
+    if not column.is_text and NUMERIC.fullmatch(text):
+        return text
+    bold = "**" if column.styles.get(text, "").startswith("bold") else ""
+    return f"{bold}{escape_markdown(text)}{bold}"
+
+
+def to_latex(tables: Iterable[Table]) -> str:
+    """Tables with the rules of booktabs. Notes are comments, and so is the caption of a table without a label."""
+    return "\n".join([comments([r"needs \usepackage{booktabs}"]), *map(_latex, filter(None, tables))]) + "\n"
+
+
+def _latex(table: Table) -> str:
+    parts = [_tabular(table.without_empty())] if table.rows else []
+    if table.label:
+        caption = f"\\caption{{{escape_latex(table.caption)}}}\n\\label{{tab:{table.label}}}"
+        parts = [f"\\begin{{table}}\n\\centering\n{caption}\n{''.join(parts)}\\end{{table}}"]
+    elif table.caption:
+        parts.insert(0, comments([table.caption]))
+    return "\n".join([*parts, *([comments(table.notes)] if table.notes else [])])
+
+
+def _tabular(table: Table) -> str:
+    heads = [escape_latex(column.latex or re.sub(r" %$", " (%)", column.name)) for column in table.columns]
+    head, *rows = [" & ".join(line) + r" \\" for line in (heads, *_cells(table, _latex_cell))]
+    alignment = "".join("l" if column.is_text else "r" for column in table.columns)
+    body = "\n".join([r"\toprule", head, r"\midrule", *rows, r"\bottomrule"])
+    return f"\\begin{{tabular}}{{{alignment}}}\n{body}\n\\end{{tabular}}\n"
+
+
+def _latex_cell(column: TableColumn[Any], text: str) -> str:
+    """A number has a true minus, thin spaces between thousands, and its interval."""
+    if text == GAP:
+        return "--"
+    if column.is_text or not NUMERIC.fullmatch(text):
+        return escape_latex(text)
+    value, _, interval = THOUSANDS.sub(r"\,", text).replace("%", r"\%").partition(" [")
+    return f"${value}\\,[{interval}$" if interval else f"${value}$"
+
+
+def _cells(table: Table, write: Any) -> list[list[str]]:
+    return [[write(column, text) for column, text in zip(table.columns, row, strict=True)] for row in table.texts]
+
+
+def to_csv(records: Iterable[Mapping[str, Any]]) -> str:
+    """Plain values under the keys of the records; whole numbers stay whole next to gaps."""
+    import pandas as pd  # noqa: PLC0415  slow to import
+
+    return pd.DataFrame(list(records)).convert_dtypes().to_csv(index=False)
+
+
+def to_json(content: Any) -> str:
+    """Raises ValueError for a number that JSON does not have."""
+    return json.dumps(content, indent=1, allow_nan=False) + "\n"
+
+
+WRITERS = {"markdown": to_markdown, "latex": to_latex}
