@@ -16,7 +16,7 @@ from tests.training.learners import Classifier, Examples, course, course_of, dig
 from vlbench.errors import InputError
 from vlbench.training.learner import Losses
 from vlbench.training.loop import rate_factor, seed_of, train
-from vlbench.training.progress import State, TrainingListener
+from vlbench.training.progress import TrainingListener, TrainingProgress
 
 
 def gradients_seen(folder: Path, **values: object) -> list[Tensor]:
@@ -179,15 +179,19 @@ def test_bf16_computes_in_bfloat16_and_keeps_float32_weights(tmp_path: Path) -> 
     assert trained.history[-1].loss < trained.history[0].loss
 
 
-def test_a_listener_gets_the_state(tmp_path: Path) -> None:
-    states: list[State] = []
+def test_a_listener_gets_the_progress(tmp_path: Path) -> None:
+    reports: list[TrainingProgress] = []
     train(
-        Classifier(network("linear")), Examples(), settings(), tmp_path, listener=TrainingListener(watch=states.append)
+        Classifier(network("linear")),
+        Examples(),
+        settings(),
+        tmp_path,
+        listener=TrainingListener(on_progress=reports.append),
     )
-    assert states[-1].share == 1
-    assert states[-1].spent.samples == 160
-    assert states[-1].loss is not None
-    assert states[-1].seconds_left == 0
+    assert reports[-1].share == 1
+    assert reports[-1].spent.samples == 160
+    assert reports[-1].loss is not None
+    assert reports[-1].seconds_left == 0
 
 
 def test_impossible_settings_are_refused() -> None:

@@ -27,7 +27,7 @@ from vlbench.training.budget import Budget
 from vlbench.training.checkpoint import Interrupted
 from vlbench.training.hyperparameters import TrainingSettings
 from vlbench.training.preset import PRESETS, Preset, read_preset, with_preset_sizes
-from vlbench.training.progress import State, TrainingListener
+from vlbench.training.progress import TrainingListener, TrainingProgress
 from vlbench.training.recipe import OBJECTIVES, CurriculumStage, Recipe
 from vlbench.training.samples import ShapesStream, TrainingSamples, normalised
 from vlbench.training.shapes_learner import ShapesLearner
@@ -268,8 +268,8 @@ def test_a_resumed_training_of_a_region_model_equals_an_uninterrupted_one(
 def stopping_in(phase: str, name: str) -> TrainingListener:
     """Interrupts a phase, as Ctrl-C does, after its second step."""
 
-    def watch(state: State) -> None:
-        if name == phase and state.spent.steps == 2:
+    def interrupt(progress: TrainingProgress) -> None:
+        if name == phase and progress.spent.steps == 2:
             signal.raise_signal(signal.SIGINT)
 
-    return TrainingListener(watch=watch)
+    return TrainingListener(on_progress=interrupt)

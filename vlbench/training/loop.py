@@ -29,7 +29,7 @@ from vlbench.training.curve import CurveFile, CurvePoint, RunningMeans, check_fi
 from vlbench.training.gradients import GradientReducer, clip_gradient
 from vlbench.training.hyperparameters import TrainingSettings
 from vlbench.training.learner import Learner, Stream
-from vlbench.training.progress import Clock, TrainingListener
+from vlbench.training.progress import TrainingClock, TrainingListener
 from vlbench.training.samples import batch_at, micro_batches, stream_batches
 
 BETAS = (0.9, 0.98)  # in the released code of ViLT and UNITER; their papers give none
@@ -165,7 +165,7 @@ class _Loop:
             self.spent, self.history = saved.spent, list(saved.history)
             self.means = RunningMeans(saved.totals if self.process.first else None)
             if self.process.first and not self.finished:
-                listener.say(f"resumes after {self.spent.samples:,} samples: {path}")
+                listener.on_message(f"resumes after {self.spent.samples:,} samples: {path}")
         self.reducer.share_weights(self.learner.module)
         self.curve.begin(self.history)
         self.process.wait()
@@ -177,16 +177,16 @@ class _Loop:
     def run(self, batches: Iterator[Any], stop: StopRequest, listener: TrainingListener) -> None:
         """Trains until the budget is spent. Raises Interrupted if a stop was requested."""
         self.learner.module.train()
-        clock = Clock(self.spent, self.settings.budget)
+        clock = TrainingClock(self.spent, self.settings.budget)
         while not self.finished:
             self._step(batches)
             stopped, checkpoint_due = self._synchronise(clock, stop)
             if self.spent.steps % self.settings.point_steps == 0 or self.finished:
                 self._add_point()
-            if self.process.first and (clock.to_watch(PROGRESS_SECONDS) or self.finished):
-                listener.watch(clock.state(self.spent, *self._loss_and_accuracy()))
+            if self.process.first and (clock.report_due(PROGRESS_SECONDS) or self.finished):
+                listener.on_progress(clock.progress(self.spent, *self._loss_and_accuracy()))
             if stopped or checkpoint_due or self.finished:
-                with clock.paused():
+                with clock.paused_for_checkpoint():
                     self._write_checkpoint()
             if stopped and not self.finished:
                 raise Interrupted(self.folder, self.spent.samples)
@@ -226,9 +226,9 @@ class _Loop:
         torch.manual_seed(seed_of(*step, "global"))
         self.generator.manual_seed(seed_of(*step, "choices"))
 
-    def _synchronise(self, clock: Clock, stop: StopRequest) -> tuple[bool, bool]:
+    def _synchronise(self, clock: TrainingClock, stop: StopRequest) -> tuple[bool, bool]:
         """Gives all processes the first one's clock; whether to stop, and whether a checkpoint is due."""
-        due = self.process.first and clock.since_kept >= self.settings.checkpoint_seconds
+        due = self.process.first and clock.seconds_since_checkpoint >= self.settings.checkpoint_seconds
         seconds = clock.seconds if self.process.first else 0.0
         seconds, stopped, checkpoint_due = self.reducer.greatest([seconds, float(stop.requested), float(due)])
         self.step_seconds = seconds - self.spent.seconds

@@ -1,5 +1,5 @@
-"""Training progress: who is notified, and what is shown on standard error, a bar per model on a terminal, a line now
-and then elsewhere."""
+"""Training progress: the listeners that get it, and its display on standard error, one bar per model on a terminal and
+a line every few seconds elsewhere."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from vlbench.training.budget import Budget, Spent, duration
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class State:
-    """How training stands; `loss` and `accuracy` are of the latest samples of one process.
+class TrainingProgress:
+    """How far training is; `loss` and `accuracy` are those of one process since the last point of the curve.
 
     Attributes:
         share: of the budget, 0 to 1.
-        samples_per_second, seconds_left: of this attempt; None until they are known.
+        samples_per_second, seconds_left: from this attempt alone; None until they are known.
     """
 
     share: float
@@ -34,65 +34,75 @@ class State:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingListener:
-    """The first process tells: `watch`, how it stands, about twice a second; `say`, a line that a user should know."""
+    """Callbacks of the first process.
 
-    watch: Callable[[State], None] = lambda _state: None
-    say: Callable[[str], None] = lambda _line: None
+    Attributes:
+        on_progress: called about twice a second.
+        on_message: called with lines that a user should know.
+    """
+
+    on_progress: Callable[[TrainingProgress], None] = lambda _progress: None
+    on_message: Callable[[str], None] = lambda _message: None
 
 
-class Clock:
-    """Seconds of training, earlier attempts included, and of this attempt's pace."""
+class TrainingClock:
+    """Measures the seconds of training, earlier attempts included, and the pace of this attempt.
+
+    Args:
+        before: what earlier attempts spent.
+    """
 
     def __init__(self, before: Spent, budget: Budget) -> None:
         self.before, self.budget = before, budget
         self.started = time.perf_counter() - before.seconds
-        self.kept_at = self.watched_at = time.perf_counter()
+        self.last_checkpoint = self.last_report = time.perf_counter()
 
     @property
     def seconds(self) -> float:
         return time.perf_counter() - self.started
 
     @property
-    def since_kept(self) -> float:
-        return time.perf_counter() - self.kept_at
+    def seconds_since_checkpoint(self) -> float:
+        return time.perf_counter() - self.last_checkpoint
 
-    def to_watch(self, every_seconds: float) -> bool:
-        """Whether so long has passed since it last said so."""
+    def report_due(self, every_seconds: float) -> bool:
+        """Whether this much time has passed since it was last true."""
         now = time.perf_counter()
-        if now - self.watched_at < every_seconds:
+        if now - self.last_report < every_seconds:
             return False
-        self.watched_at = now
+        self.last_report = now
         return True
 
     @contextmanager
-    def paused(self) -> Iterator[None]:
-        """What happens meanwhile, a checkpoint being written, is no training."""
-        since = time.perf_counter()
+    def paused_for_checkpoint(self) -> Iterator[None]:
+        """Time within the context does not count as training."""
+        pause_started = time.perf_counter()
         yield
-        self.kept_at = time.perf_counter()
-        self.started += self.kept_at - since
+        self.last_checkpoint = time.perf_counter()
+        self.started += self.last_checkpoint - pause_started
 
-    def state(self, spent: Spent, loss: float | None, accuracy: float | None) -> State:
+    def progress(self, spent: Spent, loss: float | None, accuracy: float | None) -> TrainingProgress:
         share, seconds = self.budget.share(spent), spent.seconds - self.before.seconds
-        gained = share - self.budget.share(self.before)
-        return State(
+        share_gained = share - self.budget.share(self.before)
+        return TrainingProgress(
             share=share,
             spent=spent,
             loss=loss,
             accuracy=accuracy,
             samples_per_second=(spent.samples - self.before.samples) / seconds if seconds > 0 else None,
-            seconds_left=(1 - share) * seconds / gained if gained > 0 else None,
+            seconds_left=(1 - share) * seconds / share_gained if share_gained > 0 else None,
         )
 
 
-LINE_SECONDS = 10.0
+LINE_SECONDS = 10.0  # between two lines, where there is no terminal
 
 
-class Display:
-    """Bars on a terminal, lines elsewhere; nothing where it is not shown.
+class TrainingDisplay:
+    """Bars on a terminal, lines elsewhere.
 
     Args:
         console: of standard error.
+        shown: False shows nothing.
     """
 
     def __init__(self, console: Console, *, shown: bool) -> None:
@@ -107,49 +117,49 @@ class Display:
         self.told_at = 0.0
 
     def listener(self, name: str) -> TrainingListener:
-        """For the training of one model, or of a part of it: `vilt-b32: training`. It adds a bar."""
+        """Shows the training of one model, or a phase of it such as `uniter-base: detector`, in a bar of its own."""
         bar = None if self.bars.disable else self.bars.add_task(name, total=1.0, words="")
 
-        def watch(state: State) -> None:
+        def on_progress(progress: TrainingProgress) -> None:
             if bar is not None:
-                self.bars.update(bar, completed=state.share, words=in_words(state), refresh=True)
-            elif self.shown and (state.share >= 1 or time.monotonic() - self.told_at >= LINE_SECONDS):
+                self.bars.update(bar, completed=progress.share, words=in_words(progress), refresh=True)
+            elif self.shown and (progress.share >= 1 or time.monotonic() - self.told_at >= LINE_SECONDS):
                 self.told_at = time.monotonic()
-                print(f"{name}: {state.share:.0%}, {in_words(state)}", file=sys.stderr, flush=True)
+                print(f"{name}: {progress.share:.0%}, {in_words(progress)}", file=sys.stderr, flush=True)
 
-        def say(line: str) -> None:
+        def on_message(message: str) -> None:
             if bar is not None:
-                self.bars.console.print(f"{name}: {line}", soft_wrap=True, markup=False, highlight=False)
+                self.bars.console.print(f"{name}: {message}", soft_wrap=True, markup=False, highlight=False)
             elif self.shown:
-                print(f"{name}: {line}", file=sys.stderr, flush=True)
+                print(f"{name}: {message}", file=sys.stderr, flush=True)
 
-        return TrainingListener(watch=watch, say=say)
+        return TrainingListener(on_progress=on_progress, on_message=on_message)
 
 
 @contextmanager
-def training_display(*, shown: bool = True, console: Console | None = None) -> Iterator[Display]:
-    """Shows the training of all models of one command, one under the other.
+def training_display(*, shown: bool = True, console: Console | None = None) -> Iterator[TrainingDisplay]:
+    """Shows the training of all models of a command, one below the other.
 
     Args:
-        shown: by the first of several processes alone.
-        console: where; standard error unless it is given.
+        shown: False in all processes but the first.
+        console: by default standard error.
     """
-    display = Display(console or Console(stderr=True), shown=shown)
+    display = TrainingDisplay(console or Console(stderr=True), shown=shown)
     with display.bars:
         yield display
 
 
-def in_words(state: State) -> str:
+def in_words(progress: TrainingProgress) -> str:
     """`128,000 samples, loss 1.234, accuracy 61.2%, 340 samples/s, 6 min left`"""
-    parts = [f"{state.spent.samples:,} samples"]
-    if state.loss is not None:
-        parts.append(f"loss {state.loss:.4g}")
-    if state.accuracy is not None:
-        parts.append(f"accuracy {state.accuracy:.1%}")
-    if state.samples_per_second is not None:
-        parts.append(f"{state.samples_per_second:,.0f} samples/s")
-    if state.share >= 1:
-        parts.append(f"{duration(state.spent.seconds)} in all")
-    elif state.seconds_left is not None:
-        parts.append(f"{duration(state.seconds_left)} left")
+    parts = [f"{progress.spent.samples:,} samples"]
+    if progress.loss is not None:
+        parts.append(f"loss {progress.loss:.4g}")
+    if progress.accuracy is not None:
+        parts.append(f"accuracy {progress.accuracy:.1%}")
+    if progress.samples_per_second is not None:
+        parts.append(f"{progress.samples_per_second:,.0f} samples/s")
+    if progress.share >= 1:
+        parts.append(f"{duration(progress.spent.seconds)} in all")
+    elif progress.seconds_left is not None:
+        parts.append(f"{duration(progress.seconds_left)} left")
     return ", ".join(parts)

@@ -26,7 +26,7 @@ from vlbench.training.ablation.arms import AblationRequest, planned_runs
 from vlbench.training.ablation.train_arms import ArmTrainings
 from vlbench.training.ablation.true_boxes import write_true_regions
 from vlbench.training.budget import Budget
-from vlbench.training.progress import State, TrainingListener
+from vlbench.training.progress import TrainingListener, TrainingProgress
 from vlbench.training.samples import ShapesStream, normalised
 from vlbench.training.shapes_learner import ShapesLearner
 
@@ -134,11 +134,11 @@ def test_ctrl_c_keeps_what_is_trained_and_shows_the_rest_as_missing(
 
 
 def _stopping(listener_for, name: str) -> TrainingListener:
-    def watch(state: State) -> None:
-        if state.spent.steps == 1:
+    def interrupt(progress: TrainingProgress) -> None:
+        if progress.spent.steps == 1:
             signal.raise_signal(signal.SIGINT)
 
-    return TrainingListener(watch=watch, say=listener_for(name).say)
+    return TrainingListener(on_progress=interrupt, on_message=listener_for(name).on_message)
 
 
 @pytest.mark.slow
