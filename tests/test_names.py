@@ -25,7 +25,6 @@ OPEN: dict[str, set[str]] = {
     "architectures/checkpoints": set("found held one place told wanted".split()),
     "cli": set("asked found one said tell wanted".split()),
     "doctor": set("found one said".split()),
-    "explain": set("found one own place".split()),
     "inputs.py": set("found wanted".split()),
     "measure": set("found one own place".split()),
     "pytest_plugin.py": set("found".split()),
@@ -37,7 +36,6 @@ OPEN: dict[str, set[str]] = {
     "runner": set("asked found held one said wanted".split()),
     "specs": set("found one place wanted".split()),
     "suites": set("found one own wanted".split()),
-    "training/ablation": set("found one".split()),
 }
 
 

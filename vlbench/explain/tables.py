@@ -17,15 +17,16 @@ DIGITS = 6
 
 
 def heads_table(explanation: Explanation) -> Table | None:
-    """The heads of each layer, counted from 1, by pattern of attention; None for a model whose text and image are not
-    in one sequence."""
+    """The heads of each layer, counted from 1, by attention pattern; None unless text and image are one sequence."""
     rows: list[tuple[str, dict[Pattern, str]]] = []
     counts: Counter[Pattern] = Counter()
-    for one in explanation.maps:
-        patterns = [score.pattern for score in explanation.pattern_scores(one) or ()] if one.joint else []
+    for attention in explanation.maps:
+        scores = explanation.pattern_scores(attention)
+        if scores is None:
+            continue
+        patterns = [score.pattern for score in scores]
         counts.update(patterns)
-        heads = {pattern: _numbers(patterns, pattern) for pattern in Pattern}
-        rows += [(one.layer, heads)] if one.joint else []
+        rows.append((attention.layer, {pattern: _numbers(patterns, pattern) for pattern in Pattern}))
     if not rows:
         return None
     total = counts.total()
@@ -40,7 +41,7 @@ def _numbers(patterns: Sequence[Pattern], chosen: Pattern) -> str:
 
 
 def explanation_json(explanation: Explanation, words: Sequence[int], figures: Sequence[Path]) -> str:
-    """Everything but the attention itself; `words` are those drawn."""
+    """Everything but the attention itself; `words` are the indices of those drawn."""
     content = {
         "schema": 1,
         "model": explanation.model,
@@ -48,40 +49,40 @@ def explanation_json(explanation: Explanation, words: Sequence[int], figures: Se
         "image": str(explanation.image),
         "text": explanation.text,
         "tokens": explanation.labels,
-        "attention": [_map(explanation, one) for one in explanation.maps],
+        "attention": [_map(explanation, attention) for attention in explanation.maps],
         "alignment": _alignment(explanation, words),
         "figures": [str(path) for path in figures],
     }
     return to_json(content)
 
 
-def _map(explanation: Explanation, one: AttentionMap) -> dict[str, Any]:
-    """A layer's heads; without patterns where its attention is not of one sequence."""
-    scores = explanation.pattern_scores(one)
-    heads: list[dict[str, Any]] = [{"head": head} for head in range(1, one.heads + 1)]
+def _map(explanation: Explanation, attention: AttentionMap) -> dict[str, Any]:
+    """The heads of a layer; without patterns unless text and image are one sequence."""
+    scores = explanation.pattern_scores(attention)
+    heads: list[dict[str, Any]] = [{"head": head} for head in range(1, attention.heads + 1)]
     for head, score in zip(heads, scores or (), strict=False):
         head["pattern"] = score.pattern.value
-        head |= {name: _short(getattr(score, name)) for name in ("vertical", "diagonal", "block")}
-    return {"layer": one.layer, "queries": one.queries, "keys": one.keys, "heads": heads}
+        head |= {name: _rounded(getattr(score, name)) for name in ("vertical", "diagonal", "block")}
+    return {"layer": attention.layer, "queries": attention.queries, "keys": attention.keys, "heads": heads}
 
 
 def _alignment(explanation: Explanation, words: Sequence[int]) -> dict[str, Any] | None:
-    """The shares of each word over the places, whose boxes are shares of the photo's sides."""
-    found, places = explanation.alignment, explanation.places
-    if found is None:
+    """The shares of each word over the boxes, which are shares of the photo's sides."""
+    alignment, places = explanation.alignment, explanation.places
+    if alignment is None:
         return None
     return {
         "method": "ipot",
-        "beta": found.beta,
-        "iterations": found.iterations,
+        "beta": alignment.beta,
+        "iterations": alignment.iterations,
         "grid": places.grid,
-        "boxes": [[_short(side) for side in box] for box in places.boxes.tolist()],
+        "boxes": [[_rounded(side) for side in box] for box in places.boxes.tolist()],
         "words": [
-            {"word": explanation.words[place].text, "shares": [_short(s) for s in found.shares[place].tolist()]}
-            for place in words
+            {"word": explanation.words[word].text, "shares": [_rounded(s) for s in alignment.shares[word].tolist()]}
+            for word in words
         ],
     }
 
 
-def _short(value: float) -> float:
+def _rounded(value: float) -> float:
     return round(value, DIGITS)

@@ -61,8 +61,9 @@ def notes(outcome: AblationOutcome) -> list[str]:
     )
     for arm in outcome.arms:
         lines += [
-            f"{arm.arm}: {one.metric} {one.reference:g} to {one.arm:g}, {one.delta:+.2f} ({one.paper}, {one.where})"
-            for one in arm.reported
+            f"{arm.arm}: {pair.metric} {pair.reference:g} to {pair.arm:g}, {pair.delta:+.2f} "
+            f"({pair.paper}, {pair.where})"
+            for pair in arm.reported
         ]
     missing = [f"{arm.model} {arm.arm}, seed {seed}" for arm in outcome.arms for seed in arm.missing]
     if missing:
@@ -74,7 +75,7 @@ def notes(outcome: AblationOutcome) -> list[str]:
 
 def ablation_json(outcomes: Sequence[AblationOutcome]) -> str:
     """One object per suite, which holds one per arm and model."""
-    return to_json({"ablations": [one.as_dict() for one in outcomes]})
+    return to_json({"ablations": [outcome.as_dict() for outcome in outcomes]})
 
 
 def save(outcomes: Sequence[AblationOutcome], folder: Path) -> None:
