@@ -73,7 +73,7 @@ def made_in_a_round(first_batch: int, side: int) -> int:
     torch.set_num_threads(1)
     recipe = read_preset("tiny").recipe
     last = recipe.model_copy(update={"stages": (recipe.stages[-1].model_copy(update={"start": 0}),)})
-    stream = ShapesStream(side=side, seed=0, batch=BATCH, recipe=last, most_tokens=read_preset("tiny").text_tokens)
+    stream = ShapesStream(side=side, seed=0, batch=BATCH, recipe=last, max_tokens=read_preset("tiny").text_tokens)
     batches = range(first_batch, first_batch + BATCHES)
     return sum(len(stream.batch(one * BATCH, BATCH).answers) for one in batches)
 

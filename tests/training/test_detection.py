@@ -201,7 +201,7 @@ def test_detections_are_those_of_torchvision(per_class: bool) -> None:
     logits = 2 * torch.randn(60, CLASSES + 1)
     deltas = torch.randn(60, 4 * (CLASSES if per_class else 1))
     classified = Classified(boxes=[proposals], features=[], scores=[logits.softmax(1)[:, :-1]], deltas=[deltas])
-    ours = detections_of(classified, 0, (50, 60), least_score=0.05, iou=0.5, most=100)
+    ours = detections_of(classified, 0, (50, 60), min_score=0.05, iou=0.5, max_detections=100)
     theirs = RoIHeads(None, None, None, 0.5, 0.5, 1, 0.25, None, 0.05, 0.5, 100)
     of_all = deltas if per_class else deltas.repeat(1, CLASSES)
     (boxes,), (scores,), (labels,) = theirs.postprocess_detections(
@@ -217,7 +217,7 @@ def test_a_head_that_answers_its_targets_moves_a_proposal_onto_its_object() -> N
     proposal, target = torch.tensor([[10.0, 10, 30, 40]]), torch.tensor([[12.0, 8, 36, 38]])
     deltas = encode(target, proposal) * torch.tensor(DELTA_WEIGHTS)
     classified = Classified(boxes=[proposal], features=[], scores=[torch.tensor([[0.1, 0.9]])], deltas=[deltas])
-    (box,) = detections_of(classified, 0, (64, 64), least_score=0.5, iou=0.5, most=9).boxes
+    (box,) = detections_of(classified, 0, (64, 64), min_score=0.5, iou=0.5, max_detections=9).boxes
     torch.testing.assert_close(box, target[0])
 
 

@@ -52,7 +52,7 @@ def spec_of(family: str) -> ModelSpec:
 
 
 def stream(*, batch: int = 16, **recipe: object) -> ShapesStream:
-    return ShapesStream(side=128, seed=0, batch=batch, recipe=Recipe(**recipe), most_tokens=52)  # type: ignore[arg-type]
+    return ShapesStream(side=128, seed=0, batch=batch, recipe=Recipe(**recipe), max_tokens=52)  # type: ignore[arg-type]
 
 
 def learner(family: str, recipe: Recipe | None = None, *, true_boxes: bool = False) -> ShapesLearner:
@@ -81,7 +81,7 @@ def same(first: TrainingSamples, second: TrainingSamples) -> bool:
 def test_seeds_give_identical_batches() -> None:
     assert same(stream().batch(32, 8), stream().batch(32, 8))
     assert not torch.equal(stream().batch(0, 8).pixels, stream().batch(8, 8).pixels)
-    other = ShapesStream(side=128, seed=1, batch=16, recipe=Recipe(), most_tokens=52)
+    other = ShapesStream(side=128, seed=1, batch=16, recipe=Recipe(), max_tokens=52)
     assert not torch.equal(other.batch(32, 8).pixels, stream().batch(32, 8).pixels)
 
 

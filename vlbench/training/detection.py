@@ -173,7 +173,7 @@ def _sampled_regions(
 
 @torch.no_grad()
 def detect(
-    embedder: RegionEmbedder, images: Images, *, least_score: float = 0.05, iou: float = 0.5, most: int = 100
+    embedder: RegionEmbedder, images: Images, *, min_score: float = 0.05, iou: float = 0.5, max_detections: int = 100
 ) -> list[Detections]:
     """The objects that a detector in evaluation mode detects in each image, best first (Faster R-CNN, section 3.2).
 
@@ -182,28 +182,28 @@ def detect(
     Args:
         embedder: with a detector that proposes and classifies boxes.
         images: its input.
-        least_score: class score above which a box is kept.
+        min_score: class score above which a box is kept.
         iou: overlap above which the lower-scoring of two boxes of one class is dropped.
-        most: number of boxes per image.
+        max_detections: number of boxes per image.
     """
     assert embedder.rpn is not None
     features = embedder.feature_maps(images)
     classified = embedder.roi_head(features, embedder.rpn(features, images).boxes)
     return [
-        detections_of(classified, index, size, least_score=least_score, iou=iou, most=most)
+        detections_of(classified, index, size, min_score=min_score, iou=iou, max_detections=max_detections)
         for index, size in enumerate(images.sizes)
     ]
 
 
 def detections_of(
-    classified: Classified, index: int, size: tuple[int, int], *, least_score: float, iou: float, most: int
+    classified: Classified, index: int, size: tuple[int, int], *, min_score: float, iou: float, max_detections: int
 ) -> Detections:
     """The detections of one image, from the RoI head's output for its proposals. Arguments as of `detect`."""
     scores_NC, proposals_N4 = classified.scores[index], classified.boxes[index]
     deltas_NK4 = classified.deltas[index].float().unflatten(1, (-1, 4)) / scores_NC.new_tensor(DELTA_WEIGHTS)
     refined_NK4 = clip_boxes_to_image(decode(deltas_NK4, proposals_N4[:, None]), size)
-    indices, classes = torch.where(scores_NC > least_score)
+    indices, classes = torch.where(scores_NC > min_score)
     boxes = refined_NK4.expand(-1, scores_NC.shape[1], -1)[indices, classes]
     scores = scores_NC[indices, classes]
-    kept = batched_nms(boxes, scores, classes, iou)[:most]
+    kept = batched_nms(boxes, scores, classes, iou)[:max_detections]
     return Detections(boxes=boxes[kept], classes=classes[kept], scores=scores[kept])

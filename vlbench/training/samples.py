@@ -56,11 +56,11 @@ class TextEncoder:
     """Texts as ids of the generated world's own tokenizer, padded to the longest text of a batch.
 
     Args:
-        most_tokens: of a text; a longer one is cut.
+        max_tokens: of a text; a longer one is cut.
     """
 
-    def __init__(self, most_tokens: int) -> None:
-        self.most_tokens = most_tokens
+    def __init__(self, max_tokens: int) -> None:
+        self.max_tokens = max_tokens
         self._question_ids: dict[str, list[int]] = {}
 
     @cached_property
@@ -75,12 +75,12 @@ class TextEncoder:
         return self._padded([self._ids(text) for text in texts])
 
     def _ids(self, text: str) -> list[int]:
-        return self.tokenizer.ids(text, self.most_tokens)
+        return self.tokenizer.ids(text, self.max_tokens)
 
     def _ids_with_mask(self, text: str) -> list[int]:
         if text not in self._question_ids:
             mask_id = self.tokenizer.pieces["[MASK]"]
-            self._question_ids[text] = with_mask(self._ids, mask_id, self.most_tokens, text)
+            self._question_ids[text] = with_mask(self._ids, mask_id, self.max_tokens, text)
         return self._question_ids[text]
 
     def _padded(self, ids: Sequence[Sequence[int]]) -> Text:
@@ -98,12 +98,12 @@ class ShapesStream:
         seed: of training.
         batch: samples per step.
         recipe: gives the stages and whether images are augmented.
-        most_tokens: of a text.
+        max_tokens: of a text.
     """
 
-    def __init__(self, *, side: int, seed: int, batch: int, recipe: Recipe, most_tokens: int) -> None:
+    def __init__(self, *, side: int, seed: int, batch: int, recipe: Recipe, max_tokens: int) -> None:
         self.side, self.seed, self.batch_size = side, seed, batch
-        self.recipe, self.encoder = recipe, TextEncoder(most_tokens)
+        self.recipe, self.encoder = recipe, TextEncoder(max_tokens)
         self.augment = RandAugment(operations=KEEP_ANSWERS) if recipe.augmentation else None
 
     def batch(self, start: int, count: int) -> TrainingSamples:

@@ -128,7 +128,7 @@ class TrainingRun:
             seed=self.settings.seed,
             batch=self.settings.batch,
             recipe=self.recipe,
-            most_tokens=self.preset.text_tokens,
+            max_tokens=self.preset.text_tokens,
         )
 
 
