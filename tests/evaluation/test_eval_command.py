@@ -289,7 +289,7 @@ def test_real_regions_replace_images(reference_data: Path, tmp_path: Path, name:
     found = as_json(
         *command, "--data", asked_of(tmp_path / "data", images), "--features", regions, "--out", tmp_path / "out"
     )
-    assert (found["regions"], found["items"]) == ("precomputed", len(images))
+    assert (found["region_source"], found["items"]) == ("precomputed", len(images))
     data = asked_of(tmp_path / "more", [*images, "COCO_train2014_000000000001"])
     with pytest.raises(InputError, match=r"no regions of COCO_train2014_000000000001; extract them, or"):
         evaluate(*command, "--data", data, "--features", regions, "--out", tmp_path / "other")

@@ -73,7 +73,7 @@ def test_score_confirms_what_eval_reports(tmp_path: Path, task: str, name: str) 
     assert scored["metrics"] == accuracy["metrics"]
     assert scored["baselines"] == accuracy["baselines"]
     assert 0 <= accuracy["shuffled_images"] <= 1
-    assert found["detector"] == ("random" if name == "uniter-base" else None)
+    assert found["detector_weights"] == ("random" if name == "uniter-base" else None)
     kept = evaluate(tmp_path / f"{tiny(name).name}.yaml", task, tmp_path / "out")
     assert kept["evaluation_hash"] == found["evaluation_hash"]
 
@@ -145,7 +145,7 @@ def test_a_detector_that_was_trained_is_not_called_random(tmp_path: Path) -> Non
         (folder / "vocab.txt").write_text("\n".join(pieces))
         named = spec.model_copy(update={"weights": str(folder / "model.safetensors")})
         found = evaluate(written(named, folder), "shapes-retrieval", folder / "out")
-        assert found["detector"] == state
+        assert found["detector_weights"] == state
         line = (folder / "out" / "evaluations.jsonl").read_text()
         said[state] = "detector has random" in "\n".join(notes([Evaluation.model_validate_json(line)], {}))
     assert said == {"random": True, "trained": False}
