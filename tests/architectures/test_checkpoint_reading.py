@@ -136,7 +136,7 @@ def bad(folder: Path) -> dict[str, tuple[Path, str]]:
         "number": (folder / "number.pt", "'b' is no tensor; a state_dict is wanted"),
         "empty folder": (folder / "nothing", "the folder holds no model.safetensors or"),
         "missing shard": (folder / "shards", "the shard model-1.safetensors is missing"),
-        "broken index": (folder / "index", "no index of shards"),
+        "broken index": (folder / "index", "not an index of shards"),
         "code": (folder / "evil.pt", RUNS_CODE),
         "code in a bare pickle": (folder / "evil.bin", RUNS_CODE),
         "TorchScript": (folder / "program.pt", "refused, a TorchScript archive is a program"),

@@ -28,7 +28,7 @@ def test_resume_goes_on_with_the_newest_folder_that_is_not_finished(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(InputError, match="every run of results/local is finished"):
+    with pytest.raises(InputError, match="every run in results/local is finished"):
         unfinished_folder(None)
     for age, name in enumerate(("new", "old", "done")):
         folder = Path("results", "local", name)

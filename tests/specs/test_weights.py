@@ -43,7 +43,7 @@ REFUSED = {
     "misspelt": ("vlit=x.pt", "'vlit' is not one of the selected models; did you mean vilt?"),
     "another part": ("vilt.text=x.pt", "'vilt.text' is not one of the selected models"),
     "missing": ("vilt=/nope", "/nope: no such file or folder; hub:OWNER/NAME names one on the Hugging Face hub"),
-    "no hub name": ("vilt=hub:a b/c", "hub:a b/c: no name of the hub's; hub:dandelin/vilt-b32-mlm is one"),
+    "no hub name": ("vilt=hub:a b/c", "hub:a b/c: not a valid name on the hub; hub:dandelin/vilt-b32-mlm is one"),
 }
 
 

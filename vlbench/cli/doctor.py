@@ -24,14 +24,13 @@ def doctor(
     ] = DoctorFormat.table,
     out: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Add the peaks that these results, of this machine, do not hold yet."),
+        typer.Option(metavar="DIR", help="Add this machine's peak rates to results that were measured on it."),
     ] = None,
 ) -> None:
     """Check whether this machine is fit to measure on.
 
-    Takes about 15 seconds; each finding says what to change (docs/doctor.md).
-
-    The exit code is 0 if it is fit, and 1 if it is not.
+    Takes about 15 seconds. Each finding says what to change (docs/doctor.md). The exit code is 0 if the machine is fit,
+    1 otherwise.
     """
     from vlbench.doctor.diagnose import diagnose
     from vlbench.doctor.findings import diagnosis_table

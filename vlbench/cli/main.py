@@ -1,5 +1,7 @@
-"""The command line: each command parses, calls one function, prints. Exit codes: 0 all measured, 1 some cells could not
-be, 2 bad input, 130 interrupted."""
+"""The command line. Exit codes: 0 success, 1 a measurement failed, 2 bad input, 130 interrupted, or as commands say.
+
+A command parses its options, calls one function and prints what it returns.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,7 @@ app = typer.Typer(
 )
 
 
-# The base of Typer's usage errors, from Click or from Typer's own copy of it.
+# The base class of usage errors: Click's, or that of the copy of Click within newer versions of Typer.
 USAGE_ERROR: type[Any] = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
 
 
@@ -47,10 +49,10 @@ def _options(
 
 
 def main() -> None:
-    """The `vlbench` command: one line for what a user can mend, never a traceback."""
+    """The `vlbench` command. Prints an error that a user can fix as one line, without a traceback."""
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "1")  # looking for them takes as long as importing pydantic
     atexit.register(gc.disable)  # Python's last collection takes as long as `vlbench list`, and frees nothing we need
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that a worker is ended too
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # ends the worker, too, by way of SystemExit
     try:
         code = app(args=sys.argv[1:] or ["--help"], standalone_mode=False)
         sys.stdout.flush()
@@ -68,7 +70,7 @@ def main() -> None:
         print(f"vlbench: {error}", file=sys.stderr)
         code = 1
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # our reader has gone; there is nobody to tell
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader has gone, as `head` does
         code = 141
     except OSError as error:
         print(

@@ -1,4 +1,4 @@
-"""The options that commands share, and what they can be."""
+"""The options that several commands share, and how their values are parsed."""
 
 from __future__ import annotations
 
@@ -58,42 +58,48 @@ class Listing(StrEnum):
     suites = "suites"
 
 
-MeasuredOnOption = Annotated[MeasuredOn | None, typer.Option(help="Only what was measured on this.")]
-DeviceOption = Annotated[DeviceName, typer.Option(help="auto takes the GPU where there is one.")]
-PrecisionOption = Annotated[PrecisionName, typer.Option(help="Of weights and activations.")]
+MeasuredOnOption = Annotated[MeasuredOn | None, typer.Option(help="Only results measured on this device.")]
+DeviceOption = Annotated[DeviceName, typer.Option(help="auto: the GPU if there is one, else the CPU.")]
+PrecisionOption = Annotated[PrecisionName, typer.Option(help="The number format of weights and activations.")]
 BackendOption = Annotated[
     str, typer.Option(metavar="NAME", help=f"Runtime that executes the models: {', '.join(BACKENDS)}.")
 ]
-ResumeOption = Annotated[
-    bool, typer.Option("--resume", help="Go on with the newest folder of results/local that was not finished.")
-]
-ThreadsOption = Annotated[int | None, typer.Option(min=1, help="CPU threads; by default the physical cores.")]
+ResumeOption = Annotated[bool, typer.Option("--resume", help="Continue the newest unfinished folder in results/local.")]
+ThreadsOption = Annotated[int | None, typer.Option(min=1, help="CPU threads; by default one per physical core.")]
 WithinOption = Annotated[
-    str, typer.Option(metavar="PERCENT", help="Stop a model once its 95% interval is within this of the median.")
+    str,
+    typer.Option(
+        metavar="PERCENT", help="Stop measuring a model when its 95% interval is within this share of the median."
+    ),
 ]
 RestartsOption = Annotated[
-    int | None, typer.Option(min=1, help="Exactly so many fresh processes a model, whatever --budget and --within say.")
+    int | None,
+    typer.Option(
+        min=1, help="Measure each model in exactly this many fresh processes, regardless of --budget and --within."
+    ),
 ]
 DetectorOption = Annotated[
     EngineName | None,
-    typer.Option(help="Whose layers run every detector: torchvision's parts, or Detectron2's own."),
+    typer.Option(help="The library whose layers run every detector."),
 ]
 WeightsOption = Annotated[
     list[str] | None,
     typer.Option(
         "--weights",
         metavar="MODEL=SOURCE",
-        help="A checkpoint for a model, or for MODEL.visual alone: a file, a folder or hub:OWNER/NAME; repeatable.",
+        help="Load a checkpoint (file, folder or hub:OWNER/NAME) into a model, or into MODEL.visual only; repeatable.",
     ),
 ]
-OutOption = Annotated[Path | None, typer.Option(help="Results folder; by default results/local/TIME-HOST.")]
+OutOption = Annotated[Path | None, typer.Option(help="The results folder; by default results/local/TIME-HOST.")]
 FrontierOption = Annotated[
-    Path | None, typer.Option("--figures", metavar="DIR", help="Draw accuracy against latency there, PNG and SVG.")
+    Path | None,
+    typer.Option("--figures", metavar="DIR", help="Draw accuracy over latency into this folder, as PNG and SVG."),
 ]
 FormatOption = Annotated[Format, typer.Option("--format", help="How the results are printed.")]
 
 
 def parse_size(text: str) -> tuple[int, int]:
+    """`384x640` as (384, 640), height and width in pixels. Raises InputError for anything else."""
     match = re.fullmatch(r"(\d{1,5})x(\d{1,5})", text)
     if not match:
         raise InputError(f"--image-size {text}: not HEIGHTxWIDTH in pixels; 384x640 works")
@@ -101,7 +107,7 @@ def parse_size(text: str) -> tuple[int, int]:
 
 
 def parse_share(option: str, text: str) -> float:
-    """`2%` or `0.02` as 0.02. Raises InputError for anything else, or what lies outside 0 to 100%."""
+    """`2%` or `0.02` as 0.02. Raises InputError for anything else, and for 0%, 100% and what is outside."""
     share = share_of(text)
     if share is None or not 0 < share < 1:
         raise InputError(f"{option} {text}: not a share between 0 and 100%; 2% or 0.02 works")
@@ -109,18 +115,18 @@ def parse_share(option: str, text: str) -> float:
 
 
 def default_folder() -> Path:
-    """`results/local/20260131-235959-host`, in local time."""
+    """`results/local/20260131-235959-host`: the local time and the name of the machine."""
     return Path("results", "local", f"{time.strftime('%Y%m%d-%H%M%S')}-{platform.node() or 'host'}")
 
 
 def unfinished_folder(out: Path | None) -> Path:
-    """What `--resume` goes on with. Raises InputError where there is nothing to go on with."""
+    """The folder that `--resume` continues. Raises InputError where there is none."""
     if out is not None:
         if not out.is_dir():
-            raise InputError(f"--resume --out {out}: no such folder; leave --resume out to begin it")
+            raise InputError(f"--resume --out {out}: no such folder; leave --resume out to start there")
         return out
     unfinished = Path("results", "local").glob("*/*.unfinished.*")
     newest = max(unfinished, key=lambda path: path.stat().st_mtime, default=None)
     if newest is None:
-        raise InputError("--resume: every run of results/local is finished; name a folder with --out, or begin anew")
+        raise InputError("--resume: every run in results/local is finished; name a folder with --out, or leave it out")
     return newest.parent

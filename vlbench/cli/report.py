@@ -1,4 +1,4 @@
-"""`vlbench report`: one self-contained page of results."""
+"""`vlbench report`: one self-contained HTML page of results."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ SUFFIXES = (".html", ".htm")
 def report(
     results: Annotated[
         list[Path],
-        typer.Argument(metavar="RESULTS...", help="Folders that vlbench run, eval, train or reproduce wrote."),
+        typer.Argument(metavar="RESULTS...", help="Folders written by vlbench run, eval, train or reproduce."),
     ],
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="The page.")] = Path("report.html"),
-    title: Annotated[str, typer.Option(help="Its heading.")] = "vlbench report",
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="The file to write.")] = Path("report.html"),
+    title: Annotated[str, typer.Option(help="The heading of the page.")] = "vlbench report",
 ) -> None:
-    """Make one HTML page of results: table, stages, frontier, scaling, roofline, measured beside reported, noise.
+    """Make one HTML page of results: table, stages, frontier, scaling, roofline, measured and reported figures, noise.
 
-    It is a single file that needs no network. Several folders stand side by side, the first as the one that the others
-    are compared with. A folder without results of its own stands for those below it.
+    The page is a single file that needs no network. Several folders are shown side by side and compared with the first.
+    A folder without results stands for the results folders inside it.
     """
     if out.suffix not in SUFFIXES:
-        raise InputError(f"--out {out}: is no .html file; {out.name}.html works")
+        raise InputError(f"--out {out}: not an .html file; {out.name}.html works")
     if not out.parent.is_dir():
-        raise InputError(f"--out {out}: there is no folder {out.parent}")
+        raise InputError(f"--out {out}: no folder {out.parent}; make it first")
     from vlbench.report.frames import read
     from vlbench.report.page.page import write
 

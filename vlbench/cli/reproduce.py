@@ -1,4 +1,4 @@
-"""`vlbench reproduce`. Exit codes: 0 all counted cells are within their tolerance, 1 some are not, 2 bad input."""
+"""`vlbench reproduce`. Exit codes: 0 every counted figure is within its tolerance, 1 some are not, 2 bad input."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from vlbench.cli.printing import print_as, print_kept
 from vlbench.errors import InputError
 
 if TYPE_CHECKING:
+    from vlbench.suites.collect import SuiteRequest
     from vlbench.suites.reader import LoadedSuite
-    from vlbench.suites.reproduce import SuiteRequest
 
 ALL_CELLS = "params,flops,latency,parts"
 
@@ -33,49 +33,55 @@ ALL_CELLS = "params,flops,latency,parts"
 def reproduce(
     suites: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[SUITE]...", help="Names, globs or YAML files; none: all but ablations."),
+        typer.Argument(
+            metavar="[SUITE]...", help="Names, globs or YAML files; by default all suites except ablations."
+        ),
     ] = None,
-    output: Annotated[SuiteFormat, typer.Option("--format", help="How it is printed.")] = SuiteFormat.table,
+    output: Annotated[SuiteFormat, typer.Option("--format", help="The format to print.")] = SuiteFormat.table,
     cells: Annotated[
-        str, typer.Option(metavar="KINDS", help="Which columns: any of params,flops,latency,parts.")
+        str, typer.Option(metavar="KINDS", help="The kinds of columns: any of params,flops,latency,parts.")
     ] = ALL_CELLS,
-    quick: Annotated[bool, typer.Option("--quick", help="Small settings for what is timed: seconds a suite.")] = False,
-    figures: Annotated[Path | None, typer.Option(metavar="DIR", help="Draw each suite there, PNG and SVG.")] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Time tiny models with few samples: seconds per suite.")
+    ] = False,
+    figures: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Draw each suite into this folder, as PNG and SVG.")
+    ] = None,
     device: DeviceOption = DeviceName.auto,
     precision: PrecisionOption = PrecisionName.fp32,
     threads: ThreadsOption = None,
     budget: Annotated[
         float | None,
         typer.Option(
-            min=0.001, metavar="SECONDS", help="Time for warm-up and timing of each row; by default the suite's."
+            min=0.001, metavar="SECONDS", help="Time to warm up and measure each row; by default as the suite says."
         ),
     ] = None,
     train_budget: Annotated[
         str | None,
         typer.Option(
             metavar="BUDGET",
-            help="Of each training of an ablation: 60000 (samples), 10min, 2000steps or 5e15macs; by default the "
-            "suite's.",
+            help="How long to train each arm of an ablation: 60000 (samples), 10min, 2000steps or 5e15macs; by default "
+            "as the suite says.",
         ),
     ] = None,
     out: OutOption = None,
 ) -> None:
-    """Reproduce the papers' tables: measured beside reported, and whether each claim holds here.
+    """Reproduce the tables of papers: print measured next to reported figures, and check each claim.
 
-    The exit code is 0 where every counted figure is within its tolerance of the paper's, 1 otherwise.
+    The exit code is 0 if every counted figure is within its tolerance of the paper's, 1 otherwise.
 
-    Ablations are trained, which takes long, and only when named: ablation-alignment, or 'ablation-*'. They heed
-    --train-budget, --quick, --figures, --device, --precision, --threads, --format and --out, and go on where they were
-    with the same --out.
+    Ablations take long, as they train models. They run only when named: ablation-alignment, or 'ablation-*'. Of the
+    options, they use --train-budget, --quick, --figures, --device, --precision, --threads, --format and --out. Run
+    again with the same --out, they continue where they stopped.
     """
     from vlbench.measure.machine import physical_cores
     from vlbench.runner.plan import RunSettings
+    from vlbench.suites.collect import SuiteRequest
     from vlbench.suites.reader import LoadedSuite, parse_categories, resolve_named
-    from vlbench.suites.reproduce import SuiteRequest
 
     named = resolve_named(suites or [])
-    wanted = [one for one in named if isinstance(one, LoadedSuite)]
-    trained = [one for one in named if not isinstance(one, LoadedSuite)]
+    measured = [suite for suite in named if isinstance(suite, LoadedSuite)]
+    trained = [suite for suite in named if not isinstance(suite, LoadedSuite)]
     folder = out or default_folder()
     if trained:
         _check_options(trained[0].suite.name, {"--cells": cells != ALL_CELLS, "--budget": budget}, "trained, not timed")
@@ -91,47 +97,47 @@ def reproduce(
         )
         reproduce_ablations(trained, options)
         return
-    _check_options(wanted[0].suite.name, {"--train-budget": train_budget}, "measured, not trained")
+    _check_options(measured[0].suite.name, {"--train-budget": train_budget}, "measured, not trained")
     request = SuiteRequest(
         categories=parse_categories(cells),
         quick=quick,
         settings=RunSettings(
             device=device.value,
             precision=precision.value,
-            threads=threads or (1 if quick else physical_cores()),  # small work is lost on two threads
+            threads=threads or (1 if quick else physical_cores()),  # tiny models gain nothing from a second thread
         ),
         budget_seconds=budget,
         folder=folder,
     )
     make_folders((figures, out))
-    _measure(wanted, request, output, figures, saved=out is not None)
+    _measure(measured, request, output, figures, saved=out is not None)
 
 
-def _check_options(suite: str, given: Mapping[str, object], said: str) -> None:
-    """Raises InputError where an option means nothing for this sort of suite."""
-    for option, value in given.items():
+def _check_options(suite: str, options: Mapping[str, object], kind: str) -> None:
+    """Raises InputError where an option is given that does not apply to this kind of suite."""
+    for option, value in options.items():
         if value:
-            raise InputError(f"{option}: {suite} is {said}; leave it out")
+            raise InputError(f"{option}: {suite} is {kind}; leave the option out")
 
 
 def _measure(
     suites: Sequence[LoadedSuite], request: SuiteRequest, output: SuiteFormat, figures: Path | None, *, saved: bool
 ) -> None:
-    """Raises typer.Exit with the command's exit code where that is not 0."""
+    """Measures and prints. Raises typer.Exit with the exit code of the command where that is not 0."""
     from vlbench.report.reproduction import reproduction_json, reproduction_tables, save
-    from vlbench.suites.reproduce import reproduce as reproduced
+    from vlbench.suites.reproduce import reproduce_suites
 
-    found, kept, interrupted = reproduced(suites, request)
+    reproduction, kept, interrupted = reproduce_suites(suites, request)
     print_kept(kept, request.folder)
-    print_as(output.value, lambda: reproduction_tables(found), json=lambda: reproduction_json(found))
-    if found.machine or saved:
-        save(found, request.folder)
+    print_as(output.value, lambda: reproduction_tables(reproduction), json=lambda: reproduction_json(reproduction))
+    if reproduction.machine or saved:
+        save(reproduction, request.folder)
         print(f"results: {request.folder}", file=sys.stderr)
     if figures:
         from vlbench.report.figures import draw
 
-        draw(found, figures)
+        draw(reproduction, figures)
     if interrupted:
         print(f"interrupted: what was measured is kept in {request.folder}", file=sys.stderr)
-    if interrupted or not found.passed:
+    if interrupted or not reproduction.passed:
         raise typer.Exit(130 if interrupted else 1)

@@ -1,4 +1,4 @@
-"""Findings on what else happens on the machine, from watching it for two seconds."""
+"""Findings about what else runs on the machine, from watching it for two seconds."""
 
 from __future__ import annotations
 
@@ -26,8 +26,13 @@ AVAILABLE_SHARE = 0.10
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Memory:
-    """Of the machine: what is available and swapped out, what was swapped meanwhile, and the share of the last ten
-    seconds in which some task waited for memory (None: not told)."""
+    """The machine's memory while it was watched.
+
+    Attributes:
+        swap_used_bytes: swapped out at the end.
+        swapped_bytes: swapped in or out while the machine was watched.
+        pressure_percent: of the last ten seconds, how long some task waited for memory; None where it is unknown.
+    """
 
     total_bytes: int
     available_bytes: int
@@ -38,7 +43,7 @@ class Memory:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Activity:
-    """What was seen while this process slept: counters, the busiest processes (name, cores), memory."""
+    """What happened while this process slept: counters, the busiest processes (name, cores), memory."""
 
     interference: Interference
     busiest: tuple[tuple[str, float], ...]
@@ -46,7 +51,7 @@ class Activity:
 
 
 def watch(seconds: float = WATCH_SECONDS, root: Path = ROOT) -> Activity:
-    """Sleeps for so long, and says what happened meanwhile."""
+    """Sleeps for `seconds` and returns what happened in that time."""
     swapped = _swapped_bytes()
     before = _seconds_by_process()
     observer = Observer(None, root=root)
@@ -71,17 +76,17 @@ def activity_findings(activity: Activity) -> list[Finding]:
 
 
 def load_findings(interference: Interference, throttled: int | None) -> list[Finding]:
-    """What shows only under load: steal, a quota that holds back, heat.
+    """What shows only under load: time stolen by the hypervisor, time stopped by a quota, and heat.
 
     Args:
-        interference: taken while a child of this process computed; what it took is not told from others.
-        throttled: how often heat lowered the clock meanwhile.
+        interference: collected while a child of this process computed, which `other_processes_cores` includes.
+        throttled: how often heat lowered the clock in that time; None where it is unknown.
     """
     return [*_steal(interference), *_quota(interference), *_heat(throttled)]
 
 
 def gpu_findings(state: GpuState | None) -> list[Finding]:
-    """None where there is no GPU that NVML knows."""
+    """The state of the GPU; empty where NVML finds none."""
     if state is None:
         return []
     if state.others:
@@ -90,7 +95,7 @@ def gpu_findings(state: GpuState | None) -> list[Finding]:
         return [Finding(check="GPU", level="unfit", finding=finding, change=change)]
     slowed = f"; clocks lowered by {', '.join(state.throttled)}" if state.throttled else ""
     clock = "unknown" if state.clock_mhz is None else f"{state.clock_mhz:.0f} MHz"
-    return [Finding(check="GPU", level="note", finding=f"nobody else on it; SM clock {clock} at rest{slowed}")]
+    return [Finding(check="GPU", level="note", finding=f"no other process on it; SM clock {clock} at rest{slowed}")]
 
 
 def _others(activity: Activity) -> Iterator[Finding]:
@@ -103,7 +108,7 @@ def _others(activity: Activity) -> Iterator[Finding]:
     finding = f"{busy:.2f}{of} cores busy; up to {limit:.2f} are tolerated"
     names = ", ".join(f"{name} ({cores:.2f})" for name, cores in activity.busiest)
     if busy > limit:
-        change = f"end or pause: {names}" if names else "find what runs: short-lived processes, or other containers"
+        change = f"end or pause: {names}" if names else "look for short-lived processes, and in other containers"
         yield Finding(check="other processes", level="unfit", finding=finding, change=change)
     else:
         yield Finding(check="other processes", level="good", finding=f"{finding}{'; ' if names else ''}{names}")
@@ -115,7 +120,7 @@ def _pressure(interference: Interference) -> Iterator[Finding]:
     finding = f"some task waited for a core {interference.cpu_pressure:.1%} of the time"
     if interference.cpu_pressure > WAITING_SHARE:
         yield Finding(
-            check="pressure", level="warning", finding=finding, change="run nothing else, nor in other containers"
+            check="pressure", level="warning", finding=finding, change="run nothing else, also not in other containers"
         )
     else:
         yield Finding(check="pressure", level="good", finding=finding)
@@ -126,11 +131,11 @@ def _memory(memory: Memory) -> Iterator[Finding]:
     available = f"{memory.available_bytes / 2**30:.1f} of {memory.total_bytes / 2**30:.1f} GiB available"
     swap = f", {memory.swap_used_bytes / 2**30:.1f} GiB swapped out" if memory.swap_used_bytes else ""
     if memory.swapped_bytes > 0 or (memory.pressure_percent or 0) > MEMORY_PRESSURE_PERCENT:
-        finding = f"the system is short of memory now: {available}{swap}"
-        yield Finding(check="memory", level="unfit", finding=finding, change="end what holds memory, or add some")
+        finding = f"memory is short now: {available}{swap}"
+        yield Finding(check="memory", level="unfit", finding=finding, change="end what uses memory, or add some")
     elif share < AVAILABLE_SHARE:
         finding = f"little left: {available}{swap}"
-        yield Finding(check="memory", level="warning", finding=finding, change="end what holds memory")
+        yield Finding(check="memory", level="warning", finding=finding, change="end what uses memory")
     elif swap:
         yield Finding(check="memory", level="note", finding=f"{available}{swap}")
     else:
@@ -140,9 +145,9 @@ def _memory(memory: Memory) -> Iterator[Finding]:
 def _steal(interference: Interference) -> Iterator[Finding]:
     if interference.steal_cores is None:
         return
-    finding = f"the hypervisor kept {interference.steal_cores:.3f} cores for others, under load"
+    finding = f"the hypervisor gave {interference.steal_cores:.3f} cores to others, under load"
     if interference.steal_cores > STEAL_SHARE:
-        change = "wait until the host is quieter, or take a machine with cores of its own"
+        change = "wait until the host is quieter, or use a machine with dedicated cores"
         yield Finding(check="steal", level="unfit", finding=finding, change=change)
     else:
         yield Finding(check="steal", level="good", finding=finding)
@@ -151,43 +156,43 @@ def _steal(interference: Interference) -> Iterator[Finding]:
 def _quota(interference: Interference) -> Iterator[Finding]:
     stopped = interference.quota_throttled_share
     if stopped is not None and stopped > QUOTA_SHARE:
-        finding = f"the processor quota held it back {stopped:.0%} of the time, under load"
-        yield Finding(check="quota", level="unfit", finding=finding, change="fewer --threads, or lift the quota")
+        finding = f"the CPU quota stopped it for {stopped:.0%} of the time, under load"
+        yield Finding(check="quota", level="unfit", finding=finding, change="use fewer --threads, or lift the quota")
 
 
 def _heat(throttled: int | None) -> Iterator[Finding]:
     if throttled:
-        finding = f"heat lowered the clock, under load (counted {throttled} times)"
+        finding = f"heat lowered the clock {throttled} times under load"
         yield Finding(check="heat", level="unfit", finding=finding, change="cool it, or turn turbo off")
     elif throttled == 0:
-        yield Finding(check="heat", level="good", finding="no clock lowered under load")
+        yield Finding(check="heat", level="good", finding="did not lower the clock under load")
 
 
 def _seconds_by_process() -> dict[psutil.Process, tuple[str, float]]:
-    """Name and processor time of every process that may be read, but this one. The name is no part of the key: a
-    kernel's worker bears that of its present work."""
-    found = {}
+    """Name and processor time of every readable process except this one.
+
+    The name is not part of the key, as a kernel worker is renamed after what it works on.
+    """
+    seconds = {}
     for process in psutil.process_iter():
         try:
             if process.pid != os.getpid():
                 times = process.cpu_times()
-                found[process] = process.name(), times.user + times.system
+                seconds[process] = process.name(), times.user + times.system
         except psutil.Error:
             continue
-    return found
+    return seconds
 
 
 def _busiest(
     before: Mapping[Any, tuple[str, float]], after: Mapping[Any, tuple[str, float]], seconds: float
 ) -> tuple[tuple[str, float], ...]:
-    """By name, all processes of a name together; one that started meanwhile counts from nothing."""
+    """The busiest names and their cores, over all processes of a name. A process that is new counts from zero."""
     cores: dict[str, float] = defaultdict(float)
     for process, (name, total) in after.items():
         cores[name] += (total - before.get(process, (name, 0.0))[1]) / seconds
-    busy = sorted(
-        ((name, round(used, 2)) for name, used in cores.items() if used >= LEAST_CORES), key=lambda one: -one[1]
-    )
-    return tuple(busy[:BUSIEST])
+    busy = [(name, round(used, 2)) for name, used in cores.items() if used >= LEAST_CORES]
+    return tuple(sorted(busy, key=lambda process: -process[1])[:BUSIEST])
 
 
 def _swapped_bytes() -> int:

@@ -1,4 +1,4 @@
-"""Looks at this machine: settings, then what else runs, then its speed."""
+"""Checks this machine: what else runs, its settings, then its speed."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from vlbench.measure.records import MachineSpeed
 
 
 def diagnose(threads: int, root: Path = ROOT) -> Diagnosis:
-    """About 15 seconds on two cores: two of watching, the rest of measuring in a child.
+    """Runs every check. Takes about 15 seconds on two cores: two to watch, the rest to measure in a child process.
 
     Args:
-        threads: with which models would be measured; speed is measured with at most the usable cores.
-        root: where `proc` and `sys` lie; another folder in tests.
+        threads: that models would be measured with; speed is measured with at most as many as there are usable cores.
+        root: the folder of `proc` and `sys`; another one in tests.
     """
     start = time.monotonic()
     quota = CpuGroups(root).quota_cores()
@@ -50,7 +50,7 @@ def diagnose(threads: int, root: Path = ROOT) -> Diagnosis:
 
 
 def _measure(threads: int, root: Path) -> tuple[MachineSpeed | None, Interference, Finding]:
-    """The speed, what was observed meanwhile, and the finding that stands where there is no speed."""
+    """The speed, what was observed while it was measured, and the finding to report where there is no speed."""
     observer = Observer(None, root=root)
     observer.start()
     reason, speed = "", None
@@ -62,6 +62,6 @@ def _measure(threads: int, root: Path) -> tuple[MachineSpeed | None, Interferenc
         check="speed",
         level="unfit",
         finding=f"could not be measured: {reason}",
-        change="mend that; 2 GiB of memory and a working PyTorch are enough",
+        change="fix that; it needs 2 GiB of memory and a working PyTorch",
     )
     return speed, observer.finish(), failure

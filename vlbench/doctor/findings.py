@@ -16,8 +16,10 @@ Level = Literal["good", "note", "warning", "unfit"]
 class Finding(Frozen):
     """The result of one check.
 
-    `good`: as it should be. `note`: worth knowing. `warning`: measurements get wider intervals, or depend on a setting
-    that can be changed. `unfit`: they would be wrong. `change` says what to do about it.
+    Attributes:
+        level: `good`; `note`: worth knowing; `warning`: intervals get wider, or a setting could be better; `unfit`:
+            measurements would be wrong.
+        change: what to do about it.
     """
 
     check: str

@@ -1,4 +1,4 @@
-"""Findings on settings of the machine: what Linux shows under /proc and /sys, where it shows it."""
+"""Findings about the machine's settings, from /proc and /sys of Linux."""
 
 from __future__ import annotations
 
@@ -14,41 +14,41 @@ LEAST_TIMER_NS = 1_000  # a thousandth of the shortest forward pass that is wort
 
 
 def settings_findings(root: Path = ROOT) -> list[Finding]:
-    """Everything here but the threads; what is not visible is left out, but for the governor, which is then a note."""
+    """All settings except the threads. A setting that is not visible is left out; for the governor there is a note."""
     checks = (_governor, _boost, _siblings, _huge_pages, _virtual, _power, _clock_source)
-    return [found for check in checks for found in check(root)]
+    return [finding for check in checks for finding in check(root)]
 
 
 def threads_finding(threads: int, *, physical: int, usable: int, quota: float | None) -> Finding:
-    """Threads against cores.
+    """Whether there are enough cores for the threads.
 
     Args:
         threads: that a measurement would use.
         physical, usable: physical and logical cores that this process may run on.
-        quota: of the control group, in cores.
+        quota: the control group's CPU quota, in cores; None: no quota.
     """
 
-    def found(level: str, finding: str, change: str | None = None) -> Finding:
+    def result(level: str, finding: str, change: str | None = None) -> Finding:
         return Finding.model_validate({"check": "threads", "level": level, "finding": finding, "change": change})
 
     if quota is not None and threads > quota:
         fewer = f"--threads {int(quota)}, or " if quota >= 1 else ""
-        return found("unfit", f"{threads} threads under a quota of {quota:g} cores", f"{fewer}lift the quota")
+        return result("unfit", f"{threads} threads under a quota of {quota:g} cores", f"{fewer}lift the quota")
     if threads > usable:
-        return found("unfit", f"{threads} threads on {usable} usable cores", f"--threads {physical}")
+        return result("unfit", f"{threads} threads on {usable} usable cores", f"--threads {physical}")
     if threads > physical:
-        return found("warning", f"{threads} threads share {physical} physical cores", f"--threads {physical}")
+        return result("warning", f"{threads} threads share {physical} physical cores", f"--threads {physical}")
     if threads == usable > 1:
-        return found(
+        return result(
             "warning",
-            f"{threads} threads on {usable} cores: whatever else runs holds all of them up",
+            f"{threads} threads on {usable} cores: any other process delays all of them",
             f"--threads {usable - 1}",
         )
-    return found("good", f"{threads} of {usable} usable cores, {physical} of them physical")
+    return result("good", f"{threads} of {usable} usable cores, {physical} of them physical")
 
 
 def timer_finding() -> Finding:
-    """The smallest step of the clock that times samples."""
+    """The smallest step of the clock that samples are timed with."""
     steps = []
     for _ in range(200):
         start = now = time.perf_counter_ns()
@@ -64,7 +64,7 @@ def timer_finding() -> Finding:
 
 
 def throttle_count(root: Path = ROOT) -> int | None:
-    """How often heat has lowered the clock since the machine started, over all cores; None where it is not told."""
+    """How often heat has lowered the clock since the machine started, over all cores; None where it is unknown."""
     names = ("core_throttle_count", "package_throttle_count")
     texts = [_text(path) for name in names for path in _cpus(root, f"thermal_throttle/{name}")]
     counts = [int(text) for text in texts if text and text.isdigit()]
@@ -109,8 +109,8 @@ def _siblings(root: Path) -> Iterator[Finding]:
         yield Finding(
             check="SMT",
             level="note",
-            finding="on: two logical cores share one",
-            change="no more threads than physical cores, or: echo off | sudo tee /sys/devices/system/cpu/smt/control",
+            finding="on: two logical cores share a physical one",
+            change="one thread per physical core at most, or: echo off | sudo tee /sys/devices/system/cpu/smt/control",
         )
     elif state == "0":
         yield Finding(check="SMT", level="good", finding="off, or not shown to this system")
@@ -120,7 +120,7 @@ def _huge_pages(root: Path) -> Iterator[Finding]:
     text = _text(root / "sys/kernel/mm/transparent_hugepage/enabled") or ""
     if "[" in text:
         chosen = text.partition("[")[2].partition("]")[0]
-        yield Finding(check="huge pages", level="note", finding=f"{chosen}: keep it the same between machines")
+        yield Finding(check="huge pages", level="note", finding=f"{chosen}: keep it the same on all machines")
 
 
 def _virtual(root: Path) -> Iterator[Finding]:
@@ -129,8 +129,8 @@ def _virtual(root: Path) -> Iterator[Finding]:
         yield Finding(
             check="virtual machine",
             level="note",
-            finding="the host decides on clocks and neighbours, and shows neither",
-            change="more restarts, never fewer; bare metal where figures are published",
+            finding="the host controls clocks and neighbours, and shows neither",
+            change="use more restarts; publish figures from bare metal",
         )
 
 
@@ -138,7 +138,7 @@ def _power(root: Path) -> Iterator[Finding]:
     supplies = sorted((root / "sys/class/power_supply").glob("*"))
     states = [_text(supply / "status") for supply in supplies if _text(supply / "type") == "Battery"]
     if "Discharging" in states:
-        yield Finding(check="power", level="unfit", finding="on battery: clocks are held down", change="plug it in")
+        yield Finding(check="power", level="unfit", finding="on battery, which lowers clocks", change="plug it in")
     elif states:
         yield Finding(check="power", level="good", finding="plugged in")
 

@@ -1,4 +1,4 @@
-"""Findings on speed: measured in a child, for this process imports no PyTorch."""
+"""Findings about speed, which is measured in a child process, as this one does not import PyTorch."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from vlbench.measure.statistics import percentile
 
 PROCESSES = 6
 TIMEOUT_SECONDS = 120
-STEADY_REFERENCE = 0.03  # within a process; on one clock it repeats within 1%
-# Between the slowest and the fastest of six processes, which is about 2.5 standard deviations. Up to 5%, the usual 15
-# restarts give an interval of about +-1%; above 20% they do not reach +-5%.
+STEADY_REFERENCE = 0.03  # spread within a process; at a constant clock it is 1%
+# Between the slowest and the fastest of six processes, a range of about 2.5 standard deviations. Up to 5%, the usual 15
+# restarts give an interval of about +-1%; above 20% it stays wider than +-5%.
 ALIKE, HOPELESS = 0.05, 0.20
-SCALING = 0.6  # of N times one thread's speed; two threads on one physical core reach about half
+SCALING = 0.6  # of N times the speed of one thread; two threads on one physical core reach about half
 
 
 def measure_speed(threads: int, processes: int = PROCESSES) -> MachineSpeed:
-    """Starts the measuring child and waits. Raises WorkerError where it ends without a result."""
+    """Measures in a child process. Raises WorkerError where it ends without a result."""
     command = [sys.executable, "-m", "vlbench.measure.peaks", "--threads", str(threads), "--processes", str(processes)]
     environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
     try:
@@ -36,8 +36,10 @@ def measure_speed(threads: int, processes: int = PROCESSES) -> MachineSpeed:
     except subprocess.TimeoutExpired:
         raise WorkerError(f"not measured within {TIMEOUT_SECONDS} s") from None
     except ValidationError:
-        said = done.stderr.strip().splitlines()
-        raise WorkerError(said[-1] if said else f"it ended with exit code {done.returncode} and no result") from None
+        errors = done.stderr.strip().splitlines()
+        raise WorkerError(
+            errors[-1] if errors else f"it ended with exit code {done.returncode} and no result"
+        ) from None
 
 
 def speed_findings(speed: MachineSpeed) -> list[Finding]:
@@ -49,7 +51,7 @@ def _within(speed: MachineSpeed) -> Iterator[Finding]:
     spread = median(_middle_eighty(process.reference_kernel_ms) for process in speed.processes)
     finding = f"a fixed kernel repeats within {spread:.1%} in one process"
     if spread > STEADY_REFERENCE:
-        change = "governor to performance, turbo off, nothing else running"
+        change = "set the governor to performance, turn turbo off, run nothing else"
         yield Finding(check="steady clock", level="warning", finding=finding, change=change)
     else:
         yield Finding(check="steady clock", level="good", finding=finding)
@@ -67,11 +69,14 @@ def _between(speed: MachineSpeed) -> Iterator[Finding]:
 def _spread(check: str, finding: str, spread: float) -> Finding:
     if spread > HOPELESS:
         return Finding(
-            check=check, level="unfit", finding=finding, change="fewer --threads; nothing else running; another machine"
+            check=check,
+            level="unfit",
+            finding=finding,
+            change="use fewer --threads, run nothing else, or use another machine",
         )
     if spread > ALIKE:
         return Finding(
-            check=check, level="warning", finding=finding, change="a larger --budget, which gives more restarts"
+            check=check, level="warning", finding=finding, change="use a larger --budget, which gives more restarts"
         )
     return Finding(check=check, level="good", finding=finding)
 
@@ -80,9 +85,9 @@ def _scaling(speed: MachineSpeed) -> Iterator[Finding]:
     if speed.threads == 1:
         return
     times = speed.gemm_gflops_per_second / speed.gemm_gflops_per_second_one_thread
-    finding = f"{speed.threads} threads multiply matrices {times:.2f} times as fast as one"
+    finding = f"{speed.threads} threads multiply matrices {times:.2f} times as fast as one thread"
     if times < SCALING * speed.threads:
-        change = "fewer --threads: these cores are shared, by SMT, a quota or neighbours"
+        change = "use fewer --threads: SMT, a quota or other machines share these cores"
         yield Finding(check="cores", level="warning", finding=finding, change=change)
     else:
         yield Finding(check="cores", level="good", finding=finding)

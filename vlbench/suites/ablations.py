@@ -1,4 +1,4 @@
-"""One file `benchmarks/ablation-*.yaml`: what is trained in two ways or more, and what a paper says it is worth."""
+"""An ablation, one file `benchmarks/ablation-*.yaml`: models trained in several ways, and what papers report."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from pydantic import Field, NonNegativeInt, model_validator
 
 from vlbench.errors import nearest
 from vlbench.frozen import Frozen
-from vlbench.suites.schema import Source
+from vlbench.suites.schema import Source, unique
 
 Percent = Annotated[float, Field(ge=0, le=100)]
 
 
 class Reported(Frozen):
-    """What a paper prints of an arm and of the reference, in one metric, in percent.
+    """What a paper reports for an arm and for the reference, in one metric, in percent.
 
     Attributes:
-        model: that it is held against, where the suite has several; None: all.
+        model: the model that the figures are compared to; None: all models of the ablation.
     """
 
     paper: str
@@ -29,7 +29,7 @@ class Reported(Frozen):
 
     @property
     def delta(self) -> float:
-        """Percentage points that the arm has more, with the two digits that papers print."""
+        """How many percentage points the arm gains over the reference, rounded to the two digits that papers print."""
         return round(self.arm - self.reference, 2)
 
 
@@ -37,9 +37,9 @@ class Arm(Frozen):
     """One way to train.
 
     Attributes:
-        recipe: fields of the recipe that differ from the suite's.
-        set: sizes of the preset that differ from the suite's, by dotted keys as `patch.patch_size`.
-        reported: the paper's own figures, the nearest to questions and answers first.
+        recipe: fields of the recipe that differ from the ablation's.
+        set: sizes of the preset that differ from the ablation's, by dotted keys such as `patch.patch_size`.
+        reported: the figures of papers; those of the metric that is closest to question answering come first.
     """
 
     label: str = Field(min_length=1)
@@ -49,14 +49,14 @@ class Arm(Frozen):
 
 
 class Ablation(Frozen):
-    """A suite whose arms are trained, each under several seeds, and held against one of them.
+    """A suite whose arms are trained, each under several seeds, and compared to a reference arm.
 
     Attributes:
-        preset: of `vlbench train`.
-        models: names of the catalogue, each trained in every arm.
-        budget: of each training, as `vlbench train --budget` has it.
-        recipe, set: of all arms.
-        reference: the label of the arm that the others are held against.
+        preset: a preset of `vlbench train`.
+        models: names in the catalogue; each model is trained in every arm.
+        budget: of each training, as in `vlbench train --budget`.
+        recipe, set: for all arms.
+        reference: the label of the arm that the others are compared to.
     """
 
     name: str = Field(pattern=r"^ablation-[a-z0-9._-]+$")
@@ -74,22 +74,15 @@ class Ablation(Frozen):
 
     @model_validator(mode="after")
     def _names_are_known(self) -> Ablation:
-        labels = _unique("arm", [arm.label for arm in self.arms])
-        _unique("seed", list(map(str, self.seeds)))
-        _unique("model", list(self.models))
+        labels = unique("arm", [arm.label for arm in self.arms])
+        unique("seed", list(map(str, self.seeds)))
+        unique("model", list(self.models))
         if self.reference not in labels:
             raise ValueError(f"reference: no arm {self.reference!r}; {nearest(self.reference, labels)}")
         for arm in self.arms:
             if arm.reported and arm.label == self.reference:
-                raise ValueError(f"arm {arm.label!r}: is the reference itself; what is reported belongs to the others")
-            for one in arm.reported:
-                if one.model is not None and one.model not in self.models:
-                    raise ValueError(f"arm {arm.label!r}, reported: no model {one.model!r} in models")
+                raise ValueError(f"arm {arm.label!r}: is the reference; move what is reported to the other arms")
+            for reported in arm.reported:
+                if reported.model is not None and reported.model not in self.models:
+                    raise ValueError(f"arm {arm.label!r}, reported: no model {reported.model!r} in models")
         return self
-
-
-def _unique(kind: str, names: list[str]) -> list[str]:
-    doubled = {name for name in names if names.count(name) > 1}
-    if doubled:
-        raise ValueError(f"more than one {kind} is called {', '.join(sorted(doubled))}")
-    return names

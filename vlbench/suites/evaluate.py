@@ -1,5 +1,5 @@
-"""Compares results with what a paper reports and claims: exactly where figures are counted, with 95% intervals where
-they are timed."""
+"""Compares results to what a paper reports and claims. Counted figures are compared exactly, within a tolerance; timed
+figures by their 95% intervals."""
 
 from __future__ import annotations
 
@@ -14,25 +14,26 @@ from vlbench.suites.outcomes import CellVerdict, ClaimOutcome, ClaimVerdict, Int
 from vlbench.suites.quantities import origin
 from vlbench.suites.schema import Category, Claim, Column, Row, Suite
 
-SMALL = "timed at small settings (--quick), which tell nothing about the paper's"
-ColumnValue = Callable[[str, str], Value]  # of a row and a column; raises NoValueError
+QUICK = "timed at small settings (--quick), which say nothing about the paper's"
+ROUNDING = 1e-9  # relative; more than decimal fractions lose in binary
+ColumnValue = Callable[[str, str], Value]  # from a row and a column; raises NoValueError
 
 
 def judge(suite: Suite, claim: Claim, column_value: ColumnValue, *, quick: bool) -> ClaimOutcome:
-    """`holds` where the whole interval satisfies the claim, `does not hold` where none of it does."""
+    """Whether a claim holds: yes if the whole interval satisfies it, no if none of it does, else unknown."""
     comparison = claim.comparison
     verdict: ClaimVerdict = "cannot tell"
-    value, spread, reason = None, None, None
+    value, value_interval, reason = None, None, None
     try:
         values = {name: column_value(name.row or "", name.path) for name in comparison.names}
         sides = [_numbers(side.value(values.__getitem__)) for side in comparison.sides]
-        value, spread = _shown(comparison, sides)
-        few = [name for name, found in values.items() if isinstance(found, np.ndarray) and np.isnan(found).any()]
+        value, value_interval = _first_figure(comparison, sides)
+        too_few = [name for name, figure in values.items() if isinstance(figure, np.ndarray) and np.isnan(figure).any()]
         if quick and _is_timed(suite, comparison.names):
-            reason = SMALL
-        elif few:
-            which = ", ".join(f'{name.path}["{name.row}"]' for name in few)
-            reason = f"fewer than {LEAST_RESTARTS} restarts of {which}; a larger --budget helps"
+            reason = QUICK
+        elif too_few:
+            names = ", ".join(f'{name.path}["{name.row}"]' for name in too_few)
+            reason = f"fewer than {LEAST_RESTARTS} restarts of {names}; a larger --budget helps"
         else:
             verdict = _truth(comparison, sides)
             reason = "the interval lies on both sides" if verdict == "cannot tell" else None
@@ -45,21 +46,21 @@ def judge(suite: Suite, claim: Claim, column_value: ColumnValue, *, quick: bool)
         expr=claim.expr,
         verdict=verdict,
         value=value,
-        interval=spread,
+        interval=value_interval,
         reason=reason,
     )
 
 
 def _numbers(value: Value) -> float | np.ndarray:
     if isinstance(value, str):
-        raise NoValueError(f"{value!r} is no number")
+        raise NoValueError(f"{value!r} is not a number")
     return value
 
 
-def _shown(comparison: ClaimComparison, sides: list[float | np.ndarray]) -> tuple[float, Interval | None]:
-    """The first side that has a figure in it, and its interval where it is timed."""
-    with_names = [value for side, value in zip(comparison.sides, sides, strict=True) if side.names]
-    first = with_names[0] if with_names else sides[0]
+def _first_figure(comparison: ClaimComparison, sides: list[float | np.ndarray]) -> tuple[float, Interval | None]:
+    """The value of the first side that uses a figure, and its interval if it is timed."""
+    values = [value for side, value in zip(comparison.sides, sides, strict=True) if side.names]
+    first = values[0] if values else sides[0]
     return (float(first[0]), interval(first)) if isinstance(first, np.ndarray) else (float(first), None)
 
 
@@ -69,34 +70,39 @@ def _is_timed(suite: Suite, names: tuple[Name, ...]) -> bool:
 
 
 def _truth(comparison: ClaimComparison, sides: list[float | np.ndarray]) -> ClaimVerdict:
-    """Each comparison of a chain by the interval of its difference: all certain, one impossible, or neither."""
-    certain = True
+    """Judges each comparison of a chain by the interval of its difference.
+
+    The claim holds if all are certain, and does not hold if one is impossible.
+    """
+    all_certain = True
     for sign, left, right in zip(comparison.signs, sides, sides[1:], strict=False):
         compare = COMPARISONS[sign]
         difference = np.asarray(left - right)
         if difference.ndim == 0:
-            whole = some = bool(compare(float(difference), 0.0))
+            certain = possible = bool(compare(float(difference), 0.0))
         else:
             low, high = np.percentile(difference[1:], [2.5, 97.5])
             ends = compare(low, 0.0), compare(high, 0.0)
-            whole, some = all(ends), any(ends)
-            if low < 0 < high:  # so that == is possible and != not certain
-                some, whole = True, False
-        if not some:
+            certain, possible = all(ends), any(ends)
+            if low < 0 < high:  # equality, too, is possible and not certain
+                certain, possible = False, True
+        if not possible:
             return "does not hold"
-        certain = certain and whole
-    return "holds" if certain else "cannot tell"
-
-
-ROUNDING = 1e-9  # what decimal fractions lose in binary must not push a cell out of its tolerance
+        all_certain = all_certain and certain
+    return "holds" if all_certain else "cannot tell"
 
 
 def evaluate(
-    suite: Suite, evidence: Mapping[str, RowEvidence], wanted: Collection[Category], *, quick: bool
+    suite: Suite, evidence: Mapping[str, RowEvidence], categories: Collection[Category], *, quick: bool
 ) -> SuiteOutcome:
-    """The wanted cells, row by row, and every claim; `evidence` is by the rows' labels."""
-    shown = [column for column in suite.columns if column.cells in wanted]
-    cells = [_cell(suite, row, column, evidence, quick) for row in suite.rows for column in shown]
+    """Compares a suite to its paper: the columns of some categories, row by row, and every claim.
+
+    Args:
+        evidence: by the labels of rows.
+        quick: whether latencies were measured at small settings, and are not comparable to the paper's.
+    """
+    columns = [column for column in suite.columns if column.cells in categories]
+    cells = [_cell(suite, row, column, evidence, quick) for row in suite.rows for column in columns]
 
     def column_value(row: str, column: str) -> Value:
         return _figure(row, suite.column(column), evidence)
@@ -106,7 +112,7 @@ def evaluate(
 
 
 def _figure(row: str, column: Column, evidence: Mapping[str, RowEvidence]) -> Value:
-    """A column's value in a row. Raises NoValueError, naming the row where the figure is another's."""
+    """The value of a column in a row. Raises NoValueError; its message names the row if it is another one."""
 
     def look_up(name: Name) -> Value:
         try:
@@ -118,13 +124,12 @@ def _figure(row: str, column: Column, evidence: Mapping[str, RowEvidence]) -> Va
 
 
 def _cell(suite: Suite, row: Row, column: Column, evidence: Mapping[str, RowEvidence], quick: bool) -> ReproducedCell:
-    measured, spread, reason = None, None, None
-    known = evidence[row.label]
-    applies = known.applies(column.expression)
+    measured, measured_interval, reason = None, None, None
+    row_evidence = evidence[row.label]
     try:
         value = _figure(row.label, column, evidence)
-        if applies:
-            measured, spread = _point_and_interval(value)
+        if row_evidence.applies(column.expression):
+            measured, measured_interval = _point_and_interval(value)
     except NoValueError as missing:
         reason = str(missing)
     reported = row.reported.get(column.name)
@@ -136,11 +141,11 @@ def _cell(suite: Suite, row: Row, column: Column, evidence: Mapping[str, RowEvid
     if measured is not None:
         verdict = _verdict(column, measured, reported, error, tolerance)
     elif reported is not None and not reason:
-        verdict, reason = "not measured", "the model has no such part, but the paper reports a figure"
+        verdict, reason = "not measured", "the paper reports a figure, but the model has no such part"
     return ReproducedCell(
         suite=suite.name,
         row=row.label,
-        model=known.spec.name if known.spec else None,
+        model=row_evidence.spec.name if row_evidence.spec else None,
         quantity=column.name,
         category=column.cells,
         unit=column.unit,
@@ -148,7 +153,7 @@ def _cell(suite: Suite, row: Row, column: Column, evidence: Mapping[str, RowEvid
         reported=reported,
         error=error,
         tolerance=tolerance if reported is not None else None,
-        interval=spread,
+        interval=measured_interval,
         verdict=verdict,
         reason=reason,
         erratum=row.erratum.get(column.name),

@@ -1,5 +1,7 @@
-"""What is known of one row: its spec, its counts, its measurement, or why one of them is missing; and bootstrap draws
-of a median as one array, to pass through any formula."""
+"""The figures of one row: from its spec, its counts and its measurement, or the reason why one of them is missing.
+
+A timed figure is an array: its value, then its bootstrap draws. Any formula can be computed with such arrays.
+"""
 
 from __future__ import annotations
 
@@ -19,13 +21,16 @@ from vlbench.suites.quantities import DESCRIPTIONS, origin
 from vlbench.suites.schema import Row
 
 DRAWS = 1_000
-AT_ONCE = 1_000_000  # samples drawn together, 8 MB
+CHUNK = 1_000_000  # samples drawn at once, 8 MB
 
 
 def median_draws(by_restart: Sequence[float], key: str) -> np.ndarray:
-    """The median itself, then `DRAWS` medians of restarts drawn with repetition; NaN where there are too few of them.
+    """The median, then `DRAWS` medians of restarts drawn with replacement, which are NaN if there are too few restarts.
 
-    Equal keys and lengths draw the same places, so that what one process measured stays together. (1 + DRAWS,) float64
+    Equal keys and lengths draw the same restarts, so that figures of one process stay together.
+
+    Returns:
+        (1 + DRAWS,) float64
     """
     values = np.asarray(by_restart, dtype=np.float64)
     count = len(values)
@@ -34,16 +39,16 @@ def median_draws(by_restart: Sequence[float], key: str) -> np.ndarray:
     if count < LEAST_RESTARTS:
         return drawn
     generator = np.random.default_rng(zlib.crc32(key.encode()))
-    step = max(1, AT_ONCE // count)
+    step = max(1, CHUNK // count)
     for start in range(1, 1 + DRAWS, step):
         stop = min(start + step, 1 + DRAWS)
-        places = generator.integers(count, size=(stop - start, count))
-        drawn[start:stop] = np.median(values[places], axis=1)
+        indices = generator.integers(count, size=(stop - start, count))
+        drawn[start:stop] = np.median(values[indices], axis=1)
     return drawn
 
 
 def interval(drawn: np.ndarray) -> tuple[float, float] | None:
-    """The middle 95% of the draws; None where there are none."""
+    """The middle 95% of the draws; None if there were too few restarts to draw from."""
     if np.isnan(drawn).any():
         return None
     low, high = np.percentile(drawn[1:], [2.5, 97.5])
@@ -52,7 +57,7 @@ def interval(drawn: np.ndarray) -> tuple[float, float] | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RowEvidence:
-    """One row's figures. `counts`, `result` and `suppression` are texts where there are none: the reason."""
+    """The figures of one row. `counts`, `result` and `suppression` are a text where they are missing: the reason."""
 
     row: Row
     spec: AnySpec | None
@@ -61,9 +66,9 @@ class RowEvidence:
     suppression: SuppressionResult | str = "it was not measured"
 
     def value(self, path: str) -> Value:
-        """A quantity of `vlbench.suites.quantities`; a step that the model does not have costs 0.
+        """A quantity of `vlbench.suites.quantities`; 0 for a stage that the model does not have.
 
-        Raises NoValueError with the reason where it is not known.
+        Raises NoValueError, with the reason, where it is missing.
         """
         name, _, rest = path.partition(".")
         if name == "suppression_ms":
@@ -76,21 +81,21 @@ class RowEvidence:
             raise NoValueError(f"{path} needs a model, and this row has none")
         if isinstance(source, str):
             raise NoValueError(source)
-        found = getattr(source, name)
-        if found is None:
+        figure = getattr(source, name)
+        if figure is None:
             raise NoValueError(f"{name} does not exist for {self.spec.name}")
         if kind == "latency":
-            latency = found.get(rest) if rest else found
+            latency = figure.get(rest) if rest else figure
             return self._draws(latency.by_restart) if latency else 0.0
-        return float(found.get(rest, 0) if rest else found)
+        return float(figure.get(rest, 0) if rest else figure)
 
     def applies(self, expression: Expression) -> bool:
-        """Whether the row has any of the stages that a formula sums up; a formula without stages always applies."""
+        """Whether a formula applies to the row. If it uses figures of stages only, the model must have one of them."""
         paths = [name.path for name in expression.names if name.row is None]
-        staged = [path.partition(".")[2] for path in paths if "_by_stage." in path]
-        if len(staged) < len(paths) or not staged or self.spec is None:
+        stages = [path.partition(".")[2] for path in paths if "_by_stage." in path]
+        if len(stages) < len(paths) or not stages or self.spec is None:
             return True
-        return any(self._has_stage(stage) for stage in staged)
+        return any(self._has_stage(stage) for stage in stages)
 
     def _has_stage(self, stage: str) -> bool:
         known: set[str] = {"total"}
@@ -123,5 +128,5 @@ class RowEvidence:
         return self._draws(self.suppression.latency_ms[method].by_restart)
 
     def _draws(self, by_restart: Sequence[float]) -> Value:
-        """All of a row is drawn by the same restarts: end to end, stages, methods of one process stay together."""
+        """Every figure of a row is drawn from the same restarts."""
         return median_draws(by_restart, self.row.label)

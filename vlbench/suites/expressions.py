@@ -1,5 +1,5 @@
-"""A small language for columns and claims: figures by name, of another row by subscript, `+ - * /`, `min`, `max`,
-comparisons. It is parsed with `ast` and walked by hand; nothing is ever handed to `eval`.
+"""A small language for columns and claims: figures by name, those of another row by subscript, `+ - * /`, `min`, `max`
+and comparisons. `ast` parses it and this module evaluates the tree; `eval` is never called.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property, reduce
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-if TYPE_CHECKING:  # suites are listed and checked without numpy, which takes a while to import
+if TYPE_CHECKING:  # numpy is slow to import, and suites are checked without it
     import numpy as np
 
 Value: TypeAlias = "float | str | np.ndarray"  # an array has the figure itself first, then its bootstrap draws
@@ -20,14 +20,14 @@ Lookup: TypeAlias = "Callable[[Name], Value]"
 
 @dataclass(frozen=True, slots=True)
 class Name:
-    """A figure, `latency_ms_by_stage.visual.rpn`, of the row at hand or of the one in brackets."""
+    """A figure such as `latency_ms_by_stage.visual.rpn`, of the current row or of `row`."""
 
     path: str
     row: str | None = None
 
 
 class NoValueError(Exception):
-    """A figure that an expression needs is not there; the message is the reason."""
+    """A figure that an expression needs is missing; the message is the reason."""
 
 
 OPERATORS: dict[type[ast.operator], Callable] = {
@@ -48,29 +48,29 @@ COMPARISONS: dict[type[ast.cmpop], Callable] = {
     ast.Eq: operator.eq,
     ast.NotEq: operator.ne,
 }
-WHAT_WORKS = 'numbers, names, name["row"], + - * /, min(a, b), max(a, b)'
+SYNTAX = 'numbers, names, name["row"], + - * /, min(a, b), max(a, b)'
 
 
 @dataclass(frozen=True)
 class Expression:
-    """A formula over figures. Make one with `parse`, which checks it."""
+    """A formula over figures. `parse` makes and checks one."""
 
     text: str
     node: ast.expr
 
     @cached_property
     def names(self) -> tuple[Name, ...]:
-        """Every figure that it needs, each once, in order."""
+        """Every figure that the formula needs, each once, in order."""
         return tuple(dict.fromkeys(_names(self.node)))
 
     def value(self, lookup: Lookup) -> Value:
-        """Its value. Raises NoValueError where a figure is missing, a text is calculated with, or a divisor is 0."""
+        """The value. Raises NoValueError if a figure is missing, an operand is a text, or a divisor is 0."""
         return _value(self.node, lookup)
 
 
 @dataclass(frozen=True)
 class ClaimComparison:
-    """`a < b < c`: expressions with a comparison between each pair. Make one with `parse_comparison`."""
+    """`a < b < c`: expressions and the signs between them. `parse_comparison` makes and checks one."""
 
     text: str
     sides: tuple[Expression, ...]
@@ -82,22 +82,22 @@ class ClaimComparison:
 
 
 def parse(text: str) -> Expression:
-    """Reads a formula. Raises ValueError, in one line, where it is none."""
+    """Reads a formula. Raises ValueError, in one line, where the text is not one."""
     node = _parsed(text)
     if isinstance(node, ast.Compare):
-        raise ValueError(f"{text!r} compares; a formula here has one value")
+        raise ValueError(f"{text!r} is a comparison; a formula with one value is needed here")
     _check(node, text)
     return Expression(text, node)
 
 
 def parse_comparison(text: str) -> ClaimComparison:
-    """Reads a claim such as `a["x"] / a["y"] > 10`. Raises ValueError, in one line, where it is none."""
+    """Reads a claim such as `a["x"] / a["y"] > 10`. Raises ValueError, in one line, where the text is not one."""
     node = _parsed(text)
     if not isinstance(node, ast.Compare):
-        raise ValueError(f'{text!r} compares nothing; latency_ms["A"] / latency_ms["B"] > 10 would')
+        raise ValueError(f'{text!r} is not a comparison; latency_ms["A"] / latency_ms["B"] > 10 is one')
     signs = tuple(type(sign) for sign in node.ops)
     if not set(signs) <= set(COMPARISONS):
-        raise ValueError(f"{text!r} does not parse: only < <= > >= == != compare here")
+        raise ValueError(f"{text!r} does not parse: the comparisons are < <= > >= == !=")
     sides = []
     for side in (node.left, *node.comparators):
         _check(side, text)
@@ -109,12 +109,12 @@ def _parsed(text: str) -> ast.expr:
     try:
         return ast.parse(text.strip(), mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        what = error.msg if isinstance(error, SyntaxError) else "too deep or not text"
-        raise ValueError(f"{text!r} does not parse: {what}") from error
+        reason = error.msg if isinstance(error, SyntaxError) else "too deep or not text"
+        raise ValueError(f"{text!r} does not parse: {reason}") from error
 
 
 def _check(node: ast.expr, text: str) -> None:
-    """Raises ValueError at the first part that the language does not have."""
+    """Raises ValueError at the first part that is not of the language."""
     if isinstance(node, ast.Constant) and type(node.value) in (int, float):
         return
     if _name(node):
@@ -130,7 +130,7 @@ def _check(node: ast.expr, text: str) -> None:
         for argument in node.args:
             _check(argument, text)
         return
-    raise ValueError(f"{text!r} does not parse at {ast.unparse(node)!r}: {WHAT_WORKS} work here")
+    raise ValueError(f"{text!r} does not parse at {ast.unparse(node)!r}: {SYNTAX} work here")
 
 
 def _function(node: ast.Call) -> Callable | None:
@@ -188,12 +188,12 @@ def _value(node: ast.expr, lookup: Lookup) -> Value:
 def _number(node: ast.expr, lookup: Lookup) -> float | np.ndarray:
     value = _value(node, lookup)
     if isinstance(value, str):
-        raise NoValueError(f"{ast.unparse(node)} is {value!r}, no number")
+        raise NoValueError(f"{ast.unparse(node)} is {value!r}, not a number")
     return value
 
 
 def _of_both(name: str, first: Any, second: Any) -> float | np.ndarray:
-    """numpy's `minimum` or `maximum`, draw by draw."""
+    """NumPy's `minimum` or `maximum`, draw by draw."""
     import numpy as np  # noqa: PLC0415
 
     return getattr(np, name)(first, second)

@@ -1,4 +1,4 @@
-"""How cells and claims stand. These dataclasses are what the tables print and the figures draw."""
+"""The outcome of a reproduction, as the tables print it and the figures draw it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Interval = tuple[float, float]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReproducedCell:
-    """One row's figure in one column. `error` is relative to the reported figure; `interval` holds 95%."""
+    """One row's figure in one column. `error` is relative to the reported figure; `interval` is the 95% interval."""
 
     suite: str
     row: str
@@ -35,7 +35,7 @@ class ReproducedCell:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClaimOutcome:
-    """`value` and `interval` are of the first side of the comparison that has a figure in it."""
+    """Whether a claim holds. `value` and `interval` are of the first side of its comparison that uses a figure."""
 
     suite: str
     text: str
@@ -49,7 +49,7 @@ class ClaimOutcome:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SuiteOutcome:
-    """A suite, and how its wanted cells and all its claims stand."""
+    """The outcome of a suite: the cells that were asked for, and all its claims."""
 
     suite: Suite
     cells: tuple[ReproducedCell, ...]
@@ -58,7 +58,7 @@ class SuiteOutcome:
 
     @property
     def passed(self) -> bool:
-        """Whether every wanted cell is known, and each that has a tolerance is within it."""
+        """Whether every cell has a figure, and each figure that has a tolerance is within it."""
         return not any(cell.verdict in ("outside", "not measured") for cell in self.cells)
 
     def cell(self, row: str, column: str) -> ReproducedCell | None:
@@ -67,7 +67,7 @@ class SuiteOutcome:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reproduction:
-    """All suites of one command; `machine` and `settings` are None where nothing was timed."""
+    """The outcome of all suites of one command. `machine` and `settings` are None where nothing was timed."""
 
     suites: tuple[SuiteOutcome, ...]
     machine: Machine | None
@@ -83,7 +83,7 @@ class Reproduction:
             "quick": self.quick,
             "machine": self.machine.model_dump(mode="json") if self.machine else None,
             "settings": self.settings,
-            "suites": [{"name": one.suite.name, "title": one.suite.title} for one in self.suites],
-            "cells": [asdict(cell) for one in self.suites for cell in one.cells],
-            "claims": [asdict(claim) for one in self.suites for claim in one.claims],
+            "suites": [{"name": outcome.suite.name, "title": outcome.suite.title} for outcome in self.suites],
+            "cells": [asdict(cell) for outcome in self.suites for cell in outcome.cells],
+            "claims": [asdict(claim) for outcome in self.suites for claim in outcome.claims],
         }

@@ -1,5 +1,7 @@
-"""What a column can be made of: the names of its formula and what each needs, among them the parts of an architecture
-in the terms of ViLT's Table 7."""
+"""The quantities that columns of suites are computed from, and where each comes from.
+
+Among them are the parts of an architecture as ViLT's Table 7 names them (`components.*`).
+"""
 
 from __future__ import annotations
 
@@ -62,7 +64,7 @@ ORIGINS: dict[str, Origin] = {
 
 
 def origin(path: str) -> Origin:
-    """How a quantity is known. Raises ValueError for one that there is not."""
+    """Where a quantity comes from. Raises ValueError for an unknown one."""
     if path not in ORIGINS:
         raise ValueError(f"no quantity {path!r}; {nearest(path, ORIGINS)}")
     return ORIGINS[path]
@@ -72,8 +74,10 @@ ABSENT = "-"
 
 
 def cnn(spec: AnySpec) -> str:
-    """R50, R101, X152: a bottleneck has three layers, res5 three bottlenecks wherever it stands, stem and classifier
-    one layer each."""
+    """The depth as in R50, R101 and X152: three layers per bottleneck, and one each for stem and classifier.
+
+    res5 has three bottlenecks, whether it belongs to the backbone or to the RoI head.
+    """
     backbone = getattr(spec.visual, "backbone", None)
     if backbone is None:
         return ABSENT
@@ -82,29 +86,29 @@ def cnn(spec: AnySpec) -> str:
 
 
 def roi_head(spec: AnySpec) -> str:
-    """C4 runs res5 on every region, FPN two linear layers on features of a pyramid."""
+    """C4: res5 runs on every region; FPN: two linear layers run on features of a pyramid."""
     head = getattr(spec.visual, "roi_head", None)
     return ABSENT if head is None else ("C4" if head.kind == "c4" else "FPN")
 
 
 def nms(spec: AnySpec) -> str:
-    """PC suppresses within each class, CA once over all."""
+    """PC: boxes are suppressed within each class; CA: class-agnostic, once over all classes."""
     selection = getattr(spec.visual, "nms", None)
     return ABSENT if selection is None else ("CA" if selection.method == "class_agnostic" else "PC")
 
 
 def layers(spec: AnySpec) -> float:
-    """Transformer layers in which text and image meet; one that only one modality goes through counts half."""
+    """Transformer layers of the interaction. A layer that only one modality passes through counts as half."""
     part = spec.interaction
     if part is None:
-        return 0  # a class of transformers has none that is known here
+        return 0  # a model of the transformers library, whose layers no spec describes
     if part.kind == "co_attention":
         return (part.text_layers + part.image_layers) / 2 + part.connections
     if part.kind == "cross_modality":
         return (part.text_layers + part.image_layers) / 2 + part.cross_layers
     if part.kind == "single_stream":
         return part.layers
-    return 0  # a score needs none
+    return 0  # a similarity score has no layers
 
 
 DESCRIPTIONS: dict[str, Callable[[AnySpec], str | float]] = {

@@ -1,4 +1,4 @@
-"""Finds suites by name, glob or path, and reads each with the models that it names."""
+"""Finds suites by name, glob or path, and reads them with the models that they name."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from vlbench.suites.ablations import Ablation
 from vlbench.suites.schema import CATEGORIES, Category, Row, Suite
 from vlbench.yaml_files import data_folder, read_mapping
 
-WHAT = "a suite: the file must be a mapping with name, title, source, columns, rows, ..."
-ABLATION = "ablation"  # the `kind` of a suite that is trained, and what its name begins with
+SUITE = "a suite: the file must be a mapping with name, title, source, columns, rows, ..."
+ABLATION = "ablation"  # the `kind` of a suite that is trained, and the prefix of its name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadedAblation:
-    """A suite whose arms are trained."""
+    """A suite whose arms are trained, and its file."""
 
     suite: Ablation
     path: Path
@@ -32,7 +32,7 @@ class LoadedAblation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadedSuite:
-    """A suite, and the model of each row that has one, by the row's label, with its `set` applied."""
+    """A suite, its file, and the model of each row that has one, with the row's `set` applied, by label."""
 
     suite: Suite
     path: Path
@@ -44,17 +44,17 @@ Loaded = TypeVar("Loaded", LoadedSuite, LoadedAblation)
 
 @cache
 def suites_folder() -> Path:
-    """`benchmarks/` of the checkout, or the copy that an installed package carries."""
+    """`benchmarks/` of the checkout, or the copy in an installed package."""
     return data_folder("_benchmarks", "benchmarks")
 
 
 def suite_paths() -> dict[str, Path]:
-    """The file of every suite that is measured, by its name, sorted."""
+    """The files of the suites that are measured, by name, sorted."""
     return {name: path for name, path in _all_paths().items() if not name.startswith(ABLATION)}
 
 
 def ablation_paths() -> dict[str, Path]:
-    """The file of every suite that is trained, by its name, sorted."""
+    """The files of the suites that are trained, by name, sorted."""
     return {name: path for name, path in _all_paths().items() if name.startswith(ABLATION)}
 
 
@@ -63,36 +63,39 @@ def _all_paths() -> dict[str, Path]:
 
 
 def resolve_named(words: Sequence[str]) -> list[LoadedSuite] | list[LoadedAblation]:
-    """The suites that names, globs and paths mean, each once, in their order; all that are measured where there are no
-    words. A suite that is trained is meant by its name or by a glob that begins like it alone, for it takes long.
+    """The suites that names, globs and paths select, in order, each once; without words, all that are measured.
 
-    Raises InputError for a word that means none, a suite that does not hold together, or suites of both sorts.
+    Suites that are trained take long. Only their name, or a glob that begins with `ablation`, selects them.
+
+    Raises InputError for a word that matches no suite, for an invalid suite, and for suites of both kinds at once.
     """
     measured: dict[str, LoadedSuite] = {}
     trained: dict[str, LoadedAblation] = {}
     for path in [path for word in (words or ("*",)) for path in _paths_of(word)]:
-        if read_mapping(path, WHAT).get("kind") == ABLATION:
-            _enter(trained, read_ablation(path))
+        if read_mapping(path, SUITE).get("kind") == ABLATION:
+            _add(trained, read_ablation(path))
         else:
-            _enter(measured, read_suite(path))
+            _add(measured, read_suite(path))
     if measured and trained:
-        raise InputError(f"reproduce: {next(iter(trained))} is trained and {next(iter(measured))} is not; ask for one")
+        raise InputError(
+            f"reproduce: {next(iter(trained))} is trained and {next(iter(measured))} is not; run them apart"
+        )
     return list(trained.values()) if trained else list(measured.values())
 
 
 def resolve_suites(words: Sequence[str]) -> list[LoadedSuite]:
-    """As `resolve_named`, of suites that are measured. Raises InputError for one that is trained, too."""
-    found = [one for one in resolve_named(words) if isinstance(one, LoadedSuite)]
-    if not found:
-        raise InputError(f"{words[0]}: is trained, not measured; vlbench reproduce does it")
-    return found
+    """Like `resolve_named`, for suites that are measured. Raises InputError also for one that is trained."""
+    suites = [suite for suite in resolve_named(words) if isinstance(suite, LoadedSuite)]
+    if not suites:
+        raise InputError(f"{words[0]}: is trained, not measured; use vlbench reproduce")
+    return suites
 
 
-def _enter(found: dict[str, Loaded], loaded: Loaded) -> None:
+def _add(selected: dict[str, Loaded], loaded: Loaded) -> None:
     name = loaded.suite.name
-    if name in found and found[name].path.resolve() != loaded.path.resolve():
-        raise InputError(f"{loaded.path}: another suite is called {name} too; rename one")
-    found[name] = loaded
+    if name in selected and selected[name].path.resolve() != loaded.path.resolve():
+        raise InputError(f"{loaded.path}: another suite is called {name}, too; rename one")
+    selected[name] = loaded
 
 
 def _paths_of(word: str) -> list[Path]:
@@ -100,8 +103,8 @@ def _paths_of(word: str) -> list[Path]:
         return [Path(word)]
     known = _all_paths()
     if any(sign in word for sign in "*?["):
-        meant = known if word.startswith(ABLATION) else suite_paths()
-        matched = [path for name, path in meant.items() if fnmatch.fnmatch(name, word)]
+        candidates = known if word.startswith(ABLATION) else suite_paths()
+        matched = [path for name, path in candidates.items() if fnmatch.fnmatch(name, word)]
         if not matched:
             raise InputError(f"reproduce: no suite matches {word!r}; see: vlbench list suites")
         return matched
@@ -119,7 +122,7 @@ def read_ablation(path: Path) -> LoadedAblation:
 
 def read_suite(path: Path) -> LoadedSuite:
     """Reads one file. Raises SpecError, in one line, that names the file, the key and what would work."""
-    suite = read_yaml(path, Suite, WHAT)
+    suite = read_yaml(path, Suite, SUITE)
     _check_name(suite.name, path)
     specs = {row.label: _spec_of(row, path) for row in suite.rows if row.model}
     return LoadedSuite(suite=suite, path=path, specs=specs)
@@ -127,7 +130,7 @@ def read_suite(path: Path) -> LoadedSuite:
 
 def _check_name(name: str, path: Path) -> None:
     if name != path.stem:
-        raise SpecError(f"{path}: name is {name!r}, but the file's name says {path.stem!r}; make them the same")
+        raise SpecError(f"{path}: name is {name!r}, but the file is called {path.stem!r}; make them the same")
 
 
 def _spec_of(row: Row, path: Path) -> AnySpec:
@@ -151,7 +154,10 @@ def _spec_of(row: Row, path: Path) -> AnySpec:
 
 
 def put(content: dict[str, Any], dotted: str, value: Any, where: str) -> None:
-    """Sets `visual.rpn.proposals` within nested mappings; the schema says whether its last step exists."""
+    """Sets a dotted key such as `visual.rpn.proposals` in nested mappings. The schema checks its last step later.
+
+    Raises SpecError, beginning with `where`, for a step that is not there.
+    """
     *steps, last = dotted.split(".")
     for step in steps:
         inner = content.get(step)
@@ -163,7 +169,7 @@ def put(content: dict[str, Any], dotted: str, value: Any, where: str) -> None:
 
 
 def parse_categories(text: str) -> set[Category]:
-    """`params,flops` as a set. Raises InputError for a category that there is not."""
+    """`params,flops` as a set. Raises InputError for an unknown category, and where there is none."""
     words = [word for word in (part.strip() for part in text.split(",")) if word]
     for word in words:
         if word not in CATEGORIES:

@@ -1,4 +1,4 @@
-"""`reproduce`: suites in, how they stand out."""
+"""Reproduces suites: collects what they need, and compares it to the papers."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from vlbench.suites.outcomes import Reproduction
 from vlbench.suites.reader import LoadedSuite
 
 
-def reproduce(suites: Sequence[LoadedSuite], request: SuiteRequest) -> tuple[Reproduction, list[str], bool]:
-    """Gathers what the suites need and holds it against the papers.
+def reproduce_suites(suites: Sequence[LoadedSuite], request: SuiteRequest) -> tuple[Reproduction, list[str], bool]:
+    """Collects the figures of the suites and compares them to those of the papers.
 
     Returns:
-        How all stands; the cells that were kept from an earlier run; whether Ctrl-C ended the measuring.
+        The outcome; the names of the measurements that were kept from an earlier run; whether Ctrl-C ended it.
     """
     collected = collect(suites, request)
     outcomes = [
@@ -34,8 +34,5 @@ def reproduce(suites: Sequence[LoadedSuite], request: SuiteRequest) -> tuple[Rep
             "threads": request.settings.threads,
             "budget_seconds": request.budget_seconds,
         }
-    found = Reproduction(suites=tuple(outcomes), machine=collected.machine, settings=settings, quick=request.quick)
-    return found, collected.kept, collected.interrupted
-
-
-__all__ = ["SuiteRequest", "reproduce"]
+    outcome = Reproduction(suites=tuple(outcomes), machine=collected.machine, settings=settings, quick=request.quick)
+    return outcome, collected.kept, collected.interrupted

@@ -1,4 +1,4 @@
-"""One file of `benchmarks/`: rows to measure, columns to print, the paper's figures beside them, its claims."""
+"""A suite, one file in `benchmarks/`: rows to measure, columns to print, the figures and the claims of a paper."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Reported = int | float | str
 
 
 class Source(Frozen):
-    """What a suite reproduces."""
+    """The paper that a suite reproduces, and where in it."""
 
     paper: str
     arxiv: str = ""
@@ -28,13 +28,13 @@ class Source(Frozen):
 
 
 class SuiteSettings(Frozen):
-    """What the suite is measured with, unless the command line says otherwise."""
+    """The settings of a suite. Options of the command line override them."""
 
     budget_seconds: PositiveFloat = 45
 
 
 class Suppression(Frozen):
-    """A row that times non-maximum suppression alone, on random boxes and scores."""
+    """Non-maximum suppression alone, on random boxes and scores."""
 
     boxes: PositiveInt
     classes: PositiveInt
@@ -42,9 +42,15 @@ class Suppression(Frozen):
 
 
 class Row(Frozen):
-    """A model of the catalogue (or a YAML path beside the suite), changed by `set`; or a suppression.
+    """A model to measure, or a suppression.
 
-    `budget_seconds` stands in for the suite's where a row is slow.
+    Attributes:
+        model: a name in the catalogue, or the path of a YAML file relative to the suite.
+        set: fields of the model to change, by dotted keys.
+        budget_seconds: in the place of the suite's.
+        reported: the paper's figures, by column.
+        tolerance: in the place of the columns' own.
+        erratum: what is wrong with a figure in the paper, by column.
     """
 
     label: str = Field(min_length=1)
@@ -58,16 +64,16 @@ class Row(Frozen):
     erratum: dict[str, str] = Field(default_factory=dict)
 
     @model_validator(mode="after")
-    def _is_one_thing(self) -> Row:
+    def _has_one_subject(self) -> Row:
         if (self.model is None) == (self.suppression is None):
             raise ValueError(f"row {self.label!r} needs either model or suppression")
         if self.suppression and (self.set or self.batch != 1):
-            raise ValueError(f"row {self.label!r}: set and batch belong to a model")
+            raise ValueError(f"row {self.label!r}: set and batch apply to models only")
         return self
 
 
 class Column(Frozen):
-    """A figure of every row. `tolerance` is relative to the reported figure, for what is not timed."""
+    """A figure of every row. `tolerance` is relative to the reported figure; a timed column has none."""
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
     title: str
@@ -86,14 +92,14 @@ class Column(Frozen):
         timed = any(origin(name.path) == "latency" for name in self.expression.names)
         if timed != (self.cells == "latency"):
             kind = "latency" if timed else "params, flops or parts"
-            raise ValueError(f"column {self.name!r} is {self.quantity}, whose cells are {kind}, not {self.cells}")
+            raise ValueError(f"column {self.name!r} is {self.quantity}, so its cells must be {kind}, not {self.cells}")
         if timed and self.tolerance is not None:
             raise ValueError(f"column {self.name!r}: a latency has no tolerance; machines differ")
         return self
 
 
 class Claim(Frozen):
-    """What a paper states, in our words, and as a comparison of columns."""
+    """A statement of a paper, in our words, and as a comparison of columns."""
 
     text: str
     where: str = ""
@@ -112,8 +118,9 @@ class Claim(Frozen):
 class Figure(Frozen):
     """How a suite is drawn.
 
-    `stages` stacks columns in a bar a row, with `total` in a panel beside them; `lines` draws columns over `x`, a panel
-    for each value of `facet`; `bars` draws a panel a column, a row a line, measured beside reported.
+    Attributes:
+        kind: `stages` stacks the columns in one bar per row, next to a panel of `total`; `lines` draws the columns over
+            `x`, with one panel per value of `facet`; `bars` draws one panel per column, measured next to reported.
     """
 
     kind: Literal["stages", "lines", "bars"]
@@ -126,12 +133,12 @@ class Figure(Frozen):
     @model_validator(mode="after")
     def _lines_have_an_x(self) -> Figure:
         if (self.kind == "lines") != (self.x is not None):
-            raise ValueError("a figure of lines needs x, and no other kind has one")
+            raise ValueError("a figure of kind lines needs x; no other kind has x")
         return self
 
 
 class Suite(Frozen):
-    """One suite. Every name that its parts use is checked when it is read."""
+    """One suite. Every name that its parts refer to is checked."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
     title: str
@@ -145,7 +152,7 @@ class Suite(Frozen):
     @model_validator(mode="before")
     @classmethod
     def _draws_bars_by_default(cls, content: Any) -> Any:
-        """A suite without a figure is drawn as bars of its first three columns that are no parts."""
+        """A suite without a figure is drawn as bars of its first three columns that are not of the category `parts`."""
         if not isinstance(content, dict) or "figure" in content or not isinstance(content.get("columns"), list):
             return content
         columns = [column for column in content["columns"] if isinstance(column, dict) and "name" in column]
@@ -156,9 +163,9 @@ class Suite(Frozen):
 
     @model_validator(mode="after")
     def _names_are_known(self) -> Suite:
-        columns = _unique("column", [column.name for column in self.columns])
-        _unique("column's title", [column.title for column in self.columns])
-        labels = _unique("row", [row.label for row in self.rows])
+        columns = unique("column", [column.name for column in self.columns])
+        unique("column's title", [column.title for column in self.columns])
+        labels = unique("row", [row.label for row in self.rows])
         for column in self.columns:
             _check_rows(f"column {column.name!r}", column.expression.names, labels)
         for row in self.rows:
@@ -186,7 +193,7 @@ def _check_claim(claim: Claim, columns: list[str], labels: list[str]) -> None:
     for name in claim.comparison.names:
         _check_name(where, "column", name.path, columns)
         if name.row is None:
-            raise ValueError(f'{where}: {name.path} of which row? {name.path}["{labels[0]}"] would say')
+            raise ValueError(f'{where}: {name.path} needs a row, as in {name.path}["{labels[0]}"]')
     _check_rows(where, claim.comparison.names, labels)
 
 
@@ -201,8 +208,9 @@ def _check_name(where: str, kind: str, name: str, known: list[str]) -> None:
         raise ValueError(f"{where}: no {kind} {name!r}; {nearest(name, known)}")
 
 
-def _unique(kind: str, names: list[str]) -> list[str]:
-    doubled = {name for name in names if names.count(name) > 1}
-    if doubled:
-        raise ValueError(f"more than one {kind} is called {', '.join(sorted(doubled))}")
+def unique(kind: str, names: list[str]) -> list[str]:
+    """The names. Raises ValueError where one occurs twice."""
+    duplicates = {name for name in names if names.count(name) > 1}
+    if duplicates:
+        raise ValueError(f"more than one {kind} is called {', '.join(sorted(duplicates))}")
     return names

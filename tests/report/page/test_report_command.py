@@ -98,8 +98,8 @@ def test_by_default_it_is_called_report_html(report: Report, tmp_path: Path) -> 
         (["newer"], "newer/cells.jsonl line 1: schema 99"),
         (["printed"], "printed/reproduction.json: damaged"),
         ([PUBLISHED / "cells.jsonl"], "is no folder of results; name its folder"),
-        ([PUBLISHED, "-o", "report.pdf"], "--out report.pdf: is no .html file; report.pdf.html works"),
-        ([PUBLISHED, "-o", "away/report.html"], "--out away/report.html: there is no folder away"),
+        ([PUBLISHED, "-o", "report.pdf"], "--out report.pdf: not an .html file; report.pdf.html works"),
+        ([PUBLISHED, "-o", "away/report.html"], "--out away/report.html: no folder away; make it first"),
         ([], "Missing argument 'RESULTS...'"),
     ],
 )

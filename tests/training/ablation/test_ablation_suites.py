@@ -169,7 +169,7 @@ REPORTED = {"paper": "A", "where": "Table 1", "metric": "VQA", "reference": 70.0
         (arm(reported=[REPORTED | {"arm": 171}]), "less than or equal to 100"),
         ({"arms": SMALL["arms"][:1]}, "arms: "),
         ({"name": "small"}, "name: "),
-        ({"name": "ablation-other"}, "the file's name says 'ablation-small'"),
+        ({"name": "ablation-other"}, "the file is called 'ablation-small'"),
         ({"preset": "huge"}, "preset huge: no such preset; tiny, small, base work"),
         ({"models": ["vilt-b23"]}, "no model 'vilt-b23'; did you mean vilt-b32?"),
         ({"models": ["clip-vit-b32"]}, "clip-vit-b32"),
@@ -197,9 +197,9 @@ def test_what_is_wrong_is_one_line(tmp_path: Path, changes: dict, message: str) 
     assert message in line
 
 
-def test_the_reference_has_nothing_to_be_held_against(tmp_path: Path) -> None:
+def test_nothing_is_reported_for_the_reference(tmp_path: Path) -> None:
     first, second = SMALL["arms"]
-    with pytest.raises(SpecError, match="'plain': is the reference itself"):
+    with pytest.raises(SpecError, match="'plain': is the reference; move"):
         read_ablation(write(tmp_path, arms=[first | {"reported": [REPORTED]}, second]))
 
 
@@ -207,7 +207,7 @@ def test_measured_and_trained_are_asked_for_apart(tmp_path: Path) -> None:
     path = str(write(tmp_path))
     (loaded,) = resolve_named([path, path])
     assert isinstance(loaded.suite, Ablation)
-    with pytest.raises(InputError, match="ablation-small is trained and vit-sizes is not; ask for one"):
+    with pytest.raises(InputError, match="ablation-small is trained and vit-sizes is not; run them apart"):
         resolve_named(["vit-sizes", path])
     with pytest.raises(InputError, match="is trained, not measured"):
         resolve_suites([path])
@@ -219,7 +219,10 @@ def test_measured_and_trained_are_asked_for_apart(tmp_path: Path) -> None:
         (("ablation-alinment",), "no suite 'ablation-alinment'; did you mean ablation-alignment?"),
         (("ablation-alignment", "--train-budget", "many"), "--train-budget many: not a budget"),
         (("ablation-alignment", "--precision", "fp16"), "--precision fp16: ablations are trained in fp32 or bf16"),
-        (("ablation-alignment", "--budget", "5"), "--budget: ablation-alignment is trained, not timed; leave it out"),
+        (
+            ("ablation-alignment", "--budget", "5"),
+            "--budget: ablation-alignment is trained, not timed; leave the option out",
+        ),
         (("vit-sizes", "--train-budget", "100"), "--train-budget: vit-sizes is measured, not trained"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
