@@ -10,10 +10,12 @@ import yaml
 
 from tests.paths import ROOT
 from vlbench.architectures.nms import METHODS
-from vlbench.architectures.vl_model import VISUAL_STEPS
+from vlbench.architectures.registry import implementation
 from vlbench.errors import InputError, SpecError
 from vlbench.measure.records import Counts
+from vlbench.specs.base import specs_by_kind
 from vlbench.specs.catalog import catalog
+from vlbench.specs.visual import VisualPart
 from vlbench.suites.quantities import DESCRIBED, DESCRIPTIONS, ORIGINS, STAGES, SUPPRESSIONS
 from vlbench.suites.reader import ablation_paths, parse_categories, read_suite, resolve_suites, suite_paths
 
@@ -165,7 +167,8 @@ def test_categories() -> None:
 
 
 def test_quantities_are_those_of_the_code() -> None:
-    assert {stage.removeprefix("visual.") for stage in STAGES if "." in stage} == set(VISUAL_STEPS)
+    steps = {step for kind in specs_by_kind(VisualPart) for step in implementation(kind).steps}
+    assert {stage.removeprefix("visual.") for stage in STAGES if "." in stage} == steps
     assert {f"components.{name}" for name in DESCRIPTIONS} == {name for name in DESCRIBED if "." in name}
     assert set(SUPPRESSIONS) == set(METHODS)
     counted = {name.partition(".")[0] for name, how in ORIGINS.items() if how == "count"}

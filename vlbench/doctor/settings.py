@@ -110,7 +110,7 @@ def _siblings(root: Path) -> Iterator[Finding]:
             check="SMT",
             level="note",
             finding="on: two logical cores share a physical one",
-            change="one thread per physical core at most, or: echo off | sudo tee /sys/devices/system/cpu/smt/control",
+            change="no more threads than physical cores, or: echo off | sudo tee /sys/devices/system/cpu/smt/control",
         )
     elif state == "0":
         yield Finding(check="SMT", level="good", finding="off, or not shown to this system")
