@@ -25,7 +25,6 @@ OPEN: dict[str, set[str]] = {
     "architectures/checkpoints": set("found held one place told wanted".split()),
     "cli": set("asked found one tell wanted".split()),
     "inputs.py": set("found wanted".split()),
-    "measure": set("found one own place".split()),
     "pytest_plugin.py": set("found".split()),
     "regression/compare": set("found one own place said told wanted".split()),
     "regression/history": set("found held place wanted".split()),

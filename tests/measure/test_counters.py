@@ -45,7 +45,7 @@ def test_every_counter_is_read_in_seconds(tmp_path: Path) -> None:
     assert found.steal_seconds == pytest.approx(40 / tick)
     assert found.pressure_seconds == 2.5
     assert found.waiting_seconds == 2.0
-    assert found.quota_stopped_seconds == 0.25
+    assert found.quota_throttled_seconds == 0.25
     assert reader.cores() == 2
 
 
@@ -53,7 +53,7 @@ def test_what_is_absent_is_none(tmp_path: Path) -> None:
     reader = CounterReader(tmp_path)
     found = reader.read()
     assert (found.busy_seconds, found.steal_seconds, found.pressure_seconds) == (None, None, None)
-    assert (found.waiting_seconds, found.quota_stopped_seconds, reader.cores()) == (None, None, None)
+    assert (found.waiting_seconds, found.quota_throttled_seconds, reader.cores()) == (None, None, None)
     assert found.cpu_seconds > 0
     assert found.involuntary_context_switches is not None
 
@@ -74,7 +74,7 @@ def test_what_is_absent_is_none(tmp_path: Path) -> None:
 def test_what_cannot_be_parsed_is_none(tmp_path: Path, files: dict[str, str]) -> None:
     found = CounterReader(lay_out(tmp_path, files)).read()
     assert (found.busy_seconds, found.pressure_seconds, found.waiting_seconds) == (None, None, None)
-    assert found.quota_stopped_seconds is None
+    assert found.quota_throttled_seconds is None
 
 
 def test_an_old_kernel_without_steal(tmp_path: Path) -> None:
@@ -135,7 +135,7 @@ def test_control_groups_of_both_versions(
 ) -> None:
     groups = CpuGroups(lay_out(tmp_path, files))
     assert groups.quota_cores() == quota
-    assert groups.stopped_seconds() == stopped
+    assert groups.throttled_seconds() == stopped
 
 
 def test_pressure_of_memory(tmp_path: Path) -> None:

@@ -11,10 +11,10 @@ import torch
 
 from vlbench.measure import peaks
 from vlbench.measure.peaks import (
-    convolution_gflops,
-    device_gflops,
+    convolution_gflops_per_second,
+    device_gflops_per_second,
     device_gigabytes_per_second,
-    product_gflops,
+    product_gflops_per_second,
 )
 
 CPU = torch.device("cpu")
@@ -33,7 +33,7 @@ def quickest(work: Callable[[], object], times: int = 5) -> float:
 def test_no_product_is_much_quicker_than_the_peak(one_thread: None, dtype: torch.dtype) -> None:
     left, right = torch.rand(1024, 1024).to(dtype), torch.rand(1024, 1024).to(dtype)
     seconds = quickest(lambda: torch.mm(left, right))
-    assert device_gflops(CPU, dtype) > 0.5 * 2 * 1024**3 / seconds / 1e9
+    assert device_gflops_per_second(CPU, dtype) > 0.5 * 2 * 1024**3 / seconds / 1e9
 
 
 def test_a_copy_is_as_quick_as_another_librarys(one_thread: None) -> None:
@@ -51,8 +51,8 @@ def test_operations_and_bytes_by_formula(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(peaks, "_SIDE_SECONDS", 0)
     monkeypatch.setattr(peaks, "_PIXELS", 8)
     for dtype in (torch.float32, torch.bfloat16, torch.float16):
-        assert convolution_gflops(dtype, 1e9) == pytest.approx(2 * 256**2 * 5**2 * 8**2 / 0.010 / 1e9)
-        assert product_gflops(CPU, dtype) == pytest.approx(2 * 64**3 / 0.010 / 1e9)
+        assert convolution_gflops_per_second(dtype, 1e9) == pytest.approx(2 * 256**2 * 5**2 * 8**2 / 0.010 / 1e9)
+        assert product_gflops_per_second(CPU, dtype) == pytest.approx(2 * 64**3 / 0.010 / 1e9)
         assert device_gigabytes_per_second(CPU, dtype) == pytest.approx(2 * 1200 / 0.010 / 1e9)
 
 
@@ -67,7 +67,8 @@ def test_a_slow_precision_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(peaks, "timer_for", lambda device: slow)
     monkeypatch.setattr(peaks, "_SIDES", {"cpu": (64, 128, 256)})
     monkeypatch.setattr(peaks, "_SIDE_SECONDS", 0)
-    assert device_gflops(CPU, torch.float16) == pytest.approx(2 * 64**3 / 0.050 / 1e9)  # nor for a convolution
+    expected = 2 * 64**3 / 0.050 / 1e9  # of a product; a convolution would take too long, too
+    assert device_gflops_per_second(CPU, torch.float16) == pytest.approx(expected)
     assert tried == [64]
 
 
@@ -76,7 +77,7 @@ def test_no_convolution_is_much_quicker_than_the_peak(one_thread: None) -> None:
     layer, images = torch.nn.Conv2d(128, 128, 7, padding=3, bias=False).eval(), torch.rand(1, 128, 32, 32)
     with torch.inference_mode():
         seconds = quickest(lambda: layer(images))
-        assert device_gflops(CPU, torch.float32) > 0.5 * 2 * 128**2 * 7**2 * 32**2 / seconds / 1e9
+        assert device_gflops_per_second(CPU, torch.float32) > 0.5 * 2 * 128**2 * 7**2 * 32**2 / seconds / 1e9
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
@@ -89,5 +90,5 @@ def test_a_gpu_is_waited_for() -> None:
     torch.cuda.synchronize()
     seconds = quickest(lambda: (torch.mm(left, left), torch.cuda.synchronize()))
     reached = 2 * 4096**3 / seconds / 1e9
-    assert 0.5 * reached < device_gflops(device, torch.float32) < 3 * reached
+    assert 0.5 * reached < device_gflops_per_second(device, torch.float32) < 3 * reached
     assert 10 < device_gigabytes_per_second(device, torch.float32) < 20_000

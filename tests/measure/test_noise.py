@@ -154,7 +154,7 @@ def test_an_interval_wider_than_asked_is_noisy() -> None:
 def test_no_interval_is_noisy() -> None:
     noise = verdict([10.0] * 5)
     assert noise.verdict == "noisy"
-    assert noise.reasons == ("5 restarts carry no 95% interval, which takes 6",)
+    assert noise.reasons == ("5 restarts; a 95% interval needs 6",)
 
 
 def test_a_drift_is_told_with_its_size_and_one_within_the_precision_is_not() -> None:

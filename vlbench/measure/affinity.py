@@ -1,7 +1,7 @@
-"""Cores that processes which are compared share, so that none of them has a better one than another.
+"""Pins compared processes to the same cores, so that none of them gets a faster core than another.
 
-On a shared host one virtual core can be slower than the next for as long as its neighbour computes; a scheduler that
-moves a process between them adds that to its time.
+On a shared host one virtual core can be slower than the next for as long as its neighbour computes. A scheduler that
+moves a process between cores adds that difference to its time.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from vlbench.measure.os_counters import ROOT
 
 
 def core_sets(threads: int, root: Path = ROOT) -> list[tuple[int, ...]]:
-    """Disjoint sets of so many logical cores, of physical cores of their own where there are enough of them.
+    """Disjoint sets of `threads` logical cores, each on its own physical core if there are enough of those.
 
-    Empty where a computation of so many threads takes all cores that this process may run on, and on systems that
-    cannot confine one (all but Linux).
+    Empty if `threads` is as many as the cores that this process may run on, and on systems that cannot pin a process
+    (all but Linux).
     """
     if not hasattr(os, "sched_getaffinity"):
         return []
@@ -36,18 +36,18 @@ def core_sets(threads: int, root: Path = ROOT) -> list[tuple[int, ...]]:
 
 
 def confine(pid: int, cores: tuple[int, ...]) -> None:
-    """Every thread of a process and of its descendants runs on these cores alone, and so does what they start later."""
+    """Pins every thread of a process and of its descendants to these cores; threads that start later inherit it."""
     with contextlib.suppress(psutil.NoSuchProcess):
-        process = psutil.Process(pid)
-        for one in (process, *process.children(recursive=True)):
+        parent = psutil.Process(pid)
+        for process in (parent, *parent.children(recursive=True)):
             with contextlib.suppress(psutil.NoSuchProcess):
-                for thread in one.threads():
+                for thread in process.threads():
                     with contextlib.suppress(ProcessLookupError):
                         os.sched_setaffinity(thread.id, cores)
 
 
 def _siblings(core: int, root: Path) -> str:
-    """The logical cores of this one's physical core, as Linux writes them; the core itself where it does not tell."""
+    """The logical cores on the same physical core, as Linux writes them; the core itself if that is unknown."""
     try:
         return (root / f"sys/devices/system/cpu/cpu{core}/topology/thread_siblings_list").read_text().strip()
     except OSError:

@@ -1,4 +1,4 @@
-"""Times forward passes: end to end with nothing hooked, and by stage in a pass of its own."""
+"""Times forward passes: end to end without hooks, and by stage in separate passes."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from torch import nn
 
 STEADY_WITHIN = 0.03
 MOST_SAMPLES = 5_000
-WINDOW_MS = 100  # what a window of the warm-up's test lasts at least, so that one late pass does not decide it
+WINDOW_MS = 100  # shortest window that the warm-up compares, so that a single slow pass does not decide
 
 
 class PassTimer:
-    """Times one module's forward pass, in milliseconds: warmed up, end to end with nothing hooked, and by stage.
+    """Times a forward pass in milliseconds: during warm-up, end to end without hooks, and by stage.
 
     Args:
-        forward: one inference; called in inference mode.
+        forward: one forward pass; called in inference mode.
         stages: modules whose calls are timed, by name.
-        device: where `forward` runs; CUDA is timed by events, all else by `time.perf_counter_ns`.
+        device: where `forward` runs. CUDA is timed by events, other devices by `time.perf_counter_ns`.
     """
 
     def __init__(self, forward: Callable[[], object], stages: dict[str, nn.Module], device: torch.device) -> None:
@@ -30,15 +30,15 @@ class PassTimer:
         self.timer = timer_for(device)
 
     def first(self) -> float:
-        """The first pass, which warm-up goes on from."""
+        """Milliseconds of the first pass, from which the warm-up continues."""
         with torch.inference_mode():
             return self.timer(self.forward)
 
     def warm_up(self, first_ms: float, seconds: float) -> tuple[list[float], bool]:
-        """Runs until the medians of two successive windows differ by less than 3%, or the time is over.
+        """Runs passes until the medians of two successive windows differ by less than 3%, or the time is over.
 
-        The first pass counts towards the time; where it took all of it, it is all the warm-up, and whether that was
-        enough, `settled` tells from the samples.
+        The first pass counts towards the time. If it took all of it, no other pass follows; `settled` then decides from
+        the samples whether that was enough.
 
         Returns:
             The milliseconds of each pass, the first included, and whether their time had settled.
@@ -57,15 +57,17 @@ class PassTimer:
                     return samples, False
 
     def end_to_end(self, seconds: float, *, least: int = 1, discarded: int = 0) -> list[float]:
-        """Samples until the time is over, at least so many, after so many passes that are not timed."""
+        """Milliseconds of passes until the time is over, at least `least`, after `discarded` passes without timing."""
         with torch.inference_mode(), collector_paused():
             for _ in range(discarded):
                 self.forward()
             return self._sample(lambda: self.timer(self.forward), seconds, least)
 
     def by_stage(self, seconds: float, *, least: int = 1, discarded: int = 0) -> dict[str, list[float]]:
-        """Samples of each stage; of the pass that they were taken in as `total`, and of what lies between the outermost
-        stages as `rest`. Empty without stages."""
+        """Milliseconds of each stage; `total` is the whole pass and `rest` the time between the outermost stages.
+
+        Empty without stages.
+        """
         if not self.stages:
             return {}
         samples: dict[str, list[float]] = {"total": [], **{name: [] for name in self.stages}}
@@ -82,13 +84,13 @@ class PassTimer:
                 return total
 
             self._sample(staged, seconds, least)
-        parts = [samples[name] for name in self.stages if "." not in name]
-        samples["rest"] = [total - sum(spent) for total, *spent in zip(samples["total"], *parts, strict=True)]
+        outermost = [samples[name] for name in self.stages if "." not in name]
+        samples["rest"] = [total - sum(spent) for total, *spent in zip(samples["total"], *outermost, strict=True)]
         return samples
 
     @staticmethod
     def settled(warm_up: list[float], end_to_end: list[float], total: list[float]) -> bool:
-        """Whether a slow pass had settled: its samples agree with the pass before or after them."""
+        """Whether slow passes had settled: the samples agree with the last warm-up pass or with the staged passes."""
         return _agree(warm_up[-1:], end_to_end) or (bool(total) and _agree(end_to_end, total))
 
     @staticmethod
@@ -105,7 +107,7 @@ def _agree(before: list[float], after: list[float]) -> bool:
 
 
 def timer_for(device: torch.device) -> Callable[[Callable[[], object]], float]:
-    """A function that runs another once and gives its milliseconds."""
+    """A function that calls its argument once and returns the milliseconds that it took."""
     return _time_cuda if device.type == "cuda" else _time_cpu
 
 
@@ -127,7 +129,7 @@ def _time_cuda(forward: Callable[[], object]) -> float:
 
 @contextmanager
 def _stage_marks(stages: dict[str, nn.Module], device: torch.device) -> Iterator[Callable[[], dict[str, float]]]:
-    """Marks the time around each stage; the function it gives reads the last pass's milliseconds by stage."""
+    """Records when each stage begins and ends; yields a function that reads the last pass's milliseconds by stage."""
     cuda = device.type == "cuda"
     marks: dict[str, list] = {name: [] for name in stages}
 
@@ -142,7 +144,7 @@ def _stage_marks(stages: dict[str, nn.Module], device: torch.device) -> Iterator
         spent = {}
         for name, times in marks.items():
             pairs = list(zip(times[::2], times[1::2], strict=True))
-            spent[name] = sum(a.elapsed_time(b) if cuda else (b - a) / 1e6 for a, b in pairs)
+            spent[name] = sum(start.elapsed_time(end) if cuda else (end - start) / 1e6 for start, end in pairs)
             times.clear()
         return spent
 
@@ -159,7 +161,7 @@ def _stage_marks(stages: dict[str, nn.Module], device: torch.device) -> Iterator
 
 @contextmanager
 def collector_paused() -> Iterator[None]:
-    """Keeps Python's garbage collector out of the samples."""
+    """Pauses Python's garbage collector, so that it does not run during a sample."""
     gc.collect()
     enabled = gc.isenabled()
     gc.disable()

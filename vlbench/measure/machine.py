@@ -11,12 +11,12 @@ from pathlib import Path
 from vlbench.frozen import Frozen
 
 HARDWARE = ("cpu", "cores", "logical_cores", "ram_bytes", "gpu")
-RAM_WITHIN = 0.02  # a kernel keeps a little of it for itself, and not every kernel as much
+RAM_WITHIN = 0.02  # kernels reserve different small parts of it
 LIBRARIES = ("torch", "torchvision", "numpy", "transformers", "timm", "detectron2")
 
 
 class Machine(Frozen, extra="allow"):
-    """What must be equal for two measurements to be comparable, and the number of threads."""
+    """The machine and its software; two measurements are comparable if all but `threads` is equal."""
 
     cpu: str
     cores: int
@@ -30,20 +30,18 @@ class Machine(Frozen, extra="allow"):
     torchvision: str | None = None
 
     def same_hardware_and_software(self, other: Machine) -> bool:
-        """Whether only the number of threads differs, if anything."""
+        """Whether everything but the number of threads is equal."""
         return self.model_dump(exclude={"threads"}) == other.model_dump(exclude={"threads"})
 
     def differing_hardware(self, other: Machine) -> list[str]:
-        """Names of what differs of HARDWARE; none where both are one machine, or alike."""
-        return [
-            name
-            for name in HARDWARE
-            if (own := getattr(self, name)) != (others := getattr(other, name))
-            and not (name == "ram_bytes" and abs(others - own) <= RAM_WITHIN * own)
-        ]
+        """The names of `HARDWARE` that differ; memory may differ by `RAM_WITHIN`."""
+        differing = [name for name in HARDWARE if getattr(self, name) != getattr(other, name)]
+        if abs(other.ram_bytes - self.ram_bytes) <= RAM_WITHIN * self.ram_bytes:
+            return [name for name in differing if name != "ram_bytes"]
+        return differing
 
     def in_few_words(self) -> str:
-        """`AMD EPYC, 2 cores`, with the GPU in front where there is one; without what every processor's name has."""
+        """`AMD EPYC, 2 cores`, after the GPU's name if there is one; without words that every processor's name has."""
         gpu = f"{self.gpu}, " if self.gpu else ""
         cpu = re.sub(r"\((R|TM)\)|\bProcessor\b|\bCPU(?= @)", "", self.cpu, flags=re.IGNORECASE)
         return f"{gpu}{' '.join(cpu.split())}, {self.cores} core{'s' if self.cores > 1 else ''}"
@@ -58,7 +56,7 @@ class Machine(Frozen, extra="allow"):
 
 
 def describe_machine(*, threads: int, gpu: str | None) -> Machine:
-    """Reads this machine. Imports no library to ask its version."""
+    """This machine. Versions are read from package metadata, without importing the packages."""
     import psutil  # noqa: PLC0415  like importlib.metadata not needed to read results
 
     versions = {name: version for name in LIBRARIES if (version := _version(name)) is not None}

@@ -1,9 +1,9 @@
-"""Counts parameters, multiply-accumulates (MACs) and the traffic of memory by stage.
+"""Counts parameters, multiply-accumulates (MACs) and memory traffic by stage.
 
 One MAC is one multiplication and one addition; `flops` = 2 x MACs everywhere in vlbench. Matrix products, convolutions
-and attention are counted; what is elementwise, moves data or reduces is not, nor is what pools regions or suppresses
-boxes, which has no agreed MACs. Any other operator is an error, so that nothing heavy is ever missed. What memory each
-operator reads and writes, `vlbench.measure.traffic` says.
+and attention are counted. Elementwise operators, data movement and reductions are not, nor are RoI pooling and
+non-maximum suppression, which have no agreed MACs. Any other operator is an error, so that no heavy one is missed.
+`vlbench.measure.traffic` computes what each operator reads and writes.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from vlbench.measure.traffic import ATTENTION, NOTHING, Traffic, traffic
 
 
 class UnknownOperatorError(Exception):
-    """The model ran an operator of which the counter does not know whether it is heavy."""
+    """The model ran an operator that has no formula and is not listed as cheap."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ParameterCount:
-    """Elements of all parameters; those of frozen BatchNorm count, running statistics do not."""
+    """Elements of all parameters. The affine parameters of frozen BatchNorm count; running statistics do not."""
 
     total: int
     trainable: int
@@ -37,8 +37,7 @@ class ParameterCount:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MacCount:
-    """MACs of one forward pass of the whole batch; how many operators it dispatches, the cheap ones included; and what
-    these read and write."""
+    """MACs and memory traffic of one forward pass of the whole batch; `operators` counts the cheap ones, too."""
 
     total: int
     by_stage: dict[str, int]
@@ -48,7 +47,7 @@ class MacCount:
 
 
 def count_parameters(model: nn.Module, stages: dict[str, nn.Module]) -> ParameterCount:
-    """Counts each parameter once, also where two modules share it."""
+    """Counts each parameter once, even if two modules share it."""
     parameters = list(model.parameters())
     return ParameterCount(
         total=sum(parameter.numel() for parameter in parameters),
@@ -58,13 +57,13 @@ def count_parameters(model: nn.Module, stages: dict[str, nn.Module]) -> Paramete
 
 
 def count_macs(forward: Callable[[], object], stages: dict[str, nn.Module]) -> MacCount:
-    """Runs `forward` once and counts its MACs, as a whole and within each stage.
+    """Runs `forward` once and counts its MACs, in total and within each stage.
 
-    Raises UnknownOperatorError for an operator that is neither counted nor known to be cheap.
+    Raises UnknownOperatorError for an operator that has no formula and is not listed as cheap.
     """
     mode = _CountingMode()
     fast_path = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)  # its fused encoder layer hides every product from a counter
+    torch.backends.mha.set_fastpath_enabled(False)  # its fused encoder layer hides all products from the counter
     try:
         with _attributed(mode, stages), torch.inference_mode(), mode:
             forward()
@@ -94,7 +93,7 @@ class _CountingMode(TorchDispatchMode):
         kwargs = kwargs or {}
         name = func._schema.name
         if name == "aten::dropout" and not dict(zip(("input", "p", "train"), args, strict=False), **kwargs)["train"]:
-            return args[0] if args else kwargs["input"]  # PyTorch 2.11 takes it apart into a copy that no pass makes
+            return args[0] if args else kwargs["input"]  # PyTorch 2.11 would copy it
         if name not in FORMULAS and name not in UNCOUNTED and not is_cheap(func):
             return self._decomposed(func, args, kwargs)
         self.operators += 1
@@ -122,7 +121,7 @@ class _CountingMode(TorchDispatchMode):
         return result
 
     def _move(self, func: Any, args: tuple, kwargs: dict, result: Any) -> None:
-        """Nothing within attention, which is fused on a CPU and on a GPU, but not where shapes alone are counted."""
+        """Adds the operator's traffic, except within attention: devices fuse it, but the meta device does not."""
         if self.within_fused:
             return
         moved = traffic(func, args, kwargs, result)
@@ -132,13 +131,13 @@ class _CountingMode(TorchDispatchMode):
 
 
 def _laid_out_as_fused(mixed_BHLD: Tensor) -> Tensor:
-    """As the fused kernels write it, heads beside each other: what joins them then need not copy."""
+    """In the memory layout of the fused kernels, heads next to each other, so that joining them needs no copy."""
     return mixed_BHLD.transpose(1, 2).contiguous().transpose(1, 2) if mixed_BHLD.is_meta else mixed_BHLD
 
 
 @contextmanager
 def _attributed(mode: _CountingMode, stages: dict[str, nn.Module]) -> Iterator[None]:
-    """Keeps `mode.active` at the stages that are running."""
+    """Keeps the stages that are running in `mode.active`."""
     handles = []
     for name, module in stages.items():
         handles.append(module.register_forward_pre_hook(lambda *_, name=name: mode.active.append(name)))
@@ -155,7 +154,7 @@ def _drop(stack: list[str]) -> None:
 
 
 def _product(first: int, second: int) -> Callable[[tuple, Any], int]:
-    """MACs of a (batched) matrix product from where its two factors stand among the arguments."""
+    """MACs of a (batched) matrix product, whose two factors are the arguments `first` and `second`."""
 
     def macs(args: tuple, _: Any) -> int:
         return args[first].numel() * args[second].shape[-1]
@@ -176,7 +175,7 @@ def _attention(args: tuple, _: Any) -> int:
 
 
 def _recurrent(args: tuple, _: Any) -> int:
-    """Every matrix of every layer and direction once a step; `args` begin with the inputs and all weights."""
+    """Every matrix of every layer and direction once per step; `args` begin with the inputs and all weights."""
     inputs, weights = args[:2]
     return math.prod(inputs.shape[:-1]) * sum(weight.numel() for weight in weights if weight.dim() == 2)
 
@@ -195,10 +194,10 @@ FORMULAS: dict[str, Callable[[tuple, Any], int]] = {
     "aten::_scaled_dot_product_fused_attention_overrideable": _attention,
 }
 
-# Work that depends on the image and has no agreed MACs; the papers' tables leave it out too.
+# Their work depends on the image and has no agreed MACs; the papers' tables omit them, too.
 UNCOUNTED = frozenset({"torchvision::roi_align", "torchvision::roi_pool", "torchvision::nms"})
 
-# Data movement, reductions, normalisation, pooling, sorting: a few operations an element.
+# Data movement, reductions, normalisation, pooling, sorting: a few operations per element.
 CHEAP = frozenset(
     """
     _adaptive_avg_pool2d _batch_norm_no_update _fused_rms_norm _local_scalar_dense _log_softmax

@@ -15,10 +15,10 @@ _STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
 class PeakMemory:
-    """Bytes that were in use at the highest point since this object was made, above what was in use then.
+    """Peak of the bytes in use since this object was made, above those in use at that time.
 
-    On a CPU it reads the resident set's high-water mark, which misses no peak, however short; make it in a fresh
-    process before the model is built. On a GPU it reads the most that PyTorch's allocator held.
+    On a CPU it is the resident set's high-water mark, which includes even the shortest peak; create this object in a
+    fresh process before the model is built. On a GPU it is the most that PyTorch's allocator held.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -31,14 +31,16 @@ class PeakMemory:
             self.baseline = psutil.Process().memory_info().rss
 
     def forget(self) -> None:
-        """Lets the highest point be sought from here on, above the same beginning: what has been freed is to count no
-        more, such as the file that a model's weights came from."""
+        """Restarts the search for the peak above the same baseline.
+
+        Memory that has been freed, such as the file of a model's weights, then does not count.
+        """
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)
             return
         gc.collect()
         if sys.platform == "linux":
-            trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's; others give back what they free
+            trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's; other libraries return freed memory
             if trim is not None:
                 trim(0)
         _reset_high_water()
@@ -51,7 +53,7 @@ class PeakMemory:
 
 
 def _reset_high_water() -> None:
-    """Lets the mark start again at what is resident now, where the kernel allows it (Linux: proc(5), clear_refs)."""
+    """Resets the mark to what is resident now, if the kernel allows it (Linux: proc(5), clear_refs)."""
     try:
         _CLEAR.write_text("5")
     except OSError:

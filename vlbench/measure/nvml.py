@@ -1,6 +1,7 @@
-"""What NVIDIA's management library tells of one GPU: SM clock, lowered clocks, who else computes there.
+"""The state of one GPU from NVIDIA's management library (NVML): SM clock, throttling, other processes.
 
-Needs the package nvidia-ml-py (`pip install vlbench[gpu]`); without it, or where the driver does not tell, None.
+Needs the package nvidia-ml-py (`pip install vlbench[gpu]`). Without it, or if the driver does not report a figure, the
+figure is None.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-# Bits of nvmlClocksEventReasons in nvml.h; that the GPU is idle is no reason worth telling.
+# Bits of nvmlClocksEventReasons in nvml.h, without the one that says that the GPU is idle.
 _REASONS = {
     0x002: "application clocks",
     0x004: "power cap",
@@ -23,14 +24,14 @@ _REASONS = {
     0x080: "power brake",
     0x100: "display clocks",
 }
-# Those that lower the clock below what was asked for, by heat or by a fault of supply. A power cap is how a large GPU
-# works under full load; it shows in the clock.
+# Reasons that lower the clock below the requested one because of heat or power supply. A power cap is not among them: a
+# large GPU reaches it under full load, and it is visible in the clock.
 SLOWDOWNS = frozenset({"hardware slowdown", "software thermal slowdown", "hardware thermal slowdown", "power brake"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GpuState:
-    """One look at a GPU."""
+    """A GPU at one moment; `others` counts the other processes that compute there."""
 
     clock_mhz: float | None
     throttled: tuple[str, ...]
@@ -42,9 +43,9 @@ class Gpu:
 
     Args:
         device: PyTorch's name, `cuda` or `cuda:1`.
-        uuid: the GPU's own, as `torch.cuda.get_device_properties(device).uuid`; without it the device is looked up in
-            CUDA_VISIBLE_DEVICES, and then taken as NVML's index.
-        holds_context: whether this process uses the GPU itself.
+        uuid: of the GPU, as `torch.cuda.get_device_properties(device).uuid`. Without it the device is looked up in
+            CUDA_VISIBLE_DEVICES, and otherwise its index is NVML's.
+        holds_context: whether this process itself uses the GPU.
     """
 
     def __init__(self, device: str = "cuda", uuid: str | None = None, *, holds_context: bool = True) -> None:
@@ -55,12 +56,12 @@ class Gpu:
             self._nvml = importlib.import_module("pynvml")
             self._nvml.nvmlInit()
             self._handle = self._find(device, uuid)
-        except Exception:  # whatever a missing package, library, driver or GPU raises, there is nothing to read
+        except Exception:  # a missing package, library, driver or GPU raises all kinds of errors
             self._nvml = None
         self._since_us = int(time.time() * 1e6)
 
     def look(self) -> GpuState | None:
-        """None where NVML is not there."""
+        """The present state; None without NVML."""
         if self._nvml is None:
             return None
         nvml, handle = self._nvml, self._handle
@@ -75,20 +76,20 @@ class Gpu:
         )
 
     def _others(self) -> int | None:
-        """Other processes that computed since this object was made, or, where that is not told, hold a context."""
-        nvml, own = self._nvml, os.getpid()
+        """How many other processes computed since this object was made, or, if that is unknown, hold a context."""
+        nvml, this_process = self._nvml, os.getpid()
         running = self._ask(lambda: nvml.nvmlDeviceGetComputeRunningProcesses(self._handle))
         if running is None:
             return None
         holders = {process.pid for process in running}
-        if own not in holders:  # a container sees the host's numbers, of which one is its own
+        if this_process not in holders:  # in a container, NVML lists the host's process ids
             return max(0, len(holders) - self._holds_context)
         try:
             samples = nvml.nvmlDeviceGetProcessUtilization(self._handle, self._since_us)
         except nvml.NVMLError as error:
             nothing_ran = getattr(error, "value", None) == getattr(nvml, "NVML_ERROR_NOT_FOUND", object())
-            return 0 if nothing_ran else len(holders - {own})
-        return len({sample.pid for sample in samples if sample.smUtil > 0} & holders - {own})
+            return 0 if nothing_ran else len(holders - {this_process})
+        return len({sample.pid for sample in samples if sample.smUtil > 0} & holders - {this_process})
 
     def _find(self, device: str, uuid: str | None) -> Any:
         index = int(device.partition(":")[2] or 0)

@@ -1,5 +1,8 @@
-"""Observes the machine while one restart takes its samples; a fixed piece of work, the reference kernel, shows changes
-of the clock and neighbours that no counter shows."""
+"""Observes the machine while one restart takes its samples.
+
+The reference kernel, a fixed piece of work, shows changes of the clock and neighbours on the same core. No counter
+shows these.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ from vlbench.measure.os_counters import ROOT, CounterReader, Counters
 
 
 class Observer:
-    """Stands around the timed blocks of one process, outside every timed sample, and never raises.
+    """Records what interferes with the timed blocks of one process. It works outside the samples and never raises.
 
         observer.start()
         ...a block of samples...
@@ -23,15 +26,15 @@ class Observer:
         ...another...
         interference = observer.finish()
 
-    Where another process of the same measurement works in turn with this one, `pause()` and `resume()` keep its turn
-    out of what is observed; both are cheap (under a millisecond).
+    If another process of the same measurement takes turns with this one, `pause()` and `resume()` exclude its turns;
+    each takes less than a millisecond.
 
     Args:
-        reference: gives the milliseconds of a fixed piece of work, see `reference_kernel`; None times none. The first
-            pass after it is 1 to 2% slower (caches, threads asleep), the second is not: run one untimed.
-        device: PyTorch's name of where the model runs; NVML is asked for `cuda`.
+        reference: returns the milliseconds of a fixed piece of work, see `reference_kernel`; None times none. The first
+            pass after it is 1 to 2% slower (caches, sleeping threads), so run one without timing it.
+        device: where the model runs, as PyTorch names it; NVML is read for `cuda`.
         gpu_uuid: of that GPU; without it CUDA_VISIBLE_DEVICES or the index decides.
-        root: where `proc` and `sys` lie; another folder in tests.
+        root: the folder that contains `proc` and `sys`; another one in tests.
     """
 
     def __init__(
@@ -52,18 +55,18 @@ class Observer:
         self._seen: Counters | None = None
 
     def start(self) -> None:
-        """Times the reference, then begins to observe; what an earlier start observed is forgotten."""
+        """Times the reference, then begins to observe. Earlier observations are discarded."""
         self._reference_ms, self._gpu_states, self._seen = [], [], None
         self._time_reference()
         self.resume()
 
     def between_blocks(self) -> None:
-        """Looks at the GPU and times the reference."""
+        """Reads the GPU's state and times the reference."""
         self._look_at_gpu()
         self._time_reference()
 
     def pause(self) -> None:
-        """What happens until `resume` is not observed."""
+        """Excludes what happens until `resume`."""
         if self._resumed_at is not None:
             span = self._reader.read().since(self._resumed_at)
             self._seen = span if self._seen is None else self._seen.plus(span)
@@ -74,7 +77,7 @@ class Observer:
             self._resumed_at = self._reader.read()
 
     def finish(self) -> Interference:
-        """Ends the observation. Raises RuntimeError where it was never started."""
+        """Ends the observation. Raises RuntimeError if it was never started."""
         self.pause()
         if self._seen is None:
             raise RuntimeError("the observer was not started")
@@ -98,7 +101,7 @@ class Observer:
 
         others = None if seen.busy_seconds is None else max(0.0, seen.busy_seconds - seen.cpu_seconds)
         if others is not None and self._cores:
-            others = min(others, self._cores * wall)  # a tick within a span shorter than it
+            others = min(others, self._cores * wall)  # a tick can be longer than the span
         clocks = [state.clock_mhz for state in self._gpu_states if state.clock_mhz is not None]
         others_on_gpu = [state.others for state in self._gpu_states if state.others is not None]
         return Interference(
@@ -110,7 +113,7 @@ class Observer:
             other_processes_cores=share(others),
             steal_cores=share(seen.steal_seconds),
             cpu_pressure=share(seen.pressure_seconds),
-            quota_throttled_share=share(seen.quota_stopped_seconds),
+            quota_throttled_share=share(seen.quota_throttled_seconds),
             reference_kernel_ms=tuple(round(value, 5) for value in self._reference_ms),
             gpu_clock_mhz=min(clocks, default=None),
             gpu_throttle_reasons=tuple(sorted({reason for state in self._gpu_states for reason in state.throttled})),
@@ -118,28 +121,26 @@ class Observer:
         )
 
 
-_ELEMENTS = (
-    4_096  # input and output take 32 KiB: the first-level cache, so that little of the model's data is displaced
-)
-_CALLS, _REPEATS = 200, 5  # about 0.35 ms a repeat; the best one is without the odd interrupt
+_ELEMENTS = 4_096  # input and output take 32 KiB of the first-level cache and displace little of the model's data
+_CALLS, _REPEATS = 200, 5  # about 0.35 ms per repeat; the best one had no interrupt
 
 
 def reference_kernel() -> Callable[[], float]:
-    """A function that runs exp over the same floats again and again and gives the best time of five, in milliseconds.
+    """A function that computes exp of the same floats repeatedly and returns the best of five times in milliseconds.
 
-    NumPy runs it on the calling thread alone, whatever number of threads PyTorch has, and wakes none of PyTorch's. It
-    touches no memory beyond the first-level cache: it sees clocks and whoever shares the core, not memory traffic.
+    NumPy computes it on the calling thread only and wakes none of PyTorch's threads. It uses no memory beyond the
+    first-level cache, so its time depends on the clock and on processes on the same core, not on memory traffic.
     """
     values = np.linspace(0.0, 1.0, _ELEMENTS, dtype=np.float32)
     results = np.empty_like(values)
 
-    def once() -> float:
+    def repeat_ms() -> float:
         start = time.perf_counter_ns()
         for _ in range(_CALLS):
             np.exp(values, out=results)
         return (time.perf_counter_ns() - start) / 1e6
 
-    def best() -> float:
-        return min(once() for _ in range(_REPEATS))
+    def best_ms() -> float:
+        return min(repeat_ms() for _ in range(_REPEATS))
 
-    return best
+    return best_ms

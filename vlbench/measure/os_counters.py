@@ -1,7 +1,7 @@
-"""The kernel's running totals around a measurement: processor time, waiting, steal, pressure, quota stops.
+"""Reads the kernel's counters around a measurement: processor time, waiting, steal, pressure, throttling by a quota.
 
-Linux's proc(5), schedstat, pressure stall information (PSI) and control groups of both versions. What a system does not
-tell is None, never an error: an old kernel, a container that hides it, another operating system.
+They come from Linux's proc(5), schedstat, pressure stall information (PSI) and control groups of both versions. A
+counter that the system does not provide (an old kernel, a container, another operating system) is None, not an error.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ ROOT = Path("/")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Counters:
-    """Totals since some start, in seconds unless the name says otherwise.
+    """Totals since an arbitrary start, in seconds unless the name says otherwise.
 
     Attributes:
         wall_seconds: monotonic clock.
-        cpu_seconds: processor time of this process, all its threads, ended ones too.
+        cpu_seconds: processor time of this process, of all its threads, ended ones included.
         involuntary_context_switches: of all its threads.
-        waiting_seconds: its threads were ready to run but had no core, summed over the threads that live now.
-        busy_seconds: all cores of the machine, this process included, steal excluded.
-        steal_seconds: cores that the hypervisor kept for others.
-        pressure_seconds: some task of the machine waited for a core.
-        quota_stopped_seconds: the control group's processor quota held its tasks back.
+        waiting_seconds: time in which its threads were ready to run but had no core, summed over the living threads.
+        busy_seconds: processor time on all cores of the machine, with this process and without steal.
+        steal_seconds: time of cores that the hypervisor gave to other machines.
+        pressure_seconds: time in which some task of the machine waited for a core.
+        quota_throttled_seconds: time in which the control group's processor quota stopped its tasks.
     """
 
     wall_seconds: float
@@ -42,15 +42,15 @@ class Counters:
     busy_seconds: float | None = None
     steal_seconds: float | None = None
     pressure_seconds: float | None = None
-    quota_stopped_seconds: float | None = None
+    quota_throttled_seconds: float | None = None
 
     def since(self, earlier: Counters) -> Counters:
-        """What was added since `earlier`; never negative, for a thread that ended takes its waiting with it."""
+        """The increase since `earlier`; never negative, though a thread that ended no longer counts its waiting."""
         return self._combined(earlier, lambda now, then: max(now - then, 0))
 
     def plus(self, other: Counters) -> Counters:
         """The sum of two spans."""
-        return self._combined(other, lambda one, two: one + two)
+        return self._combined(other, lambda first, second: first + second)
 
     def _combined(self, other: Counters, combine: Callable[[Any, Any], Any]) -> Counters:
         pairs = {field.name: (getattr(self, field.name), getattr(other, field.name)) for field in fields(self)}
@@ -59,10 +59,10 @@ class Counters:
 
 
 class CounterReader:
-    """Reads all counters; what does not change, it looks up once.
+    """Reads all counters. Files that do not change are located once.
 
     Args:
-        root: where `proc` and `sys` lie; another folder in tests.
+        root: the folder that contains `proc` and `sys`; another one in tests.
     """
 
     def __init__(self, root: Path = ROOT) -> None:
@@ -79,20 +79,20 @@ class CounterReader:
             busy_seconds=busy,
             steal_seconds=steal,
             pressure_seconds=self._pressure_seconds(),
-            quota_stopped_seconds=self.groups.stopped_seconds(),
+            quota_throttled_seconds=self.groups.throttled_seconds(),
         )
 
     def cores(self) -> int | None:
-        """The cores whose time `busy_seconds` sums."""
+        """How many cores `busy_seconds` sums over."""
         lines = read_lines(self.root / "proc/stat")
         if lines is None:
-            return psutil.cpu_count() if self._asks_psutil() else None
+            return psutil.cpu_count() if self._uses_psutil() else None
         return sum(line.startswith("cpu") and line[3:4].isdigit() for line in lines) or None
 
     def _machine_seconds(self) -> tuple[float | None, float | None]:
-        """Busy and stolen time of all cores, from /proc/stat's first line; guests' time is within user and nice."""
+        """Busy and stolen time of all cores, from /proc/stat's first line; `user` and `nice` include guests' time."""
         lines = read_lines(self.root / "proc/stat")
-        if lines is None and self._asks_psutil():
+        if lines is None and self._uses_psutil():
             times = psutil.cpu_times()
             return times.user + times.system + getattr(times, "nice", 0.0), None
         words = lines[0].split() if lines else []
@@ -101,7 +101,7 @@ class CounterReader:
         user, nice, system, _idle, _iowait, interrupts, soft = (int(word) / _TICKS for word in words[1:8])
         return user + nice + system + interrupts + soft, int(words[8]) / _TICKS if len(words) > 8 else None
 
-    def _asks_psutil(self) -> bool:
+    def _uses_psutil(self) -> bool:
         return self.root == ROOT and sys.platform != "linux"
 
     def _waiting_seconds(self) -> float | None:
@@ -118,18 +118,18 @@ class CounterReader:
 
 
 class CpuGroups:
-    """The control groups (version 1 and 2) whose quotas bind this process: its own and those above it."""
+    """The control groups (version 1 and 2) whose quotas limit this process: its group and those above it."""
 
     def __init__(self, root: Path = ROOT) -> None:
         self.folders = list(_group_folders(root))
 
-    def stopped_seconds(self) -> float | None:
-        """Time for which a quota held tasks back, by the group that it held back longest."""
-        found = [seconds for folder in self.folders if (seconds := _stopped(folder / "cpu.stat")) is not None]
-        return max(found, default=None)
+    def throttled_seconds(self) -> float | None:
+        """For how long a quota stopped tasks, in the group that was stopped longest."""
+        by_group = (_throttled_seconds(folder / "cpu.stat") for folder in self.folders)
+        return max((seconds for seconds in by_group if seconds is not None), default=None)
 
     def quota_cores(self) -> float | None:
-        """The tightest quota, in cores; None where there is none."""
+        """The tightest quota, in cores; None if there is none."""
         return min((quota for folder in self.folders if (quota := _quota(folder)) is not None), default=None)
 
 
@@ -144,7 +144,7 @@ def pressure_figure(root: Path, resource_name: str, key: str, *, per_second: flo
 
 
 def read_lines(path: Path) -> list[str] | None:
-    """The lines of a small file; None where it cannot be read."""
+    """The lines of a small file; None if it cannot be read."""
     text = _read(str(path))
     return None if text is None else text.splitlines()
 
@@ -165,7 +165,7 @@ def _read(path: str) -> str | None:
 
 
 def _group_folders(root: Path) -> Iterator[Path]:
-    """Each group with a cpu.stat, from this process's own upwards; /proc/self/cgroup names it, see cgroups(7)."""
+    """Each group with a cpu.stat, from this process's group upwards; /proc/self/cgroup names it, see cgroups(7)."""
     mounts = root / "sys/fs/cgroup"
     for line in read_lines(root / "proc/self/cgroup") or []:
         _, _, rest = line.partition(":")
@@ -174,22 +174,22 @@ def _group_folders(root: Path) -> Iterator[Path]:
             continue
         names = (controllers, "cpu") if controllers else (".", "unified")
         for mount in dict.fromkeys(mounts / name for name in names):
-            own = mount / path.strip("/")
-            for folder in (own, *own.parents):
+            group = mount / path.strip("/")
+            for folder in (group, *group.parents):
                 if (folder / "cpu.stat").is_file():
                     yield folder
                 if folder == mount:
                     break
 
 
-def _stopped(path: Path) -> float | None:
+def _throttled_seconds(path: Path) -> float | None:
     values = dict(line.split(maxsplit=1) for line in read_lines(path) or [] if " " in line)
     microseconds = number(values.get("throttled_usec"), 1e6)
     return number(values.get("throttled_time"), 1e9) if microseconds is None else microseconds
 
 
 def _quota(folder: Path) -> float | None:
-    """cpu.max is `QUOTA PERIOD` in version 2; version 1 has a file for each, and -1 for none."""
+    """Version 2 writes `QUOTA PERIOD` into cpu.max; version 1 has a file for each, and -1 if there is no quota."""
     words = [*(read_lines(folder / "cpu.max") or [""]), ""][0].split()
     if len(words) != 2:
         names = ("cpu.cfs_quota_us", "cpu.cfs_period_us")

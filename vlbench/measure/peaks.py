@@ -1,4 +1,6 @@
-"""Measures the speed of this machine: of a device in a precision, or in fresh processes as one line of JSON.
+"""Measures how fast this machine computes and copies.
+
+As a program it prints the speed of fresh processes as one line of JSON:
 
 python -m vlbench.measure.peaks --threads N [--processes K]
 """
@@ -26,13 +28,12 @@ T = TypeVar("T")
 
 
 def call_in_fresh_process(function: Callable[..., T], *arguments: Any) -> T:
-    """The function's result from a process of its own; function, arguments and result must be picklable.
+    """Calls the function in a fresh process; function, arguments and result must be picklable.
 
-    On Linux the process is forked: what the caller has imported is there at once, and the caller must not have computed
-    with threads before. Elsewhere it is spawned.
+    On Linux the process is forked, so it needs no imports, but the caller must not have computed with threads before.
+    On other systems it is spawned.
 
-    Raises:
-        WorkerError: the process ended without a result, or the function raised; with its reason.
+    Raises WorkerError if the process ends without a result or the function raises.
     """
     context: Any = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
     receiver, sender = context.Pipe(duplex=False)
@@ -55,7 +56,7 @@ def call_in_fresh_process(function: Callable[..., T], *arguments: Any) -> T:
 def _answer(sender: Connection, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
     try:
         sender.send((function(*arguments), None))
-    except Exception as error:  # the caller is told, whatever it was
+    except Exception as error:  # the caller raises it
         sender.send((None, f"{type(error).__name__}: {error}"))
 
 
@@ -66,13 +67,13 @@ _REFERENCE_CALLS = 15
 _WIDTH, _HEADS, _TOKENS = 384, 6, 160
 _SIDES = {"cpu": (256, 512, 1_024, 2_048, 4_096), "cuda": (1_024, 2_048, 4_096, 8_192)}  # of matrices
 _COPIED_BYTES = {"cpu": 2**27, "cuda": 2**30}
-_SIDE_SECONDS, _LONGEST_SECONDS = 0.08, 0.35  # for each side of a matrix; for one product
-# Too wide for Winograd's and other short cuts, which do fewer operations than are counted.
+_SIDE_SECONDS, _LONGEST_SECONDS = 0.08, 0.35  # for each matrix size; for one product
+# A kernel too wide for Winograd and similar algorithms, which do fewer operations than are counted.
 _CHANNELS, _PIXELS, _KERNEL = 256, 32, 5
 
 
 def measure_speed(*, threads: int, processes: int) -> MachineSpeed:
-    """About 3 s, and 1 s a process. Raises WorkerError where a process dies, as for want of memory (1 GiB is used)."""
+    """Takes about 3 s, plus 1 s per process, and 1 GiB of memory. Raises WorkerError if a process dies."""
     return MachineSpeed(
         threads=threads,
         gemm_gflops_per_second_one_thread=call_in_fresh_process(gemm_gflops_per_second, 1),
@@ -82,18 +83,18 @@ def measure_speed(*, threads: int, processes: int) -> MachineSpeed:
     )
 
 
-def device_gflops(device: torch.device, dtype: torch.dtype) -> float:
-    """The most that a product of matrices or, on a CPU, a convolution reached, in 10^9 operations a second.
+def device_gflops_per_second(device: torch.device, dtype: torch.dtype) -> float:
+    """The highest rate of a matrix product or, on a CPU, of a convolution, in 10^9 operations per second.
 
-    A MAC is two operations. A CPU's products and convolutions come from libraries of their own, and one of these may
-    know the processor while the other does not: on AMD's, MKL multiplies half as fast as oneDNN convolves.
+    A MAC is two operations. On a CPU, products and convolutions come from different libraries, and one of them may not
+    be optimised for the processor: on AMD's, MKL multiplies half as fast as oneDNN convolves.
     """
-    products = product_gflops(device, dtype)
-    return max(products, convolution_gflops(dtype, products)) if device.type == "cpu" else products
+    products = product_gflops_per_second(device, dtype)
+    return max(products, convolution_gflops_per_second(dtype, products)) if device.type == "cpu" else products
 
 
-def convolution_gflops(dtype: torch.dtype, expected: float) -> float:
-    """On the CPU; 0 where by the speed that is expected it would take too long."""
+def convolution_gflops_per_second(dtype: torch.dtype, expected: float) -> float:
+    """On the CPU; 0 if it would take too long at the expected rate."""
     operations = 2 * (_CHANNELS * _KERNEL * _PIXELS) ** 2
     if operations / expected / 1e9 > _LONGEST_SECONDS:
         return 0.0
@@ -103,12 +104,12 @@ def convolution_gflops(dtype: torch.dtype, expected: float) -> float:
     return operations / seconds / 1e9
 
 
-def product_gflops(device: torch.device, dtype: torch.dtype) -> float:
-    """Of square matrices. Sides double while a product is short: half precision can be a thousand times slower on a CPU
-    that has none."""
+def product_gflops_per_second(device: torch.device, dtype: torch.dtype) -> float:
+    """Of square matrices. Their sides double while a product is short: half precision can be a thousand times slower on
+    a CPU without hardware support."""
     timer, best = timer_for(device), 0.0
     for side in _SIDES[device.type]:
-        left, right = (torch.rand(side, side, device=device).to(dtype) for _ in range(2))  # a GPU is fast with ones
+        left, right = (torch.rand(side, side, device=device).to(dtype) for _ in range(2))  # GPUs multiply ones faster
         product = torch.empty(side, side, device=device, dtype=dtype)
         seconds = _best_of(timer, lambda: torch.mm(left, right, out=product))  # noqa: B023  called before the next
         best = max(best, 2 * side**3 / seconds / 1e9)
@@ -118,14 +119,14 @@ def product_gflops(device: torch.device, dtype: torch.dtype) -> float:
 
 
 def device_gigabytes_per_second(device: torch.device, dtype: torch.dtype) -> float:
-    """The most that a copy within its memory reached: bytes read and bytes written, in 10^9 a second."""
+    """The highest rate of a copy within the device's memory: bytes read plus bytes written, in 10^9 per second."""
     count = _COPIED_BYTES[device.type] // dtype.itemsize
     source, target = (torch.zeros(count, device=device, dtype=dtype).fill_(value) for value in (1, 0))
     return 2 * source.nbytes / _best_of(timer_for(device), lambda: target.copy_(source)) / 1e9
 
 
 def _best_of(timer: Callable[[Callable[[], object]], float], work: Callable[[], object]) -> float:
-    """Seconds of the quickest, the first included."""
+    """Seconds of the fastest call, the first included."""
     samples = [timer(work)]
     end = time.monotonic() + _SIDE_SECONDS
     while time.monotonic() < end:
@@ -165,7 +166,7 @@ def _best_seconds(work: Callable[[], object]) -> float:
 
 
 def _samples_ms(work: Callable[[], object], seconds: float) -> list[float]:
-    """At least three."""
+    """Milliseconds of at least three calls."""
     samples: list[float] = []
     end = time.monotonic() + seconds
     while len(samples) < 3 or time.monotonic() < end:

@@ -94,7 +94,7 @@ def _exact_rank(counts: Sequence[int], orders: int, alpha: float) -> int:
 
 
 def _normal_rank(mean: float, variance: float, alpha: float) -> int:
-    """With the correction for continuity."""
+    """From the normal approximation, with the correction for continuity."""
     return max(0, floor(mean + 0.5 + NormalDist().inv_cdf(alpha / 2) * sqrt(variance)))
 
 

@@ -1,4 +1,4 @@
-"""Plain records of what is measured: the cost of one forward pass, precisions, and the speed of a machine."""
+"""Records of what is measured: the cost of one forward pass, precisions, and the speed of a machine."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from vlbench.frozen import Frozen
 
 
 class Counts(Frozen):
-    """Parameters of a model, and multiply-accumulates of one forward pass of a whole batch, as a whole and by stage.
+    """Parameters of a model, and multiply-accumulates of one forward pass of a whole batch, in total and by stage.
 
-    `flops` is 2 x `macs`. `params_table6`, `macs_table6` and `flops_table6` are of the parts and the tokens that ViLT's
-    Table 6 counts for one example, the last in its own convention (docs/table6.md); None for architectures that it does
-    not know. `operators` is how many operators PyTorch dispatches, the cheap ones included.
+    `flops` is 2 x `macs`. `params_table6`, `macs_table6` and `flops_table6` are those of the parts and tokens that
+    ViLT's Table 6 counts for one example, the FLOPs in its own convention (docs/table6.md); None for architectures that
+    are not in the table. `operators` counts the operators that PyTorch dispatches, the cheap ones included.
 
-    `bytes_moved` is what these operators read and write, each by itself, with elements of the size that they have in
-    the precision asked for (docs/methodology.md); None where an older version of vlbench counted.
+    `bytes_moved` is what these operators read and write, each by itself, with elements of the size of the measured
+    precision (docs/methodology.md); None if it was not counted.
     """
 
     image_tokens: int
@@ -40,22 +40,22 @@ ELEMENT_BYTES: dict[Precision, int] = {"fp32": 4, "bf16": 2, "fp16": 2}
 
 
 class ProcessSpeed(Frozen):
-    """One fresh process: the reference kernel, and a Transformer layer with `threads` threads, in milliseconds."""
+    """Milliseconds of the reference kernel and of a Transformer layer with `threads` threads, in one fresh process."""
 
     reference_kernel_ms: tuple[float, ...]
     layer_ms: tuple[float, ...]
 
 
 class MachineSpeed(Frozen):
-    """Peaks that this machine reached, and the spread of fresh processes.
+    """Peak rates of this machine, and how fast fresh processes are.
 
     Attributes:
         threads: PyTorch's, for all but `gemm_gflops_per_second_one_thread`.
         gemm_gflops_per_second_one_thread, gemm_gflops_per_second: fp32 product of two 2048 x 2048 matrices, 2 x 2048^3
-            operations, in 10^9 a second; the best of at least three.
-        copy_gigabytes_per_second: 256 MiB copied to another place; bytes read and bytes written both count, as STREAM
-            counts them, in 10^9 a second; the best of at least three.
-        processes: fresh processes, one after the other.
+            operations, in 10^9 per second; the best of at least three.
+        copy_gigabytes_per_second: a copy of 256 MiB in 10^9 bytes per second; bytes read and bytes written both count,
+            as in STREAM; the best of at least three.
+        processes: one after the other.
     """
 
     threads: int

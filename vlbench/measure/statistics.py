@@ -1,5 +1,4 @@
-"""Summaries of latency over restarts: medians with intervals, when the restarts are enough, and patterns over them (a
-drift in the order run, several modes). A percentile that too few samples cannot carry is left out."""
+"""Summarises latency over restarts: medians with intervals, whether the restarts are enough, drift and modes."""
 
 from __future__ import annotations
 
@@ -14,14 +13,14 @@ from vlbench.frozen import Frozen
 
 SAMPLES_FOR_P90 = 64
 SAMPLES_FOR_P99 = 662
-LEAST_RESTARTS = 6  # fewer carry no 95% interval of their median
+LEAST_RESTARTS = 6  # fewer give no 95% interval of their median
 
 
 class LatencySummary(Frozen):
-    """Latency of one thing in milliseconds, over restarts. What too few restarts or samples cannot tell is None.
+    """Latency in milliseconds over restarts. A figure for which there are too few restarts or samples is None.
 
-    A process keeps the speed that it draws when it starts, so restarts are the replicates: `median` is the median of
-    the restarts' own medians, which are `by_restart` in the order run, and `ci95` its interval. `n`, `p90` and `p99`
+    A process keeps the speed that it gets when it starts, so restarts are the replicates: `by_restart` has the median
+    of each restart in the order run, `median` is the median of these, and `ci95` is its interval. `n`, `p90` and `p99`
     are of the samples of all restarts.
     """
 
@@ -34,7 +33,7 @@ class LatencySummary(Frozen):
 
 
 def summarise(restarts: Sequence[Sequence[float]]) -> LatencySummary:
-    """Summary of each restart's samples in milliseconds. Raises ValueError where there is none."""
+    """Summarises each restart's samples in milliseconds. Raises ValueError if there are none."""
     medians = [median(samples) for samples in restarts if samples]
     if not medians:
         raise ValueError("no samples to summarise")
@@ -55,7 +54,7 @@ def percentile(ordered: Sequence[float], share: float) -> float:
 
 
 def median_interval(ordered: Sequence[float], confidence: float = 0.95) -> tuple[float, float] | None:
-    """Interval of the median from order statistics, which assumes no distribution; None under six samples.
+    """Interval of the median from order statistics, without assuming a distribution; None under six samples.
 
     Between the r-th smallest and the r-th largest of n samples the median lies with probability
     1 - 2 P[Binomial(n, 1/2) < r]; r is the largest for which that is at least `confidence`.
@@ -81,18 +80,18 @@ CONFIDENCE = 0.98
 
 
 def enough(by_restart_ms: Sequence[float], within: float) -> bool:
-    """Whether measuring may stop: the interval of the median lies within `within` (0.02: 2%) of it on either side.
+    """Whether measuring may stop: the interval of the median ends within `within` (0.02: 2%) of it on either side.
 
-    Whoever looks after every restart stops at those moments at which the interval happens to be narrow, and then it
-    holds the true median less often than it says. So this looks at nine restarts and at every third from there, and
-    asks for an interval of 98%, while 95% is what is stated.
+    A test after every restart would stop when the interval happens to be narrow, and such an interval contains the true
+    median less often than stated. Therefore the test runs at nine restarts and at every third one after that, and
+    requires a narrow interval of 98%, while the stated interval is of 95%.
 
-    Simulated (tests/measure/test_stopping.py repeats it in short): up to 60 restarts, looked at after each, 20,000
-    cells for each of processes that draw a speed of -17%, 0 or +17% (equally often, or 10/80/10) or one of two that lie
-    4, 6 or 17% apart, all with 0.8% noise; lognormal noise of 0.5 to 3%; Student's t with two degrees of freedom; 15%
-    outliers to one side. The stated 95% interval then held the true median in 93.0 to 97.6% of cells, for `within` of
-    1, 2 and 5%. Stopping as soon as the stated interval is narrow, from six restarts on: 81.3 to 97.1%. With up to 120
-    restarts, two speeds that are equally likely come to 90.6% (75.8%), all others stay above 93%.
+    Simulation (tests/measure/test_stopping.py has a short version): up to 60 restarts, 20,000 measurements of each
+    distribution: processes at -17%, 0 or +17% (equally often, or 10/80/10), or at one of two speeds that are 4, 6 or
+    17% apart, all with 0.8% noise; lognormal noise of 0.5 to 3%; Student's t with two degrees of freedom; 15% outliers
+    to one side. The stated 95% interval contained the true median in 93.0 to 97.6% of measurements, for `within` of 1,
+    2 and 5%. Stopping as soon as the stated interval is narrow, from six restarts on, gives 81.3 to 97.1%. With up to
+    120 restarts, two equally likely speeds give 90.6% (75.8%); all others stay above 93%.
     """
     count = len(by_restart_ms)
     if count < FIRST_LOOK or (count - FIRST_LOOK) % LOOK_EVERY:
@@ -103,24 +102,24 @@ def enough(by_restart_ms: Sequence[float], within: float) -> bool:
     return middle * (1 - within) <= interval[0] and interval[1] <= middle * (1 + within)
 
 
-# A step between neighbours in size that parts two modes: as a share of the median, and in typical steps. Restarts of
-# one speed state differ by about 1%, so that neighbours lie far nearer; states were seen 17% apart.
+# The gap between two modes, as a share of the median and in typical gaps between neighbouring values. Restarts at one
+# speed differ by about 1%, so their gaps are far smaller; speeds were seen 17% apart.
 _LEAST_GAP, _GAP_TO_TYPICAL = 0.03, 4.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drift:
-    """How values moved in the order given: `total` from first to last as a share of the median, and its p-value."""
+    """The trend of values in their order: `total` from first to last as a share of the median, and its p-value."""
 
     total: float
     p: float
 
 
 def drift(values: Sequence[float]) -> Drift:
-    """Mann-Kendall's test of a trend, two-sided, with Theil and Sen's slope for its size.
+    """Mann and Kendall's two-sided test of a trend, with Theil and Sen's slope as its size.
 
     The p-value is the normal approximation with corrections for continuity and ties; for few values it is too large.
-    Sources: Mann (1945), Kendall (1975), Sen (1968). Under three values there is no drift: p is 1.
+    Fewer than three values have no drift: p is 1. Sources: Mann (1945), Kendall (1975), Sen (1968).
     """
     count = len(values)
     if count < 3:
@@ -138,10 +137,9 @@ def _pairs_variance(count: int) -> int:
 
 
 def modes(values: Sequence[float]) -> list[tuple[float, ...]]:
-    """Groups of values, fastest first, that wide steps part; a lone value is an outlier and no mode.
+    """Groups of values, fastest first, separated by wide gaps. A single value is an outlier, not a mode.
 
-    A step is wide where it is at least 3% of the median and four times the typical step. One group, perhaps the whole,
-    is one mode.
+    A gap is wide if it is at least 3% of the median and four times the median gap.
     """
     ordered = sorted(values)
     steps = [later - earlier for earlier, later in pairwise(ordered)]

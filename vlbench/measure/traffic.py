@@ -1,8 +1,8 @@
-"""The bytes that an operator reads and writes, taken by itself: no cache holds anything, nothing is fused.
+"""The bytes that an operator reads and writes, as if it ran alone: no cache, no fusion.
 
-Each distinct tensor that it reads counts once and each that it writes once, at the elements that it really touches: an
-expanded tensor has those that lie in memory, not those of its shape; what looks up rows reads these rows, not the whole
-table. Views, allocations and changes of shape move nothing; a reshape that has to copy reads and writes.
+Each distinct tensor counts once if it is read and once if it is written, with the elements that are accessed: an
+expanded tensor has the elements in memory, not those of its shape, and a lookup reads its rows, not the whole table.
+Views, allocations and changes of shape move nothing; a reshape that must copy reads and writes.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-ATTENTION = "aten::scaled_dot_product_attention"  # one operator, however a device takes it apart
+ATTENTION = "aten::scaled_dot_product_attention"  # one operator, however a device decomposes it
 
-# Look only at the shape of what they are given, if at anything.
+# They read at most the shape of their arguments.
 _SHAPE_READERS = frozenset(
     f"aten::{name}"
     for name in "zeros_like ones_like full_like rand_like randn_like new_zeros new_ones new_full".split()
@@ -25,21 +25,22 @@ _SHAPE_READERS = frozenset(
 _TOUCH_NOTHING = frozenset(
     f"aten::{name}" for name in "empty empty_like empty_strided new_empty resize_ set_ detach_ as_strided_".split()
 )
-_OVERWRITE = frozenset({"aten::fill_", "aten::zero_", "aten::copy_"})  # their target's old values are not read
-# Beside their result they could give the statistics of a batch, which no inference computes.
+_OVERWRITE = frozenset({"aten::fill_", "aten::zero_", "aten::copy_"})  # they do not read their target
+# Their other results are statistics of the batch, which inference does not compute.
 _FIRST_RESULT = frozenset(
     f"aten::{name}"
     for name in """_native_batch_norm_legit_no_training _batch_norm_no_update native_batch_norm cudnn_batch_norm
     miopen_batch_norm""".split()
 )
-_LOOK_UP = frozenset({"aten::embedding", "aten::index_select", "aten::index", "aten::gather"})  # in the first argument
+_LOOK_UP = frozenset({"aten::embedding", "aten::index_select", "aten::index", "aten::gather"})  # the table comes first
 
-_Place = tuple[int, int, torch.dtype, tuple[tuple[int, int], ...]]
+_MemoryKey = tuple[int, int, torch.dtype, tuple[tuple[int, int], ...]]
+_Tensors = dict[_MemoryKey, Tensor]
 
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
-    """What moves, reads and writes together; `floats` are the fp32 elements, which a precision gives their size."""
+    """Reads and writes together; `floats` counts the fp32 elements, whose size depends on the measured precision."""
 
     floats: int = 0
     other_bytes: int = 0
@@ -48,7 +49,7 @@ class Traffic:
         return Traffic(self.floats + other.floats, self.other_bytes + other.other_bytes)
 
     def bytes(self, element_bytes: int) -> int:
-        """With fp32 elements of that size; integers, truth values and other floats keep their own."""
+        """The bytes if fp32 elements have this size; integers, booleans and other floats keep theirs."""
         return self.floats * element_bytes + self.other_bytes
 
 
@@ -56,37 +57,37 @@ NOTHING = Traffic()
 
 
 def traffic(func: Any, args: tuple, kwargs: dict[str, Any], result: Any) -> Traffic:
-    """Of one call of an operator of PyTorch, from its arguments and its result."""
+    """The traffic of one call of a PyTorch operator, from its arguments and its result."""
     name = func._schema.name
     if name in _TOUCH_NOTHING or name.startswith("prim::") or torch.Tag.inplace_view in func.tags:
         return NOTHING
     read, written = _arguments(func, args, kwargs)
-    storages = {place[0] for place in read}
+    storages = {key[0] for key in read}
     given = list(_tensors(result[0] if name in _FIRST_RESULT else result))
-    fresh = [tensor for tensor in given if _place(tensor)[0] not in storages]
+    fresh = [tensor for tensor in given if _memory_key(tensor)[0] not in storages]
     if given and not fresh and not written:
-        return NOTHING  # a view, or its input itself
-    written |= {_place(tensor): tensor for tensor in fresh}
+        return NOTHING  # a view, or the input itself
+    written |= {_memory_key(tensor): tensor for tensor in fresh}
     if name in _SHAPE_READERS:
         read = {}
     if name in _LOOK_UP:
-        table, most = _place(args[0]), sum(tensor.numel() for tensor in fresh)
-        return sum((_of(tensor, most if place == table else None) for place, tensor in read.items()), _all(written))
+        table, most = _memory_key(args[0]), sum(tensor.numel() for tensor in fresh)
+        return sum((_of(tensor, most if key == table else None) for key, tensor in read.items()), _all(written))
     return _all(read) + _all(written)
 
 
-def _arguments(func: Any, args: tuple, kwargs: dict[str, Any]) -> tuple[dict[_Place, Tensor], dict[_Place, Tensor]]:
+def _arguments(func: Any, args: tuple, kwargs: dict[str, Any]) -> tuple[_Tensors, _Tensors]:
     """The distinct tensors that are read, and those that are written."""
-    read: dict[_Place, Tensor] = {}
-    written: dict[_Place, Tensor] = {}
+    read: _Tensors = {}
+    written: _Tensors = {}
     positional, named = _roles(func)
     roles = [*zip(positional, args, strict=False), *((named.get(name, (True, False)), kwargs[name]) for name in kwargs)]
     for (reads, writes), value in roles:
         for tensor in _tensors(value):
             if reads:
-                read[_place(tensor)] = tensor
+                read[_memory_key(tensor)] = tensor
             if writes:
-                written[_place(tensor)] = tensor
+                written[_memory_key(tensor)] = tensor
     return read, written
 
 
@@ -108,19 +109,19 @@ def _tensors(value: Any) -> Iterator[Tensor]:
             yield from _tensors(item)
 
 
-def _place(tensor: Tensor) -> _Place:
-    """The same for two tensors that touch the same elements, in whatever order."""
+def _memory_key(tensor: Tensor) -> _MemoryKey:
+    """Equal for two tensors that access the same elements, in any order."""
     return tensor.untyped_storage()._cdata, int(tensor.storage_offset()), tensor.dtype, _steps(tensor)
 
 
 def _steps(tensor: Tensor) -> tuple[tuple[int, int], ...]:
-    """Stride and size of each dimension along which memory is stepped through."""
+    """Stride and size of each dimension with more than one element in memory."""
     steps = zip(tensor.stride(), tensor.shape, strict=True)
     return tuple(sorted((stride, size) for stride, size in steps if stride and size != 1))
 
 
 def _elements(tensor: Tensor) -> int:
-    """That lie at places of their own: windows that overlap touch no more than they span."""
+    """How many distinct elements in memory; overlapping windows have at most those that they span."""
     if not tensor.numel():
         return 0
     count, span = 1, 1
@@ -136,5 +137,5 @@ def _of(tensor: Tensor, most: int | None = None) -> Traffic:
     return Traffic(0, elements * tensor.element_size())
 
 
-def _all(tensors: dict[_Place, Tensor]) -> Traffic:
+def _all(tensors: _Tensors) -> Traffic:
     return sum(map(_of, tensors.values()), NOTHING)

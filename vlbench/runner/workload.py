@@ -19,7 +19,7 @@ from vlbench.inputs import Example, padded_ids, pixels, read_example
 from vlbench.measure.latency import PassTimer
 from vlbench.measure.machine import Machine, describe_machine
 from vlbench.measure.memory import PeakMemory
-from vlbench.measure.peaks import device_gflops, device_gigabytes_per_second
+from vlbench.measure.peaks import device_gflops_per_second, device_gigabytes_per_second
 from vlbench.runner.aggregate import now
 from vlbench.runner.backends import EAGER, load_backend
 from vlbench.runner.cells import Cell
@@ -85,7 +85,7 @@ def measure_peaks(setting: Setting) -> Peaks:
     with torch.inference_mode():
         return Peaks(
             **setting._asdict(),
-            gflops_per_second=device_gflops(device, dtype),
+            gflops_per_second=device_gflops_per_second(device, dtype),
             gigabytes_per_second=device_gigabytes_per_second(device, dtype),
             machine=probe(setting.threads),
             measured_at=now(),
