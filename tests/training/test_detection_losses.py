@@ -86,8 +86,8 @@ def test_where_there_are_few_of_a_kind_all_are_taken(positive: int, negative: in
 
 
 def test_encoding_by_hand_and_back_and_as_torchvision_does() -> None:
-    one = encode(torch.tensor([[10.0, 20, 30, 60]]), torch.tensor([[0.0, 0, 10, 20]]))
-    torch.testing.assert_close(one, torch.tensor([[1.5, 1.5, math.log(2), math.log(2)]]))
+    deltas = encode(torch.tensor([[10.0, 20, 30, 60]]), torch.tensor([[0.0, 0, 10, 20]]))
+    torch.testing.assert_close(deltas, torch.tensor([[1.5, 1.5, math.log(2), math.log(2)]]))
     targets, anchors = boxes(50, 1), boxes(50, 2)
     torch.testing.assert_close(decode(encode(targets, anchors), anchors), targets, atol=1e-3, rtol=1e-5)
     torch.testing.assert_close(

@@ -23,7 +23,7 @@ def gradients_seen(folder: Path, **values: object) -> list[Tensor]:
     """The gradients of the first step, before clipping."""
     learner = Classifier(network("linear"))
     train(learner, Examples(), settings(budget="1steps", clip=None, **values), folder)
-    return [one.grad.clone() for one in learner.module.parameters() if one.grad is not None]
+    return [value.grad.clone() for value in learner.module.parameters() if value.grad is not None]
 
 
 @pytest.mark.parametrize("accumulate", [2, 4, 7, 10])
@@ -165,7 +165,7 @@ def test_a_loss_that_is_not_finite_ends_training_and_spoils_no_checkpoint(tmp_pa
         train(Broken(network("linear")), Examples(), quick, tmp_path)
     assert "\n" not in str(error.value)
     kept = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
-    assert all(bool(torch.isfinite(one).all()) for one in kept["module"].values())
+    assert all(bool(torch.isfinite(tensor).all()) for tensor in kept["module"].values())
     assert json.loads(kept["numbers"])["spent"]["steps"] == 12
 
 
@@ -175,7 +175,7 @@ def test_bf16_computes_in_bfloat16_and_keeps_float32_weights(tmp_path: Path) -> 
     learner.module[0].register_forward_hook(lambda _module, _given, values: seen.append(values.dtype))
     trained = train(learner, Examples(epoch=16), settings(precision="bf16", batch=16, budget="100steps"), tmp_path)
     assert set(seen) == {torch.bfloat16}
-    assert {one.dtype for one in learner.module.parameters()} == {torch.float32}
+    assert {value.dtype for value in learner.module.parameters()} == {torch.float32}
     assert trained.history[-1].loss < trained.history[0].loss
 
 

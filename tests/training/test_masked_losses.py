@@ -108,9 +108,9 @@ def test_a_question_without_an_answer_in_the_set_is_left_out() -> None:
 def test_soft_scores_cost_binary_cross_entropy_summed_over_answers() -> None:
     logits, scores = normal(4, 5), torch.rand(4, 5, generator=torch.Generator().manual_seed(1))
     torch.testing.assert_close(soft_answers_loss(logits, scores), nn.BCEWithLogitsLoss()(logits, scores) * 5)
-    one, score = torch.tensor([[2.0]]), torch.tensor([[0.3]])
+    logit, score = torch.tensor([[2.0]]), torch.tensor([[0.3]])
     by_hand = 0.3 * math.log(1 + math.exp(-2)) + 0.7 * math.log(1 + math.exp(2))
-    assert soft_answers_loss(one, score).item() == pytest.approx(by_hand)
+    assert soft_answers_loss(logit, score).item() == pytest.approx(by_hand)
 
 
 NONE = {

@@ -178,7 +178,8 @@ def test_conditional_masking_leaves_one_modality_whole(whole_words: bool) -> Non
 def test_joint_masking_hides_both_and_the_same_as_conditional_masking_where_that_hides() -> None:
     text, real = sentences(4000), places(4000)
     joint, conditional = (
-        mask_pair(text, real, VOCABULARY, conditional=one, generator=seeded(), share=0.5) for one in (False, True)
+        mask_pair(text, real, VOCABULARY, conditional=conditional, generator=seeded(), share=0.5)
+        for conditional in (False, True)
     )
     both = joint.text.chosen.any(dim=1) & joint.image.any(dim=1)
     assert both.float().mean() > 0.9

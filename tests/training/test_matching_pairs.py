@@ -36,9 +36,9 @@ def test_the_same_image_elsewhere_in_the_batch_is_no_other() -> None:
     identity = [7, 7, 3, 7, 3, 9]
     for seed in range(200):
         result = pairing(identity, seed)
-        for place, (shown, matches) in enumerate(zip(result.order.tolist(), result.matches.tolist(), strict=True)):
-            assert (identity[shown] == identity[place]) is matches
-            assert not matches or shown == place
+        for text, (shown, matches) in enumerate(zip(result.order.tolist(), result.matches.tolist(), strict=True)):
+            assert (identity[shown] == identity[text]) is matches
+            assert not matches or shown == text
 
 
 @pytest.mark.parametrize("identity", [[4], [4, 4, 4]])
@@ -74,10 +74,10 @@ def test_images_move_with_their_sizes() -> None:
 def test_regions_move_with_their_boxes_sizes_and_masks(masked: bool) -> None:
     number = torch.arange(3.0)[:, None, None]
     mask = torch.tensor([[True, True], [True, False], [False, False]]) if masked else None
-    found = RegionFeatures(
+    regions = RegionFeatures(
         features=number.expand(3, 2, 5), boxes=number.expand(3, 2, 4) + 10, sizes=((4, 4), (3, 4), (2, 1)), mask=mask
     )
-    moved = reordered_regions(found, torch.tensor([1, 1, 0]))
+    moved = reordered_regions(regions, torch.tensor([1, 1, 0]))
     assert moved.features[:, 1, 2].tolist() == [1, 1, 0]
     assert moved.boxes[:, 0, 3].tolist() == [11, 11, 10]
     assert moved.sizes == ((3, 4), (3, 4), (4, 4))

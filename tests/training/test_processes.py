@@ -55,10 +55,12 @@ def test_two_processes_give_the_curve_and_the_weights_of_one(folder: Path, tmp_p
     module, shared = alone(tmp_path, name), json.loads((folder / f"{name}.json").read_text())
     pairs = list(zip(course_of(tmp_path), course_of(folder / name), strict=True))
     assert len(pairs) >= 4
-    for one, two in pairs:
-        assert {key: one[key] for key in ("samples", "steps", "questions", "learning_rate")}.items() <= two.items()
+    for alone_point, shared_point in pairs:
+        assert {
+            key: alone_point[key] for key in ("samples", "steps", "questions", "learning_rate")
+        }.items() <= shared_point.items()
         for key in ("loss", "accuracy", "gradient_norm"):
-            assert two[key] == pytest.approx(one[key], abs=1e-5), key
+            assert shared_point[key] == pytest.approx(alone_point[key], abs=1e-5), key
     for label, weights in module.state_dict().items():
         torch.testing.assert_close(torch.tensor(shared["weights"][label]), weights, atol=1e-5, rtol=0)
 

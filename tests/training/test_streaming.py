@@ -33,7 +33,7 @@ def test_processes_share_the_samples_of_a_step(world: int, accumulate: int) -> N
     for begun, expected in ((0, range(10)), (20, range(20, 25))):  # the last step takes what is left
         whole = batch_at(Spent(samples=begun), run_settings)
         pieces = [micro_batches(whole, run_settings, Process(rank=rank, world=world)) for rank in range(world)]
-        seen = [index for own in pieces for start, count in own for index in range(start, start + count)]
+        seen = [index for share in pieces for start, count in share for index in range(start, start + count)]
         assert seen == [*expected]
 
 
@@ -44,10 +44,10 @@ def taken(run_settings: TrainingSettings, begun: int, count: int) -> list[torch.
 
 def test_seeds_and_workers_give_identical_batches() -> None:
     run_settings = {workers: settings(workers=workers, accumulate=2, budget="1h") for workers in (0, 2)}
-    alone, prepared = (taken(one, 0, 7) for one in run_settings.values())
-    assert all(torch.equal(one, other) for one, other in zip(alone, prepared, strict=True))
+    alone, prepared = (taken(values, 0, 7) for values in run_settings.values())
+    assert all(torch.equal(first, second) for first, second in zip(alone, prepared, strict=True))
     later = taken(run_settings[2], 16, 3)  # as after a resumption
-    assert all(torch.equal(one, other) for one, other in zip(alone[4:], later, strict=True))
+    assert all(torch.equal(first, second) for first, second in zip(alone[4:], later, strict=True))
     assert not torch.equal(Examples(seed=3).batch(0, 4)[0], Examples(seed=4).batch(0, 4)[0])
 
 

@@ -1,4 +1,4 @@
-"""Means, paired differences, verdicts: against SciPy and by hand; and how they are told."""
+"""Means, paired differences and verdicts, against SciPy and by hand, and how they are printed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,14 @@ from scipy import stats
 from vlbench.suites.ablations import Ablation
 from vlbench.tables.writers import to_latex, to_markdown
 from vlbench.training.ablation.ablation_figure import draw
-from vlbench.training.ablation.arm_outcomes import AblationOutcome, Difference, difference, outcome_of, verdict_of
+from vlbench.training.ablation.arm_outcomes import (
+    AblationOutcome,
+    ArmKey,
+    Difference,
+    difference,
+    outcome_of,
+    verdict_of,
+)
 from vlbench.training.ablation.tables import ablation_json, ablation_tables, notes, save
 
 SEEDS = (0, 1, 2)
@@ -41,9 +48,9 @@ PLAIN, CHANGED = (0.60, 0.64, 0.62), (0.65, 0.68, 0.68)
 
 
 def outcome(**more: float) -> AblationOutcome:
-    accuracies = {("vilt-b32", "plain", seed): value for seed, value in zip(SEEDS, PLAIN, strict=True)}
-    accuracies |= {("vilt-b32", "changed", seed): value for seed, value in zip(SEEDS, CHANGED, strict=True)}
-    accuracies |= {("vilt-b32", "other", int(seed[1:])): value for seed, value in more.items()}
+    accuracies = {ArmKey("vilt-b32", "plain", seed): value for seed, value in zip(SEEDS, PLAIN, strict=True)}
+    accuracies |= {ArmKey("vilt-b32", "changed", seed): value for seed, value in zip(SEEDS, CHANGED, strict=True)}
+    accuracies |= {ArmKey("vilt-b32", "other", int(seed[1:])): value for seed, value in more.items()}
     return outcome_of(SUITE, accuracies, seeds=SEEDS, conditions="Briefly.", quick=False)
 
 
@@ -58,19 +65,18 @@ def test_means_and_deviations_are_over_seeds() -> None:
 
 
 def test_the_interval_is_that_of_a_paired_t_test() -> None:
-    own, reference = dict(enumerate(CHANGED)), dict(enumerate(PLAIN))
-    found = difference(own, reference)
+    compared = difference(dict(enumerate(CHANGED)), dict(enumerate(PLAIN)))
     expected = stats.ttest_rel(CHANGED, PLAIN).confidence_interval(0.95)
-    assert found is not None
-    assert found.interval == pytest.approx((expected.low, expected.high))
+    assert compared is not None
+    assert compared.interval == pytest.approx((expected.low, expected.high))
 
 
 def test_only_seeds_that_both_have_are_compared() -> None:
-    found = difference({0: 61.0, 2: 65.0, 3: 99.0}, {2: 60.0, 0: 60.0, 1: 0.0})
-    assert found is not None
-    assert found.mean == pytest.approx(3.0)
-    assert found.deviation == pytest.approx(8**0.5)
-    assert found.interval is None, "two seeds are too few"
+    compared = difference({0: 61.0, 2: 65.0, 3: 99.0}, {2: 60.0, 0: 60.0, 1: 0.0})
+    assert compared is not None
+    assert compared.mean == pytest.approx(3.0)
+    assert compared.deviation == pytest.approx(8**0.5)
+    assert compared.interval is None, "two seeds are too few"
     assert difference({0: 1.0}, {1: 1.0}) is None
     assert difference({0: 61.0}, {0: 60.0}) == Difference(mean=1.0, deviation=None, interval=None)
 
@@ -93,11 +99,11 @@ def test_verdicts(interval: tuple[float, float] | None, verdict: str) -> None:
 
 
 def test_what_is_not_trained_is_missing() -> None:
-    found = outcome(s0=0.7)
-    other = found.arms[2]
+    unfinished = outcome(s0=0.7)
+    other = unfinished.arms[2]
     assert (other.missing, other.verdict, other.deviation) == ((1, 2), "unknown", None)
-    assert not found.complete
-    assert "Not trained yet: vilt-b32 other, seed 1; vilt-b32 other, seed 2" in notes(found)
+    assert not unfinished.complete
+    assert "Not trained yet: vilt-b32 other, seed 1; vilt-b32 other, seed 2" in notes(unfinished)
     nothing = outcome().arms[2]
     assert (nothing.mean, nothing.verdict, nothing.missing) == (None, "missing", SEEDS)
     assert outcome(s0=0.7, s1=0.7, s2=0.7).complete
@@ -105,20 +111,17 @@ def test_what_is_not_trained_is_missing() -> None:
 
 def test_the_sign_is_that_of_the_paper_only_where_both_are_clear() -> None:
     plain, changed, other = outcome(s0=0.5, s1=0.5, s2=0.5).arms
-    assert [one.delta for one in changed.reported] == [0.52, -0.87]
+    assert [reported.delta for reported in changed.reported] == [0.52, -0.87]
     assert (plain.agrees, changed.agrees, other.agrees) == (None, True, None)
-    worse = [
-        (one, seed, 0.6 - (0.3 + 0.01 * seed) * (one == "changed")) for one in ("plain", "changed") for seed in SEEDS
-    ]
-    found = outcome_of(
-        SUITE, {("vilt-b32", one, seed): value for one, seed, value in worse}, seeds=SEEDS, conditions="", quick=False
-    )
-    assert (found.arms[1].verdict, found.arms[1].agrees) == ("worse", False)
+    accuracies = {ArmKey("vilt-b32", "plain", seed): 0.6 for seed in SEEDS}
+    accuracies |= {ArmKey("vilt-b32", "changed", seed): 0.3 - 0.01 * seed for seed in SEEDS}
+    _, worse, _ = outcome_of(SUITE, accuracies, seeds=SEEDS, conditions="", quick=False).arms
+    assert (worse.verdict, worse.agrees) == ("worse", False)
 
 
-def test_tables_tell_all(tmp_path: Path) -> None:
-    found = outcome(s0=0.7)
-    (table,) = ablation_tables([found])
+def test_tables_have_values_notes_and_gaps(tmp_path: Path) -> None:
+    unfinished = outcome(s0=0.7)
+    (table,) = ablation_tables([unfinished])
     plain, changed, other = (dict(zip(table.names, texts, strict=True)) for texts in table.texts)
     assert [row["arm"] for row in (plain, changed, other)] == ["plain", "changed", "other"]
     assert changed["points"] == "+5.0 ± 1.0"
@@ -127,15 +130,15 @@ def test_tables_tell_all(tmp_path: Path) -> None:
     for written in (to_markdown([table]), to_latex([table])):
         for words in ("62.0 ± 2.0", "better", "VQA 70.33 to 70.85, +0.52 (A, Table 1)", "Nothing is reproduced here."):
             assert words in written
-    (told,) = json.loads(ablation_json([found]))["ablations"]
-    assert told["reference"] == "plain"
-    assert told["arms"][1]["accuracy"] == {"0": 65.0, "1": 68.0, "2": 68.0}
-    assert told["arms"][1]["reported"][0]["delta"] == 0.52
-    save([found], tmp_path)
+    (content,) = json.loads(ablation_json([unfinished]))["ablations"]
+    assert content["reference"] == "plain"
+    assert content["arms"][1]["accuracy"] == {"0": 65.0, "1": 68.0, "2": 68.0}
+    assert content["arms"][1]["reported"][0]["delta"] == 0.52
+    save([unfinished], tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {"ablation-made-up.md", "ablation-made-up.json"}
 
 
-def test_the_picture_is_drawn_of_what_there_is(tmp_path: Path) -> None:
+def test_the_figure_shows_what_is_trained(tmp_path: Path) -> None:
     first, second = draw([outcome(s0=0.7)], tmp_path)
     assert first.read_bytes().startswith(b"\x89PNG")
     assert "<svg" in second.read_text()

@@ -1,4 +1,4 @@
-"""Files of ablations: every shipped one can be trained and quotes its paper; what is wrong with one is a line."""
+"""Ablation suites: every shipped one can be trained and quotes its paper; mistakes are refused in one line."""
 
 from __future__ import annotations
 
@@ -61,10 +61,10 @@ def shipped(name: str) -> LoadedAblation:
 def test_every_ablation_is_shipped_and_none_runs_unless_it_is_named() -> None:
     assert sorted(ablation_paths()) == SHIPPED
     for words in ([], ["*"], ["*sampling*"]):
-        assert not any(isinstance(one, LoadedAblation) for one in resolve_named(words))
-    assert sorted(one.suite.name for one in resolve_named([])) == sorted(suite_paths())
-    assert [one.suite.name for one in resolve_named(["ablation-*"])] == SHIPPED
-    assert [one.suite.name for one in resolve_named(["ablation-detector"])] == ["ablation-detector"]
+        assert not any(isinstance(suite, LoadedAblation) for suite in resolve_named(words))
+    assert sorted(loaded.suite.name for loaded in resolve_named([])) == sorted(suite_paths())
+    assert [loaded.suite.name for loaded in resolve_named(["ablation-*"])] == SHIPPED
+    assert [loaded.suite.name for loaded in resolve_named(["ablation-detector"])] == ["ablation-detector"]
 
 
 @pytest.mark.parametrize("name", SHIPPED)
@@ -88,9 +88,7 @@ def test_arms_change_what_they_say(tmp_path: Path) -> None:
 
     words = runs("ablation-whole-word")
     assert (words["whole words"].recipe.whole_words, words["pieces"].recipe.whole_words) == (True, False)
-    shares = [{name: share / sum(one.recipe.shares.values()) for name, share in one.recipe.shares.items()} for one in
-              words.values()]  # fmt: skip
-    assert {one["vqa"] for one in shares} == {0.5}
+    assert {run.recipe.shares["vqa"] / sum(run.recipe.shares.values()) for run in words.values()} == {0.5}
     assert runs("ablation-alignment")["aligned"].recipe.alignment == 0.1
     assert runs("ablation-augmentation")["RandAugment"].recipe.augmentation
     assert not runs("ablation-conditional-masking")["both"].recipe.conditional
@@ -117,7 +115,7 @@ def test_what_two_suites_train_alike_is_trained_once(tmp_path: Path) -> None:
 
 def table(papers: Path, paper: str, name: str) -> list[dict[str, Any]]:
     tables = json.loads((papers / f"{paper}.json").read_text())["tables"]
-    return next(one["rows"] for one in tables if one["id"] == name)
+    return next(table["rows"] for table in tables if table["id"] == name)
 
 
 METRICS = {
@@ -139,17 +137,17 @@ def test_what_is_reported_is_what_the_papers_print(reference_data: Path) -> None
     papers = reference_data.parent / "papers"
     seen = set()
     for name in SHIPPED:
-        for one in shipped(name).suite.arms:
-            for told in one.reported:
-                seen.add((name, one.label))
-                where, first, second, kinds = ROWS[name, one.label]
-                rows = table(papers, FILES[told.paper], where)
+        for arm_of_suite in shipped(name).suite.arms:
+            for reported in arm_of_suite.reported:
+                seen.add((name, arm_of_suite.label))
+                where, first, second, kinds = ROWS[name, arm_of_suite.label]
+                rows = table(papers, FILES[reported.paper], where)
                 reference, changed = rows[first - 1], rows[second - 1]
-                assert told.where.startswith(where)
-                assert told.where.endswith(f" {first} and {second}")
-                key = METRICS[told.metric][told.paper]
-                assert (told.reference, told.arm) == (reference[key], changed[key])
-                assert told.delta == pytest.approx(changed[key] - reference[key], abs=0.005)
+                assert reported.where.startswith(where)
+                assert reported.where.endswith(f" {first} and {second}")
+                key = METRICS[reported.metric][reported.paper]
+                assert (reported.reference, reported.arm) == (reference[key], changed[key])
+                assert reported.delta == pytest.approx(changed[key] - reference[key], abs=0.005)
                 described = {name for name, cell in reference.items() if isinstance(cell, str | bool)}
                 assert {name for name in described if reference[name] != changed[name]} == kinds
     assert seen == set(ROWS)
@@ -187,7 +185,7 @@ REPORTED = {"paper": "A", "where": "Table 1", "metric": "VQA", "reference": 70.0
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_what_is_wrong_is_one_line(tmp_path: Path, changes: dict, message: str) -> None:
+def test_mistakes_are_refused_in_one_line(tmp_path: Path, changes: dict, message: str) -> None:
     path = write(tmp_path, **changes)
     with pytest.raises(InputError) as raised:
         planned_runs(read_ablation(path), REQUEST, tmp_path)
