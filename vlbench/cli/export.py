@@ -103,17 +103,17 @@ def export_shapes(
     Questions are in VQAv2's form, statements in NLVR2's, captions in Karpathy's and boxes in COCO's; the tasks vqav2,
     nlvr2 and coco read the folder. (A results folder that is called shapes is exported as ./shapes.)
     """
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import MofNCompleteColumn, TimeRemainingColumn
 
+    from vlbench.runner.progress import progress_bars
     from vlbench.tasks.shapes.export import Export
     from vlbench.tasks.shapes.export import export as write
     from vlbench.tasks.shapes.items import SCENES
 
     chosen = [one.value for one in split or SplitName]
     wanted = Export(scenes={name: scenes or SCENES[name] for name in sorted(set(chosen))}, seed=seed, side=side)
-    columns = (TextColumn("scenes"), BarColumn(), MofNCompleteColumn(), TextColumn("left"), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
-        task = bar.add_task("", total=sum(wanted.scenes.values()))
+    columns = (MofNCompleteColumn(), "left", TimeRemainingColumn())
+    with progress_bars(*columns, shown=sys.stderr.isatty(), redraws=True, transient=True) as bar:
+        task = bar.add_task("scenes", total=sum(wanted.scenes.values()))
         written = write(wanted, out, on_progress=lambda count: bar.advance(task, count))
     print(f"{'written' if written else 'kept, exported alike before'}: {out}", file=sys.stderr)

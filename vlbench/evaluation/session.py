@@ -7,8 +7,7 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn, TimeRemainingColumn
 
 from vlbench.errors import InputError
 from vlbench.evaluation.evaluate import EvaluationListener, EvaluationOutcome, evaluate, evaluation_hash
@@ -18,6 +17,7 @@ from vlbench.evaluation.split import Split
 from vlbench.evaluation.task_head import TaskHead
 from vlbench.measure.machine import Machine
 from vlbench.runner.aggregate import now
+from vlbench.runner.progress import progress_bars
 from vlbench.runner.records import Evaluation, Training
 from vlbench.runner.store import Store, warn
 from vlbench.runner.workload import probe, set_up_torch
@@ -131,15 +131,8 @@ def _record(
 
 
 def _bar(*, shown: bool) -> Progress:
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-    )
-    return Progress(*columns, console=Console(stderr=True), disable=not shown)
+    columns = (MofNCompleteColumn(), TimeElapsedColumn(), "left", TimeRemainingColumn())
+    return progress_bars(*columns, shown=shown, redraws=True)
 
 
 def _listener(bar: Progress) -> EvaluationListener:

@@ -12,7 +12,7 @@ from statistics import median
 from types import TracebackType
 from typing import Generic
 
-from rich.progress import Progress, TextColumn, TimeElapsedColumn
+from rich.progress import Progress, TimeElapsedColumn
 
 from vlbench.errors import InputError
 from vlbench.inputs import Example
@@ -216,7 +216,7 @@ def _specs_of(cells: Sequence[AnyCell]) -> list[AnySpec]:
 @contextmanager
 def _bar(total: int, *, shown: bool = True) -> Iterator[Progress]:
     """One bar. It is redrawn only on demand: no thread of this process may take time from what it measures."""
-    with progress_bars(TextColumn("{task.fields[done]}"), TimeElapsedColumn(), shown=shown) as bars:
+    with progress_bars("{task.fields[done]}", TimeElapsedColumn(), shown=shown) as bars:
         bars.add_task("", total=total, done="")
         yield bars
 

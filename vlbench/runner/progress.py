@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn
+from rich.progress import BarColumn, Progress, ProgressColumn
 
 
 def progress_bars(
-    *columns: ProgressColumn,
+    *columns: str | ProgressColumn,
     shown: bool = True,
     console: Console | None = None,
     redraws: bool = False,
@@ -22,7 +22,7 @@ def progress_bars(
         transient: the bars vanish at the end.
     """
     return Progress(
-        TextColumn("{task.description}"),
+        "{task.description}",
         BarColumn(),
         *columns,
         console=console or Console(stderr=True),

@@ -10,8 +10,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+from rich.progress import TaskProgressColumn
 
+from vlbench.runner.progress import progress_bars
 from vlbench.training.budget import Budget, Spent, duration
 
 
@@ -107,13 +108,9 @@ class TrainingDisplay:
 
     def __init__(self, console: Console, *, shown: bool) -> None:
         self.shown, self.lines = shown, not console.is_terminal
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TaskProgressColumn(),
-            TextColumn("{task.fields[words]}"),
+        self.bars = progress_bars(
+            TaskProgressColumn(), "{task.fields[words]}", console=console, shown=shown and not self.lines
         )
-        self.bars = Progress(*columns, console=console, disable=self.lines or not shown, auto_refresh=False)
         self.told_at = 0.0
 
     def listener(self, name: str) -> TrainingListener:
