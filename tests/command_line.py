@@ -61,8 +61,8 @@ def kept_workers() -> Iterator[pytest.MonkeyPatch]:
             while idle and worker.process is None:
                 process, errors = idle.pop()
                 if process.poll() is None:
-                    worker.said.close()
-                    worker.process, worker.said, worker.asked = process, errors, True
+                    worker.stderr_log.close()
+                    worker.process, worker.stderr_log, worker.had_job = process, errors, True
         start(worker)
 
     def send_job(worker: Worker, job: Any) -> None:
@@ -78,7 +78,7 @@ def kept_workers() -> Iterator[pytest.MonkeyPatch]:
     def keep(worker: Worker) -> None:
         usual = worker.command is None and worker.folder is None
         if usual and worker.process and keys.get(worker) == key_of(worker):
-            IDLE.setdefault(keys[worker], []).append((worker.process, worker.said))
+            IDLE.setdefault(keys[worker], []).append((worker.process, worker.stderr_log))
             worker.process = None
         else:
             close(worker)

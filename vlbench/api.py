@@ -31,7 +31,7 @@ class Model:
     spec: AnySpec
 
     def build(self) -> AnyModel:
-        """The model itself, with its weights. Raises InputError where these are another model's."""
+        """The model as an `nn.Module`, with its weights. Raises InputError if they belong to another model."""
         return build(self.spec)
 
     def measure(
@@ -50,7 +50,7 @@ class Model:
         within: float = 0.02,
         restarts: int | None = None,
     ) -> Result:
-        """Measures the model in fresh processes, on the default photograph and sentence unless others are given.
+        """Measures the model in fresh processes, on this image and text or the default ones.
 
         Returns:
             What `vlbench run` writes as a line of cells.jsonl; `status` says whether the figures are valid.
@@ -79,13 +79,13 @@ class Model:
 
 
 def load(name: str | Path, *, weights: str | None = None) -> Model:
-    """One model by its name, alias or YAML file.
+    """One model, by its name, alias or YAML file.
 
-    Raises InputError where there is none, a glob means several, or there are no such weights.
+    Raises InputError if there is no such model, a glob matches several, or the weights are missing.
 
     Args:
         name: of the model.
-        weights: a checkpoint to fill it with, a file, a folder or `hub:OWNER/NAME`; by default what its file says.
+        weights: a checkpoint: a file, a folder or `hub:OWNER/NAME`; by default what the model's file names.
     """
     specs = resolve(str(name))
     if len(specs) != 1:
@@ -94,7 +94,7 @@ def load(name: str | Path, *, weights: str | None = None) -> Model:
 
 
 def build(spec: AnySpec | str | Path) -> AnyModel:
-    """An `nn.Module` from a spec, a name or a YAML file, with the weights that it names; it can be trained like any."""
+    """An `nn.Module` from a spec, a name or a YAML file, with the weights that it names. It can be trained."""
     from vlbench.architectures.build import build as build_model  # noqa: PLC0415  imports torch
 
     if isinstance(spec, Path):

@@ -1,4 +1,4 @@
-"""The photograph and the sentence that a model is measured on, read and checked before anything is built."""
+"""The photograph and the sentence that models are measured on. Both are checked before a model is built."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def default_image() -> Path:
 
 
 def read_example(image: Path | None, text: str | None) -> Example:
-    """Checks an image and a text, or the defaults. Raises InputError where one cannot be measured."""
+    """An example of this image and this text, or of the defaults. Raises InputError if they cannot be used."""
     path = image or default_image()
     open_image(path)
     chosen = DEFAULT_TEXT if text is None else text
@@ -54,18 +54,18 @@ def read_example(image: Path | None, text: str | None) -> Example:
 
 
 def short_text(specs: Sequence[AnySpec]) -> str:
-    """The default sentence, or as much of it as the model with the shortest text takes."""
+    """The default sentence, or its start, short enough for all of these models."""
     fewest = min(spec.input.text_tokens for spec in specs)
-    found = DEFAULT_TEXT
-    while len(words(found)) > max(1, fewest - 2):
-        found = found.rpartition(" ")[0]
-    return found
+    text = DEFAULT_TEXT
+    while len(words(text)) > max(1, fewest - 2):
+        text = text.rpartition(" ")[0]
+    return text
 
 
 def open_image(path: Path, *, option: str = "--image ") -> Image.Image:
-    """Decodes an image to RGB, upright; what is transparent lies on white.
+    """Decodes an image to RGB, upright, and puts transparent pixels on white.
 
-    Raises InputError where it is not whole, or is too small or too large; `option` stands before the path.
+    Raises InputError if it is damaged, too small or too large. The message begins with `option` and the path.
     """
     where = f"{option}{path}"
     if not path.exists():
@@ -91,7 +91,7 @@ def open_image(path: Path, *, option: str = "--image ") -> Image.Image:
 
 
 def _opaque(image: Image.Image) -> Image.Image:
-    """RGB. Under transparent pixels a file can hold any colour, so they are shown as a white page shows them."""
+    """RGB. Transparent pixels may have any colour in the file, so they are put on white, as a web page shows them."""
     if not image.has_transparency_data:
         return image.convert("RGB")
     layered = image.convert("RGBA")
@@ -109,22 +109,22 @@ def _check_extent(where: str, width: int, height: int) -> None:
         )
 
 
-def pixels(example: Example, wanted: Input) -> np.ndarray:
-    """The image at exactly the wanted size, bicubic and normalised, (3, H, W) float32."""
-    height, width = wanted.image_size
+def pixels(example: Example, model_input: Input) -> np.ndarray:
+    """The image, resized (bicubic) to the model's input size and normalised, (3, H, W) float32."""
+    height, width = model_input.image_size
     resized = open_image(example.image).resize((width, height), Image.Resampling.BICUBIC)
-    return normalised(resized, wanted)
+    return normalised(resized, model_input)
 
 
-def normalised(image: Image.Image, wanted: Input) -> np.ndarray:
-    """An RGB image of any size as (3, H, W) float32 of the wanted mean and standard deviation."""
+def normalised(image: Image.Image, model_input: Input) -> np.ndarray:
+    """An RGB image of any size, normalised by the model's mean and standard deviation, (3, H, W) float32."""
     levels = np.arange(256, dtype=np.float32)[:, None]
-    table = ((levels / 255 - np.array(wanted.mean)) / np.array(wanted.std)).astype(np.float32)
+    table = ((levels / 255 - np.array(model_input.mean)) / np.array(model_input.std)).astype(np.float32)
     values = np.asarray(image)
-    found = np.empty((3, *values.shape[:2]), np.float32)
-    for channel in range(3):  # looked up, as a pixel has one of 256 values: four times as fast as computing each
-        np.take(table[:, channel], values[..., channel], out=found[channel], mode="clip")
-    return found
+    result_3HW = np.empty((3, *values.shape[:2]), np.float32)
+    for channel in range(3):  # a pixel has one of 256 values: a table is four times as fast as computing each
+        np.take(table[:, channel], values[..., channel], out=result_3HW[channel], mode="clip")
+    return result_3HW
 
 
 def words(text: str) -> list[str]:
@@ -133,15 +133,15 @@ def words(text: str) -> list[str]:
 
 
 def word_spans(text: str) -> list[tuple[int, int]]:
-    """Where each of a text's `words` begins and ends."""
-    return [found.span() for found in WORD.finditer(text)]
+    """The start and the end of each of a text's `words`."""
+    return [match.span() for match in WORD.finditer(text)]
 
 
 def token_ids(text: str, vocabulary: int, *, begin: int | None = CLS, end: int = SEP) -> list[int]:
-    """[CLS], a token a word, [SEP], or what a model has in place of [CLS] and [SEP].
+    """[CLS], one token for each word, and [SEP], or the model's own tokens `begin` and `end`.
 
-    Without published weights there is no WordPiece vocabulary to look words up in, and an id has no meaning: each word
-    gets a fixed id by its checksum. How long a forward pass takes depends on the number of tokens alone.
+    The ids are checksums of the words: with random weights there is no vocabulary to look them up in, and latency
+    depends only on the number of tokens.
     """
     first = min(FIRST_WORD, vocabulary // 2)
     ids = [first + zlib.crc32(word.encode()) % (vocabulary - first) for word in words(text)]
@@ -149,7 +149,7 @@ def token_ids(text: str, vocabulary: int, *, begin: int | None = CLS, end: int =
 
 
 def padded_ids(text: str, spec: AnySpec) -> tuple[list[int], int]:
-    """The ids of a text as a model is measured on it, padded to its length, and how many of them are real."""
+    """The ids of a text, padded to the length that the model is measured with, and how many of them are not padding."""
     assert spec.text
     if isinstance(spec, HuggingFaceSpec):
         ids = token_ids(text, spec.text.vocabulary, begin=spec.text.begin, end=spec.text.end)
@@ -160,7 +160,7 @@ def padded_ids(text: str, spec: AnySpec) -> tuple[list[int], int]:
 
 
 def check_text(example: Example, spec: AnySpec) -> None:
-    """Raises InputError where the text is longer than the model takes."""
+    """Raises InputError if the text is longer than the model is measured with."""
     if spec.text is None:
         return
     count = padded_ids(example.text, spec)[1]

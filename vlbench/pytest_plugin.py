@@ -1,4 +1,4 @@
-"""The pytest plugin: a fixture `vlbench`, whose `assert_not_slower` fails a test where a function became slower."""
+"""The pytest plugin: the fixture `vlbench`, whose `assert_not_slower` fails a test if a function became slower."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ if TYPE_CHECKING:
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("vlbench", "tests of speed (vlbench)")
     group.addoption(
-        "--vlbench-budget", type=float, metavar="SECONDS", help="Time of each comparison, whatever it says."
+        "--vlbench-budget", type=float, metavar="SECONDS", help="Time of each comparison, whatever the test says."
     )
     group.addoption("--vlbench-skip", action="store_true", help="Skip all tests that use the fixture vlbench.")
-    group.addoption("--vlbench-strict", action="store_true", help="An unknown verdict fails the test, not skips it.")
+    group.addoption("--vlbench-strict", action="store_true", help="Fail instead of skipping if there is no verdict.")
 
 
 @pytest.fixture
 def vlbench(request: pytest.FixtureRequest, record_property: Callable[[str, object], None]) -> Speed:
-    """Compares speeds: `vlbench.assert_not_slower(function, baseline)`."""
+    """Compares the speed of functions: `vlbench.assert_not_slower(function, baseline)`."""
     if request.config.getoption("--vlbench-skip"):
         pytest.skip("--vlbench-skip")
     return Speed(request.config, record_property)
 
 
 class Speed:
-    """What the fixture `vlbench` gives."""
+    """The value of the fixture `vlbench`."""
 
     def __init__(self, config: pytest.Config, record_property: Callable[[str, object], None]) -> None:
         self.config, self.record_property = config, record_property
@@ -43,15 +43,15 @@ class Speed:
         budget_seconds: float = 30,
         threads: int = 1,
     ) -> None:
-        """Fails the test if `function` is slower than `baseline`; skips the rest of it if that is unknown.
+        """Fails the test if `function` is slower than `baseline`; skips the rest of the test if there is no verdict.
 
-        Both are called in fresh processes, in lockstep, as `vlbench ab` does; this one only waits.
+        Both are called in fresh processes, in lockstep, as in `vlbench ab`; this process only waits.
 
         Args:
-            function: at the top of a module, without arguments.
-            baseline: another one, or a git revision at which the same one is taken.
-            threshold: the slowdown that must not slip through, `5%` or 0.05.
-            budget_seconds: for measuring; `--vlbench-budget` goes before it.
+            function: defined at the top level of a module, without arguments.
+            baseline: another such function, or the git revision from which the same function is taken.
+            threshold: the slowdown to detect, `5%` or 0.05.
+            budget_seconds: for measuring; `--vlbench-budget` overrides it.
             threads: of PyTorch and OpenMP in the processes that measure.
         """
         __tracebackhide__ = True
@@ -60,7 +60,7 @@ class Speed:
 
         budget = self.config.getoption("--vlbench-budget")
         try:
-            found = compare_functions(
+            live = compare_functions(
                 function,
                 baseline,
                 threshold=threshold,
@@ -70,13 +70,13 @@ class Speed:
             )
         except (InputError, WorkerError) as error:
             _fail(f"vlbench: {error}")
-        self._judge(found)
+        self._judge(live)
 
-    def _judge(self, found: LiveComparison) -> None:
-        """By the time alone: a gate of memory is a matter of `vlbench ab`."""
+    def _judge(self, live: LiveComparison) -> None:
+        """By latency only; memory is checked by `vlbench ab`."""
         __tracebackhide__ = True
-        (cell,), (subject,) = found.comparison.cells, found.subjects
-        verdict = "unknown" if subject.advisory else cell.verdict
+        (cell,), (workload,) = live.comparison.cells, live.workloads
+        verdict = "unknown" if workload.advisory else cell.verdict
         self.record_property("vlbench_verdict", verdict)
         self.record_property("vlbench_base_ms", cell.base_ms)
         self.record_property("vlbench_head_ms", cell.head_ms)
@@ -85,9 +85,9 @@ class Speed:
             for name in ("ratio", "low", "high"):
                 self.record_property(f"vlbench_{name}", getattr(cell.effect, name))
         if verdict == "slower" or (verdict == "unknown" and self.config.getoption("--vlbench-strict")):
-            _fail(_table(found))
+            _fail(_table(live))
         if verdict == "unknown":
-            why = subject.disturbed or ("two processes of the baseline differ" if subject.biased else cell.reason)
+            why = workload.disturbed or ("two processes of the baseline differ" if workload.biased else cell.reason)
             pytest.skip(f"vlbench cannot tell whether {cell.cell} is slower: {why}")
 
 
@@ -96,7 +96,7 @@ def _fail(message: str) -> NoReturn:
     pytest.fail(message, pytrace=False)
 
 
-def _table(found: LiveComparison) -> str:
+def _table(live: LiveComparison) -> str:
     from io import StringIO
 
     from rich.console import Console
@@ -105,5 +105,5 @@ def _table(found: LiveComparison) -> str:
     from vlbench.tables.terminal import to_terminal
 
     text = StringIO()
-    Console(file=text, width=200, color_system=None).print(to_terminal(comparison_tables(found.comparison)))
+    Console(file=text, width=200, color_system=None).print(to_terminal(comparison_tables(live.comparison)))
     return "\n".join(line.rstrip() for line in text.getvalue().splitlines())

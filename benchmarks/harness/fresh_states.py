@@ -88,7 +88,7 @@ def main() -> int:
 
 
 def measure(worker: Worker, cell: Cell) -> Restart:
-    (message,) = worker.ask({"action": "restart", "cell": cell.model_dump(mode="json")})
+    (message,) = worker.run_job({"action": "restart", "cell": cell.model_dump(mode="json")})
     return Restart.model_validate(message["restart"])
 
 

@@ -25,7 +25,7 @@ from vlbench.regression.compare.effects import paired
 from vlbench.regression.compare.outcomes import Thresholds
 from vlbench.regression.live.lockstep import Member, replicate
 from vlbench.regression.live.record import BASE, HEAD, base_medians, medians
-from vlbench.regression.live.run import LiveRequest, run, started
+from vlbench.regression.live.run import LiveRequest, compare_live, start_workers
 from vlbench.regression.live.sides import Side
 from vlbench.specs.catalog import catalog
 
@@ -149,7 +149,7 @@ def slowed_copy(folder: Path, stage: str) -> Side:
     for name in ("vlbench", "models", "benchmarks"):
         shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
     (copy / "pyproject.toml").write_bytes((ROOT / "pyproject.toml").read_bytes())
-    code = copy / "vlbench" / "architectures" / "model.py"
+    code = copy / "vlbench" / "architectures" / "build.py"
     count = copy / "products"
     count.write_text("0")
     code.write_text(code.read_text(encoding="utf-8") + SLOWDOWN.format(count=str(count), stage=stage))
@@ -164,17 +164,17 @@ def trials(request: LiveRequest, base: Side, head: Side, share: float, count: in
         start = time.monotonic()
         (head.source / "products").write_text(str(products))
         other = head if share else Side(name=HEAD, label="this checkout again", source=base.source)
-        with started(request, base, other) as workers:
-            live = run(request, base, other, workers)
-        (cell,), (subject,) = live.comparison.cells, live.subjects
+        with start_workers(request, base, other) as workers:
+            live = compare_live(request, base, other, workers)
+        (cell,), (workload,) = live.comparison.cells, live.workloads
         assert cell.effect
         trial = Trial(
             injected=share,
             verdict=cell.verdict,
-            advisory=subject.advisory,
+            advisory=workload.advisory,
             ratio=cell.effect.ratio,
             moved=cell.moved.stage if cell.moved else None,
-            replicates=len(subject.replicates) + len(subject.confirming),
+            replicates=len(workload.replicates) + len(workload.confirmation_replicates),
             seconds=time.monotonic() - start,
         )
         print(f"{share:+.0%} {number + 1:3}/{count}: {trial}", flush=True)
@@ -185,11 +185,11 @@ def calibrate(request: LiveRequest, base: Side, head: Side, share: float) -> int
     """How many products make a pass longer by `share`: the mean of several rounds, each with what those before say."""
     assert head.source
     products, made, tried = FIRST_GUESS, 0.0, 0
-    subject = {"model": request.models[0], "settings": dict(request.settings)}
+    workload = {"model": request.models[0], "settings": dict(request.settings)}
     for _ in range(CALIBRATING_ROUNDS):
         (head.source / "products").write_text(str(products))
-        with started(request, base, head) as workers:
-            members = [Member(name=name, worker=worker, subject=subject) for name, worker in workers.items()]
+        with start_workers(request, base, head) as workers:
+            members = [Member(name=name, worker=worker, workload=workload) for name, worker in workers.items()]
             taken = [replicate(members, number) for number in range(CALIBRATING)]
         effect = paired(base_medians(taken), medians(taken, HEAD), 0.95)
         made, tried = made + effect.ratio - 1, tried + products

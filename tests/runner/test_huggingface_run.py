@@ -58,7 +58,7 @@ def test_a_class_of_transformers_is_measured_stage_by_stage(name: str, lines: di
 def test_a_class_is_imported_once_before_processes_are_forked_and_starts_no_thread() -> None:
     with Worker(1) as worker:
         for _ in range(2):
-            (message,) = worker.ask({"action": "restart", "cell": cell_of("hf-vilt-b32").model_dump(mode="json")})
+            (message,) = worker.run_job({"action": "restart", "cell": cell_of("hf-vilt-b32").model_dump(mode="json")})
             assert Restart.model_validate(message["restart"]).latency_ms
             assert worker.process
             template = psutil.Process(worker.process.pid)

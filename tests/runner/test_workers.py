@@ -129,7 +129,7 @@ def worker() -> Iterator[Worker]:
 
 
 def restarted(worker: Worker, cell: Cell) -> Restart:
-    (message,) = worker.ask({"action": "restart", "cell": cell.model_dump(mode="json")})
+    (message,) = worker.run_job({"action": "restart", "cell": cell.model_dump(mode="json")})
     return Restart.model_validate(message["restart"])
 
 
@@ -172,13 +172,16 @@ def has_torchvision(process: psutil.Process) -> bool:
             {"action": "count", "jobs": [{"spec": catalog()[name].model_dump()} for name in KINDS]},
             {"patch", "region", *BERT},
         ),
-        ({"action": "describe", "subject": {"model": "uniter"}}, {"region", *BERT}),
-        ({"action": "describe", "subject": {"model": "hf-clip"}}, {"transformers", "transformers:CLIPModel"}),
-        ({"action": "attend", "subject": {"model": "clip-rn50"}}, {"text_transformer", "clip_resnet", "dot_product"}),
-        ({"action": "attend", "subject": {"model": "uniter", "settings": D2}}, {"region", "detectron2", *BERT}),
+        ({"action": "describe", "workload": {"model": "uniter"}}, {"region", *BERT}),
+        ({"action": "describe", "workload": {"model": "hf-clip"}}, {"transformers", "transformers:CLIPModel"}),
+        (
+            {"action": "serve_blocks", "workload": {"model": "clip-rn50"}},
+            {"text_transformer", "clip_resnet", "dot_product"},
+        ),
+        ({"action": "serve_blocks", "workload": {"model": "uniter", "settings": D2}}, {"region", "detectron2", *BERT}),
         ({"action": "restart", "cell": {"spec": {"visual": {"kind": "region", **ENGINE}}}}, {"region", "detectron2"}),
-        ({"action": "attend", "subject": {"callable": "package:function"}}, set()),
-        ({"action": "attend", "subject": {"model": "no-such-model"}}, set()),
+        ({"action": "serve_blocks", "workload": {"callable": "package:function"}}, set()),
+        ({"action": "serve_blocks", "workload": {"model": "no-such-model"}}, set()),
     ],
 )
 def test_what_a_job_builds_is_known_before_its_process_is_forked(job: dict, kinds: set[str]) -> None:
@@ -200,7 +203,7 @@ def test_a_process_that_dies_does_not_end_its_worker(worker: Worker) -> None:
 
 def test_an_action_that_there_is_not_ends_with_its_traceback_s_last_line(worker: Worker) -> None:
     with pytest.raises(WorkerError, match=r"exit status 1 without a result: KeyError: 'dance'"):
-        list(worker.ask({"action": "dance"}))
+        list(worker.run_job({"action": "dance"}))
 
 
 def test_a_worker_and_its_process_end_with_the_parent(tmp_path: Path) -> None:

@@ -30,9 +30,9 @@ from vlbench.cli.live_options import (
     ModelsOption,
     TextOption,
     TextTokensOption,
-    clear,
-    report,
-    request_of,
+    clear_progress,
+    live_request,
+    show_progress,
 )
 from vlbench.cli.options import (
     DeviceName,
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 
     from vlbench.regression.compare.outcomes import Overall
 
-SideHelp = "A git revision, a virtual environment, or a folder with code; by default what is installed here."
+SideHelp = "A git revision, a virtual environment, or a folder with code; by default this installation."
 
 
 def ab(
@@ -60,10 +60,10 @@ def ab(
     base: Annotated[str | None, typer.Option(metavar="A", help=SideHelp)] = None,
     head: Annotated[str | None, typer.Option(metavar="B", help="The same, for the side that may be slower.")] = None,
     base_option: Annotated[
-        list[str] | None, typer.Option(metavar="NAME=VALUE", help="An option of vlbench run for the base alone.")
+        list[str] | None, typer.Option(metavar="NAME=VALUE", help="An option of vlbench run, for the base only.")
     ] = None,
     head_option: Annotated[
-        list[str] | None, typer.Option(metavar="NAME=VALUE", help="The same for the head: image-size=416x672.")
+        list[str] | None, typer.Option(metavar="NAME=VALUE", help="The same for the head, such as image-size=416x672.")
     ] = None,
     device: DeviceOption = DeviceName.auto,
     precision: PrecisionOption = PrecisionName.fp32,
@@ -81,18 +81,18 @@ def ab(
     markdown: MarkdownOption = None,
     junit: JunitOption = None,
     picture: PictureOption = None,
-    record: Annotated[Path | None, typer.Option(metavar="FILE", help="Keep every sample there, as JSON.")] = None,
+    record: Annotated[Path | None, typer.Option(metavar="FILE", help="Write all samples there, as JSON.")] = None,
 ) -> None:
     """Measure two versions live, side by side, and say whether one is slower: the gate for continuous integration.
 
-    Fresh processes of both run in lockstep, with a second process of the base as a control; what looks slower or
-    faster is measured once more before it is said. Exit code 0: no regression; 1: regression; 3: cannot tell.
+    Fresh processes of both run in lockstep, with a second process of the base as a control. A change is measured a
+    second time before it is reported. Exit code 0: no regression; 1: regression; 3: cannot tell.
     """
     from vlbench.regression.compare.outcomes import EXIT_CODES
-    from vlbench.regression.live.run import run, started
-    from vlbench.regression.live.sides import opened
+    from vlbench.regression.live.run import compare_live, start_workers
+    from vlbench.regression.live.sides import open_sides
 
-    request = request_of(
+    request = live_request(
         models=models,
         callables=callables,
         device=device,
@@ -108,34 +108,34 @@ def ab(
         thresholds=thresholds,
     )
     check_files(output=output, markdown=markdown, junit=junit, picture=picture, record=record)
-    sides = opened(
+    sides = open_sides(
         base,
         head,
         base_options=parse_options("--base-option", base_option or []),
         head_options=parse_options("--head-option", head_option or []),
     )
     try:
-        with sides as (first, second), started(request, first, second) as workers:
-            found = run(request, first, second, workers, report)
+        with sides as (first, second), start_workers(request, first, second) as workers:
+            live = compare_live(request, first, second, workers, show_progress)
     except WorkerError as error:
-        clear()
+        clear_progress()
         print(f"vlbench: {error}", file=sys.stderr)
         verdict: Overall = "regression" if isinstance(error, HeadError) else "cannot tell"
         raise typer.Exit(EXIT_CODES[verdict]) from error
-    clear()
+    clear_progress()
     if record:
-        record.write_text(found.model_dump_json(by_alias=True), encoding="utf-8")
-    write_comparison(found.comparison, output_format, output, picture)
-    write_files(found.comparison, markdown=markdown, junit=junit, picture=picture)
-    if found.comparison.exit_code:
-        raise typer.Exit(found.comparison.exit_code)
+        record.write_text(live.model_dump_json(by_alias=True), encoding="utf-8")
+    write_comparison(live.comparison, output_format, output, picture)
+    write_files(live.comparison, markdown=markdown, junit=junit, picture=picture)
+    if live.comparison.exit_code:
+        raise typer.Exit(live.comparison.exit_code)
 
 
 def parse_options(option: str, texts: Sequence[str]) -> dict[str, Any]:
-    """`threads=1` and the like, in the types that settings have. Raises InputError for what `run` does not know."""
+    """Settings from `threads=1` and the like. Raises InputError for an option that `run` does not have."""
     from vlbench.errors import nearest
 
-    found: dict[str, Any] = {}
+    options: dict[str, Any] = {}
     for text in texts:
         name, sign, value = text.partition("=")
         if not sign or not value:
@@ -143,10 +143,10 @@ def parse_options(option: str, texts: Sequence[str]) -> dict[str, Any]:
         if name not in OPTIONS:
             raise InputError(f"{option} {text}: no option {name!r} here; {nearest(name, OPTIONS)}")
         try:
-            found[name.replace("-", "_")] = OPTIONS[name](value)
+            options[name.replace("-", "_")] = OPTIONS[name](value)
         except ValueError as error:
-            raise InputError(f"{option} {text}: {value!r} is no {name}") from error
-    return found
+            raise InputError(f"{option} {text}: {value!r} is not a valid {name}") from error
+    return options
 
 
 def _count(text: str) -> int:

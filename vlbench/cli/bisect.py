@@ -1,4 +1,4 @@
-"""`vlbench bisect`. Exit codes: 0 nothing is slower, 1 a culprit was found, 3 cannot tell, 2 bad input."""
+"""`vlbench bisect`. Exit codes: 0 nothing is slower, 1 a commit made something slower, 3 cannot tell, 2 bad input."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from vlbench.cli.live_options import (
     ModelsOption,
     TextOption,
     TextTokensOption,
-    clear,
-    report,
-    request_of,
+    clear_progress,
+    live_request,
+    show_progress,
 )
 from vlbench.cli.options import DeviceName, DeviceOption, PrecisionName, PrecisionOption, ThreadsOption
 from vlbench.cli.printing import print_as
@@ -54,19 +54,20 @@ def bisect(
     threshold: ThresholdOption = None,
     thresholds: ThresholdsOption = None,
     output_format: Annotated[
-        BisectionFormat, typer.Option("--format", help="How the answer is printed.")
+        BisectionFormat, typer.Option("--format", help="Format of the output.")
     ] = BisectionFormat.table,
     output: OutputOption = None,
 ) -> None:
     """Find the commit since which a model or function is slower, by live comparisons with the good commit.
 
-    Only what is slower at the bad commit is searched for. Merges are one commit each. A commit that cannot be measured
-    is skipped; the answer may then be a range. Exit code 0: nothing is slower; 1: culprit found; 3: cannot tell.
+    Models and functions that are not slower at the bad commit are not searched further. A merge is one commit. A commit
+    that cannot be measured is skipped, so that the answer may be a range. Exit code 0: nothing is slower; 1: culprit
+    found; 3: cannot tell.
     """
     from vlbench.regression.live import bisect
-    from vlbench.regression.live.revisions import way
+    from vlbench.regression.live.revisions import commits_between
 
-    request = request_of(
+    request = live_request(
         models=models,
         callables=callables,
         device=device,
@@ -82,19 +83,19 @@ def bisect(
         thresholds=thresholds,
     )
     check_files(output=output, picture=None)
-    start, commits = way(good, bad)
-    _tell(
+    start, commits = commits_between(good, bad)
+    _log(
         f"good {start.short}, bad {commits[-1].short}: {len(commits)} commits, "
         f"at most {1 + ceil(log2(len(commits)))} to measure if none is skipped"
     )
-    found = bisect.bisect(request, start, commits, _tell, report)
-    _write(found, output_format, output)
-    if found.exit_code:
-        raise typer.Exit(found.exit_code)
+    bisection = bisect.bisect(request, start, commits, _log, show_progress)
+    _write(bisection, output_format, output)
+    if bisection.exit_code:
+        raise typer.Exit(bisection.exit_code)
 
 
-def _tell(line: str) -> None:
-    clear()
+def _log(line: str) -> None:
+    clear_progress()
     print(line, file=sys.stderr, flush=True)
 
 

@@ -1,4 +1,4 @@
-"""What commands that measure live have in common: their options, what these ask for, and a line of progress."""
+"""What `vlbench ab` and `vlbench bisect` share: options, the request that they make, and a line of progress."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ if TYPE_CHECKING:
     from vlbench.regression.compare.effects import Effect
     from vlbench.regression.live.run import LiveRequest
 
-ModelsOption = Annotated[str | None, typer.Option(help="As for vlbench run; each side has its own catalogue.")]
+ModelsOption = Annotated[str | None, typer.Option(help="As in vlbench run; each side has its own catalogue.")]
 CallableOption = Annotated[
     list[str] | None,
-    typer.Option("--callable", metavar="MODULE:FUNCTION", help="A function of yours instead, without arguments."),
+    typer.Option("--callable", metavar="MODULE:FUNCTION", help="A function without arguments; repeatable."),
 ]
 BatchOption = Annotated[int, typer.Option(min=1, help="Examples in one forward pass.")]
-ImageOption = Annotated[Path | None, typer.Option(help="A photograph, as for vlbench run.")]
+ImageOption = Annotated[Path | None, typer.Option(help="A photograph, as in vlbench run.")]
 TextOption = Annotated[str | None, typer.Option(help="A sentence about it.")]
-ImageSizeOption = Annotated[str | None, typer.Option(metavar="HxW", help="As for vlbench run.")]
-TextTokensOption = Annotated[int | None, typer.Option(min=2, help="As for vlbench run.")]
+ImageSizeOption = Annotated[str | None, typer.Option(metavar="HxW", help="As in vlbench run.")]
+TextTokensOption = Annotated[int | None, typer.Option(min=2, help="As in vlbench run.")]
 BudgetOption = Annotated[
-    float, typer.Option(min=1, metavar="SECONDS", help="Time for each model, its confirmation included.")
+    float, typer.Option(min=1, metavar="SECONDS", help="Time for each model or function, its confirmation included.")
 ]
 
 
-def request_of(
+def live_request(
     *,
     models: str | None,
     callables: list[str] | None,
@@ -46,7 +46,7 @@ def request_of(
     threshold: str | None,
     thresholds: Path | None,
 ) -> LiveRequest:
-    """What the options ask for. Raises InputError where that is nothing, or a value is none."""
+    """The request that the options make. Raises InputError if nothing is named, or a value is invalid."""
     from vlbench.measure.machine import physical_cores
     from vlbench.regression.compare.outcomes import thresholds_from
     from vlbench.regression.live.run import LiveRequest
@@ -62,7 +62,7 @@ def request_of(
         "threads": threads or physical_cores(),
     }
     return LiveRequest(
-        models=named(models or ""),
+        models=model_names(models or ""),
         callables=callables or [],
         settings={name: value for name, value in settings.items() if value is not None},
         image=str(image.absolute()) if image else None,
@@ -72,21 +72,21 @@ def request_of(
     )
 
 
-def named(models: str) -> list[str]:
-    """Each model once, globs by this installation's catalogue; what a name means, each side's own says."""
-    found: list[str] = []
+def model_names(models: str) -> list[str]:
+    """Each name once. Globs are expanded by this installation's catalogue; names are left for each side to look up."""
+    names: list[str] = []
     for word in filter(None, (word.strip() for word in models.split(","))):
         if any(sign in word for sign in "*?["):
             from vlbench.specs.catalog import resolve
 
-            found += [spec.name for spec in resolve(word)]
+            names += [spec.name for spec in resolve(word)]
         else:
-            found.append(word)
-    return list(dict.fromkeys(found))
+            names.append(word)
+    return list(dict.fromkeys(names))
 
 
-def report(name: str, count: int, effect: Effect | None) -> None:
-    """A line on standard error that is drawn anew before each replicate, where somebody sees it."""
+def show_progress(name: str, count: int, effect: Effect | None) -> None:
+    """Redraws a line on standard error before each replicate, if that is a terminal."""
     if sys.stderr.isatty():
         from vlbench.regression.compare.verdicts import change
 
@@ -94,7 +94,7 @@ def report(name: str, count: int, effect: Effect | None) -> None:
         print(f"\r\x1b[K{name}: replicate {count + 1}{so_far} ", end="", file=sys.stderr, flush=True)
 
 
-def clear() -> None:
-    """Takes the line of `report` away."""
+def clear_progress() -> None:
+    """Removes the line of `show_progress`."""
     if sys.stderr.isatty():
         print("\r\x1b[K", end="", file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""`vlbench run` and `show`. Exit codes: 0 all measured, 1 some cells could not be, 2 bad input, 130 interrupted."""
+"""`vlbench run` and `show`. Exit codes: 0 all measured, 1 some models could not be, 2 bad input, 130 interrupted."""
 
 from __future__ import annotations
 
@@ -50,10 +50,10 @@ def run(
     image: Annotated[Path | None, typer.Option(help="A photograph; by default matplotlib's of Grace Hopper.")] = None,
     text: Annotated[str | None, typer.Option(help="A sentence about it.")] = None,
     image_size: Annotated[
-        str | None, typer.Option(metavar="HxW", help="Resize to this instead of each model's own size.")
+        str | None, typer.Option(metavar="HxW", help="Image size in pixels, instead of each model's own.")
     ] = None,
     text_tokens: Annotated[
-        int | None, typer.Option(min=2, help="Pad the text to this instead of each model's own length.")
+        int | None, typer.Option(min=2, help="Length to pad the text to, instead of each model's own.")
     ] = None,
     threads: ThreadsOption = None,
     budget: Annotated[
@@ -67,7 +67,7 @@ def run(
 ) -> None:
     """Measure models on this machine, stage by stage.
 
-    Cells that the results folder already holds for this machine are kept, not measured again.
+    Measurements that the results folder already holds for this machine and these settings are kept, not repeated.
     """
     from vlbench.inputs import read_example
     from vlbench.measure.machine import physical_cores
@@ -92,14 +92,14 @@ def run(
         restarts=restarts,
     )
     folder = (unfinished_folder(out) if resume else out) or default_folder()
-    result = benchmark(specs, example, settings, folder=folder, report_kept=lambda names: print_kept(names, folder))
-    _write_tables(result.stored, folder)
-    print_results(result.results, output)
+    measured = benchmark(specs, example, settings, folder=folder, report_kept=lambda names: print_kept(names, folder))
+    _write_tables(measured.stored, folder)
+    print_results(measured.results, output)
     print(f"results: {folder}", file=sys.stderr)
-    if result.interrupted:
-        print(f"interrupted: {len(result.results)} of {result.cells} models are kept", file=sys.stderr)
+    if measured.interrupted:
+        print(f"interrupted: {len(measured.results)} of {measured.cells} models are kept", file=sys.stderr)
         raise typer.Exit(130)
-    if any(one.status != "ok" for one in result.results):
+    if any(result.status != "ok" for result in measured.results):
         raise typer.Exit(1)
 
 
@@ -126,7 +126,7 @@ def show(
 
 
 def _write_tables(results: list[Result], folder: Path) -> None:
-    """Of all results of the folder."""
+    """Writes table.md and table.csv, of all results in the folder."""
     from vlbench.report.tables import result_tables, results_csv
     from vlbench.tables.writers import to_markdown
 

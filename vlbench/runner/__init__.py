@@ -1,1 +1,1 @@
-"""Runs measurements: one fresh worker process a cell, one line a result."""
+"""Runs measurements: a fresh worker process for each restart of a cell, and one line for each result."""

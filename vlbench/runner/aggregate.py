@@ -1,4 +1,4 @@
-"""From the restarts of a cell to its line: which of them count, and whether there are enough."""
+"""From the restarts of a cell to its result: whether there are enough of them, and what they amount to."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from vlbench.runner.records import Restart, Result, undisturbed_restarts
 
 @dataclass(frozen=True, slots=True)
 class RestartFailure:
-    """Why a cell cannot be measured; `invalid` where it ran, but its time would mean nothing."""
+    """Why a cell cannot be measured; `invalid` if it ran, but its latency would be meaningless."""
 
     reason: str
     status: Literal["failed", "invalid"] = "failed"
@@ -38,22 +38,24 @@ def now() -> str:
 
 
 def series(restart: Restart | SuppressionRestart) -> Mapping[str, Sequence[float]]:
-    """Samples of everything whose interval must be narrow before measuring stops."""
+    """Samples, in milliseconds, of everything whose interval must be narrow before measuring stops."""
     return restart.latency_ms if isinstance(restart, SuppressionRestart) else {"end to end": restart.latency_ms}
 
 
 def finished(cell: Cell | SuppressionCell, restarts: Sequence[Any], spent_seconds: float) -> bool:
-    """Whether a cell needs no further restart: as many as were asked for; or a narrow interval; or no time left."""
+    """Whether a cell needs no further restart: it has the number requested, or a narrow interval, or no time left."""
     if cell.restarts is not None:
         return len(restarts) >= cell.restarts
     if len(restarts) < LEAST_RESTARTS:
         return False
     if spent_seconds >= cell.budget_seconds:
         return True
-    calm = [restart for restart in restarts if not (restart.interference and why_contended(restart.interference))]
-    if len(calm) < LEAST_RESTARTS:
+    undisturbed = [
+        series(restart) for restart in restarts if not (restart.interference and why_contended(restart.interference))
+    ]
+    if len(undisturbed) < LEAST_RESTARTS:
         return False
-    return all(enough([median(series(restart)[name]) for restart in calm], cell.within) for name in series(calm[0]))
+    return all(enough([median(samples[name]) for samples in undisturbed], cell.within) for name in undisturbed[0])
 
 
 def summarise_cell(
@@ -63,23 +65,23 @@ def summarise_cell(
     counts: Counts | None,
     failure: RestartFailure | None = None,
 ) -> Result:
-    """The line of a cell. `failure` is why no more of it was measured, or why there are no counts."""
+    """The result of a cell. `failure` says why measuring stopped early, or why there are no counts."""
     machine = machine.model_copy(update={"threads": cell.threads})
-    described: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "restarts": tuple(restarts),
         "measured_at": restarts[-1].measured_at if restarts else now(),
         "seconds_by_phase": _total_seconds(restarts),
     }
     if restarts:
         peaks = [restart.peak_memory_bytes for restart in restarts if restart.peak_memory_bytes is not None]
-        described |= {
+        fields |= {
             "detector_load": restarts[0].detector_load,
             "peak_memory_bytes": int(median(peaks)) if peaks else None,
         }
     if counts:
-        described |= counts.model_dump(exclude={"text_tokens"})
+        fields |= counts.model_dump(exclude={"text_tokens"})
     if failure:
-        return blank_result(cell, machine, status=failure.status, error=failure.reason, **described)
+        return blank_result(cell, machine, status=failure.status, error=failure.reason, **fields)
     counted = undisturbed_restarts(restarts)
     latency_ms = summarise([restart.latency_ms for restart in counted])
     names = counted[0].latency_ms_by_stage
@@ -92,7 +94,7 @@ def summarise_cell(
             name: summarise([restart.latency_ms_by_stage[name] for restart in counted]) for name in names
         },
         noise=_noise(cell, restarts, [restart.latency_ms for restart in restarts], latency_ms),
-        **described,
+        **fields,
     )
 
 
@@ -102,7 +104,7 @@ def summarise_suppression(
     restarts: Sequence[SuppressionRestart],
     failure: RestartFailure | None = None,
 ) -> SuppressionResult:
-    """The line of a suppression."""
+    """The result of a suppression cell."""
     measured_at = restarts[-1].measured_at if restarts else now()
     if failure:
         reason = failure.reason

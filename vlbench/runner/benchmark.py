@@ -75,8 +75,8 @@ def benchmark(
 ) -> BenchmarkRun[Result]:
     """Measures models on this machine, every restart in a fresh process.
 
-    Raises InputError, before anything is measured, where a setting fits no model or machine, weights are missing or
-    another model's, or the folder cannot be written; WorkerError where the worker does not start.
+    Raises InputError, before anything is measured, if a setting does not fit a model or the machine, weights are
+    missing or belong to another model, or the folder cannot be written; WorkerError if the worker does not start.
 
     Args:
         specs: one cell is measured for each.
@@ -157,7 +157,7 @@ class BenchmarkSession:
     ) -> tuple[list[Measured], bool]:
         """The results of the cells, and whether Ctrl-C ended it; then the machine's peaks, once for each setting.
 
-        Raises InputError, before anything is measured, where the folder's file of peaks is damaged.
+        Raises InputError, before anything is measured, if the folder's file of peaks is damaged.
         """
         results: list[Measured] = []
         known_peaks = read_peaks(folder) if folder else []
@@ -177,7 +177,7 @@ class BenchmarkSession:
 
 
 def probe_this_machine(threads: int) -> Machine:
-    """This machine, with its GPU, from a worker of its own. Raises WorkerError where that fails."""
+    """This machine, with its GPU, from a worker of its own. Raises WorkerError if that fails."""
     with BenchmarkSession(threads) as session:
         return session.machine
 
@@ -185,7 +185,7 @@ def probe_this_machine(threads: int) -> Machine:
 def add_missing_peaks(folder: Path) -> None:
     """Measures this machine's peaks for every setting of a results folder that has none yet.
 
-    Raises InputError where nothing in the folder was measured on this machine as it is now.
+    Raises InputError if nothing in the folder was measured on this machine as it is now.
     """
     results, known_peaks = read_results(folder), read_peaks(folder)
     machine = probe_this_machine(1)

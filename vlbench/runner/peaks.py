@@ -1,4 +1,4 @@
-"""`peaks.jsonl` of a results folder: what the machine itself reaches, which a roofline holds its models against."""
+"""`peaks.jsonl` of a results folder: the peak compute and memory speed of the machine, for a roofline."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SILENCE_SECONDS = 60
 
 
 class Setting(NamedTuple):
-    """What peaks depend on beside the machine."""
+    """What peaks depend on besides the machine."""
 
     device: Literal["cpu", "cuda"]
     precision: Precision
@@ -31,11 +31,11 @@ class Peaks(ResultLine):
     """One line of `peaks.jsonl`; docs/results.md explains each key.
 
     Attributes:
-        threads: PyTorch's, as of the cells that these peaks are for.
-        gflops_per_second: the most that a product of two square matrices or, on a CPU, a convolution reached, in 10^9
-            operations a second, a MAC being two; fp32 without TF32.
-        gigabytes_per_second: the most that a copy from and to the device's memory reached; bytes read and bytes written
-            both count, as STREAM counts them, in 10^9 a second.
+        threads: of PyTorch, as in the cells that these peaks are for.
+        gflops_per_second: the fastest product of two square matrices or, on a CPU, convolution, in 10^9 operations per
+            second. A MAC is two operations; fp32 is without TF32.
+        gigabytes_per_second: the fastest copy from and to the device's memory, in 10^9 bytes per second. Bytes read and
+            bytes written both count, as in STREAM.
     """
 
     device: Literal["cpu", "cuda"]
@@ -53,33 +53,34 @@ class Peaks(ResultLine):
 
 
 def read_peaks(folder: Path) -> list[Peaks]:
-    """All peaks of a folder, in the order measured; none where there is no file.
+    """All peaks of a folder, in the order measured; none if there is no file.
 
-    Raises InputError, naming file and line, where a line is damaged; a last one that was cut off is told and left out.
+    Raises InputError, naming file and line, if a line is damaged. A last line that was cut off is left out with a
+    warning.
     """
     return read_lines(folder / PEAKS, Peaks)
 
 
-def settings_without_peaks(results: Sequence[BaseModel], held: Sequence[Peaks], machine: Machine) -> list[Setting]:
-    """Those under which models were measured on this machine, whose peaks are not held yet."""
-    known = {peaks.setting for peaks in held if peaks.machine.same_hardware_and_software(machine)}
+def settings_without_peaks(results: Sequence[BaseModel], known: Sequence[Peaks], machine: Machine) -> list[Setting]:
+    """The settings under which models were measured on this machine, but for which no peaks are known."""
+    measured = {peaks.setting for peaks in known if peaks.machine.same_hardware_and_software(machine)}
     settings = [
         Setting(cast(Any, result.device), cast(Any, result.precision), result.machine.threads)
         for result in results
         if isinstance(result, Result) and result.status == "ok" and result.machine.same_hardware_and_software(machine)
     ]
-    return [setting for setting in dict.fromkeys(settings) if setting not in known]
+    return [setting for setting in dict.fromkeys(settings) if setting not in measured]
 
 
 def keep_peaks(setting: Setting, folder: Path, worker: Worker) -> None:
-    """Has peaks measured and adds their line; where that fails, it is told, and nothing else is lost for it."""
+    """Measures peaks in a worker and appends their line. If that fails, it warns: the results are valid without."""
     path = folder / PEAKS
     try:
-        (message,) = worker.ask({"action": "peaks", "setting": setting._asdict()}, SILENCE_SECONDS)
+        (message,) = worker.run_job({"action": "peaks", "setting": setting._asdict()}, SILENCE_SECONDS)
         peaks = Peaks.model_validate(message["peaks"])
         cut_off_fragment(path)
         with path.open("ab", buffering=0) as file:
             append_line(file, peaks.to_line())
-    except (WorkerError, InputError, OSError, ValueError) as error:  # ValueError: a peak of infinity or none
+    except (WorkerError, InputError, OSError, ValueError) as error:  # ValueError: a peak that is no number
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         warn(f"the machine's peaks could not be measured, so {PEAKS} has none: {reason}")

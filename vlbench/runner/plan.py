@@ -1,4 +1,4 @@
-"""Turns what was asked for into cells, and leaves out those that the results already hold."""
+"""Turns models and settings into cells, and finds those that a results folder already holds."""
 
 from __future__ import annotations
 
@@ -42,7 +42,8 @@ class RunSettings:
 
 
 def expand(specs: Sequence[AnySpec], example: Example, settings: RunSettings, machine: Machine) -> list[Cell]:
-    """One cell a model. Raises InputError where a setting fits no model or machine, or weights are not to be found."""
+    """One cell for each model. Raises InputError if a setting does not fit a model or the machine, or weights are
+    missing."""
     if settings.device == "cuda" and machine.gpu is None:
         raise InputError("--device cuda: PyTorch sees no GPU here; --device cpu works")
     device = "cpu" if settings.device == "cpu" or machine.gpu is None else "cuda"
@@ -74,9 +75,9 @@ def expand(specs: Sequence[AnySpec], example: Example, settings: RunSettings, ma
 
 
 def through_engine(specs: Sequence[AnySpec], detector: Engine | None, precision: Precision) -> list[AnySpec]:
-    """The models with the engine that was asked for in each that has a detector.
+    """The models, with this engine in each that has a detector.
 
-    Raises InputError where none has, the engine is absent, or it does not run in this precision.
+    Raises InputError if none has a detector, the engine is not installed, or it does not run in this precision.
     """
     if detector and not any(isinstance(spec.visual, RegionSpec) for spec in specs):
         raise InputError(f"--detector {detector}: none of these models has a detector; --models uniter has one")
@@ -94,11 +95,11 @@ def through_engine(specs: Sequence[AnySpec], detector: Engine | None, precision:
 def split_measured(
     cells: Sequence[AnyCell], store: MemoryStore[Measured], machine: Machine
 ) -> tuple[list[AnyCell], list[Measured]]:
-    """The cells still to be measured, and the results of the others that the folder holds for this machine."""
-    held = {
+    """The cells that are still to be measured, and the stored results of the others, from this machine."""
+    kept = {
         result.cell_hash: result
         for result in store.results
         if result.status == "ok" and result.machine.same_hardware_and_software(machine)
     }
-    missing = [cell for cell in cells if cell.hash() not in held]
-    return missing, [held[cell.hash()] for cell in cells if cell.hash() in held]
+    missing = [cell for cell in cells if cell.hash() not in kept]
+    return missing, [kept[cell.hash()] for cell in cells if cell.hash() in kept]

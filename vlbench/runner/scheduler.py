@@ -1,4 +1,4 @@
-"""Measures cells in rounds: one restart of each in turn, so that a drift of the machine reaches all alike."""
+"""Measures cells in rounds, one restart of each in turn, so that a drift of the machine affects all of them alike."""
 
 from __future__ import annotations
 
@@ -29,14 +29,13 @@ class CountRequest(NamedTuple):
 
 
 class CellRun:
-    """A cell on its way: the restarts so far, and why there are no more where that is so."""
+    """A cell that is being measured: the restarts so far, and why there will be no more if it failed."""
 
     def __init__(self, cell: Cell | SuppressionCell, restarts: Sequence[dict[str, Any]] = ()) -> None:
         self.cell = cell
-        kind = SuppressionRestart if isinstance(cell, SuppressionCell) else Restart
-        self.kind: Any = kind
-        self.restarts: list[Any] = [kind.model_validate(restart) for restart in restarts]
-        self.spent_seconds = sum(sum(getattr(one, "seconds_by_phase", {}).values()) for one in self.restarts)
+        self.restart_type: Any = SuppressionRestart if isinstance(cell, SuppressionCell) else Restart
+        self.restarts: list[Any] = [self.restart_type.model_validate(restart) for restart in restarts]
+        self.spent_seconds = sum(sum(getattr(restart, "seconds_by_phase", {}).values()) for restart in self.restarts)
         self.failure: RestartFailure | None = None
         self.counts: Counts | None = None
 
@@ -50,21 +49,21 @@ class CellRun:
 
     @property
     def share(self) -> float:
-        """How far it is, 0 to 1, if it takes all its budget."""
+        """Of the budget that is spent, 0 to 1; 1 only when the cell is finished."""
         return 1.0 if self.finished else min(0.99, self.spent_seconds / self.cell.budget_seconds)
 
     def restart(self, worker: Worker) -> Any:
-        """One more restart; None, with the reason in `failure`, where there is none."""
+        """Measures one more restart. Returns None, and sets `failure`, if that is not possible."""
         start = time.monotonic()
         job = {"action": self.cell.action, "cell": self.cell.model_dump(mode="json")}
         try:
-            (message,) = worker.ask(job, self.cell.budget_seconds + SILENCE_SECONDS)
+            (message,) = worker.run_job(job, self.cell.budget_seconds + SILENCE_SECONDS)
             if "invalid" in message:
                 self.failure = RestartFailure(message["invalid"], "invalid")
                 return None
-            self.restarts.append(self.kind.model_validate(message["restart"]))
+            self.restarts.append(self.restart_type.model_validate(message["restart"]))
             return self.restarts[-1]
-        except (WorkerError, InputError) as error:  # such as weights that turn out to be another model's
+        except (WorkerError, InputError) as error:  # an InputError: weights of another model, for example
             self.failure = RestartFailure(str(error))
             return None
         finally:
@@ -81,46 +80,47 @@ def measure_rounds(
     store: MemoryStore[Measured],
     machine: Machine,
     worker: Worker,
-    listen: Listener = lambda measuring: None,
+    listen: Listener = lambda run: None,
 ) -> Iterator[Measured]:
-    """The line of each cell, as each is finished; forth and back through the cells, one restart at a time.
+    """Yields the result of each cell as soon as it is finished. It goes forth and back through the cells, one restart
+    at a time.
 
-    A cell that fails is a line that says so; the others go on. Every restart and every line is in `store` before the
-    next begins, so whatever ends this process, or fails a cell, the next run goes on from there.
+    A cell that fails gets a result that says so; the others go on. Every restart and every result is in `store` before
+    the next begins, so that a later run can continue from there whatever ends this one.
     """
-    waiting = [CellRun(cell, store.restarts(cell.hash(), machine)) for cell in cells]
-    count_into(waiting, worker, listen)
-    while waiting:
-        for measuring in list(waiting):
-            listen(measuring)
-            if not measuring.finished:
-                restart = measuring.restart(worker)
+    unfinished = [CellRun(cell, store.restarts(cell.hash(), machine)) for cell in cells]
+    add_counts(unfinished, worker, listen)
+    while unfinished:
+        for run in list(unfinished):
+            listen(run)
+            if not run.finished:
+                restart = run.restart(worker)
                 if restart is not None:
-                    store.keep_restart(measuring.cell.hash(), machine, restart)
-            if measuring.finished:
-                waiting.remove(measuring)
-                result = measuring.summarise(machine)
+                    store.keep_restart(run.cell.hash(), machine, restart)
+            if run.finished:
+                unfinished.remove(run)
+                result = run.summarise(machine)
                 store.add(result)
-                listen(measuring)
+                listen(run)
                 yield result
-        waiting.reverse()
+        unfinished.reverse()
     if all(result.status == "ok" for result in store.results[-len(cells) :]):
         store.drop_journal()
 
 
-def count_into(measured: Sequence[CellRun], worker: Worker, listen: Listener = lambda measuring: None) -> None:
-    """Counts what the models cost, in a process of its own: counting could slow down what is timed after it."""
-    models = [(one, one.cell) for one in measured if isinstance(one.cell, Cell)]
+def add_counts(runs: Sequence[CellRun], worker: Worker, listen: Listener = lambda run: None) -> None:
+    """Counts the models of all cells, in a process of its own: counting could slow down what is timed after it."""
+    models = [(run, run.cell) for run in runs if isinstance(run.cell, Cell)]
     try:
         counts = count_specs([CountRequest(cell.spec, cell.batch, cell.precision) for _, cell in models], worker)
     except WorkerError as error:
         counts = [str(error)] * len(models)
-    for (measuring, _), found in zip(models, counts, strict=True):
-        if isinstance(found, str):
-            measuring.failure = RestartFailure(found)
+    for (run, _), count in zip(models, counts, strict=True):
+        if isinstance(count, str):
+            run.failure = RestartFailure(count)
         else:
-            measuring.counts = found
-        listen(measuring)
+            run.counts = count
+        listen(run)
 
 
 def count_specs(
@@ -130,9 +130,9 @@ def count_specs(
     if not requests:
         return []
     jobs = [request._asdict() | {"spec": request.spec.model_dump(mode="json")} for request in requests]
-    for message in worker.ask({"action": "count", "jobs": jobs}):
+    for message in worker.run_job({"action": "count", "jobs": jobs}):
         if "phase" in message:
             report(message["phase"])
         else:
             counts = message["counts"]
-    return [found if isinstance(found, str) else Counts.model_validate(found) for found in counts]
+    return [count if isinstance(count, str) else Counts.model_validate(count) for count in counts]

@@ -13,7 +13,7 @@ from vlbench.errors import InputError
 from vlbench.frozen import Frozen
 
 RESULT_SCHEMA = 5
-PROTOCOL = 2  # one more whenever an action that live comparisons use changes
+PROTOCOL = 3  # one more whenever an action that live comparisons use changes
 CACHE_MS = 100  # a shorter pass feels that something else had the caches before it; a longer one refills them
 
 
@@ -27,7 +27,7 @@ class ResultLine(Frozen):
 
 
 def check_schema(content: Any, where: str) -> None:
-    """Raises InputError where a line of a results folder has another schema than the one that this version reads."""
+    """Raises InputError if a line of a results folder has another schema than this version reads."""
     schema = content.get("schema") if isinstance(content, dict) else None
     if type(schema) is not int or schema != RESULT_SCHEMA:
         raise InputError(f"{where}: schema {schema}{remedy(schema)} or name another folder")

@@ -23,9 +23,9 @@ from vlbench.runner.schemas import ResultLine, check_schema
 
 
 def append_line(file: BinaryIO, line: str) -> None:
-    """Adds a line to a file opened unbuffered for appending, and waits until it is on the disk.
+    """Appends a line to a file that is open for appending without a buffer, and waits until it is on the disk.
 
-    Raises OSError, with the file's name, where that fails; the file is then as it was before.
+    Raises OSError, with the file's name, if that fails; the file is then as it was before.
     """
     content = line.encode() + b"\n"
     before = os.fstat(file.fileno()).st_size
@@ -40,9 +40,9 @@ def append_line(file: BinaryIO, line: str) -> None:
 
 
 def cut_off_fragment(path: Path) -> Path | None:
-    """Moves a last line without an end, which a power cut or a full disk leaves, to a file beside it, and names that.
+    """Moves an incomplete last line, as a power cut or a full disk leaves it, to a second file, and returns its path.
 
-    A line that lacks nothing but its end gets it. None where there is nothing to mend.
+    A line that only lacks its newline gets one. Returns None if no line was moved.
     """
     content = path.read_bytes() if path.is_file() else b""
     if not content or content.endswith(b"\n"):
@@ -77,7 +77,7 @@ class UnfinishedRestart(ResultLine):
 
 
 def warn(message: str) -> None:
-    """On standard error, as the command line tells what a user should know."""
+    """Prints a message for the user on standard error."""
     print(f"vlbench: {message}", file=sys.stderr)
 
 
@@ -103,10 +103,10 @@ class MemoryStore(Generic[Line]):
 
 
 class Store(MemoryStore[Line]):
-    """One file of a results folder, held against other writers until `close`.
+    """One file of a results folder, locked against other writers until `close`.
 
-    Raises InputError where it cannot be written, another process writes it, or a file of the folder is not vlbench's or
-    of another schema; all files are then as they were.
+    Raises InputError if it cannot be written, another process writes to it, or a file of the folder has another schema
+    or is not vlbench's. All files are then as they were.
     """
 
     def __init__(self, folder: Path, kind: type[Line]) -> None:
@@ -133,18 +133,19 @@ class Store(MemoryStore[Line]):
         self.journal = [entry for line in _lines(self.journal_path) if (entry := _entry(line))]
 
     def add(self, result: Line) -> None:
-        """Appends one line and waits until it is on the disk. Raises OSError, without a trace of it, where it fails."""
+        """Appends one line and waits until it is on the disk. If that fails, raises OSError and leaves the file as it
+        was."""
         append_line(self.file, result.to_line())
         self.results.append(result)
 
     def keep_restart(self, cell_hash: str, machine: Machine, restart: Any) -> None:
-        """Appends a restart of a cell that is not finished, so that it need not be measured again."""
+        """Appends a restart of an unfinished cell to the journal, so that it need not be measured again."""
         entry = UnfinishedRestart(cell_hash=cell_hash, machine=machine, restart=restart.model_dump(mode="json"))
         with self.journal_path.open("ab", buffering=0) as file:
             append_line(file, entry.to_line())
 
     def restarts(self, cell_hash: str, machine: Machine) -> list[dict[str, Any]]:
-        """What an earlier run on this machine measured of a cell before it ended."""
+        """The restarts that an earlier, unfinished run on this machine left in the journal."""
         return [
             entry.restart
             for entry in self.journal
@@ -152,12 +153,12 @@ class Store(MemoryStore[Line]):
         ]
 
     def drop_journal(self) -> None:
-        """Every restart is part of a line by now."""
+        """Deletes the journal, once every restart is part of a result."""
         self.journal_path.unlink(missing_ok=True)
         self.journal = []
 
     def close(self) -> None:
-        """Lets others write."""
+        """Releases the lock."""
         self.file.close()
 
 
@@ -166,7 +167,7 @@ def _journal(path: Path) -> Path:
 
 
 def _check_schemas(folder: Path) -> None:
-    """Raises InputError, naming file and line, where a file of results holds a line of another schema.
+    """Raises InputError, naming file and line, if a file of results holds a line of another schema.
 
     A line without a schema is no concern of this: whoever reads it refuses it, or passes over it.
     """
@@ -179,7 +180,7 @@ def _check_schemas(folder: Path) -> None:
 
 
 def _parsed(line: str) -> Any:
-    """What a line says; None where it is not JSON."""
+    """The content of a line; None if it is not JSON."""
     try:
         return json.loads(line)
     except json.JSONDecodeError:
@@ -187,7 +188,7 @@ def _parsed(line: str) -> Any:
 
 
 def _entry(line: str) -> UnfinishedRestart | None:
-    """A line of the journal; None where it is cut off or another program wrote it, for it can be measured again."""
+    """A line of the journal; None if it is cut off or another program wrote it, as it can be measured again."""
     try:
         return UnfinishedRestart.model_validate_json(line)
     except ValidationError:
@@ -195,9 +196,9 @@ def _entry(line: str) -> UnfinishedRestart | None:
 
 
 def read_results(folder: Path, warn: Callable[[str], None] = warn) -> list[Result]:
-    """All results of a folder, in the order measured; a last line that was cut off is told and left out.
+    """All results of a folder, in the order measured. A last line that was cut off is left out with a warning.
 
-    Raises InputError, naming file and line, where another line is damaged.
+    Raises InputError, naming file and line, if another line is damaged.
     """
     path = folder / CELLS
     if not path.is_file():
@@ -206,9 +207,10 @@ def read_results(folder: Path, warn: Callable[[str], None] = warn) -> list[Resul
 
 
 def read_evaluations(folder: Path, warn: Callable[[str], None] = warn) -> list[Evaluation]:
-    """The latest of each model, task and split, in the order they were first made; none where there is no file."""
-    found = {one.evaluation_hash: one for one in read_lines(folder / EVALUATIONS, Evaluation, warn)}
-    return list({(one.spec_hash, one.accuracy.task, one.accuracy.split): one for one in found.values()}.values())
+    """The latest evaluation of each model, task and split, in the order first made; none if there is no file."""
+    lines = read_lines(folder / EVALUATIONS, Evaluation, warn)
+    latest = {line.evaluation_hash: line for line in lines}.values()
+    return list({(line.spec_hash, line.accuracy.task, line.accuracy.split): line for line in latest}.values())
 
 
 def _lines(path: Path) -> list[str]:
@@ -221,7 +223,7 @@ def _lines(path: Path) -> list[str]:
 def read_lines(path: Path, kind: type[Model], warn: Callable[[str], None] = warn) -> list[Model]:
     """The lines of a file of a results folder; none where there is no file.
 
-    A last line that was cut off is left out with a warning. Raises InputError, naming file and line, where another line
+    A last line that was cut off is left out with a warning. Raises InputError, naming file and line, if another line
     is damaged or of another schema.
     """
     results: list[Model] = []

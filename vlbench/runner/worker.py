@@ -1,8 +1,8 @@
-"""The process that measures: reads jobs on standard input, answers in lines of JSON on standard output.
+"""The process that measures. It reads jobs from standard input and answers on standard output, in lines of JSON.
 
 `python -m vlbench.runner.worker` imports PyTorch once and forks a fresh process for each job, so that a restart costs
-no import; torchvision, too, before the first model that sees with a ResNet. It never computes itself: a process forked
-from one with threads could hang. Whatever else a library prints goes to standard error.
+no import. Before the first model with a ResNet it also imports torchvision. It never computes anything itself, because
+a process that is forked from one with threads can hang. Whatever a library prints goes to standard error.
 """
 
 from __future__ import annotations
@@ -39,38 +39,38 @@ from vlbench.specs.catalog import resolve
 
 Reply = Callable[..., None]
 
-LONGEST_BLOCKS = 2.0  # seconds that one restart samples; more would tell only of the speed that this process drew
-SHARE_A_RESTART = 1 / 20  # of the budget, if that is less
+MOST_SAMPLING_SECONDS = 2.0  # of one restart; the speed differs between processes, so more restarts tell more
+RESTART_SHARE = 1 / 20  # of the budget, if that is less
 END_TO_END_SHARE = 0.6
-FAILURES = (RuntimeError, MemoryError, UnknownOperatorError)  # RuntimeError: also PyTorch's own out of memory
+FAILURES = (RuntimeError, MemoryError, UnknownOperatorError)  # PyTorch's out-of-memory is a RuntimeError
 
 
-def restart(cell: Cell) -> Restart | str:
-    """Measures a cell in this process, which ought to be a fresh one; or says why its time would mean nothing."""
+def measure_restart(cell: Cell) -> Restart | str:
+    """Measures a cell once, in this process, which should be a fresh one. A string is why the latency is invalid."""
     watch = StopWatch()
-    subject = prepare(cell, watch)
-    if subject.invalid:
-        return subject.invalid
+    workload = prepare(cell, watch)
+    if workload.invalid:
+        return workload.invalid
     watch.step("warm_up")
-    seconds = min(LONGEST_BLOCKS, cell.budget_seconds * SHARE_A_RESTART)
-    warm_up, steady = subject.timer.warm_up(subject.first_ms, 2 * seconds)
+    seconds = min(MOST_SAMPLING_SECONDS, cell.budget_seconds * RESTART_SHARE)
+    warm_up, steady = workload.timer.warm_up(workload.first_ms, 2 * seconds)
     watch.step("latency")
     observer = observer_for(cell.device)
     observer.start()
-    quick = subject.first_ms < CACHE_MS
-    end_to_end = subject.timer.end_to_end(END_TO_END_SHARE * seconds, discarded=quick)
+    quick = workload.first_ms < CACHE_MS
+    end_to_end = workload.timer.end_to_end(END_TO_END_SHARE * seconds, discarded=quick)
     observer.between_blocks()
-    by_stage = subject.timer.by_stage((1 - END_TO_END_SHARE) * seconds, discarded=quick)
+    by_stage = workload.timer.by_stage((1 - END_TO_END_SHARE) * seconds, discarded=quick)
     interference = observer.finish()
     return Restart(
         latency_ms=tuple(end_to_end),
         latency_ms_by_stage={name: tuple(samples) for name, samples in by_stage.items()},
         warm_up=WarmUp(
-            n=len(warm_up), steady=steady or subject.timer.settled(warm_up, end_to_end, by_stage.get("total", []))
+            n=len(warm_up), steady=steady or workload.timer.settled(warm_up, end_to_end, by_stage.get("total", []))
         ),
-        peak_memory_bytes=subject.peak_memory_bytes,
-        detector_load=subject.load,
-        conversion=subject.conversion,
+        peak_memory_bytes=workload.peak_memory_bytes,
+        detector_load=workload.load,
+        conversion=workload.conversion,
         interference=interference,
         seconds_by_phase=watch.spent(),
         measured_at=now(),
@@ -78,16 +78,16 @@ def restart(cell: Cell) -> Restart | str:
 
 
 def suppress(cell: SuppressionCell) -> SuppressionRestart:
-    """Times each method on the same boxes and scores, which leave out the background, the last of a softmax."""
-    from vlbench.architectures.detector import spread_boxes  # noqa: PLC0415  torchvision is slow to import,
-    from vlbench.architectures.nms import METHODS  # noqa: PLC0415  and patches need none of it
+    """Times each method on the same boxes and scores, without those of the background, last in the softmax."""
+    from vlbench.architectures.detector import spread_boxes  # noqa: PLC0415  both import torchvision, which is slow
+    from vlbench.architectures.nms import METHODS  # noqa: PLC0415
 
     torch.set_num_threads(cell.threads)
     device = torch.device(cell.device)
     generator = torch.Generator().manual_seed(0)
     scores_NC = torch.randn(cell.boxes, cell.classes + 1, generator=generator).mul(3).softmax(1)[:, :-1]
     scores_NC, boxes_N4 = scores_NC.contiguous().to(device), spread_boxes(cell.boxes, 600, 1000).to(device)
-    seconds = min(LONGEST_BLOCKS, cell.budget_seconds * SHARE_A_RESTART) / len(METHODS)
+    seconds = min(MOST_SAMPLING_SECONDS, cell.budget_seconds * RESTART_SHARE) / len(METHODS)
     latency_ms = {}
     observer = observer_for(cell.device)
     observer.start()
@@ -100,7 +100,7 @@ def suppress(cell: SuppressionCell) -> SuppressionRestart:
 
 
 def observer_for(device: str) -> Observer:
-    """Of this process and what disturbs it; of the GPU, too, where it measures on one."""
+    """An observer of this process and of what disturbs it, on a GPU as well if it measures there."""
     uuid = str(torch.cuda.get_device_properties(device).uuid) if device == "cuda" else None
     return Observer(reference_kernel(), device, gpu_uuid=uuid)
 
@@ -114,8 +114,8 @@ def _answer_peaks(job: dict[str, Any], reply: Reply) -> None:
 
 
 def _answer_restart(job: dict[str, Any], reply: Reply) -> None:
-    found = restart(Cell.model_validate(job["cell"]))
-    reply(**({"invalid": found} if isinstance(found, str) else {"restart": found.model_dump(mode="json")}))
+    outcome = measure_restart(Cell.model_validate(job["cell"]))
+    reply(**({"invalid": outcome} if isinstance(outcome, str) else {"restart": outcome.model_dump(mode="json")}))
 
 
 def _answer_suppress(job: dict[str, Any], reply: Reply) -> None:
@@ -123,35 +123,35 @@ def _answer_suppress(job: dict[str, Any], reply: Reply) -> None:
 
 
 def _answer_fill(job: dict[str, Any], reply: Reply) -> None:
-    """Builds a model, so that weights that are not its own are refused."""
+    """Builds a model, which refuses the weights of another."""
     spec: AnySpec = schema_of(job["spec"]).model_validate(job["spec"])
     build(spec)
     reply(filled=spec.name)
 
 
 def _answer_count(job: dict[str, Any], reply: Reply) -> None:
-    """All counts at the end, in the order asked for; the reason in place of what cannot be counted."""
+    """Replies with all counts at the end, in the order of the requests. A string is why a model cannot be counted."""
     counts: list[dict[str, Any] | str] = []
-    for wanted in job["jobs"]:
-        spec: AnySpec = schema_of(wanted["spec"]).model_validate(wanted["spec"])
+    for request in job["jobs"]:
+        spec: AnySpec = schema_of(request["spec"]).model_validate(request["spec"])
         reply(phase=spec.name)
         try:
-            found = count(spec, batch=wanted["batch"], precision=wanted["precision"])
-            counts.append(found.model_dump(mode="json"))
+            result = count(spec, batch=request["batch"], precision=request["precision"])
+            counts.append(result.model_dump(mode="json"))
         except FAILURES as error:
-            counts.append(_why(error))
+            counts.append(_reason(error))
     reply(counts=counts)
 
 
-def _answer_attend(job: dict[str, Any], reply: Reply) -> None:
-    """Prepares a subject, then takes a block of passes whenever it is told to, until it is told to end."""
-    subject = workload_of(job["subject"])
-    if subject.invalid:
-        reply(invalid=subject.invalid)
+def _answer_serve_blocks(job: dict[str, Any], reply: Reply) -> None:
+    """Prepares a workload, then times one block of passes for each line that it reads, until the line `end`."""
+    workload = workload_of(job["workload"])
+    if workload.invalid:
+        reply(invalid=workload.invalid)
         return
-    warm_up, steady = subject.timer.warm_up(subject.first_ms, job["warm_up_seconds"])
-    reply(ready={"pass_ms": warm_up[-1], "steady": steady, "peak_memory_bytes": subject.peak_memory_bytes})
-    observer = observer_for(job["subject"]["settings"].get("device", "cpu"))
+    warm_up, steady = workload.timer.warm_up(workload.first_ms, job["warm_up_seconds"])
+    reply(ready={"pass_ms": warm_up[-1], "steady": steady, "peak_memory_bytes": workload.peak_memory_bytes})
+    observer = observer_for(job["workload"]["settings"].get("device", "cpu"))
     observer.start()
     observer.pause()
     for line in lines_of(sys.stdin.fileno()):
@@ -161,16 +161,16 @@ def _answer_attend(job: dict[str, Any], reply: Reply) -> None:
             return
         observer.resume()
         answer = {
-            "latency_ms": subject.timer.end_to_end(0, least=block["end_to_end"], discarded=block["discarded"]),
-            "latency_ms_by_stage": subject.timer.by_stage(0, least=block["by_stage"]),
+            "latency_ms": workload.timer.end_to_end(0, least=block["end_to_end"], discarded=block["discarded"]),
+            "latency_ms_by_stage": workload.timer.by_stage(0, least=block["by_stage"]),
         }
         observer.pause()
         reply(**answer)
 
 
 def _answer_describe(job: dict[str, Any], reply: Reply) -> None:
-    """The cell that a subject is, and what it costs, by this revision of the code."""
-    cell = cell_of(job["subject"])
+    """Replies with the cell that a model and its settings mean to this revision of the code, and its counts."""
+    cell = cell_of(job["workload"])
     reply(
         cell=cell.model_dump(mode="json"),
         counts=count(cell.spec, batch=cell.batch, precision=cell.precision).model_dump(mode="json"),
@@ -185,7 +185,7 @@ ACTIONS: dict[str, Callable[[dict[str, Any], Reply], None]] = {
     "suppress": _answer_suppress,
     "count": _answer_count,
     "fill": _answer_fill,
-    "attend": _answer_attend,
+    "serve_blocks": _answer_serve_blocks,
     "describe": _answer_describe,
 }
 
@@ -200,7 +200,7 @@ def main() -> None:
         job = json.loads(line)
         for kind in kinds_of(job):
             preload(kind)
-        gc.freeze()  # the collector of a forked process would copy every page that it looks at
+        gc.freeze()  # otherwise the collector of a forked process would copy every page that it visits
         child = os.fork()
         if child == 0:
             _run(job, reply)
@@ -209,8 +209,10 @@ def main() -> None:
 
 
 def kinds_of(job: Mapping[str, Any]) -> set[str]:
-    """The kinds of part that a job's models have, engines and classes of transformers among them, for `preload`; none
-    for a model that is going to be refused."""
+    """The kinds of part in a job's models, engines and classes of transformers included, for `preload`.
+
+    Empty for a name that is no model: the job itself will refuse it.
+    """
     if job["action"] == "suppress":
         return {"region"}
     if job["action"] == "restart":
@@ -218,12 +220,13 @@ def kinds_of(job: Mapping[str, Any]) -> set[str]:
     if job["action"] == "fill":
         return _kinds(job["spec"])
     if job["action"] == "count":
-        return {kind for wanted in job["jobs"] for kind in _kinds(wanted["spec"])}
-    if "model" not in job.get("subject", {}):
+        return {kind for request in job["jobs"] for kind in _kinds(request["spec"])}
+    workload = job.get("workload", {})
+    if "model" not in workload:
         return set()
+    engine = workload.get("settings", {}).get("detector") or "torchvision"
     try:
-        asked = job["subject"].get("settings", {}).get("detector") or "torchvision"
-        return {kind for spec in resolve(job["subject"]["model"]) for kind in _kinds(spec.model_dump(), asked)}
+        return {kind for spec in resolve(workload["model"]) for kind in _kinds(spec.model_dump(), engine)}
     except InputError:
         return set()
 
@@ -236,7 +239,7 @@ def _kinds(spec: Mapping[str, Any], engine: str = "torchvision") -> set[str]:
 
 
 def _run(job: dict[str, Any], reply: Reply) -> None:
-    """Does one job in a process of its own, which ends here whatever happens."""
+    """Does one job in this forked process, and ends the process."""
     status = 1
     try:
         die_with_parent()
@@ -245,7 +248,7 @@ def _run(job: dict[str, Any], reply: Reply) -> None:
         except InputError as error:
             reply(refused=str(error))
         except FAILURES as error:
-            reply(failed=_why(error))
+            reply(failed=_reason(error))
         status = 0
     except BaseException:
         traceback.print_exc()
@@ -255,20 +258,20 @@ def _run(job: dict[str, Any], reply: Reply) -> None:
 
 
 def die_with_parent() -> None:
-    """Asks the kernel to end this process when its parent ends, even by kill -9 (Linux: prctl(2), PR_SET_PDEATHSIG)."""
+    """Has the kernel end this process when its parent ends, even by kill -9 (Linux: prctl(2), PR_SET_PDEATHSIG)."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)
 
 
 def lines_of(descriptor: int) -> Iterator[str]:
-    """Lines of a pipe as they come, never reading beyond what has been sent."""
+    """The lines of a pipe as they arrive. It never reads ahead, as `sys.stdin` would."""
     pending = b""
     while chunk := os.read(descriptor, 1 << 16):
         *lines, pending = (pending + chunk).split(b"\n")
         yield from (line.decode() for line in lines)
 
 
-def _why(error: BaseException) -> str:
+def _reason(error: BaseException) -> str:
     first = (str(error).strip().splitlines() or [type(error).__name__])[0]
     oom = isinstance(error, torch.cuda.OutOfMemoryError | MemoryError)
     if oom or "DefaultCPUAllocator: can't allocate memory" in str(error):

@@ -1,5 +1,5 @@
-"""The parent's side of a worker: starts it, sends it jobs, reads its answers, ends it. It blocks in between: while
-something is measured, it computes nothing."""
+"""The parent's side of a worker: it starts the process, sends jobs, reads the answers and ends the process. It blocks
+while it waits, so that it takes no time from what is measured."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ from vlbench.measure.affinity import confine
 from vlbench.measure.machine import Machine
 from vlbench.specs import RANDOM, AnySpec
 
-SILENCE_SECONDS = 600  # the longest time that a worker may say nothing
+SILENCE_SECONDS = 600  # the longest time without a message from a worker
 WORKER = [sys.executable, "-m", "vlbench.runner.worker"]
 
 
 class Worker:
-    """A process that forks a fresh one for each job. It starts with the first job, and again after one that broke it.
+    """A process that forks a fresh one for each job. The first job starts it, and so does the next one after a crash.
 
     Args:
-        threads: of PyTorch and of what else reads OMP_NUM_THREADS.
-        command: of a worker with another interpreter; by default this one's.
-        environment: what it has beside this process's.
-        folder: where it starts.
+        threads: of PyTorch and of other libraries that read OMP_NUM_THREADS.
+        command: starts a worker of another interpreter; by default of this one.
+        environment: variables in addition to those of this process.
+        folder: its working directory; by default that of this process.
     """
 
     def __init__(
@@ -48,9 +48,9 @@ class Worker:
         self.environment = {name: str(threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
         self.environment |= dict(environment or {})
         self.folder = folder
-        self.said = tempfile.TemporaryFile()  # noqa: SIM115  closed by close
-        self.said_before = 0  # bytes that earlier jobs left on standard error
-        self.asked = False  # since it started
+        self.stderr_log = tempfile.TemporaryFile()  # noqa: SIM115  closed by close
+        self.stderr_start = 0  # where the output of the present job begins in the log
+        self.had_job = False  # since it started
         self.process: subprocess.Popen | None = None
         self.pending: list[str] = []
         self.fragment = b""
@@ -63,11 +63,11 @@ class Worker:
     ) -> None:
         self.close()
 
-    def ask(self, job: Mapping[str, Any], silence_seconds: float | None = None) -> Iterator[dict[str, Any]]:
-        """The messages that a job gives, each as it comes.
+    def run_job(self, job: Mapping[str, Any], silence_seconds: float | None = None) -> Iterator[dict[str, Any]]:
+        """Yields the messages of a job as they arrive.
 
-        Raises WorkerError where the job fails, or the worker dies, answers nonsense or says nothing for so long;
-        InputError where it refuses what it was asked.
+        Raises WorkerError if the job fails, or the worker dies, sends something else than JSON, or nothing for so long;
+        InputError if the worker refuses the job's input.
         """
         silence = SILENCE_SECONDS if silence_seconds is None else silence_seconds
         self.send(job)
@@ -76,7 +76,7 @@ class Worker:
             message = self.receive(silence)
             if "ended" in message:
                 if not answered:
-                    raise WorkerError(self.why_it_died(message["ended"]))
+                    raise WorkerError(self.death_reason(message["ended"]))
                 return
             if "refused" in message:
                 self.receive(silence)
@@ -88,21 +88,21 @@ class Worker:
             yield message
 
     def send(self, job: Mapping[str, Any]) -> None:
-        """Sends a line; what becomes of it, the answer says."""
+        """Sends a job, or the next line of one. Failures show in the answer."""
         self.start()
         assert self.process is not None
         assert self.process.stdin is not None
-        if self.asked:  # what it said at its imports belongs to the first job
-            self.said_before = os.fstat(self.said.fileno()).st_size
-        self.asked = True
+        if self.had_job:  # what imports write belongs to the first job
+            self.stderr_start = os.fstat(self.stderr_log.fileno()).st_size
+        self.had_job = True
         try:
             self.process.stdin.write(json.dumps(job).encode() + b"\n")
             self.process.stdin.flush()
         except BrokenPipeError:
-            pass  # it died before it read its job; what it answers says how
+            pass  # it died before it read the job; the answer will give the reason
 
     def receive(self, silence_seconds: float) -> dict[str, Any]:
-        """The next message. Raises WorkerError, and ends the worker, where there is none or it is nonsense."""
+        """The next message. Raises WorkerError, and ends the worker, if there is none or it is not JSON."""
         try:
             line = self._line(silence_seconds)
             message = json.loads(line)
@@ -117,16 +117,16 @@ class Worker:
         return message
 
     def confine(self, cores: tuple[int, ...]) -> None:
-        """Has what does the present job run on these cores alone, until that job ends."""
+        """Restricts the process of the present job to these cores."""
         for child in psutil.Process(self.process.pid).children() if self.process else ():
             confine(child.pid, cores)
 
     def close(self) -> None:
         self.end()
-        self.said.close()
+        self.stderr_log.close()
 
     def end(self) -> None:
-        """Ends the process and whatever it forked; the next job starts another."""
+        """Kills the process and its forks; the next job starts another."""
         if self.process is None:
             return
         try:
@@ -140,15 +140,15 @@ class Worker:
         self.process, self.pending, self.fragment = None, [], b""
 
     def start(self) -> None:
-        """Begins its imports, in a session of its own, so that Ctrl-C reaches the parent alone."""
+        """Starts the process and its imports. It has a session of its own, so that Ctrl-C reaches only the parent."""
         if self.process is not None:
             return
-        self.said_before, self.asked = os.fstat(self.said.fileno()).st_size, False
+        self.stderr_start, self.had_job = os.fstat(self.stderr_log.fileno()).st_size, False
         self.process = subprocess.Popen(
             self.command or WORKER,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=self.said,
+            stderr=self.stderr_log,
             bufsize=0,
             env=os.environ | self.environment,
             cwd=self.folder,
@@ -167,30 +167,30 @@ class Worker:
                     raise WorkerError(f"timeout: the worker said nothing for {silence_seconds:.0f} s")
                 chunk = os.read(descriptor, 1 << 16)
                 if not chunk:
-                    raise WorkerError(self.why_it_died(self.process.wait()))
+                    raise WorkerError(self.death_reason(self.process.wait()))
                 *lines, self.fragment = (self.fragment + chunk).split(b"\n")
                 self.pending += [line.decode("utf-8", errors="replace") for line in lines]
         return self.pending.pop(0)
 
-    def why_it_died(self, status: int) -> str:
-        """Exit status or signal, and the last line that this job left on standard error."""
-        size = os.fstat(self.said.fileno()).st_size - self.said_before
-        said = os.pread(self.said.fileno(), size, self.said_before).decode(errors="replace")
-        last = next((line.strip() for line in reversed(said.splitlines()) if line.strip()), "no message")
+    def death_reason(self, status: int) -> str:
+        """Exit status or signal, and the last line that the present job wrote to standard error."""
+        size = os.fstat(self.stderr_log.fileno()).st_size - self.stderr_start
+        text = os.pread(self.stderr_log.fileno(), size, self.stderr_start).decode(errors="replace")
+        last = next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "no message")
         how = f"killed by signal {-status}" if status < 0 else f"ended with exit status {status}"
         return f"the worker {how} without a result: {last}"
 
 
 def probe_machine(threads: int, worker: Worker) -> Machine:
     """This machine, as a worker reports it; only PyTorch knows whether it can use a GPU."""
-    (message,) = worker.ask({"action": "probe", "threads": threads})
+    (message,) = worker.run_job({"action": "probe", "threads": threads})
     return Machine.model_validate(message["machine"])
 
 
 def check_weights(specs: Iterable[AnySpec], worker: Worker) -> None:
-    """Raises InputError where weights that a spec names cannot be read or are another model's, before time is spent."""
+    """Builds every model that has a checkpoint. Raises InputError if it cannot be read or belongs to another model."""
     for spec in specs:
         if {spec.weights, spec.visual.weights} == {RANDOM}:
             continue
-        with suppress(WorkerError):  # its cell will tell why it cannot be built
-            list(worker.ask({"action": "fill", "spec": spec.model_dump(mode="json")}))
+        with suppress(WorkerError):  # the cell itself will record why the model cannot be built
+            list(worker.run_job({"action": "fill", "spec": spec.model_dump(mode="json")}))

@@ -1,4 +1,4 @@
-"""What a worker measures: a model of a cell, or a function of a user's, prepared in this process and passed once."""
+"""What a worker measures: the model of a cell, or a user's function, prepared in this process and run once."""
 
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ from vlbench.runner.plan import RunSettings, expand
 from vlbench.runner.records import Conversion
 from vlbench.specs import RANDOM, HuggingFaceSpec
 from vlbench.specs.catalog import resolve
+from vlbench.version import __version__
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -52,34 +53,35 @@ class WarmWorkload:
     invalid: str | None = None
 
 
-def workload_of(wanted: Mapping[str, Any]) -> WarmWorkload:
-    """`{"model": ..., "settings": ...}` by this process's own catalogue, or `{"callable": "module:function", ...}`."""
-    if "callable" in wanted:
-        return prepare_callable(wanted["callable"], wanted["settings"]["threads"])
-    return prepare(cell_of(wanted), StopWatch())
+def workload_of(request: Mapping[str, Any]) -> WarmWorkload:
+    """Prepares `{"model": ..., "settings": ...}` or `{"callable": "module:function", "settings": ...}`.
+
+    The model is looked up in this process's own catalogue.
+    """
+    if "callable" in request:
+        return prepare_callable(request["callable"], request["settings"]["threads"])
+    return prepare(cell_of(request), StopWatch())
 
 
-def cell_of(wanted: Mapping[str, Any]) -> Cell:
+def cell_of(request: Mapping[str, Any]) -> Cell:
     """The cell that a model's name and settings mean to this revision of the code. Raises InputError as `run` does."""
-    settings = RunSettings(**wanted["settings"])
+    settings = RunSettings(**request["settings"])
     if settings.image_size:
         height, width = settings.image_size
         settings = replace(settings, image_size=(height, width))  # JSON has no tuples
-    example = read_example(Path(wanted["image"]) if wanted.get("image") else None, wanted.get("text"))
-    (cell,) = expand(resolve(wanted["model"]), example, settings, probe(settings.threads))
+    example = read_example(Path(request["image"]) if request.get("image") else None, request.get("text"))
+    (cell,) = expand(resolve(request["model"]), example, settings, probe(settings.threads))
     return cell
 
 
 def probe(threads: int) -> Machine:
-    """What this machine is, with its GPU if PyTorch sees one."""
+    """This machine, with its GPU if PyTorch sees one."""
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     return describe_machine(threads=threads, gpu=gpu)
 
 
 def measure_peaks(setting: Setting) -> Peaks:
-    """About a second, set up as for a cell, so that what a cell reaches can be held against it."""
-    from vlbench.version import __version__  # noqa: PLC0415  the package imports this module
-
+    """The machine's peaks, under the same settings of PyTorch as a cell. Takes about a second."""
     set_up_torch(setting.threads)
     device, dtype = torch.device(setting.device), DTYPES[setting.precision]
     with torch.inference_mode():
@@ -94,13 +96,13 @@ def measure_peaks(setting: Setting) -> Peaks:
 
 
 def set_up_torch(threads: int) -> None:
-    """For every process that computes: so many threads, and fp32 without TF32."""
+    """Sets PyTorch's threads, and makes fp32 exact: without TF32. For every process that computes."""
     torch.set_num_threads(threads)
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
 
 
 def prepare_callable(name: str, threads: int) -> WarmWorkload:
-    """A function without arguments of an importable module; it is called again and again, gradients as it likes."""
+    """A function without arguments, from an importable module. It is called repeatedly, with gradients enabled."""
     torch.set_num_threads(threads)
     memory = PeakMemory(torch.device("cpu"))
     function = find_callable(name)
@@ -114,19 +116,19 @@ def prepare_callable(name: str, threads: int) -> WarmWorkload:
 
 
 def find_callable(name: str) -> Callable[[], object]:
-    """Imports `package.module:function`. Raises InputError where there is no such thing."""
+    """Imports `package.module:function`. Raises InputError if there is none."""
     module_name, _, path = name.partition(":")
     if not module_name or not path:
         raise InputError(f"--callable {name}: not MODULE:FUNCTION; package.module:function works")
     try:
-        found: Any = importlib.import_module(module_name)
-        for part in path.split("."):
-            found = getattr(found, part)
+        function: Any = importlib.import_module(module_name)
+        for attribute in path.split("."):
+            function = getattr(function, attribute)
     except (ImportError, AttributeError) as error:
         raise InputError(f"--callable {name}: {error}") from error
-    if not callable(found):
-        raise InputError(f"--callable {name}: is no function")
-    return found
+    if not callable(function):
+        raise InputError(f"--callable {name}: is not a function")
+    return function
 
 
 def prepare(cell: Cell, watch: StopWatch) -> WarmWorkload:
@@ -171,7 +173,7 @@ def _conversion(prepared: PreparedWorkload) -> Conversion:
 
 
 def prepare_batch(cell: Cell) -> tuple[Text | None, Images | RegionFeatures]:
-    """The example, repeated to the batch size, on the cell's device and in its precision; a pair is an image twice."""
+    """The example, repeated to the batch size, on the cell's device and in its precision. A pair is one image twice."""
     example = Example(image=cell.image, image_sha256=cell.image_sha256, text=cell.text)
     images = _prepare_images(example, cell)
     if cell.spec.text is None:
@@ -186,7 +188,7 @@ def prepare_batch(cell: Cell) -> tuple[Text | None, Images | RegionFeatures]:
 
 
 def _prepare_images(example: Example, cell: Cell) -> Images | RegionFeatures:
-    """The image as often as the batch asks for it; features drawn from a seed for a model that reads those."""
+    """The image, once for each place in the batch; or features drawn from a seed, for a model that reads features."""
     spec, count, dtype = cell.spec, cell.batch * cell.spec.images, DTYPES[cell.precision]
     if isinstance(spec, HuggingFaceSpec):
         from vlbench.architectures.huggingface import random_images  # noqa: PLC0415  transformers is slow to import
@@ -198,7 +200,7 @@ def _prepare_images(example: Example, cell: Cell) -> Images | RegionFeatures:
 
 
 def why_invalid(model: AnyModel, images: Images | RegionFeatures, output: torch.Tensor) -> str | None:
-    """Why the time of this forward pass would mean nothing; None where it would."""
+    """Why the latency of this forward pass would be meaningless; None if it is valid."""
     if not torch.isfinite(output).all():
         return "the output is not finite"
     declared, carried = model.declared_load(images) if isinstance(images, Images) else {}, model.load

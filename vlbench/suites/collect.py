@@ -1,5 +1,4 @@
-"""Gathers what suites need, each measurement once: counts in one worker, then latencies, kept in a folder. `--quick`
-takes small settings."""
+"""Collects the counts and latencies that suites need, each once, in one session. `--quick` uses small settings."""
 
 from __future__ import annotations
 
@@ -30,9 +29,9 @@ SHRINK = 4  # each side of the image; boxes and classes of a suppression
 
 
 def small_spec(spec: AnySpec) -> AnySpec:
-    """The architecture with tiny parts, its text as long as it was, on an image of a quarter of each side.
+    """The architecture with tiny parts and the same text length, on an image with a quarter of each side.
 
-    A class of transformers is as small as its file says, input and all.
+    For a class of transformers, its file gives the small sizes, input included.
     """
     if isinstance(spec, HuggingFaceSpec):
         return spec.tiny()
@@ -48,7 +47,7 @@ LEFT_OUT = "--cells leaves it out"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SuiteRequest:
-    """What is wanted of the suites. `budget_seconds` None: each suite's own."""
+    """What to collect. Without `budget_seconds` each suite uses its own budget."""
 
     categories: Collection[Category]
     quick: bool
@@ -59,7 +58,7 @@ class SuiteRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Collected:
-    """Evidence by suite and row. `machine` is None where nothing was to be timed."""
+    """Evidence by suite and row. `machine` is None if nothing had to be timed."""
 
     evidence: dict[Key, RowEvidence]
     machine: Machine | None
@@ -69,7 +68,8 @@ class Collected:
 
 
 def collect(suites: Sequence[LoadedSuite], request: SuiteRequest) -> Collected:
-    """Counts, then measures. Raises InputError, before anything runs, where a setting fits no model or machine."""
+    """Counts, then measures. Raises InputError, before anything runs, if a setting does not fit a model or the
+    machine."""
     rows = {(loaded.suite.name, row.label): (loaded, row) for loaded in suites for row in loaded.suite.rows}
     with BenchmarkSession(request.settings.threads) as session:
         return _collect(rows, request, session)
@@ -88,9 +88,9 @@ def _collect(rows: dict[Key, tuple[LoadedSuite, Row]], request: SuiteRequest, se
             cells[key] = _cell(loaded, row, request, machine)
     counts = _count(rows, request, session)
     results, interrupted, kept = _measure(cells, Result, request.folder, session)
-    found: dict[Key, SuppressionResult] = {}
+    suppression_results: dict[Key, SuppressionResult] = {}
     if not interrupted:
-        found, interrupted, more = _measure(suppressions, SuppressionResult, request.folder, session)
+        suppression_results, interrupted, more = _measure(suppressions, SuppressionResult, request.folder, session)
         kept += more
     missing = "interrupted before it was measured" if interrupted else LEFT_OUT
     evidence = {
@@ -99,7 +99,7 @@ def _collect(rows: dict[Key, tuple[LoadedSuite, Row]], request: SuiteRequest, se
             spec=loaded.specs.get(row.label),
             counts=counts.get(key, LEFT_OUT),
             result=_or_reason(results.get(key, missing)),
-            suppression=_or_reason(found.get(key, missing)),
+            suppression=_or_reason(suppression_results.get(key, missing)),
         )
         for key, (loaded, row) in rows.items()
     }
@@ -108,14 +108,14 @@ def _collect(rows: dict[Key, tuple[LoadedSuite, Row]], request: SuiteRequest, se
 
 
 def _origins(loaded: LoadedSuite, categories: Collection[Category]) -> set[Origin]:
-    """How the wanted columns of a suite come to be known."""
-    wanted = [column for column in loaded.suite.columns if column.cells in categories]
-    return {origin(name.path) for column in wanted for name in column.expression.names}
+    """The origins, count or latency, of the columns of these categories."""
+    columns = [column for column in loaded.suite.columns if column.cells in categories]
+    return {origin(name.path) for column in columns for name in column.expression.names}
 
 
 def _budget(loaded: LoadedSuite, row: Row, request: SuiteRequest) -> float:
-    own = row.budget_seconds or loaded.suite.settings.budget_seconds
-    return request.budget_seconds or (BUDGET_SECONDS if request.quick else own)
+    default = row.budget_seconds or loaded.suite.settings.budget_seconds
+    return request.budget_seconds or (BUDGET_SECONDS if request.quick else default)
 
 
 def _cell(loaded: LoadedSuite, row: Row, request: SuiteRequest, machine: Machine) -> Cell:
@@ -149,22 +149,22 @@ def _suppression_cell(loaded: LoadedSuite, row: Row, request: SuiteRequest, mach
 def _count(
     rows: dict[Key, tuple[LoadedSuite, Row]], request: SuiteRequest, session: BenchmarkSession
 ) -> dict[Key, Counts | str]:
-    """Counts at full size, also for --quick: they take no time to speak of. Equal batches are counted once."""
+    """Counts at full size, also for --quick, as they take little time. Equal batches are counted once."""
     precision = request.settings.precision
     requests = {
         key: CountRequest(loaded.specs[row.label], row.batch, precision)
         for key, (loaded, row) in rows.items()
         if row.model and "count" in _origins(loaded, request.categories)
     }
-    unique = {(one.spec.hash(), one.batch): one for one in requests.values()}
+    unique = {(batch.spec.hash(), batch.batch): batch for batch in requests.values()}
     counts = dict(zip(unique, session.count(list(unique.values())), strict=True))
-    return {key: counts[one.spec.hash(), one.batch] for key, one in requests.items()}
+    return {key: counts[batch.spec.hash(), batch.batch] for key, batch in requests.items()}
 
 
 def _measure(
     cells: Mapping[Key, AnyCell], kind: type[Measured], folder: Path, session: BenchmarkSession
 ) -> tuple[dict[Key, Measured], bool, list[str]]:
-    """The result of each cell; whether Ctrl-C ended it; the names of those that were kept."""
+    """The results of the cells, whether Ctrl-C interrupted them, and the names of those that were kept."""
     if not cells:
         return {}, False, []
     run = session.measure(list(cells.values()), kind, folder)
@@ -174,5 +174,5 @@ def _measure(
 
 
 def _or_reason(result: Any) -> Any:
-    """A result that has figures, or why it has none."""
+    """The result if it is valid, otherwise the reason why there is none."""
     return result if isinstance(result, str) or result.status == "ok" else f"{result.status}: {result.error}"

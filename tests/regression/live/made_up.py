@@ -31,9 +31,9 @@ for line in sys.stdin:
         whole = sum(stages[name][0] for name in stages)
         stages["total"] = [sum(parts) for parts in zip(*stages.values())]
         say(latency_ms=passes(whole, job["end_to_end"]), latency_ms_by_stage=stages)
-    elif job["action"] == "attend":
+    elif job["action"] == "serve_blocks":
         speed = source.choice(plan["speeds"])
-        name = job["subject"].get("callable")
+        name = job["workload"].get("callable")
         if name in plan.get("refused", []):
             say(refused=f"--callable {name}: no such function"); say(ended=0)
             continue

@@ -66,15 +66,15 @@ def test_two_culprits_a_broken_commit_and_a_merge(repository: Repository, tmp_pa
     code, output, told = bisect(repository.folder, *called, *QUICK, "--output", str(out))
     assert (code, output) == (1, ""), told
     found = Bisection.model_validate_json(out.read_text())
-    answers = {one.cell: (one.status, [commit.hash for commit in one.commits]) for one in found.found}
+    answers = {one.workload: (one.status, [commit.hash for commit in one.commits]) for one in found.results}
     assert answers["mine:one"] == ("culprit", [merge])
     assert answers["mine:three"] == ("not slower", [])
     assert answers["mine:two"][0] == "range"
     assert answers["mine:two"][1][-1] == slow
-    assert found.between == 7
-    assert found.found[0].step.effect
-    assert found.found[0].step.effect.ratio == pytest.approx(1.3, rel=0.02)
-    assert found.found[0].step.moved
+    assert found.commit_count == 7
+    assert found.results[0].step.effect
+    assert found.results[0].step.effect.ratio == pytest.approx(1.3, rel=0.02)
+    assert found.results[0].step.moved
     assert "good " in told.splitlines()[0]
     assert "7 commits, at most 4 to measure" in told.splitlines()[0]
     assert "No module named 'nothing_of_the_kind'" in told
@@ -106,7 +106,7 @@ def test_an_older_vlbench_is_skipped(repository: Repository) -> None:
     called = ["--good", "HEAD~2", "--callable", "mine:one", *QUICK]
     code, output, told = bisect(repository.folder, *called)
     assert code == 3, told
-    assert [len(one["commits"]) for one in json.loads(output)["found"]] == [2]
+    assert [len(one["commits"]) for one in json.loads(output)["results"]] == [2]
     assert "its vlbench is too old for a live comparison" in told
 
 
@@ -120,7 +120,7 @@ def test_bad_input_is_one_line(repository: Repository, tmp_path: Path) -> None:
     for folder, arguments, said in (
         (repository.folder, ("--good", "nowhere", *one), "--good nowhere: no git revision here; HEAD~10"),
         (repository.folder, ("--good", first, "--bad", "nowhere", *one), "--bad nowhere: no git revision here"),
-        (repository.folder, ("--good", "other", *one), "--good other: no ancestor of --bad HEAD"),
+        (repository.folder, ("--good", "other", *one), "--good other: not an ancestor of --bad HEAD"),
         (repository.folder, ("--good", "HEAD", *one), "--good HEAD, --bad HEAD: the same commit"),
         (repository.folder, ("--good", first), "nothing to compare: name --models vilt or --callable"),
         (tmp_path, ("--good", first, *one), "not a git repository"),
@@ -178,6 +178,6 @@ def test_a_function_that_computes(repository: Repository) -> None:
     if code == 3 or re.search(r"\d replicates\)", told):
         pytest.skip(f"this machine is too busy for a verdict: {told}")
     assert code == 1, told
-    (found,) = json.loads(output)["found"]
+    (found,) = json.loads(output)["results"]
     assert [commit["subject"] for commit in found["commits"]] == ["Slow"]
     assert 2 < found["step"]["effect"]["ratio"] < 4

@@ -65,11 +65,11 @@ def closure() -> object:
     [
         (lambda: 3, "<lambda> cannot be imported by a fresh process"),
         (closure(), r"closure.<locals>.inner cannot be imported by a fresh process"),
-        (functools.partial(needy, 1), "is no function with a name"),
+        (functools.partial(needy, 1), "is not a named function"),
         (Holder().method, "Holder.method cannot be imported by a fresh process"),
         (needy, r"needy needs arguments \(one\)"),
         (Holder.method, r"Holder.method needs arguments \(self\)"),
-        ("plain", "'plain' is no function with a name"),
+        ("plain", "'plain' is not a named function"),
     ],
 )
 def test_what_cannot_is_refused_in_one_line(function: object, said: str) -> None:

@@ -15,7 +15,7 @@ from vlbench.errors import HeadError, InputError, WorkerError
 from vlbench.measure.machine import describe_machine
 from vlbench.regression.compare.outcomes import Thresholds
 from vlbench.regression.live.record import BASE, CONTROL, HEAD, LiveComparison
-from vlbench.regression.live.run import LiveRequest, run
+from vlbench.regression.live.run import LiveRequest, compare_live
 from vlbench.regression.live.sides import Side
 from vlbench.runner.worker_client import Worker
 
@@ -32,7 +32,7 @@ def live(budget: float = 0.01, callables: Sequence[str] = ("made.up:function",),
     )
     with ExitStack() as stack:
         workers = {name: stack.enter_context(fake(name, heads.get(name, {}))) for name in (BASE, CONTROL, HEAD)}
-        return run(request, Side(name=BASE, label="one"), Side(name=HEAD, label="other"), workers)
+        return compare_live(request, Side(name=BASE, label="one"), Side(name=HEAD, label="other"), workers)
 
 
 def fake(name: str, changes: Mapping[str, Any]) -> Worker:
@@ -56,62 +56,62 @@ def test_equal_sides_are_the_same() -> None:
     found = live(base=QUIET, control=QUIET, head=QUIET)
     (cell,) = found.comparison.cells
     assert (cell.verdict, found.comparison.exit_code) == ("same", 0)
-    (subject,) = found.subjects
-    assert not subject.biased
-    assert subject.confirmation is None
-    assert len(subject.replicates) == 8
+    (workload,) = found.workloads
+    assert not workload.biased
+    assert workload.confirmation is None
+    assert len(workload.replicates) == 8
 
 
 @pytest.mark.parametrize("factor", [1.3, 0.6])
 def test_a_change_is_confirmed_by_other_replicates_and_its_stage_named(factor: float) -> None:
     found = live(base=QUIET, control=QUIET, head=QUIET | {"factor": factor})
-    (cell,), (subject,) = found.comparison.cells, found.subjects
+    (cell,), (workload,) = found.comparison.cells, found.workloads
     assert cell.verdict == ("slower" if factor > 1 else "faster")
     assert found.comparison.exit_code == (1 if factor > 1 else 0)
     assert cell.moved
     assert cell.moved.stage == "visual"
-    assert subject.confirmation
-    assert subject.confirmation.confirmed
-    assert len(subject.confirming) == 8
+    assert workload.confirmation
+    assert workload.confirmation.confirmed
+    assert len(workload.confirmation_replicates) == 8
     assert cell.effect
     assert cell.effect.ratio == pytest.approx(0.7 + 0.3 * factor, rel=0.02)
-    assert any("confirmed by 8 replicates more: " in line for line in found.comparison.remarks)
+    assert any("confirmed by 8 more replicates: " in line for line in found.comparison.remarks)
 
 
 def test_a_change_that_is_not_seen_again_is_no_verdict() -> None:
     """The head is slower for its first eight processes alone."""
     found = live(base=QUIET, control=QUIET, head=QUIET | {"factor": 1.3, "until": 8})
-    (cell,), (subject,) = found.comparison.cells, found.subjects
+    (cell,), (workload,) = found.comparison.cells, found.workloads
     assert (cell.verdict, found.comparison.exit_code) == ("unknown", 3)
-    assert subject.confirmation
-    assert not subject.confirmation.confirmed
-    assert any("not confirmed by 8 replicates more" in line for line in found.comparison.remarks)
+    assert workload.confirmation
+    assert not workload.confirmation.confirmed
+    assert any("not confirmed by 8 more replicates" in line for line in found.comparison.remarks)
 
 
 def test_a_biased_control_turns_the_verdict_into_advice() -> None:
     found = live(base=QUIET, control=QUIET | {"factor": 1.2}, head=QUIET | {"factor": 1.6})
-    (cell,), (subject,) = found.comparison.cells, found.subjects
-    assert subject.biased
+    (cell,), (workload,) = found.comparison.cells, found.workloads
+    assert workload.biased
     assert cell.verdict == "slower"
     assert found.comparison.exit_code == 3
-    assert any("the verdict is advice alone" in line for line in found.comparison.remarks)
+    assert any("the verdict is only advice" in line for line in found.comparison.remarks)
 
 
 def test_a_contended_machine_turns_the_verdict_into_advice() -> None:
     burner = {"interference": {"wall_seconds": 1.0, "cpu_seconds": 1.0, "cores": 2, "other_processes_cores": 1.0}}
     found = live(budget=1, base=QUIET, control=QUIET, head=QUIET | burner | {"factor": 1.6})
-    (cell,), (subject,) = found.comparison.cells, found.subjects
+    (cell,), (workload,) = found.comparison.cells, found.workloads
     assert cell.verdict == "slower"
-    assert subject.disturbed
-    assert "1.00 of 2 cores busy on average (16 of 16 replicates)" in subject.disturbed
+    assert workload.disturbed
+    assert "1.00 of 2 cores busy on average (16 of 16 replicates)" in workload.disturbed
     assert found.comparison.exit_code == 3
 
 
 def test_speeds_drawn_by_each_process_are_no_change() -> None:
     found = live(budget=3)
     assert found.comparison.exit_code != 1
-    (subject,) = found.subjects
-    assert len(subject.replicates) > 8, "where it cannot tell, it goes on while the budget lasts"
+    (workload,) = found.workloads
+    assert len(workload.replicates) > 8, "where it cannot tell, it goes on while the budget lasts"
     assert "--restarts" not in str(found.comparison.cells[0].reason), "which is no option of ab"
 
 
@@ -132,7 +132,7 @@ def test_what_the_head_alone_cannot_do_is_a_regression_and_the_others_have_their
     broken = found.comparison.cells[-1]
     assert said in (broken.reason or "")
     assert [gate.figure for gate in broken.regressions] == ["status"]
-    assert [(one.name, one.reason, one.head_alone) for one in found.failed] == [("a:second", broken.reason, True)]
+    assert [(one.name, one.reason, one.head_only) for one in found.failed] == [("a:second", broken.reason, True)]
     assert found.comparison.exit_code == 1
     assert LiveComparison.model_validate_json(found.model_dump_json(by_alias=True)) == found
 
@@ -157,7 +157,7 @@ def test_a_slowdown_is_a_regression_though_another_subject_failed() -> None:
 def test_the_record_gives_all_back() -> None:
     found = live(base=QUIET, control=QUIET, head=QUIET)
     assert LiveComparison.model_validate_json(found.model_dump_json(by_alias=True)) == found
-    replicate = found.subjects[0].replicates[0]
+    replicate = found.workloads[0].replicates[0]
     assert set(replicate) == {BASE, CONTROL, HEAD}
     assert len({len(samples.latency_ms) for samples in replicate.values()}) == 1
 
@@ -167,7 +167,7 @@ def test_a_model_that_one_side_does_not_know_is_bad_input_of_that_side() -> None
     with ExitStack() as stack:
         workers = {name: stack.enter_context(fake(name, {})) for name in (BASE, CONTROL, HEAD)}
         with pytest.raises(InputError, match=r"base \(one\): no model 'vlit'"):
-            run(request, Side(name=BASE, label="one"), Side(name=HEAD, label="other"), workers)
+            compare_live(request, Side(name=BASE, label="one"), Side(name=HEAD, label="other"), workers)
 
 
 @pytest.mark.parametrize(("dying", "kind"), [((HEAD,), HeadError), ((BASE, CONTROL, HEAD), WorkerError)])

@@ -47,7 +47,7 @@ class Speeds:
         ratio = 1.5 if verdict == "slower" else 1.0
         effect = None if verdict == "failed" else Effect(ratio=ratio, low=0.99 * ratio, high=1.01 * ratio)
         reason = {"failed": "no such function", "unknown": "too wide"}.get(verdict)
-        return Step(commit=commit, cell=cell, verdict=verdict, effect=effect, reason=reason)
+        return Step(commit=commit, workload=cell, verdict=verdict, effect=effect, reason=reason)
 
     @property
     def places_asked(self) -> list[int]:
@@ -55,7 +55,7 @@ class Speeds:
 
 
 def answer(found: Bisection, cell: str, way: Sequence[Commit]) -> tuple[str, list[int]]:
-    (one,) = (one for one in found.found if one.cell == cell)
+    (one,) = (one for one in found.results if one.workload == cell)
     return one.status, [way.index(commit) for commit in one.commits]
 
 
@@ -78,7 +78,7 @@ def test_what_is_not_slower_is_not_measured_further() -> None:
     found = search(GOOD, way, ["a", "b", "c"], speeds)
     assert speeds.asked[0] == (7, ("a", "b", "c"), 1)
     assert all(cells == ("a",) for _, cells, _ in speeds.asked[1:])
-    assert [one.status for one in found.found] == ["culprit", "not slower", "not slower"]
+    assert [one.status for one in found.results] == ["culprit", "not slower", "not slower"]
 
 
 def test_nothing_slower() -> None:
@@ -104,7 +104,7 @@ def test_the_same_culprit_is_searched_once() -> None:
     way = commits(16)
     speeds = Speeds(way, {"a": 9, "b": 9})
     found = search(GOOD, way, ["a", "b"], speeds)
-    assert [one.commits for one in found.found] == [(way[9],), (way[9],)]
+    assert [one.commits for one in found.results] == [(way[9],), (way[9],)]
     assert all(cells == ("a", "b") for _, cells, _ in speeds.asked)
 
 

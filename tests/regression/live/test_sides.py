@@ -10,13 +10,13 @@ import pytest
 
 from tests.paths import ROOT
 from vlbench.cli.ab import parse_options
-from vlbench.cli.live_options import named
+from vlbench.cli.live_options import model_names
 from vlbench.errors import InputError
 from vlbench.regression.compare.outcomes import Thresholds
 from vlbench.regression.live.lockstep import Member, orders_of, pace_for
 from vlbench.regression.live.revisions import checked_out
-from vlbench.regression.live.run import LiveRequest, started
-from vlbench.regression.live.sides import Side, opened
+from vlbench.regression.live.run import LiveRequest, start_workers
+from vlbench.regression.live.sides import Side, open_sides
 from vlbench.runner.worker_client import Worker
 
 NONE: dict = {}
@@ -54,7 +54,7 @@ def told(worker: Worker) -> int:
 
 
 def test_revisions_are_checked_out_side_by_side_and_removed(repository: Path) -> None:
-    with opened("one", "two", base_options=NONE, head_options={"threads": 2}) as (base, head):
+    with open_sides("one", "two", base_options=NONE, head_options={"threads": 2}) as (base, head):
         with base.worker(1) as first, head.worker(1) as second:
             assert (told(first), told(second)) == (1, 2)
         assert base.label.startswith("one (")
@@ -67,7 +67,7 @@ def test_revisions_are_checked_out_side_by_side_and_removed(repository: Path) ->
 
 
 def test_a_folder_is_taken_as_it_is(repository: Path) -> None:
-    with opened("one", ".", base_options=NONE, head_options=NONE) as (_, head), head.worker(1) as worker:
+    with open_sides("one", ".", base_options=NONE, head_options=NONE) as (_, head), head.worker(1) as worker:
         assert told(worker) == 3
 
 
@@ -75,19 +75,19 @@ def test_a_virtual_environment_and_an_interpreter(repository: Path, tmp_path: Pa
     (tmp_path / "venv" / "bin").mkdir(parents=True)
     python = tmp_path / "venv" / "bin" / "python"
     python.symlink_to(sys.executable)
-    with opened(str(tmp_path / "venv"), str(python), base_options=NONE, head_options=NONE) as (base, head):
+    with open_sides(str(tmp_path / "venv"), str(python), base_options=NONE, head_options=NONE) as (base, head):
         assert base.python == head.python == str(python)
         assert base.source is None
 
 
 def test_nothing_named_is_this_installation(repository: Path) -> None:
-    with opened(None, None, base_options=NONE, head_options=NONE) as (base, head):
+    with open_sides(None, None, base_options=NONE, head_options=NONE) as (base, head):
         assert (base.python, base.source, head.label) == (sys.executable, None, "this installation")
 
 
 def test_what_is_nothing_of_all_that(repository: Path) -> None:
     message = "--head three: neither a git revision here, nor a virtual environment, nor a folder with code"
-    with pytest.raises(InputError, match=message), opened("one", "three", base_options=NONE, head_options=NONE):
+    with pytest.raises(InputError, match=message), open_sides("one", "three", base_options=NONE, head_options=NONE):
         pass
     assert len(git("worktree", "list").splitlines()) == 1
 
@@ -99,8 +99,8 @@ def test_what_is_nothing_of_all_that(repository: Path) -> None:
         ("echo 1000", "its vlbench is newer than this one; run the newer one's vlbench ab"),
         ("echo \"No module named 'vlbench.runner.schemas'\" >&2; exit 1", "its vlbench is too old"),
         ("echo \"ModuleNotFoundError: No module named 'vlbench'\" >&2; exit 1", "vlbench cannot be imported there"),
-        ("echo A reason >&2; exit 1", "its vlbench cannot be asked: A reason"),
-        ("exit 5", "its vlbench cannot be asked: no message"),
+        ("echo A reason >&2; exit 1", "its vlbench does not answer: A reason"),
+        ("exit 5", "its vlbench does not answer: no message"),
     ],
 )
 def test_a_side_that_does_not_speak_alike_is_said_before_anything_is_measured(
@@ -112,7 +112,7 @@ def test_a_side_that_does_not_speak_alike_is_said_before_anything_is_measured(
     this = Side(name="head", label="this installation")
     other = Side(name="base", label="another", python=str(python))
     request = LiveRequest(callables=["a:b"], settings={"threads": 1}, thresholds=Thresholds(), budget_seconds=1)
-    with pytest.raises(InputError, match=rf"^base \(another\): {said}"), started(request, other, this):
+    with pytest.raises(InputError, match=rf"^base \(another\): {said}"), start_workers(request, other, this):
         pass
 
 
@@ -157,10 +157,10 @@ def test_options_have_the_types_of_settings() -> None:
 
 
 def test_models_are_named_each_once() -> None:
-    assert named("vilt, ./mine.yaml,vilt,,unheard-of") == ["vilt", "./mine.yaml", "unheard-of"]
-    assert named("vit-b*,vit-b16") == ["vit-b16", "vit-b32"], "a worker knows no globs"
+    assert model_names("vilt, ./mine.yaml,vilt,,unheard-of") == ["vilt", "./mine.yaml", "unheard-of"]
+    assert model_names("vit-b*,vit-b16") == ["vit-b16", "vit-b32"], "a worker knows no globs"
     with pytest.raises(InputError, match="no model matches 'nothing"):
-        named("nothing*")
+        model_names("nothing*")
 
 
 @pytest.mark.parametrize(
@@ -169,9 +169,9 @@ def test_models_are_named_each_once() -> None:
         ("threads", "not NAME=VALUE; threads=1 works"),
         ("threads=", "not NAME=VALUE"),
         ("thread=1", "no option 'thread' here; did you mean threads?"),
-        ("threads=many", "'many' is no threads"),
-        ("threads=0", "'0' is no threads"),
-        ("device=tpu", "'tpu' is no device"),
+        ("threads=many", "'many' is not a valid threads"),
+        ("threads=0", "'0' is not a valid threads"),
+        ("device=tpu", "'tpu' is not a valid device"),
         ("image-size=3", "384x640 works"),
     ],
 )
@@ -193,7 +193,7 @@ def test_blocks_are_short_and_a_replicate_has_so_many_that_each_stood_in_each_pl
 
 
 def test_every_member_stands_in_every_place_equally_often() -> None:
-    members = [Member(name=name, worker=Worker(1), subject={}) for name in ("base", "control", "head")]
+    members = [Member(name=name, worker=Worker(1), workload={}) for name in ("base", "control", "head")]
     orders = [[member.name for member in order] for order in orders_of(members)]
     for half in (orders[:3], orders[3:]):
         assert [sorted(place) for place in zip(*half, strict=True)] == [["base", "control", "head"]] * 3

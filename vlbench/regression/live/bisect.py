@@ -1,5 +1,5 @@
-"""Finds the commit since which something is slower: which commit to measure next, the live comparison of each with the
-good one in a checkout of its own, and the record of every step."""
+"""Finds the commit since which a model or function is slower: which commit to measure next, its live comparison with
+the good commit in a checkout of its own, and the record of every step."""
 
 from __future__ import annotations
 
@@ -16,94 +16,27 @@ from vlbench.regression.compare.effects import Effect
 from vlbench.regression.compare.verdicts import change
 from vlbench.regression.live.record import LiveComparison
 from vlbench.regression.live.revisions import Commit, GitError, checked_out
-from vlbench.regression.live.run import LiveRequest, Report, run, started
+from vlbench.regression.live.run import LiveRequest, Report, compare_live, start_workers
 from vlbench.regression.live.sides import Side
 from vlbench.runner.worker_client import Worker
 
-AGAIN = 2  # times the budget, for a cell that could not be told
-
-
-def search(good: Commit, way: Sequence[Commit], cells: Sequence[str], measure: Measure) -> Bisection:
-    """The first commit of `way` at which each cell is slower than at `good`. The last of `way` is the bad one.
-
-    It is measured first, and then only the cells that are slower there. A commit is measured for all cells that it can
-    tell something about. One that fails is left out, as is one that cannot be told with twice the budget either.
-    Raises InputError where a cell cannot be measured at the bad commit.
-    """
-    steps = [_step_of_bad(step) for step in _told(way[-1], cells, measure)]
-    open_cells = [_Cell(step, len(way)) for step in steps]
-    while wanted := [cell for cell in open_cells if cell.candidates()]:
-        place = _nearest_to_the_middle(max(wanted, key=lambda cell: cell.high - cell.low))
-        concerned = {cell.name: cell for cell in wanted if place in cell.candidates()}
-        for step in _told(way[place], list(concerned), measure):
-            concerned[step.cell].learn(place, step)
-            steps.append(step)
-    return Bisection(
-        schema=BISECTION_SCHEMA,
-        good=good,
-        bad=way[-1],
-        between=len(way),
-        found=tuple(cell.found(way) for cell in open_cells),
-        steps=tuple(steps),
-    )
-
-
-def _told(commit: Commit, cells: Sequence[str], measure: Measure) -> list[Step]:
-    steps = {step.cell: step for step in measure(commit, cells, 1)}
-    unknown = [name for name in cells if steps[name].verdict == "unknown"]
-    if unknown:
-        steps |= {step.cell: step for step in measure(commit, unknown, AGAIN)}
-    return list(steps.values())
-
-
-def _step_of_bad(step: Step) -> Step:
-    if step.verdict == "failed":
-        raise InputError(f"{step.cell}: good and bad cannot be compared: {step.reason}")
-    return step
-
-
-class _Cell:
-    """What is known of one cell: not slower at `low`, slower at `high`, both places on the way."""
-
-    def __init__(self, step: Step, length: int) -> None:
-        self.name, self.step = step.cell, step
-        self.low, self.high = (-1, length - 1) if step.verdict == "slower" else (length - 1, length)
-        self.skipped: set[int] = set()
-
-    def candidates(self) -> list[int]:
-        return [place for place in range(self.low + 1, self.high) if place not in self.skipped]
-
-    def learn(self, place: int, step: Step) -> None:
-        if step.skipped:
-            self.skipped.add(place)
-        elif step.verdict == "slower":
-            self.high, self.step = place, step
-        else:
-            self.low = place
-
-    def found(self, way: Sequence[Commit]) -> Found:
-        commits = tuple(way[self.low + 1 : self.high + 1]) if self.step.verdict == "slower" else ()
-        status: Status = "not slower" if not commits else "culprit" if len(commits) == 1 else "range"
-        if self.step.verdict == "unknown":
-            status = "unknown"
-        return Found(cell=self.name, status=status, commits=commits, step=self.step)
-
-
-def _nearest_to_the_middle(cell: _Cell) -> int:
-    return min(cell.candidates(), key=lambda place: abs(2 * place - cell.low - cell.high))
-
-
 BISECTION_SCHEMA = 1
+RETRY_BUDGETS = 2  # for a workload whose verdict was unknown
 Verdict = Literal["slower", "faster", "same", "unknown", "failed"]
 Status = Literal["culprit", "range", "not slower", "unknown"]
 
 
 class Step(Frozen):
-    """One cell at one commit, against the good one. `effect` is None where it failed; `reason` says why no verdict is
-    possible."""
+    """One workload at one commit, against the good commit.
+
+    Attributes:
+        effect: None if it failed.
+        moved: where the change happened, in words.
+        reason: why there is no verdict.
+    """
 
     commit: Commit
-    cell: str
+    workload: str
     verdict: Verdict
     effect: Effect | None = None
     moved: str | None = None
@@ -114,59 +47,132 @@ class Step(Frozen):
         return self.verdict in ("unknown", "failed")
 
 
-Measure = Callable[[Commit, Sequence[str], float], Sequence[Step]]  # the cells of a commit, with so many budgets each
-
-
-class Found(Frozen):
-    """Where a cell became slower.
+class SearchResult(Frozen):
+    """Since when a workload is slower.
 
     Attributes:
-        status: `culprit`: with the one commit of `commits`; `range`: with one of them, for all but the last could not
-            be measured; `not slower`: nowhere; `unknown`: whether the bad commit is slower cannot be told.
-        step: the measurement of the last of `commits`, or of the bad commit where there are none.
+        status: `culprit`: since the one commit of `commits`; `range`: since one of them, because all but the last could
+            not be measured; `not slower`: it is not; `unknown`: there is no verdict on the bad commit.
+        step: the measurement of the last of `commits`, or of the bad commit if there are none.
     """
 
-    cell: str
+    workload: str
     status: Status
     commits: tuple[Commit, ...]
     step: Step
 
 
 class Bisection(Frozen):
-    """The whole. `between` counts the steps from good to bad; `steps` are those measured, in that order.
+    """A finished search.
 
-    The exit code is 1 where a culprit was found, else 3 where something cannot be told, else 0.
+    Attributes:
+        commit_count: from the good commit, exclusive, to the bad one, inclusive.
+        steps: in the order measured.
     """
 
     schema_version: int = Field(default=BISECTION_SCHEMA, alias="schema")
     good: Commit
     bad: Commit
-    between: int
-    found: tuple[Found, ...]
+    commit_count: int
+    results: tuple[SearchResult, ...]
     steps: tuple[Step, ...]
 
     @property
     def exit_code(self) -> int:
-        statuses = {found.status for found in self.found}
+        """1 if there is a culprit, otherwise 3 if something is unknown, otherwise 0."""
+        statuses = {result.status for result in self.results}
         if "culprit" in statuses:
             return 1
         return 3 if statuses & {"range", "unknown"} else 0
 
 
-def bisect(
-    request: LiveRequest, good: Commit, way: Sequence[Commit], tell: Callable[[str], None], report: Report
-) -> Bisection:
-    """Searches the way from `good`. `tell` hears a line a step, `report` each replicate.
+Measure = Callable[[Commit, Sequence[str], float], Sequence[Step]]  # workloads at a commit, with so many budgets each
 
-    Raises InputError where good and the last of the way cannot be compared.
+
+def search(good: Commit, commits: Sequence[Commit], workloads: Sequence[str], measure: Measure) -> Bisection:
+    """The first of `commits` at which each workload is slower than at `good`. The last of `commits` is the bad one.
+
+    The bad commit is measured first, and after that only the workloads that are slower there. Each commit is measured
+    for all workloads that still need it. It is skipped for a workload that fails there, or whose verdict is unknown
+    even with twice the budget. Raises InputError if a workload cannot be measured at the bad commit.
     """
-    with _side("good", good) as base:
-        measure = _LiveMeasure(request=request, good=base, tell=tell, report=report)
-        return search(good, way, [*request.models, *request.callables], measure)
+    steps = [_checked(step) for step in _measured(commits[-1], workloads, measure)]
+    searches = [_Search(step, len(commits)) for step in steps]
+    while unfinished := [search for search in searches if search.candidates()]:
+        index = max(unfinished, key=lambda search: search.high - search.low).middle()
+        concerned = {search.workload: search for search in unfinished if index in search.candidates()}
+        for step in _measured(commits[index], list(concerned), measure):
+            concerned[step.workload].learn(index, step)
+            steps.append(step)
+    return Bisection(
+        schema=BISECTION_SCHEMA,
+        good=good,
+        bad=commits[-1],
+        commit_count=len(commits),
+        results=tuple(search.result(commits) for search in searches),
+        steps=tuple(steps),
+    )
+
+
+def _measured(commit: Commit, workloads: Sequence[str], measure: Measure) -> list[Step]:
+    """A step for each workload; those with an unknown verdict are measured a second time."""
+    steps = {step.workload: step for step in measure(commit, workloads, 1)}
+    unknown = [name for name in workloads if steps[name].verdict == "unknown"]
+    if unknown:
+        steps |= {step.workload: step for step in measure(commit, unknown, RETRY_BUDGETS)}
+    return list(steps.values())
+
+
+def _checked(step: Step) -> Step:
+    if step.verdict == "failed":
+        raise InputError(f"{step.workload}: good and bad cannot be compared: {step.reason}")
+    return step
+
+
+class _Search:
+    """The search for one workload: it is not slower at index `low` of the commits, and slower at index `high`."""
+
+    def __init__(self, step: Step, length: int) -> None:
+        self.workload, self.step = step.workload, step
+        self.low, self.high = (-1, length - 1) if step.verdict == "slower" else (length - 1, length)
+        self.skipped: set[int] = set()
+
+    def candidates(self) -> list[int]:
+        return [index for index in range(self.low + 1, self.high) if index not in self.skipped]
+
+    def middle(self) -> int:
+        return min(self.candidates(), key=lambda index: abs(2 * index - self.low - self.high))
+
+    def learn(self, index: int, step: Step) -> None:
+        if step.skipped:
+            self.skipped.add(index)
+        elif step.verdict == "slower":
+            self.high, self.step = index, step
+        else:
+            self.low = index
+
+    def result(self, commits: Sequence[Commit]) -> SearchResult:
+        suspects = tuple(commits[self.low + 1 : self.high + 1]) if self.step.verdict == "slower" else ()
+        status: Status = "not slower" if not suspects else "culprit" if len(suspects) == 1 else "range"
+        if self.step.verdict == "unknown":
+            status = "unknown"
+        return SearchResult(workload=self.workload, status=status, commits=suspects, step=self.step)
+
+
+def bisect(
+    request: LiveRequest, good: Commit, commits: Sequence[Commit], log: Callable[[str], None], report: Report
+) -> Bisection:
+    """Searches the commits after `good`. `log` gets a line for each step, `report` each replicate.
+
+    Raises InputError if the good commit and the last one cannot be compared.
+    """
+    with _checkout("good", good) as base:
+        measure = _LiveMeasure(request=request, good=base, log=log, report=report)
+        return search(good, commits, [*request.models, *request.callables], measure)
 
 
 @contextmanager
-def _side(name: str, commit: Commit) -> Iterator[Side]:
+def _checkout(name: str, commit: Commit) -> Iterator[Side]:
     with ExitStack() as stack:
         try:
             folder = stack.enter_context(checked_out(commit.hash))
@@ -179,45 +185,46 @@ def _side(name: str, commit: Commit) -> Iterator[Side]:
 class _LiveMeasure:
     request: LiveRequest
     good: Side
-    tell: Callable[[str], None]
+    log: Callable[[str], None]
     report: Report
 
-    def __call__(self, commit: Commit, cells: Sequence[str], budgets: float) -> list[Step]:
+    def __call__(self, commit: Commit, workloads: Sequence[str], budgets: float) -> list[Step]:
         again = " again" if budgets > 1 else ""
-        self.tell(f"measuring {commit.short}{again} ({commit.subject}): {', '.join(cells)}")
+        self.log(f"measuring {commit.short}{again} ({commit.subject}): {', '.join(workloads)}")
         try:
-            with _side("head", commit) as head, started(self.request, self.good, head) as workers:
-                return [self._step(commit, cell, budgets, head, workers) for cell in cells]
+            with _checkout("head", commit) as head, start_workers(self.request, self.good, head) as workers:
+                return [self._step(commit, name, budgets, head, workers) for name in workloads]
         except InputError as error:
-            return [self._told(Step(commit=commit, cell=cell, verdict="failed", reason=str(error))) for cell in cells]
+            failed = [Step(commit=commit, workload=name, verdict="failed", reason=str(error)) for name in workloads]
+            return [self._logged(step) for step in failed]
 
-    def _step(self, commit: Commit, cell: str, budgets: float, head: Side, workers: Mapping[str, Worker]) -> Step:
-        one = replace(
+    def _step(self, commit: Commit, name: str, budgets: float, head: Side, workers: Mapping[str, Worker]) -> Step:
+        request = replace(
             self.request,
-            models=[cell] if cell in self.request.models else [],
-            callables=[cell] if cell in self.request.callables else [],
+            models=[name] if name in self.request.models else [],
+            callables=[name] if name in self.request.callables else [],
             budget_seconds=budgets * self.request.budget_seconds,
         )
         try:
-            step = step_of(commit, cell, run(one, self.good, head, workers, self.report))
+            step = step_of(commit, name, compare_live(request, self.good, head, workers, self.report))
         except (InputError, WorkerError) as error:
             for worker in workers.values():
                 worker.end()  # the others still wait for their next block
-            step = Step(commit=commit, cell=cell, verdict="failed", reason=str(error))
-        return self._told(step)
+            step = Step(commit=commit, workload=name, verdict="failed", reason=str(error))
+        return self._logged(step)
 
-    def _told(self, step: Step) -> Step:
-        said = f" {change(step.effect.ratio)}" if step.effect else ""
-        why = f": {step.reason}" if step.skipped else ""
-        self.tell(f"{step.commit.short} {step.cell}: {step.verdict}{said}{why}")
+    def _logged(self, step: Step) -> Step:
+        effect = f" {change(step.effect.ratio)}" if step.effect else ""
+        reason = f": {step.reason}" if step.skipped else ""
+        self.log(f"{step.commit.short} {step.workload}: {step.verdict}{effect}{reason}")
         return step
 
 
-def step_of(commit: Commit, cell: str, live: LiveComparison) -> Step:
-    """What a live comparison of one cell says; nothing, where that is advice alone."""
-    (outcome,), (subject,) = live.comparison.cells, live.subjects
-    verdict, reason = outcome.verdict, outcome.reason
-    if subject.advisory:
-        verdict, reason = "unknown", subject.disturbed or f"the control is biased, {change(subject.control.ratio)}"
-    moved = outcome.moved.text if outcome.moved else None
-    return Step(commit=commit, cell=cell, verdict=verdict, effect=outcome.effect, moved=moved, reason=reason)
+def step_of(commit: Commit, name: str, live: LiveComparison) -> Step:
+    """The step that a live comparison of one workload amounts to. A verdict that is only advice counts as unknown."""
+    (cell,), (workload,) = live.comparison.cells, live.workloads
+    verdict, reason = cell.verdict, cell.reason
+    if workload.advisory:
+        verdict, reason = "unknown", workload.disturbed or f"the control is biased, {change(workload.control.ratio)}"
+    moved = cell.moved.text if cell.moved else None
+    return Step(commit=commit, workload=name, verdict=verdict, effect=cell.effect, moved=moved, reason=reason)

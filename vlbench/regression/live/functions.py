@@ -1,4 +1,4 @@
-"""A function against another, or against itself at a git revision: what the pytest plugin asks for."""
+"""Compares a function with another, or with itself at a git revision, for the pytest plugin."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from vlbench.errors import InputError
 from vlbench.regression.compare.outcomes import Thresholds, parse_threshold
 from vlbench.regression.live.record import LiveComparison
 from vlbench.regression.live.revisions import GitError, checked_out, commit_of, git, shallow_hint
-from vlbench.regression.live.run import LiveRequest, run, started
+from vlbench.regression.live.run import LiveRequest, compare_live, start_workers
 from vlbench.regression.live.sides import Side
 
 WORKS = "a function at the top of a module, without arguments, works"
@@ -32,17 +32,17 @@ def compare_functions(
     threads: int,
     root: Path | None = None,
 ) -> LiveComparison:
-    """The live comparison of two functions in fresh processes, which import them as this one did.
+    """Compares two functions live, in fresh processes that import them as this one did.
 
-    Raises InputError for what such a process could not import, WorkerError where it fails.
+    Raises InputError if such a process could not import a function, and WorkerError if it fails.
 
     Args:
-        function: may be slower than the baseline.
-        baseline: another function, or the git revision at which the same one is taken.
-        threshold: the slowdown that must not slip through, `5%` or 0.05.
-        budget_seconds: for everything but starting.
+        function: the one that may be slower than the baseline.
+        baseline: another function, or the git revision from which the same function is taken.
+        threshold: the slowdown to detect, `5%` or 0.05.
+        budget_seconds: for measuring, without the start of the processes.
         threads: of PyTorch and OpenMP.
-        root: a folder that can be imported from, beside those of `sys.path`.
+        root: a folder to import from, in addition to those of `sys.path`.
     """
     try:
         thresholds = Thresholds(default=parse_threshold(threshold))
@@ -62,44 +62,44 @@ def compare_functions(
             paths = import_paths([function, baseline], root)
             base = Side(name="base", label=other, source=Path.cwd(), paths=paths, function=other)
         head = Side(name="head", label=name, source=Path.cwd(), paths=paths)
-        workers = stack.enter_context(started(request, base, head))
-        return run(request, base, head, workers)
+        workers = stack.enter_context(start_workers(request, base, head))
+        return compare_live(request, base, head, workers)
 
 
 def importable(function: Any) -> str:
-    """`module:name`, by which a fresh process finds a function. Raises InputError where it would find none."""
+    """`module:name` of a function, for a fresh process to import. Raises InputError if it could not."""
     module, name = getattr(function, "__module__", None), getattr(function, "__qualname__", None)
     if not callable(function) or not module or not name:
-        raise InputError(f"{function!r} is no function with a name; {WORKS}")
+        raise InputError(f"{function!r} is not a named function; {WORKS}")
     if module == "__main__":
-        raise InputError(f"{name} is of the script that was started, which is no module; {WORKS}")
+        raise InputError(f"{name} is defined in the script that was started, which is not a module; {WORKS}")
     try:
-        found = reduce(getattr, name.split("."), sys.modules[module])
+        imported = reduce(getattr, name.split("."), sys.modules[module])
     except (AttributeError, KeyError):
-        found = None  # `<lambda>` or `outer.<locals>.inner`
-    if found != function:
+        imported = None  # `<lambda>` or `outer.<locals>.inner`
+    if imported != function:
         raise InputError(f"{module}:{name} cannot be imported by a fresh process; {WORKS}")
-    needed = [one.name for one in inspect.signature(function).parameters.values() if _needed(one)]
-    if needed:
-        raise InputError(f"{module}:{name} needs arguments ({', '.join(needed)}); {WORKS}")
+    required = [parameter.name for parameter in inspect.signature(function).parameters.values() if _required(parameter)]
+    if required:
+        raise InputError(f"{module}:{name} needs arguments ({', '.join(required)}); {WORKS}")
     return f"{module}:{name}"
 
 
-def _needed(parameter: inspect.Parameter) -> bool:
+def _required(parameter: inspect.Parameter) -> bool:
     variable = parameter.kind in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
     return parameter.default is inspect.Parameter.empty and not variable
 
 
 def import_paths(functions: Sequence[Function], root: Path | None) -> list[str]:
-    """Folders from which a fresh process finds these functions: theirs, then those of this process, then `root`.
+    """Folders from which a fresh process can import these functions: theirs, then those of this process, then `root`.
 
-    The interpreter's own are left out; it knows them.
+    The folders of the interpreter itself are left out.
     """
-    own = {os.path.realpath(path) for path in sysconfig.get_paths().values()}
+    standard = {os.path.realpath(path) for path in sysconfig.get_paths().values()}
     folders = [str(_file_and_folder(function)[1]) for function in functions]
     folders += [os.path.abspath(path) for path in sys.path]
     folders += [str(root)] if root else []
-    return [path for path in dict.fromkeys(folders) if Path(path).is_dir() and os.path.realpath(path) not in own]
+    return [path for path in dict.fromkeys(folders) if Path(path).is_dir() and os.path.realpath(path) not in standard]
 
 
 def _file_and_folder(function: Function) -> tuple[Path, Path]:
@@ -114,10 +114,10 @@ def _file_and_folder(function: Function) -> tuple[Path, Path]:
 
 @contextmanager
 def _at_revision(revision: str, function: Function, paths: Sequence[str]) -> Iterator[Side]:
-    """The side that imports from a checkout what this process imports from the repository that the function is in.
+    """A side that imports from a checkout whatever this process imports from the function's repository.
 
-    Raises InputError where the revision is unknown, or the function's file is not in it: something else that is
-    installed under its name would be measured instead, and be found as fast as itself.
+    Raises InputError if the revision is unknown, or does not have the function's file: an installed module of the same
+    name would be measured instead.
     """
     file, _ = _file_and_folder(function)
     try:
@@ -131,8 +131,8 @@ def _at_revision(revision: str, function: Function, paths: Sequence[str]) -> Ite
             checkout = stack.enter_context(checked_out(commit, top))
         except GitError as error:
             raise InputError(f"baseline {revision!r}: git could not check it out: {error}") from error
-        there = _moved(file, top, checkout)
-        if not there.is_relative_to(checkout) or not there.exists():
+        moved_file = _moved(file, top, checkout)
+        if not moved_file.is_relative_to(checkout) or not moved_file.exists():
             raise InputError(f"baseline {revision!r}: {file.name} is not in it; name a later revision or a function")
         folder = _moved(Path.cwd(), top, checkout)
         yield Side(
@@ -144,6 +144,6 @@ def _at_revision(revision: str, function: Function, paths: Sequence[str]) -> Ite
 
 
 def _moved(path: Path, top: Path, checkout: Path) -> Path:
-    """Where a path of the repository lies in the checkout; any other stays."""
+    """The same path in the checkout, if it is in the repository; otherwise the path itself."""
     real = path.resolve()
     return checkout / real.relative_to(top.resolve()) if real.is_relative_to(top.resolve()) else path

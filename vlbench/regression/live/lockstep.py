@@ -1,5 +1,5 @@
-"""Lockstep: live processes of several sides measured in turn, block by block, so that what the machine does, it does to
-all of them."""
+"""Lockstep: processes of several sides are measured in turn, block by block, so that whatever disturbs the machine
+affects all of them."""
 
 from __future__ import annotations
 
@@ -21,16 +21,23 @@ MOST_CYCLES = 6  # every order of three members once
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Member:
-    """One of those that are measured together."""
+    """A process that is measured together with others: `base`, its `control`, or `head`."""
 
     name: str
     worker: Worker
-    subject: Mapping[str, Any]  # with its settings, of which `threads` is one
+    workload: Mapping[str, Any]  # as a worker understands it; its settings include `threads`
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pace:
-    """How a replicate is cut into turns: passes of one member before the next has its own."""
+    """How a replicate is cut into turns.
+
+    Attributes:
+        discarded: passes at the start of a turn that are not timed.
+        end_to_end: timed passes of a turn, with nothing hooked.
+        by_stage: timed passes of a turn, by stage.
+        cycles: turns of each member.
+    """
 
     discarded: int
     end_to_end: int
@@ -39,7 +46,7 @@ class Pace:
 
 
 def pace_for(pass_ms: float) -> Pace:
-    """Short turns, so that what disturbs one disturbs all; the first pass of each, untimed, refills the caches."""
+    """Short turns, so that a disturbance affects all members. The first pass of a turn refills the caches, untimed."""
     passes = min(MOST_PASSES, max(1, round(TURN_MS / max(pass_ms, 1e-3))))
     cycles = min(MOST_CYCLES, max(1, round(SECONDS_A_REPLICATE * 1e3 / (passes * pass_ms))))
     return Pace(
@@ -48,12 +55,13 @@ def pace_for(pass_ms: float) -> Pace:
 
 
 def replicate(members: Sequence[Member], number: int) -> Replicate:
-    """One fresh process of each member, measured in turn on the same cores; `number` decides which, and who begins.
+    """Measures one fresh process of each member, in turn, on the same cores.
 
-    Raises InputError where a member refuses its settings, WorkerError where one fails; both name the member.
+    `number` decides which cores, and which member begins. Raises InputError if a member refuses its settings, and
+    WorkerError if one fails; both name the member.
     """
     orders = orders_of(members)
-    ready = _attend(orders[number % len(orders)])
+    ready = _prepare(orders[number % len(orders)])
     _confine(members, number)
     pace = pace_for(max(message["pass_ms"] for message in ready.values()))
     latency_ms: dict[str, list[float]] = {member.name: [] for member in members}
@@ -82,41 +90,42 @@ def replicate(members: Sequence[Member], number: int) -> Replicate:
 
 
 def orders_of(members: Sequence[Member]) -> list[Sequence[Member]]:
-    """As many as there are members put each in each place once; as many again do so the other way round."""
+    """Orders of the members: every rotation, then every rotation reversed. Each member takes every position equally
+    often."""
     rotated = [(*members[start:], *members[:start]) for start in range(len(members))]
     return [*rotated, *(order[::-1] for order in rotated)]
 
 
 def _confine(members: Sequence[Member], number: int) -> None:
-    """Gives the processes of all members the same cores; the next replicate gets the next ones."""
-    if any(member.subject["settings"].get("device", "cpu") != "cpu" for member in members):
+    """Restricts the processes of all members to the same cores; the next replicate gets the next cores."""
+    if any(member.workload["settings"].get("device", "cpu") != "cpu" for member in members):
         return
-    sets = core_sets(max(member.subject["settings"]["threads"] for member in members))
+    sets = core_sets(max(member.workload["settings"]["threads"] for member in members))
     for member in members if sets else ():
         member.worker.confine(sets[number % len(sets)])
 
 
-def _attend(members: Sequence[Member]) -> dict[str, dict[str, Any]]:
-    """Has every member build and warm up: side by side where there are cores for that, since nothing is timed yet."""
-    at_once = 2 * max(member.subject["settings"]["threads"] for member in members) <= usable_cores()
+def _prepare(members: Sequence[Member]) -> dict[str, dict[str, Any]]:
+    """Builds and warms up every member. Nothing is timed yet, so all do it at once if there are enough cores."""
+    at_once = 2 * max(member.workload["settings"]["threads"] for member in members) <= usable_cores()
     for member in members if at_once else ():
-        member.worker.send(_invitation(member))
-    return {member.name: _ready(member, None if at_once else _invitation(member)) for member in members}
+        member.worker.send(_serve_blocks(member))
+    return {member.name: _ready(member, None if at_once else _serve_blocks(member)) for member in members}
 
 
-def _invitation(member: Member) -> dict[str, Any]:
-    return {"action": "attend", "subject": dict(member.subject), "warm_up_seconds": WARM_UP_SECONDS}
+def _serve_blocks(member: Member) -> dict[str, Any]:
+    return {"action": "serve_blocks", "workload": dict(member.workload), "warm_up_seconds": WARM_UP_SECONDS}
 
 
-def _ready(member: Member, invitation: dict[str, Any] | None) -> dict[str, Any]:
-    answer = _answer(member, invitation)
+def _ready(member: Member, job: dict[str, Any] | None) -> dict[str, Any]:
+    answer = _answer(member, job)
     if "invalid" in answer:
         raise WorkerError(f"{member.name}: {answer['invalid']}")
     return answer["ready"]
 
 
 def _answer(member: Member, message: Mapping[str, Any] | None) -> dict[str, Any]:
-    """The next answer; to `message`, unless that has been sent before."""
+    """Sends the message, if there is one, and returns the next answer."""
     try:
         if message is not None:
             member.worker.send(message)
@@ -126,5 +135,5 @@ def _answer(member: Member, message: Mapping[str, Any] | None) -> dict[str, Any]
     if "refused" in answer:
         raise InputError(f"{member.name}: {answer['refused']}")
     if "failed" in answer or "ended" in answer:
-        raise WorkerError(f"{member.name}: {answer.get('failed') or member.worker.why_it_died(answer['ended'])}")
+        raise WorkerError(f"{member.name}: {answer.get('failed') or member.worker.death_reason(answer['ended'])}")
     return answer

@@ -1,4 +1,4 @@
-"""What a live comparison leaves: every replicate of every member, and what was said of them."""
+"""The record of a live comparison: the samples of every replicate, and what was concluded from them."""
 
 from __future__ import annotations
 
@@ -36,25 +36,29 @@ Replicate = dict[str, LiveSamples]
 
 
 class Confirmation(Frozen):
-    """A second, independent set of replicates, taken where the first said that something changed."""
+    """The outcome of a second, independent set of replicates, taken where the first set showed a change."""
 
     effect: Effect
     confirmed: bool
 
 
-class LiveSubject(Frozen):
-    """One thing compared: its replicates, the null control, and the confirmation if there was need of one.
+class LiveWorkload(Frozen):
+    """A model or function that was compared.
 
-    `control` is the effect of a second process of the base against the first: it ought to be none. `biased` says that
-    it is not, and that the verdict is advice alone, as it is where `disturbed` says what else kept the machine busy in
-    half of the replicates.
+    Attributes:
+        replicates: of the first set.
+        confirmation_replicates: of the second set, taken to confirm a change.
+        control: the effect of a second process of the base against the first; without bias it is none.
+        biased: the control shows an effect, so that the verdict is only advice.
+        disturbed: what else kept the machine busy in half of the replicates or more, so that the verdict is only
+            advice; None if nothing did.
     """
 
     name: str
     base: Result
     head: Result
     replicates: tuple[Replicate, ...]
-    confirming: tuple[Replicate, ...] = ()
+    confirmation_replicates: tuple[Replicate, ...] = ()
     control: Effect
     biased: bool
     disturbed: str | None = None
@@ -62,34 +66,34 @@ class LiveSubject(Frozen):
 
     @property
     def advisory(self) -> bool:
-        """Whether the verdict may not block anything."""
+        """Whether the verdict must not block anything."""
         return self.biased or self.disturbed is not None
 
 
 class LiveFailure(Frozen):
-    """Something that could not be measured. `head_alone`: the base could, when each was tried by itself."""
+    """A model or function that could not be measured. `head_only`: the base can be measured by itself."""
 
     name: str
     threshold: float
     reason: str
-    head_alone: bool
+    head_only: bool
 
 
 class LiveComparison(Frozen):
-    """The whole: `comparison` is what is printed, and its exit code the command's."""
+    """A live comparison. `comparison` is what is printed, and its exit code is that of the command."""
 
     schema_version: int = Field(default=LIVE_SCHEMA, alias="schema")
     comparison: Comparison
-    subjects: tuple[LiveSubject, ...]
+    workloads: tuple[LiveWorkload, ...]
     failed: tuple[LiveFailure, ...] = ()
     machine: Machine
     measured_at: str
 
 
 def why_disturbed(replicate: Mapping[str, LiveSamples]) -> str | None:
-    """What something else did while any of the members had its turn; None where nothing did."""
+    """What else kept the machine busy while a member was measured; None if nothing did."""
     known = [samples.interference for samples in replicate.values() if samples.interference]
-    return next((why for interference in known if (why := why_contended(interference))), None)
+    return next((reason for interference in known if (reason := why_contended(interference))), None)
 
 
 def medians(replicates: Sequence[Mapping[str, LiveSamples]], member: str) -> list[float]:
@@ -98,13 +102,14 @@ def medians(replicates: Sequence[Mapping[str, LiveSamples]], member: str) -> lis
 
 
 def base_medians(replicates: Sequence[Mapping[str, LiveSamples]]) -> list[float]:
-    """Of the base's two processes in each replicate, the geometric mean: half the noise of one alone."""
+    """The geometric mean over the base's two processes in each replicate, which halves the noise."""
     pairs = zip(medians(replicates, BASE), medians(replicates, CONTROL), strict=True)
-    return [sqrt(one * other) for one, other in pairs]
+    return [sqrt(base * control) for base, control in pairs]
 
 
 def sides_of(replicates: Sequence[Mapping[str, LiveSamples]], base: Result, head: Result) -> tuple[Result, Result]:
-    """Both sides' results with their latencies, restart i of one measured in lockstep with restart i of the other."""
+    """Both sides' results with their latencies. Restart i of one side was measured in lockstep with restart i of the
+    other."""
     stages = [name for name in replicates[0][BASE].latency_ms_by_stage if _timed_in_all(replicates, name)]
     return (
         base.model_copy(update=_measured(replicates, [BASE, CONTROL], base_medians(replicates), stages)),
@@ -119,16 +124,20 @@ def _timed_in_all(replicates: Sequence[Mapping[str, LiveSamples]], stage: str) -
 def _measured(
     replicates: Sequence[Mapping[str, LiveSamples]], members: Sequence[str], by_restart: list[float], stages: list[str]
 ) -> dict[str, Any]:
-    """A stage of the base is that of the first of its processes and of the control, averaged as the whole is."""
+    """The latency of each stage is averaged over the members of a side, as that of the whole is."""
     by_stage: dict[str, LatencySummary] = {}
     for stage in stages:
-        of_members = [[median(one[member].latency_ms_by_stage[stage]) for one in replicates] for member in members]
+        of_members = [
+            [median(replicate[member].latency_ms_by_stage[stage]) for replicate in replicates] for member in members
+        ]
         averaged = [sum(values) / len(values) for values in zip(*of_members, strict=True)]
         by_stage[stage] = summarise([[value] for value in averaged])
     return {
         "status": "ok",
         "latency_ms": summarise([[value] for value in by_restart]),
         "latency_ms_by_stage": by_stage,
-        "peak_memory_bytes": int(median(one[member].peak_memory_bytes for one in replicates for member in members)),
+        "peak_memory_bytes": int(
+            median(replicate[member].peak_memory_bytes for replicate in replicates for member in members)
+        ),
         "measured_at": now(),
     }

@@ -1,4 +1,4 @@
-"""Revisions of a git repository: which commit is meant, a checkout beside the working tree, the way between two."""
+"""Revisions of a git repository: their commits, temporary checkouts, and the commits between two of them."""
 
 from __future__ import annotations
 
@@ -27,11 +27,12 @@ class Commit(Frozen):
 
 
 class GitError(Exception):
-    """Git failed, or is not there; the message is its last line on standard error, which may be empty."""
+    """Git failed or is not installed. The message is its last line on standard error, which may be empty."""
 
 
 def git(*arguments: str, folder: Path | None = None) -> str:
-    """What git prints. It has a session of its own, so that Ctrl-C does not end it halfway. Raises GitError."""
+    """Runs git and returns its output. It has a session of its own, so that Ctrl-C does not end it halfway. Raises
+    GitError."""
     command = ["git", "-c", "core.hooksPath=/dev/null", *arguments]
     try:
         process = subprocess.run(
@@ -45,12 +46,12 @@ def git(*arguments: str, folder: Path | None = None) -> str:
 
 
 def commit_of(revision: str, folder: Path | None = None) -> str:
-    """The hash of the commit that a branch, tag or anything else of the kind means. Raises GitError."""
+    """The hash of the commit that a branch, a tag or another name means. Raises GitError."""
     return git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}", folder=folder)
 
 
 def shallow_hint(folder: Path | None = None) -> str:
-    """What to say after an unknown revision: that the clone is shallow, where it is."""
+    """The end of a message about an unknown revision: that the clone is shallow, if it is."""
     try:
         return SHALLOW if git("rev-parse", "--is-shallow-repository", folder=folder) == "true" else ""
     except GitError:
@@ -59,7 +60,7 @@ def shallow_hint(folder: Path | None = None) -> str:
 
 @contextmanager
 def checked_out(commit: str, repository: Path | None = None) -> Iterator[Path]:
-    """A folder with that commit, gone afterwards whatever ends it; the working tree is left alone. Raises GitError."""
+    """A temporary folder with that commit, removed at the end; the working tree is not touched. Raises GitError."""
     with tempfile.TemporaryDirectory(prefix="vlbench-") as parent:
         folder = Path(parent) / "checkout"
         try:
@@ -70,7 +71,7 @@ def checked_out(commit: str, repository: Path | None = None) -> Iterator[Path]:
 
 
 def _remove(folder: Path, repository: Path | None) -> None:
-    """Twice `--force` also takes one that git was still making."""
+    """`--force` twice also removes a worktree that git had not finished."""
     try:
         git("worktree", "remove", "--force", "--force", str(folder), folder=repository)
     except GitError:
@@ -82,11 +83,11 @@ def _remove(folder: Path, repository: Path | None) -> None:
                 continue
 
 
-def way(good: str, bad: str) -> tuple[Commit, list[Commit]]:
-    """The commit that `good` means, and the steps from there to `bad`, oldest first, which `bad` is the last of.
+def commits_between(good: str, bad: str) -> tuple[Commit, list[Commit]]:
+    """The commit `good`, and the commits after it up to and including `bad`, oldest first.
 
-    The steps follow first parents, so that a merge is one of them; those that do not descend from `good` are left out.
-    Raises InputError where a revision is unknown or no way leads from one to the other.
+    They follow first parents, so that a merge is one commit, and descend from `good`. Raises InputError if a revision
+    is unknown, or `good` is not an ancestor of `bad`.
     """
     start, end = _commit("--good", good), _commit("--bad", bad)
     if start == end:
@@ -95,7 +96,7 @@ def way(good: str, bad: str) -> tuple[Commit, list[Commit]]:
         git("merge-base", "--is-ancestor", start, end)
     except GitError as error:
         raise InputError(
-            f"--good {good}: no ancestor of --bad {bad}; git merge-base names one that both share{shallow_hint()}"
+            f"--good {good}: not an ancestor of --bad {bad}; git merge-base names one that both share{shallow_hint()}"
         ) from error
     descended = set(git("rev-list", "--ancestry-path", f"{start}..{end}").splitlines())
     chain = _described("--reverse", "--first-parent", f"{start}..{end}")
@@ -110,6 +111,6 @@ def _commit(option: str, revision: str) -> str:
         raise InputError(f"{option} {revision}: {why}") from error
 
 
-def _described(*wanted: str) -> list[Commit]:
-    lines = git("log", "--no-show-signature", "--no-color", "--format=%H %s", *wanted).splitlines()
+def _described(*arguments: str) -> list[Commit]:
+    lines = git("log", "--no-show-signature", "--no-color", "--format=%H %s", *arguments).splitlines()
     return [Commit(hash=name, subject=subject) for name, _, subject in (line.partition(" ") for line in lines)]

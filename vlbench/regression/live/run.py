@@ -1,4 +1,4 @@
-"""Measures base against head live: in lockstep, beside a control, and once more before anything is called slower."""
+"""Measures base against head live: in lockstep, next to a control, and a second time before a change is reported."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from vlbench.regression.live.record import (
     Confirmation,
     LiveComparison,
     LiveFailure,
-    LiveSubject,
+    LiveWorkload,
     Replicate,
     base_medians,
     medians,
@@ -39,19 +39,24 @@ from vlbench.runner.aggregate import now
 from vlbench.runner.cells import Cell, blank_result
 from vlbench.runner.records import Result
 from vlbench.runner.worker_client import Worker, probe_machine
+from vlbench.version import __version__
 
 FIRST_SHARE = 0.6  # of the budget; the rest is for the confirmation
-MOST_FIRST, MOST_CONFIRMING = 20, 12
-LEAST_CONFIRMING, CONFIRMING_CONFIDENCE = 8, 0.95  # the chance of both sets erring is the product of theirs
-LOOK_EVERY = 4  # replicates, where the first set could not tell
+MOST_FIRST, MOST_CONFIRMING = 20, 12  # replicates of each set
+LEAST_CONFIRMING, CONFIRMING_CONFIDENCE = 8, 0.95  # the probability that both sets err is the product of theirs
+LOOK_EVERY = 4  # replicates, while the verdict of the first set is unknown
 Report = Callable[[str, int, Effect | None], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LiveRequest:
-    """What is compared. `models` and `callables` name the subjects; `settings` are those of both sides.
+    """What is compared.
 
-    Each side's own options come on top of `settings`; `budget_seconds` is for one subject, the confirmation included.
+    Attributes:
+        models, callables: names of the workloads.
+        settings: of both sides; a side's own options are added to them.
+        image, text: the example; None for the default.
+        budget_seconds: for each workload, its confirmation included.
     """
 
     models: Sequence[str] = ()
@@ -64,8 +69,8 @@ class LiveRequest:
 
 
 @contextmanager
-def started(request: LiveRequest, base: Side, head: Side) -> Iterator[dict[str, Worker]]:
-    """A worker of each member, all at their imports. Raises InputError where a side's vlbench is another generation."""
+def start_workers(request: LiveRequest, base: Side, head: Side) -> Iterator[dict[str, Worker]]:
+    """Starts a worker for each member. Raises InputError if a side's vlbench speaks another version of the protocol."""
     for side in (base, head):
         side.check()
     with ExitStack() as stack:
@@ -78,39 +83,40 @@ def started(request: LiveRequest, base: Side, head: Side) -> Iterator[dict[str, 
         yield workers
 
 
-def run(
+def compare_live(
     request: LiveRequest,
     base: Side,
     head: Side,
     workers: Mapping[str, Worker],
     report: Report = lambda name, count, effect: None,
 ) -> LiveComparison:
-    """Measures every subject with workers that `started` gave, and compares.
+    """Measures every workload with the workers of `start_workers`, and compares.
 
-    Where a side fails at one subject, the others are measured all the same. Where none can be measured, raises
-    InputError if a side cannot have what is asked, HeadError if the base can be measured alone, WorkerError otherwise.
+    If one workload fails on a side, the others are still measured. If none can be measured, it raises InputError for
+    input that a side refuses, HeadError if only the head fails, and WorkerError otherwise.
     """
     names = [*request.models, *request.callables]
     machine = probe_machine(_settings(request, base)["threads"], workers[BASE])
     sides = {BASE: base, CONTROL: base, HEAD: head}
-    asked = [_Lockstep(request, name, len(names), machine, workers, sides) for name in names]
-    subjects: list[LiveSubject] = []
+    runs = [_WorkloadRun(request, name, len(names), machine, workers, sides) for name in names]
+    workloads: list[LiveWorkload] = []
     failed: list[LiveFailure] = []
-    for one in asked:
+    for run in runs:
         try:
-            subjects.append(one.run(report))
+            workloads.append(run.measure(report))
         except (InputError, WorkerError) as error:
-            failed.append(one.failure(error))
-            if len(failed) < len(asked):
+            failed.append(run.failure(error))
+            if len(failed) < len(runs):
                 continue
-            if isinstance(error, WorkerError) and any(failure.head_alone for failure in failed):
+            if isinstance(error, WorkerError) and any(failure.head_only for failure in failed):
                 raise HeadError(str(error)) from error
             raise
-    comparison = with_controls(_compared([(one.base, one.head) for one in subjects], base, head, request), subjects)
+    pairs = [(workload.base, workload.head) for workload in workloads]
+    comparison = with_controls(_compared(pairs, base, head, request), workloads)
     return LiveComparison(
         schema=LIVE_SCHEMA,
         comparison=with_failures(comparison, failed),
-        subjects=tuple(subjects),
+        workloads=tuple(workloads),
         failed=tuple(failed),
         machine=machine,
         measured_at=now(),
@@ -121,8 +127,8 @@ def _settings(request: LiveRequest, side: Side) -> dict[str, Any]:
     return {**request.settings, **{key: value for key, value in side.options.items() if key not in ("image", "text")}}
 
 
-def _wanted(request: LiveRequest, name: str, side: Side) -> dict[str, Any]:
-    """A subject, as a worker understands it."""
+def _workload(request: LiveRequest, name: str, side: Side) -> dict[str, Any]:
+    """A workload, as a worker understands it."""
     if name in request.callables:
         return {"callable": side.function or name, "settings": _settings(request, side)}
     inputs = {"image": request.image, "text": request.text} | {
@@ -137,57 +143,57 @@ def _compared(pairs: Sequence[tuple[Result, Result]], base: Side, head: Side, re
     return compare(first, second, names=labels, thresholds=request.thresholds, force=True, estimator=paired)
 
 
-class _Lockstep:
-    """One subject on its way to a verdict."""
+class _WorkloadRun:
+    """One workload that is being measured and judged."""
 
     def __init__(
         self,
         request: LiveRequest,
         name: str,
-        subjects: int,
+        workload_count: int,
         machine: Machine,
         workers: Mapping[str, Worker],
         sides: Mapping[str, Side],
     ) -> None:
         self.request, self.name, self.machine = request, name, machine
         self.members = [
-            Member(name=member, worker=worker, subject=_wanted(request, name, sides[member]))
+            Member(name=member, worker=worker, workload=_workload(request, name, sides[member]))
             for member, worker in workers.items()
         ]
         self.described = {member: self._describe(sides[member], workers[member]) for member in (BASE, HEAD)}
-        self.confidence = confidence_for(subjects)
+        self.confidence = confidence_for(workload_count)
         self.threshold = request.thresholds.of(self.described[BASE].model)
-        self.taken: list[Replicate] = []
-        self.number = 0
+        self.replicates: list[Replicate] = []
+        self.number = 0  # of the next replicate
         self.start = 0.0
 
-    def run(self, report: Report) -> LiveSubject:
+    def measure(self, report: Report) -> LiveWorkload:
         self.start = time.monotonic()
         least = max(8, least_pairs(1 - self.confidence))
-        self._take(least, MOST_FIRST, FIRST_SHARE, report)
+        self._add_replicates(least, MOST_FIRST, FIRST_SHARE, report)
         while self._verdict() == "unknown" and self._spent() < 1:
-            self._take(len(self.taken) + LOOK_EVERY, len(self.taken) + LOOK_EVERY, 1.0, report)
-        first, confirmation = list(self.taken), None
-        if self._verdict() in ("slower", "faster"):
-            wanted = self._verdict()
-            self._take(len(first) + LEAST_CONFIRMING, len(first) + MOST_CONFIRMING, 1.0, report)
-            confirmation = self._confirmation(self.taken[len(first) :], wanted)
-        control = paired(medians(self.taken, BASE), medians(self.taken, CONTROL), self.confidence)
-        base, head = sides_of(self.taken, self.described[BASE], self.described[HEAD])
-        return LiveSubject(
+            count = len(self.replicates) + LOOK_EVERY
+            self._add_replicates(count, count, 1.0, report)
+        first, verdict, confirmation = list(self.replicates), self._verdict(), None
+        if verdict in ("slower", "faster"):
+            self._add_replicates(len(first) + LEAST_CONFIRMING, len(first) + MOST_CONFIRMING, 1.0, report)
+            confirmation = self._confirmation(self.replicates[len(first) :], verdict)
+        control = paired(medians(self.replicates, BASE), medians(self.replicates, CONTROL), self.confidence)
+        base, head = sides_of(self.replicates, self.described[BASE], self.described[HEAD])
+        return LiveWorkload(
             name=self.name,
             base=base,
             head=head,
             replicates=tuple(first),
-            confirming=tuple(self.taken[len(first) :]),
+            confirmation_replicates=tuple(self.replicates[len(first) :]),
             control=control,
             biased=is_biased(control, self.threshold),
-            disturbed=contention(self.taken),
+            disturbed=contention(self.replicates),
             confirmation=confirmation,
         )
 
     def failure(self, error: Exception) -> LiveFailure:
-        """After `run` raised: tries each side by itself, to see whether the head alone is at fault."""
+        """The record of `measure` having raised `error`. Tries each side by itself, to see if only the head fails."""
         failing = set()
         for member in self.members:
             member.worker.end()  # it may still wait for its next block
@@ -197,55 +203,55 @@ class _Lockstep:
             except (InputError, WorkerError):
                 failing.add(member.name)
             member.worker.end()
-        return LiveFailure(name=self.name, threshold=self.threshold, reason=str(error), head_alone=failing == {HEAD})
+        return LiveFailure(name=self.name, threshold=self.threshold, reason=str(error), head_only=failing == {HEAD})
 
     def _describe(self, side: Side, worker: Worker) -> Result:
-        """The side's model and its counts, as its own code has them; no latency yet."""
-        wanted = _wanted(self.request, self.name, side)
+        """The side's model and its counts, by the side's own code; without a latency."""
+        workload = _workload(self.request, self.name, side)
         if self.name in self.request.callables:
-            return callable_result(self.name, self.machine, wanted["settings"]["threads"])
+            return callable_result(self.name, self.machine, workload["settings"]["threads"])
         try:
-            (message,) = worker.ask({"action": "describe", "subject": wanted})
+            (message,) = worker.run_job({"action": "describe", "workload": workload})
         except (InputError, WorkerError) as error:
             raise type(error)(f"{side.name} ({side.label}): {error}") from error
         cell, counts = Cell.model_validate(message["cell"]), Counts.model_validate(message["counts"])
         machine = Machine.model_validate(message["machine"])
         return blank_result(cell, machine, status="ok", measured_at=now(), **counts.model_dump(exclude={"text_tokens"}))
 
-    def _take(self, least: int, most: int, share: float, report: Report) -> None:
-        """Replicates until there are `most`, or at least `least` and that share of the budget is spent.
+    def _add_replicates(self, least: int, most: int, share: float, report: Report) -> None:
+        """Measures until there are `most` replicates, or at least `least` and that share of the budget is spent.
 
-        One that something else disturbed is measured again while that share lasts.
+        A disturbed replicate is measured again while that share lasts.
         """
-        while len(self.taken) < least or (len(self.taken) < most and self._spent() < share):
-            report(self.name, len(self.taken), self._effect() if self.taken else None)
-            one = replicate(self.members, self.number)
+        while len(self.replicates) < least or (len(self.replicates) < most and self._spent() < share):
+            report(self.name, len(self.replicates), self._effect() if self.replicates else None)
+            measured = replicate(self.members, self.number)
             self.number += 1
-            if why_disturbed(one) is None or self._spent() >= share:
-                self.taken.append(one)
+            if why_disturbed(measured) is None or self._spent() >= share:
+                self.replicates.append(measured)
 
     def _spent(self) -> float:
+        """The share of the budget, which may exceed 1."""
         return (time.monotonic() - self.start) / self.request.budget_seconds
 
     def _effect(self) -> Effect:
-        return paired(base_medians(self.taken), medians(self.taken, HEAD), self.confidence)
+        return paired(base_medians(self.replicates), medians(self.replicates, HEAD), self.confidence)
 
     def _verdict(self) -> str:
-        return self._decided(self._effect(), len(self.taken), self.confidence)
+        return self._judged(self._effect(), len(self.replicates), self.confidence)
 
-    def _confirmation(self, taken: Sequence[Replicate], wanted: str) -> Confirmation:
-        effect = paired(base_medians(taken), medians(taken, HEAD), CONFIRMING_CONFIDENCE)
-        found = self._decided(effect, len(taken), CONFIRMING_CONFIDENCE)
-        return Confirmation(effect=effect, confirmed=found == wanted)
+    def _confirmation(self, replicates: Sequence[Replicate], verdict: str) -> Confirmation:
+        """Whether these replicates by themselves give the same verdict."""
+        effect = paired(base_medians(replicates), medians(replicates, HEAD), CONFIRMING_CONFIDENCE)
+        again = self._judged(effect, len(replicates), CONFIRMING_CONFIDENCE)
+        return Confirmation(effect=effect, confirmed=again == verdict)
 
-    def _decided(self, effect: Effect, count: int, confidence: float) -> str:
+    def _judged(self, effect: Effect, count: int, confidence: float) -> str:
         return decide(effect, self.threshold, restarts=(count, count), confidence=confidence, least=least_pairs).verdict
 
 
 def callable_result(name: str, machine: Machine, threads: int) -> Result:
-    """A function has neither spec nor input: its result holds times alone."""
-    from vlbench.version import __version__  # noqa: PLC0415  the package imports this module
-
+    """A result of a function: without a spec, an input or a latency."""
     return Result(
         schema=schemas.RESULT_SCHEMA,
         model=name,

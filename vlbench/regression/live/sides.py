@@ -17,7 +17,7 @@ from vlbench.runner.benchmark import open_worker
 from vlbench.runner.schemas import PROTOCOL
 from vlbench.runner.worker_client import Worker
 
-ASK_PROTOCOL = "from vlbench.runner.schemas import PROTOCOL; print(PROTOCOL)"
+PRINT_PROTOCOL = "from vlbench.runner.schemas import PROTOCOL; print(PROTOCOL)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,10 +28,10 @@ class Side:
         name: `base` or `head`.
         label: as the user named it.
         python: the interpreter.
-        source: a checkout, where its workers start, and which goes before what is installed; None for what is.
-        options: of `vlbench run`, for this side alone.
-        paths: all that goes before what is installed; None for the checkout, its `src`, and this process's PYTHONPATH.
-        function: what stands for the request's callable on this side; None for that itself.
+        source: a checkout, which is the workers' working directory and imported first; None for what is installed.
+        options: of `vlbench run`, for this side only.
+        paths: folders to import from first; None for the checkout, its `src`, and this process's PYTHONPATH.
+        function: replaces the request's callable on this side; None for the callable itself.
     """
 
     name: str
@@ -48,13 +48,13 @@ class Side:
         return open_worker(threads, command=command, environment=self._environment(), folder=self.source)
 
     def check(self) -> None:
-        """Raises InputError where its vlbench, if there is one, does not speak as this one's workers do.
+        """Raises InputError if this side's vlbench cannot be imported or speaks another version of the protocol.
 
-        An older worker would wait for the end of its input, and this one for an answer.
+        A worker with another version and this process could wait for each other without end.
         """
         if self.python == sys.executable and self.source is None and self.paths is None:
             return
-        command = [self.python, "-c", ASK_PROTOCOL]
+        command = [self.python, "-c", PRINT_PROTOCOL]
         environment = os.environ | self._environment()
         try:
             process = subprocess.run(
@@ -62,39 +62,39 @@ class Side:
             )
         except OSError as error:
             raise InputError(f"{self.name} ({self.label}): {self.python}: {error.strerror}") from error
-        wrong = _why_not(process.returncode, process.stdout.strip(), process.stderr)
-        if wrong:
-            raise InputError(f"{self.name} ({self.label}): {wrong}")
+        problem = _problem(process.returncode, process.stdout.strip(), process.stderr)
+        if problem:
+            raise InputError(f"{self.name} ({self.label}): {problem}")
 
     def _environment(self) -> dict[str, str]:
         if self.paths is not None:
             return {"PYTHONPATH": os.pathsep.join(self.paths), "PYTHONSAFEPATH": "1"}
-        ahead = [] if self.source is None else [str(self.source), str(self.source / "src")]
-        path = os.pathsep.join([*ahead, *filter(None, [os.environ.get("PYTHONPATH")])])
+        first = [] if self.source is None else [str(self.source), str(self.source / "src")]
+        path = os.pathsep.join([*first, *filter(None, [os.environ.get("PYTHONPATH")])])
         return {"PYTHONPATH": path} if path else {}
 
 
-def _why_not(status: int, said: str, error: str) -> str | None:
-    """What is wrong with an answer to `ASK_PROTOCOL`; None where it is this one's own."""
-    if status == 0 and said == str(PROTOCOL):
+def _problem(status: int, answer: str, error: str) -> str | None:
+    """Why a side that answered `PRINT_PROTOCOL` so cannot be measured; None if it can be."""
+    if status == 0 and answer == str(PROTOCOL):
         return None
     last = (error.strip().splitlines() or ["no message"])[-1]
     if "No module named 'vlbench'" in last:
         return "vlbench cannot be imported there; pip install vlbench into it"
-    if "No module named 'vlbench." in last or (said.isdigit() and int(said) < PROTOCOL):
+    if "No module named 'vlbench." in last or (answer.isdigit() and int(answer) < PROTOCOL):
         return "its vlbench is too old for a live comparison; a later revision works"
-    if said.isdigit():
+    if answer.isdigit():
         return "its vlbench is newer than this one; run the newer one's vlbench ab"
-    return f"its vlbench cannot be asked: {last}"
+    return f"its vlbench does not answer: {last}"
 
 
 @contextmanager
-def opened(
+def open_sides(
     base: str | None, head: str | None, *, base_options: Mapping[str, Any], head_options: Mapping[str, Any]
 ) -> Iterator[tuple[Side, Side]]:
-    """Both sides, git revisions checked out into folders of their own that are gone afterwards.
+    """Both sides. Git revisions are checked out into temporary folders.
 
-    Raises InputError where a side is neither a virtual environment, nor a checkout, nor a revision of this repository.
+    Raises InputError if a side is neither a virtual environment, nor a folder with code, nor a revision.
     """
     with ExitStack() as stack:
         yield (
@@ -103,25 +103,25 @@ def opened(
         )
 
 
-def _side(stack: ExitStack, name: str, wanted: str | None, options: Mapping[str, Any]) -> Side:
-    if wanted is None:
+def _side(stack: ExitStack, name: str, target: str | None, options: Mapping[str, Any]) -> Side:
+    if target is None:
         return Side(name=name, label="this installation", options=options)
-    path = Path(wanted)
+    path = Path(target)
     if (path / "bin" / "python").exists():
-        return Side(name=name, label=wanted, python=str((path / "bin" / "python").absolute()), options=options)
+        return Side(name=name, label=target, python=str((path / "bin" / "python").absolute()), options=options)
     if path.is_dir():
-        return Side(name=name, label=wanted, source=path.resolve(), options=options)
+        return Side(name=name, label=target, source=path.resolve(), options=options)
     if path.is_file() and os.access(path, os.X_OK):
-        return Side(name=name, label=wanted, python=str(path.absolute()), options=options)
+        return Side(name=name, label=target, python=str(path.absolute()), options=options)
     try:
-        commit = commit_of(wanted)
+        commit = commit_of(target)
     except GitError as error:
-        said = f" ({error})" if str(error) else shallow_hint()
+        hint = f" ({error})" if str(error) else shallow_hint()
         raise InputError(
-            f"--{name} {wanted}: neither a git revision here, nor a virtual environment, nor a folder with code{said}"
+            f"--{name} {target}: neither a git revision here, nor a virtual environment, nor a folder with code{hint}"
         ) from error
     try:
         checkout = stack.enter_context(checked_out(commit))
     except GitError as error:
-        raise InputError(f"--{name} {wanted}: git could not check it out beside this working tree: {error}") from error
-    return Side(name=name, label=f"{wanted} ({commit[:10]})", source=checkout, options=options)
+        raise InputError(f"--{name} {target}: git could not check it out beside this working tree: {error}") from error
+    return Side(name=name, label=f"{target} ({commit[:10]})", source=checkout, options=options)

@@ -1,4 +1,4 @@
-"""What control and confirmation make of a verdict: a bias turns it into advice, a change not seen twice is none."""
+"""Corrects verdicts by control and confirmation: with a bias they are only advice, and a change must be seen twice."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from collections.abc import Sequence
 from vlbench.regression.compare.effects import Effect
 from vlbench.regression.compare.outcomes import EXIT_CODES, CellOutcome, Comparison, Gate, Overall
 from vlbench.regression.compare.verdicts import change, line_of
-from vlbench.regression.live.record import LiveFailure, LiveSubject, Replicate, why_disturbed
+from vlbench.regression.live.record import LiveFailure, LiveWorkload, Replicate, why_disturbed
 
-RESTARTS = re.compile(r"measure with --restarts (\d+)")  # advice for folders of results, where replicates are restarts
+RESTARTS = re.compile(r"measure with --restarts (\d+)")  # the advice for results folders, which have restarts
 
 
 def contention(replicates: Sequence[Replicate]) -> str | None:
-    """What kept the machine busy, where that was so in half of the replicates or more."""
-    reasons = [why for one in replicates if (why := why_disturbed(one))]
+    """What else kept the machine busy, if it did in half of the replicates or more."""
+    reasons = [reason for replicate in replicates if (reason := why_disturbed(replicate))]
     return (
         f"{reasons[0]} ({len(reasons)} of {len(replicates)} replicates)"
         if 2 * len(reasons) >= len(replicates)
@@ -24,24 +24,24 @@ def contention(replicates: Sequence[Replicate]) -> str | None:
 
 
 def is_biased(control: Effect, threshold: float) -> bool:
-    """Whether two processes of one side differ for sure, and by enough to sway a verdict: half the line or more."""
+    """Whether two processes of one side differ, for sure and by enough to sway a verdict: half of the limit or more."""
     size = max(control.ratio, 1 / control.ratio) - 1
     return control.real and size >= line_of(threshold) / 2
 
 
-def with_controls(comparison: Comparison, subjects: Sequence[LiveSubject]) -> Comparison:
-    """The comparison after control and confirmation have had their say."""
-    cells = tuple(_settled(cell, subject) for cell, subject in zip(comparison.cells, subjects, strict=True))
+def with_controls(comparison: Comparison, workloads: Sequence[LiveWorkload]) -> Comparison:
+    """The comparison, corrected by the control and the confirmation of each workload."""
+    cells = tuple(_confirmed(cell, workload) for cell, workload in zip(comparison.cells, workloads, strict=True))
     remarks = (
         *(f"Settings: {line}" for line in comparison.differences),
-        *(line for subject in subjects for line in _lines(subject)),
+        *(line for workload in workloads for line in _remarks(workload)),
     )
-    advisory = any(subject.advisory for subject in subjects)
     verdict: Overall
-    slower = any(cell.verdict == "slower" and not one.advisory for cell, one in zip(cells, subjects, strict=True))
+    pairs = zip(cells, workloads, strict=True)
+    slower = any(cell.verdict == "slower" and not workload.advisory for cell, workload in pairs)
     if slower or any(cell.regressions for cell in cells):
         verdict = "regression"
-    elif advisory or any(cell.verdict == "unknown" for cell in cells):
+    elif any(workload.advisory for workload in workloads) or any(cell.verdict == "unknown" for cell in cells):
         verdict = "cannot tell"
     else:
         verdict = "no regression"
@@ -57,11 +57,11 @@ def with_controls(comparison: Comparison, subjects: Sequence[LiveSubject]) -> Co
 
 
 def with_failures(comparison: Comparison, failed: Sequence[LiveFailure]) -> Comparison:
-    """The comparison with what could not be measured: a regression where the head alone cannot, else unknown."""
+    """The comparison with what could not be measured: a regression if only the head cannot be, else unknown."""
     if not failed:
         return comparison
     verdict: Overall = "cannot tell"
-    if comparison.verdict == "regression" or any(one.head_alone for one in failed):
+    if comparison.verdict == "regression" or any(failure.head_only for failure in failed):
         verdict = "regression"
     update = {
         "cells": (*comparison.cells, *map(_not_measured, failed)),
@@ -86,36 +86,34 @@ def _not_measured(failure: LiveFailure) -> CellOutcome:
         reason=failure.reason,
         moved=None,
         stages=(),
-        gates=(broken,) if failure.head_alone else (),
+        gates=(broken,) if failure.head_only else (),
     )
 
 
-def _settled(cell: CellOutcome, subject: LiveSubject) -> CellOutcome:
-    """A change that the second set of replicates does not show again is no verdict."""
+def _confirmed(cell: CellOutcome, workload: LiveWorkload) -> CellOutcome:
+    """The outcome; its verdict is unknown where the second set of replicates does not show the change again."""
     reason = RESTARTS.sub(r"a larger --budget helps, for \1 replicates", cell.reason) if cell.reason else None
     cell = cell.model_copy(update={"cell": cell.model, "reason": reason})
-    if subject.confirmation is None:
+    if workload.confirmation is None:
         return cell
-    if subject.confirmation.confirmed or cell.verdict not in ("slower", "faster"):
+    if workload.confirmation.confirmed or cell.verdict not in ("slower", "faster"):
         return cell
-    reason = f"{cell.verdict} at first, but not in {len(subject.confirming)} replicates more; a larger --budget helps"
+    count = len(workload.confirmation_replicates)
+    reason = f"{cell.verdict} at first, but not in {count} more replicates; a larger --budget helps"
     return cell.model_copy(update={"verdict": "unknown", "reason": reason, "moved": None})
 
 
-def _lines(subject: LiveSubject) -> list[str]:
-    control = f"{change(subject.control.ratio)}{_interval(subject.control)}"
-    lines = [
-        f"{subject.name}: control, base against base: {control}"
-        + ("; biased: the verdict is advice alone" if subject.biased else "")
-    ]
-    if subject.disturbed:
-        lines.append(f"{subject.name}: contended: {subject.disturbed}; the verdict is advice alone")
-    if subject.confirmation:
-        again = f"{change(subject.confirmation.effect.ratio)}{_interval(subject.confirmation.effect)}"
-        lines.append(
-            f"{subject.name}: {'' if subject.confirmation.confirmed else 'not '}confirmed by "
-            f"{len(subject.confirming)} replicates more: {again}"
-        )
+def _remarks(workload: LiveWorkload) -> list[str]:
+    control = f"{change(workload.control.ratio)}{_interval(workload.control)}"
+    biased = "; biased, so the verdict is only advice" if workload.biased else ""
+    lines = [f"{workload.name}: control, base against base: {control}{biased}"]
+    if workload.disturbed:
+        lines.append(f"{workload.name}: contended: {workload.disturbed}; the verdict is only advice")
+    if workload.confirmation:
+        effect = workload.confirmation.effect
+        verb = "confirmed" if workload.confirmation.confirmed else "not confirmed"
+        count = len(workload.confirmation_replicates)
+        lines.append(f"{workload.name}: {verb} by {count} more replicates: {change(effect.ratio)}{_interval(effect)}")
     return lines
 
 
