@@ -77,7 +77,7 @@ print(time.perf_counter() - start, *sorted(set(sys.modules) - before))
         subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
         for _ in range(5)
     ]
-    assert all(modules == ["vlbench", "vlbench.pytest_plugin"] for _, *modules in said)
+    assert all(modules == ["vlbench", "vlbench.pytest_plugin", "vlbench.version"] for _, *modules in said)
     assert min(float(seconds) for seconds, *_ in said) < 0.01
 
 
@@ -194,4 +194,4 @@ def test_its_options_are_explained(inner: pytest.Pytester) -> None:
     said = run(inner, "--help").stdout.str()
     assert all(option in said for option in ("--vlbench-budget=SECONDS", "--vlbench-skip", "--vlbench-strict"))
     fixtures = run(inner, "--fixtures").stdout.str()
-    assert "Compares speeds: `vlbench.assert_not_slower(function, baseline)`." in fixtures
+    assert "Compares the speed of functions: `vlbench.assert_not_slower(function, baseline)`." in fixtures
