@@ -20,7 +20,7 @@ from vlbench.architectures.build import build
 from vlbench.specs.catalog import catalog
 
 REQUIRED = """
-schema model status error device precision backend batch image_size image_tokens text_tokens weights load
+schema model status error device precision backend batch image_size image_tokens text_tokens weights detector_load
 params_total params_trainable params_by_stage macs macs_by_stage flops latency_ms latency_ms_by_stage
 peak_memory_bytes machine spec_hash vlbench_version
 """.split()

@@ -112,6 +112,15 @@ def test_what_cannot_be_trained(arguments: list[str], message: str, tmp_path: Pa
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("name", ["cells.jsonl", "evaluations.jsonl"])
+def test_a_folder_of_another_schema_is_refused_before_training(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text('{"schema":4}\n')
+    done = train("--models", "vilt", *SHORT, "--out", str(tmp_path))
+    assert isinstance(done.exception, InputError)
+    assert f"{tmp_path / name} line 1: schema 4, but this vlbench reads schema 5 only" in str(done.exception)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
 def test_another_recipe_in_the_same_folder_is_refused(tmp_path: Path) -> None:
     quick = [*SHORT, "--no-latency", "--out", str(tmp_path)]
     assert train("--models", "vilt", *quick).exit_code == 0

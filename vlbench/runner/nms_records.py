@@ -1,4 +1,4 @@
-"""Non-maximum suppression on its own: what is timed, and the line that it leaves in `suppressions.jsonl`."""
+"""Non-maximum suppression (NMS) timed alone: its settings, and its line in `suppressions.jsonl`."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from vlbench.measure.machine import Machine
 from vlbench.measure.noise import Interference, Noise
 from vlbench.measure.statistics import LatencySummary
 from vlbench.runner.schemas import ResultLine
+from vlbench.version import __version__
 
 SUPPRESSIONS = "suppressions.jsonl"
 
 
 class SuppressionCell(Frozen):
-    """So many boxes over an image of 600x1000 with random class scores, suppressed by every method in turn."""
+    """Random boxes over an image of 600x1000 with random class scores, suppressed by every method in turn."""
 
     action: ClassVar = "suppress"
 
@@ -36,13 +37,13 @@ class SuppressionCell(Frozen):
         return f"{self.boxes} boxes, {self.classes} classes"
 
     def hash(self) -> str:
-        """Of everything that the result depends on, but for how long to measure."""
+        """Of everything that the result depends on, without how long to measure."""
         settings = self.model_dump(mode="json", exclude={"budget_seconds", "within", "restarts"})
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
 
 
 class SuppressionRestart(Frozen):
-    """Raw samples of each method in milliseconds, taken by one fresh process."""
+    """Samples of each method in milliseconds, from one fresh process."""
 
     latency_ms: dict[str, tuple[float, ...]]
     interference: Interference | None = None
@@ -50,7 +51,7 @@ class SuppressionRestart(Frozen):
 
 
 class SuppressionResult(ResultLine):
-    """Milliseconds of one call of each method, samples included."""
+    """One line of `suppressions.jsonl`: milliseconds of one call of each method."""
 
     cell: SuppressionCell
     status: Literal["ok", "failed"]
@@ -65,9 +66,7 @@ class SuppressionResult(ResultLine):
 
 
 def suppression_result(cell: SuppressionCell, machine: Machine, measured_at: str, **values: Any) -> SuppressionResult:
-    """The line of a cell; `values` say what came of it."""
-    from vlbench.version import __version__  # noqa: PLC0415  the package imports this module
-
+    """The result of a cell; `values` are what was measured."""
     return SuppressionResult(
         cell=cell,
         machine=machine.model_copy(update={"threads": cell.threads}),

@@ -1,4 +1,7 @@
-"""What is written to disk: a result is one line of `cells.jsonl`, an evaluation one line of `evaluations.jsonl`."""
+"""The records of a results folder: a result is a line of `cells.jsonl`, an evaluation a line of `evaluations.jsonl`.
+
+docs/results.md explains each key.
+"""
 
 from __future__ import annotations
 
@@ -23,13 +26,14 @@ def minutes(seconds: float) -> str:
 
 
 class Accuracy(Frozen):
-    """Shares between 0 and 1 of one task and split; docs/results.md explains each key.
+    """Metrics of one task and split, as shares from 0 to 1.
 
     Attributes:
-        metric: what `value` is; the others are in `metrics`.
-        n: things that it is the mean of.
-        majority, text_only, shuffled_images: what the same metric is for the most frequent answer (for retrieval: for a
-            model to which all pairs are alike), for the text without an image, and for the model with other images.
+        metric: the name of the first metric, of which `value` and `ci95` are; `metrics` has all.
+        n: the number of items that `value` is the mean of.
+        majority, text_only, shuffled_images: the first metric of blind baselines: the most frequent answer (for
+            retrieval: equal scores for all pairs), the text without an image, and the model with shuffled images.
+        baselines: the first two of these with their intervals.
     """
 
     task: str
@@ -46,17 +50,16 @@ class Accuracy(Frozen):
 
 
 class Training(Frozen):
-    """What it took to train a model here; docs/results.md explains each key.
+    """What it cost to train a model.
 
     Attributes:
         preset: the recipe's name.
-        samples, steps: of the model itself; those of its detector's training are in `macs` and `seconds` alone.
-        seconds: by the wall clock, of all phases, whatever the number of processes; `seconds_by_phase` sum up to it.
-        macs: multiply-accumulates of forward and backward passes on all samples, those of its detector's training too;
-            None where they were not counted.
+        samples, steps: of the model itself; only `macs` and `seconds` include its detector's training.
+        seconds: wall-clock time of all phases, whatever the number of processes; the sum of `seconds_by_phase`.
+        macs: multiply-accumulates of forward and backward passes on all samples; None if they were not counted.
         seed: of weights, batches and dropout.
         batch: samples of a step, over all processes.
-        threads: of the CPU, over all processes.
+        threads: CPU threads, over all processes.
     """
 
     preset: str
@@ -78,7 +81,7 @@ class Training(Frozen):
 
 
 class Evaluation(ResultLine):
-    """A model on a split. `items` of `of` were asked; `seconds` are of all processes' passes, by the wall clock."""
+    """A model on a split: `items` of its `items_total` items were evaluated in `seconds` of wall-clock time."""
 
     model: str
     family: str
@@ -86,7 +89,7 @@ class Evaluation(ResultLine):
     visual_weights: str
     missing_keys: tuple[str, ...] = ()  # tensors that the weights lack, so that they stay random
     region_source: Literal["detector", "precomputed"] | None  # None for a model without regions
-    detector_weights: Literal["random", "trained"] | None  # None where the model detected no regions itself
+    detector_weights: Literal["random", "trained"] | None  # None if the model detected no regions itself
     spec_hash: str
     evaluation_hash: str
     accuracy: Accuracy
@@ -99,7 +102,7 @@ class Evaluation(ResultLine):
     precision: str
     batch: int
     processes: int
-    predictions: str  # the file beside this one
+    predictions: str  # a file in the same folder
     machine: Machine
     measured_at: str
     vlbench_version: str
@@ -125,9 +128,9 @@ class Conversion(Frozen):
 
 
 class Restart(Frozen):
-    """What one fresh process measured: raw samples in milliseconds, in the order taken, and what disturbed them.
+    """What one fresh process measured: samples in milliseconds, in the order taken, and what interfered with them.
 
-    `latency_ms_by_stage` is from a pass of its own, whose whole is `total`.
+    `latency_ms_by_stage` is from separate passes, whose whole is `total`.
     """
 
     latency_ms: tuple[float, ...]
@@ -142,7 +145,7 @@ class Restart(Frozen):
 
 
 class Result(ResultLine):
-    """One line of `cells.jsonl`; docs/results.md explains each key. All counts and times are of one forward pass."""
+    """One line of `cells.jsonl`. All counts and times are of one forward pass of the whole batch."""
 
     model: str
     family: str
@@ -191,5 +194,5 @@ class Result(ResultLine):
 
 
 def undisturbed_restarts(restarts: Sequence[Any]) -> list[Any]:
-    """The restarts that nothing else on the machine disturbed; all of them where too few are left to conclude from."""
+    """The restarts without interference; all of them if those are too few to summarise."""
     return [restarts[index] for index in undisturbed([restart.interference for restart in restarts])]

@@ -34,7 +34,7 @@ def check_schema(content: Any, where: str) -> None:
 
 
 def remedy(schema: object) -> str:
-    """What to do about a line of another schema; it follows on the schema itself."""
+    """What to do about a line of another schema, for the end of a message that names the schema."""
     if type(schema) is not int or schema < 1:
         return ", which vlbench never wrote; delete the line"
     age = "older" if schema < RESULT_SCHEMA else "newer"

@@ -1,6 +1,8 @@
-"""Results on disk: `cells.jsonl`, `suppressions.jsonl` and `evaluations.jsonl`, one line a result, only ever appended
-to, whole lines or none; and beside the first two, until a cell is finished, a journal of its restarts.
-`vlbench.runner.peaks` adds the machine's own peaks."""
+"""Results on disk: `cells.jsonl`, `suppressions.jsonl` and `evaluations.jsonl`, one line per result.
+
+Whole lines are appended, never changed. Until a cell is finished, a journal in the same folder keeps its restarts.
+`vlbench.runner.peaks` adds the peaks of the machine.
+"""
 
 from __future__ import annotations
 
@@ -110,7 +112,7 @@ class Store(MemoryStore[Line]):
     """
 
     def __init__(self, folder: Path, kind: type[Line]) -> None:
-        _check_schemas(folder)
+        check_schemas(folder)
         self.folder = folder
         self.path = folder / FILES[kind]
         self.journal_path = _journal(self.path)
@@ -166,10 +168,10 @@ def _journal(path: Path) -> Path:
     return path.with_suffix(".unfinished.jsonl")
 
 
-def _check_schemas(folder: Path) -> None:
+def check_schemas(folder: Path) -> None:
     """Raises InputError, naming file and line, if a file of results holds a line of another schema.
 
-    A line without a schema is no concern of this: whoever reads it refuses it, or passes over it.
+    Lines without a schema are left to those who read them.
     """
     paths = [folder / name for name in (*FILES.values(), PEAKS)]
     for path in (*paths, *map(_journal, paths)):
@@ -221,7 +223,7 @@ def _lines(path: Path) -> list[str]:
 
 
 def read_lines(path: Path, kind: type[Model], warn: Callable[[str], None] = warn) -> list[Model]:
-    """The lines of a file of a results folder; none where there is no file.
+    """The lines of a file of a results folder; none without a file.
 
     A last line that was cut off is left out with a warning. Raises InputError, naming file and line, if another line
     is damaged or of another schema.

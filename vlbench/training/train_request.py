@@ -9,6 +9,7 @@ from typing import Literal
 from pydantic import ValidationError
 
 from vlbench.errors import InputError
+from vlbench.runner.store import check_schemas
 from vlbench.specs import AnySpec, ModelSpec
 from vlbench.specs.catalog import resolve
 from vlbench.tasks.items import Item, check_images
@@ -45,7 +46,8 @@ class TrainRequest:
 
 
 def training_runs(request: TrainRequest, folder: Path) -> list[TrainingRun]:
-    """One run per model. Raises InputError where a model cannot be trained as requested."""
+    """One run per model. Raises InputError if a model cannot be trained so, or the folder is of another schema."""
+    check_schemas(folder)
     task, preset = task_named(request.task), read_preset(request.preset)
     items = _items(task, request.data)
     answers = tuple(sorted({item.answers[0] for item in items})) if items else ANSWERS
