@@ -25,6 +25,7 @@ from vlbench.cli.options import (
     unfinished_folder,
 )
 from vlbench.cli.printing import draw_frontier, print_evaluations
+from vlbench.tasks.registry import trainable_tasks
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,7 +49,7 @@ class TrainingPrecision(StrEnum):
 def train(
     models: Annotated[str, typer.Option(help="Names, aliases, globs or YAML files, separated by commas.")],
     task: Annotated[
-        str, typer.Option(metavar="TASK", help="shapes, the generated world, or easy-vqa with --data.")
+        str, typer.Option(metavar="TASK", help=f"{' or '.join(trainable_tasks())}; data sets need --data.")
     ] = "shapes",
     data: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder with the data set's official files.")] = None,
     preset: Annotated[PresetName, typer.Option(help="Sizes that all models get.")] = PresetName.tiny,

@@ -189,6 +189,11 @@ TASKS = {
 }
 
 
+def trainable_tasks() -> list[str]:
+    """The names of the tasks that models can be trained on."""
+    return [task.name for task in TASKS.values() if task.has_one_answer]
+
+
 def task_named(name: str) -> Task:
     """Raises InputError if there is no task of this name."""
     if name not in TASKS:

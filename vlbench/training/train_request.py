@@ -13,7 +13,7 @@ from vlbench.runner.store import check_schemas
 from vlbench.specs import AnySpec, ModelSpec
 from vlbench.specs.catalog import resolve
 from vlbench.tasks.items import Item, check_images
-from vlbench.tasks.registry import TASKS, Task, task_named
+from vlbench.tasks.registry import Task, task_named, trainable_tasks
 from vlbench.tasks.shapes.items import VOCABULARY
 from vlbench.tasks.shapes.language import ANSWERS
 from vlbench.tasks.wordpiece import WordPiece
@@ -79,8 +79,7 @@ def _items(task: Task, data: Path | None) -> list[Item]:
     if task.name == "shapes":
         return []
     if not task.has_one_answer:
-        known = [name for name, other in TASKS.items() if other.has_one_answer]
-        raise InputError(f"--task {task.name}: models are trained on {' or '.join(known)}")
+        raise InputError(f"--task {task.name}: models are trained on {' or '.join(trainable_tasks())}")
     if data is None:
         raise InputError(f"--task {task.name}: needs its files; --data DIR names their folder")
     items = task.items(data, task.training)
