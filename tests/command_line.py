@@ -16,7 +16,7 @@ from typing import IO, Any
 import pytest
 
 from vlbench.cli import main
-from vlbench.runner.worker_client import Worker
+from vlbench.runner.worker_client import WORKER, Worker
 
 Kept = tuple[subprocess.Popen, IO[bytes]]  # a worker's process, and the file that it writes its errors to
 
@@ -57,7 +57,7 @@ def kept_workers() -> Iterator[pytest.MonkeyPatch]:
     def start_or_take(worker: Worker) -> None:
         if worker.process is None:
             keys[worker] = key_of(worker)
-            idle = IDLE.get(keys[worker], []) if worker.command is None and worker.folder is None else []
+            idle = IDLE.get(keys[worker], []) if is_usual(worker) else []
             while idle and worker.process is None:
                 process, errors = idle.pop()
                 if process.poll() is None:
@@ -76,8 +76,7 @@ def kept_workers() -> Iterator[pytest.MonkeyPatch]:
         return message
 
     def keep(worker: Worker) -> None:
-        usual = worker.command is None and worker.folder is None
-        if usual and worker.process and keys.get(worker) == key_of(worker):
+        if is_usual(worker) and worker.process and keys.get(worker) == key_of(worker):
             IDLE.setdefault(keys[worker], []).append((worker.process, worker.stderr_log))
             worker.process = None
         else:
@@ -92,6 +91,11 @@ def kept_workers() -> Iterator[pytest.MonkeyPatch]:
         ):
             patched.setattr(Worker, name, method)
         yield patched
+
+
+def is_usual(worker: Worker) -> bool:
+    """Whether it is of this interpreter, and starts where the command is called."""
+    return (worker.command or WORKER) == WORKER and worker.folder is None
 
 
 def key_of(worker: Worker) -> object:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,18 @@ TYPICAL = frozenset(
 )
 
 
-def each_model(names: Iterable[str]) -> list[Any]:
-    """Values for a test's parameter `name`: all but the typical models are slow."""
-    return [name if name in TYPICAL else pytest.param(name, marks=pytest.mark.slow) for name in names]
+def each_model(values: Iterable[str | tuple]) -> list[Any]:
+    """Names of models as parameters of a test, or tuples that begin with one: all but the typical models are slow."""
+    rows = [(value,) if isinstance(value, str) else value for value in values]
+    return [pytest.param(*row, id=row[0], marks=() if row[0] in TYPICAL else pytest.mark.slow) for row in rows]
+
+
+@cache
+def counts_of(name: str) -> Any:
+    """The `Counts` of a model of the catalog at its full size."""
+    from vlbench.architectures.count import count  # noqa: PLC0415  slow to import, and many tests need none of it
+
+    return count(catalog()[name])
 
 
 def write_tiny(folder: Path, model: str, /, **changes: object) -> Path:

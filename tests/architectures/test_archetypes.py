@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.helpers import each_model
-from vlbench.architectures.count import count
+from tests.helpers import counts_of, each_model
 from vlbench.specs import AnySpec, HuggingFaceSpec
 from vlbench.specs.catalog import catalog
 
@@ -37,9 +36,9 @@ def reads_features(spec: AnySpec) -> bool:
     return isinstance(spec, HuggingFaceSpec) and spec.features is not None
 
 
-def measured_archetypes(spec: AnySpec) -> set[str]:
+def measured_archetypes(name: str) -> set[str]:
     """Those of which a model's MACs fulfil every inequality."""
-    macs = count(spec).macs_by_stage
+    macs = counts_of(name).macs_by_stage
     text, visual, interaction = (macs.get(stage, 0) for stage in ("text", "visual", "interaction"))
     embedders_equal = max(text, visual) <= EQUAL * min(text, visual)
     shallow_interaction = interaction < SHALLOW * min(text, visual)
@@ -58,7 +57,7 @@ SEEN_WHOLE = [name for name, spec in catalog().items() if spec.text and not read
 @pytest.mark.parametrize("name", each_model(SEEN_WHOLE))
 def test_a_model_is_of_the_archetype_that_its_file_claims_and_of_no_other(name: str) -> None:
     spec = catalog()[name]
-    assert measured_archetypes(spec) == ({spec.archetype} if name not in NONE_OF_THEM else set())
+    assert measured_archetypes(name) == ({spec.archetype} if name not in NONE_OF_THEM else set())
     assert bool(spec.archetype) == (name not in NONE_OF_THEM)
 
 

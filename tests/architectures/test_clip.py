@@ -11,17 +11,16 @@ from torch.nn import functional as F
 from transformers import CLIPConfig, CLIPModel
 from weights import Weights, randomise, under
 
+from tests.helpers import counts_of
 from vlbench.architectures.checkpoints.clip import CLIP_FAMILIES
 from vlbench.architectures.checkpoints.rules import mapped
 from vlbench.architectures.clip import TextTransformer, VisionTransformer
 from vlbench.architectures.clip_resnet import ClipResNet
-from vlbench.architectures.count import count
 from vlbench.architectures.initialise import initialise_random
 from vlbench.architectures.interfaces import Images, Text
 from vlbench.architectures.similarity import DotProduct, score_matrix
 from vlbench.architectures.vl_model import VLModel
 from vlbench.specs import ClipResNetSpec, DotProductSpec, TextTransformerSpec, VisionTransformerSpec
-from vlbench.specs.catalog import catalog
 
 WIDTH, INNER, HEADS, LAYERS, MLP, PATCH, VOCABULARY, POSITIONS = 24, 32, 4, 3, 80, 16, 60, 12
 TOWER = {"hidden_size": INNER, "num_hidden_layers": LAYERS, "num_attention_heads": HEADS, "intermediate_size": MLP}
@@ -192,7 +191,7 @@ PROFILE = {  # millions of parameters: all, image, text; gigaflops, 2 a MAC: ima
 
 @pytest.mark.parametrize(("name", "row"), PROFILE.items(), ids=PROFILE.keys())
 def test_parameters_and_flops_are_those_of_openclips_profile(name: str, row: tuple[float, ...]) -> None:
-    counts = count(catalog()[name])
+    counts = counts_of(name)
     total, image, text, image_gflops, text_gflops = row
     found = (counts.params_total, counts.params_by_stage["visual"], counts.params_by_stage["text"])
     assert [value / 1e6 for value in found] == pytest.approx([total, image, text], rel=1e-3)

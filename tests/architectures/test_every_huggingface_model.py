@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from tests.helpers import each_model
+from tests.helpers import counts_of, each_model
 from vlbench.architectures.build import build
 from vlbench.architectures.count import count
 from vlbench.architectures.huggingface import HuggingFaceModel
@@ -248,7 +248,7 @@ def test_the_full_size_has_the_published_parameters(name: str, millions: float) 
 
 def test_vilt_has_our_vilts_macs_stage_by_stage() -> None:
     """Its head has one class where ours has two."""
-    ours, theirs = count(catalog()["vilt-b32"]), count(catalog()["hf-vilt-b32"])
+    ours, theirs = counts_of("vilt-b32"), counts_of("hf-vilt-b32")
     assert theirs.image_tokens == ours.image_tokens == 241
     assert ours.macs - theirs.macs == 768
     assert {**theirs.macs_by_stage, "head": theirs.macs_by_stage["head"] + 768} == ours.macs_by_stage
@@ -256,7 +256,7 @@ def test_vilt_has_our_vilts_macs_stage_by_stage() -> None:
 
 
 def test_clip_has_our_clips_macs_in_both_towers() -> None:
-    ours, theirs = count(catalog()["clip-vit-b32"]), count(catalog()["hf-clip-vit-b32"])
+    ours, theirs = counts_of("clip-vit-b32"), counts_of("hf-clip-vit-b32")
     shared = ("text", "visual", "visual.patch", "visual.transformer")
     assert [theirs.macs_by_stage[stage] for stage in shared] == [ours.macs_by_stage[stage] for stage in shared]
     assert theirs.macs == ours.macs
@@ -264,6 +264,6 @@ def test_clip_has_our_clips_macs_in_both_towers() -> None:
 
 
 def test_lxmerts_interaction_has_our_lxmerts_macs() -> None:
-    ours, theirs = count(catalog()["lxmert"]), count(catalog()["hf-lxmert-vqa"])
+    ours, theirs = counts_of("lxmert"), counts_of("hf-lxmert-vqa")
     assert theirs.macs_by_stage["interaction"] == ours.macs_by_stage["interaction"]
     assert theirs.params_by_stage["interaction"] == ours.params_by_stage["interaction"]

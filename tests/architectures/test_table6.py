@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.helpers import counts_of, each_model
 from vlbench import specs
 from vlbench.architectures.build import build
 from vlbench.architectures.count import blank_batch, count
 from vlbench.architectures.table6 import Charge, _charges, transformer_charge
 from vlbench.architectures.vl_model import VLModel
-from vlbench.measure.records import Counts
 from vlbench.specs.catalog import catalog
 
 # name: row, parameters in millions with their tolerance, FLOPs in billions with theirs
@@ -67,26 +67,21 @@ VISION = {
 
 
 @cache
-def counts(name: str) -> Counts:
-    return count(catalog()[name])
-
-
-@cache
 def on_meta(name: str) -> VLModel:
     with torch.device("meta"):
         return build(catalog()[name]).eval()
 
 
-@pytest.mark.parametrize(("name", "row"), PRINTED.items(), ids=PRINTED.keys())
+@pytest.mark.parametrize(("name", "row"), each_model(PRINTED.items()))
 def test_trainable_parameters_are_the_printed_ones(name: str, row: tuple) -> None:
     _, millions, tolerance, _, _ = row
-    assert counts(name).params_table6 / 1e6 == pytest.approx(millions, rel=tolerance)
+    assert counts_of(name).params_table6 / 1e6 == pytest.approx(millions, rel=tolerance)
 
 
-@pytest.mark.parametrize(("name", "row"), PRINTED.items(), ids=PRINTED.keys())
+@pytest.mark.parametrize(("name", "row"), each_model(PRINTED.items()))
 def test_flops_are_the_printed_ones(name: str, row: tuple) -> None:
     _, _, _, billions, tolerance = row
-    assert counts(name).flops_table6 / 1e9 == pytest.approx(billions, rel=tolerance)
+    assert counts_of(name).flops_table6 / 1e9 == pytest.approx(billions, rel=tolerance)
 
 
 def test_the_printed_cells_are_the_papers(reference_data: Path) -> None:
@@ -97,13 +92,13 @@ def test_the_printed_cells_are_the_papers(reference_data: Path) -> None:
     }
 
 
-@pytest.mark.parametrize(("name", "macs"), MACS.items(), ids=MACS.keys())
+@pytest.mark.parametrize(("name", "macs"), each_model(MACS.items()))
 def test_plain_macs_of_the_same_parts_and_tokens(name: str, macs: int) -> None:
-    assert counts(name).macs_table6 == macs
+    assert counts_of(name).macs_table6 == macs
 
 
 def test_uniter_costs_17_times_vilt_in_the_tables_flops_but_43_times_in_plain_macs() -> None:
-    uniter, vilt = counts("uniter-base-table6"), counts("vilt-b32")
+    uniter, vilt = counts_of("uniter-base-table6"), counts_of("vilt-b32")
     assert uniter.flops_table6 / vilt.flops_table6 == pytest.approx(949.9 / 55.9, rel=0.011)
     assert round(uniter.macs_table6 / vilt.macs_table6) == 43
 
@@ -127,7 +122,7 @@ def test_uniters_tokens_are_those_of_its_cell_only_at_36_and_20() -> None:
     stated, fitting = (
         transformer_charge(spec.interaction, specs.Table6(text_tokens=text, image_tokens=36)) for text in (60, 20)
     )
-    flops = counts("uniter-base-table6").flops_table6 - stated.flops + fitting.flops
+    flops = counts_of("uniter-base-table6").flops_table6 - stated.flops + fitting.flops
     assert flops / 1e9 == pytest.approx(949.9, abs=0.05)
 
 
@@ -147,12 +142,13 @@ def test_a_transformer_is_charged_as_the_table_does(case: tuple) -> None:
     assert transformer_charge(catalog()[name].interaction, tokens).flops == flops
 
 
+@pytest.mark.slow
 def test_a_token_costs_what_the_printed_differences_of_rows_with_one_detector_say() -> None:
     """Their rounding leaves 0.200 to 0.250 G a token, and 0.2251 to 0.2334 G."""
-    imagebert, unicoder = counts("imagebert").flops_table6, counts("unicoder-vl").flops_table6
+    imagebert, unicoder = counts_of("imagebert").flops_table6, counts_of("unicoder-vl").flops_table6
     assert 0.200 <= (imagebert - unicoder) / 4 / 1e9 <= 0.250
     fewer_projected = (100 - 36) * PROJECTION
-    slope = (counts("visualbert").flops_table6 - unicoder + fewer_projected) / 24 / 1e9
+    slope = (counts_of("visualbert").flops_table6 - unicoder + fewer_projected) / 24 / 1e9
     assert 0.2251 <= slope <= 0.2334
 
 

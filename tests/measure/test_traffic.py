@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from tests.helpers import counts_of, each_model
 from vlbench.architectures.build import build
 from vlbench.architectures.count import blank_batch, count
 from vlbench.measure.macs import count_macs
@@ -181,7 +182,7 @@ def test_a_model_reads_each_parameter_that_it_uses(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["vilt-b32", "clip-rn50", "uniter-base"])
 def test_stages_sum_to_the_whole_but_for_what_lies_between(name: str) -> None:
-    counts = count(catalog()[name])
+    counts = counts_of(name)
     assert counts.bytes_moved
     assert counts.bytes_moved_by_stage
     assert set(counts.bytes_moved_by_stage) == set(counts.macs_by_stage)
@@ -191,7 +192,9 @@ def test_stages_sum_to_the_whole_but_for_what_lies_between(name: str) -> None:
     assert steps <= counts.bytes_moved_by_stage["visual"]
 
 
-@pytest.mark.parametrize("name", [name for name, spec in catalog().items() if isinstance(spec, ModelSpec)][::4])
+@pytest.mark.parametrize(
+    "name", each_model([name for name, spec in catalog().items() if isinstance(spec, ModelSpec)][::4])
+)
 def test_a_precision_halves_what_is_floating_point_and_nothing_else(name: str) -> None:
     full, half, other_half = (count(catalog()[name].tiny(), precision=one) for one in ("fp32", "bf16", "fp16"))
     assert half == other_half
