@@ -15,12 +15,13 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from vlbench.errors import InputError
-from vlbench.specs import AnySpec, HuggingFaceSpec, Input
+from vlbench.specs import AnySpec, Input
+from vlbench.specs.text import TextSpec
 
 DEFAULT_TEXT = "A woman in a dark uniform with medals stands in front of a flag."
 LEAST_SIDE, MOST_PIXELS = 16, 100_000_000
 WORD = re.compile(r"\w+|[^\w\s]")
-CLS, SEP, FIRST_WORD = 101, 102, 999  # as in BERT's vocabulary
+CLS, SEP, FIRST_WORD = TextSpec.begin, TextSpec.end, 999  # as in BERT's vocabulary
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,11 +152,8 @@ def token_ids(text: str, vocabulary: int, *, begin: int | None = CLS, end: int =
 def padded_ids(text: str, spec: AnySpec) -> tuple[list[int], int]:
     """The ids of a text, padded to the length that the model is measured with, and how many of them are not padding."""
     assert spec.text
-    if isinstance(spec, HuggingFaceSpec):
-        ids = token_ids(text, spec.text.vocabulary, begin=spec.text.begin, end=spec.text.end)
-        padding = min(spec.text.padding, spec.text.vocabulary - 1)
-    else:
-        ids, padding = token_ids(text, spec.text.vocabulary), 0
+    ids = token_ids(text, spec.text.vocabulary, begin=spec.text.begin, end=spec.text.end)
+    padding = min(spec.text.padding, spec.text.vocabulary - 1)
     return ids + [padding] * (spec.input.text_tokens - len(ids)), len(ids)
 
 

@@ -19,7 +19,7 @@ from vlbench.errors import InputError
 from vlbench.evaluation.images import padded_images, preprocessed
 from vlbench.explain.explainable import explainable_model, why_not
 from vlbench.explain.explanation import Explanation, Word
-from vlbench.explain.look import ExplainSettings, align, look, watched_places
+from vlbench.explain.look import ExplainSettings, align, look
 from vlbench.inputs import read_example
 from vlbench.specs import ModelSpec
 from vlbench.specs.catalog import catalog
@@ -106,11 +106,10 @@ def test_a_token_lies_where_a_change_of_the_image_changes_it_most(name: str, tmp
             picture.paste((255, 40, 0), (centre[0] - 14, centre[1] - 14, centre[0] + 14, centre[1] + 14))
         picture.save(tmp_path / "picture.png")
         images = padded_images([preprocessed(tmp_path / "picture.png", spec.input)])
-        with torch.inference_mode(), watched_places(visual, spec) as seen:
+        with torch.inference_mode(), visual.record_boxes() as recorded:
             values.append(visual(images).values[0])
-    places = seen.places(images)
-    most = int((values[1] - values[0]).norm(dim=1)[places.special :].argmax())
-    left, top, right, bottom = places.boxes[most] * (384, 256, 384, 256)
+    most = int((values[1] - values[0]).norm(dim=1)[visual.special_tokens :].argmax())
+    left, top, right, bottom = recorded[0].boxes[most].numpy() * (384, 256, 384, 256)
     assert left <= 210 <= right
     assert top <= 70 <= bottom
 

@@ -80,6 +80,7 @@ class VisionTransformer(VisualEmbedder):
 
     steps = ("patch", "transformer", "projection")
     untimed = ("norm",)
+    ignores_padding = True
 
     def __init__(self, spec: VisionTransformerSpec) -> None:
         super().__init__()

@@ -6,7 +6,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vlbench.architectures.interfaces import Images, Tokens, VisualEmbedder, grid_mask, mean_of_real
+from vlbench.architectures.interfaces import (
+    Images,
+    TokenBoxes,
+    Tokens,
+    VisualEmbedder,
+    cell_boxes,
+    grid_mask,
+    grid_sizes,
+    mean_of_real,
+)
 from vlbench.architectures.resnet import ResNetTrunk
 from vlbench.specs import GridSpec, MeanFeatureSpec, ResNetSpec
 
@@ -88,8 +97,16 @@ class CnnEmbedder(VisualEmbedder):
 class GridEmbedder(CnnEmbedder):
     """Every pixel of the feature map is a token (Pixel-BERT, section 3.2)."""
 
+    box_source = "projection"
+
     def __init__(self, spec: GridSpec) -> None:
         super().__init__(spec.backbone, PixelProjection(spec, inputs=spec.projection_inputs or spec.backbone.channels))
+        self.pool_size = spec.pool_size
+
+    def token_boxes(self, features_BCHW: Tensor, images: Images) -> TokenBoxes:  # type: ignore[override]
+        height, width = features_BCHW.shape[-2:]
+        (grid, *_) = grid_sizes(images, height // self.pool_size, width // self.pool_size)
+        return cell_boxes(grid, self.backbone.stride * self.pool_size, images.sizes[0])
 
 
 class MeanFeatureEmbedder(CnnEmbedder):

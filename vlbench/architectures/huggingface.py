@@ -96,6 +96,15 @@ class HuggingFaceModel(nn.Module):
             given = {name: values.unflatten(0, (-1, 2)) for name, values in given.items()}
         return given
 
+    @property
+    def is_dual_encoder(self) -> bool:
+        """Whether text and image are only compared, without layers that read both."""
+        return self.spec.gives == "similarity"
+
+    @property
+    def detector(self) -> None:
+        """It has none."""
+
     def stages(self) -> dict[str, nn.Module]:
         """Stages and, as `visual.NAME`, steps within the visual embedder, in the order of the forward pass."""
         return dict(self._stages())

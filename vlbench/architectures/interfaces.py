@@ -3,13 +3,15 @@ classes of visual embedders and heads."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
+from vlbench.errors import InputError
 from vlbench.specs.heads import HeadSpec
 
 
@@ -163,21 +165,92 @@ def last_real(tokens: Tokens) -> Tokens:
     return Tokens(values=tokens.values.gather(1, last_B11.expand(-1, -1, tokens.values.shape[2])), mask=None)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenBoxes:
+    """Where the image tokens of one example lie, without padding.
+
+    `grid` is the rows and columns of boxes that are the cells of a grid, row by row; else None.
+    """
+
+    boxes: Tensor  # (R, 4) float32: left, top, right, bottom, as shares of the image
+    grid: tuple[int, int] | None
+
+
+def cell_boxes(grid: tuple[int, int], step: int, size: tuple[int, int]) -> TokenBoxes:
+    """The cells of a grid over an image, `step` pixels apart, cut off at its border; `size` is its height and width."""
+    rows, columns = grid
+    height, width = size
+    corners = [
+        (left / width, top / height, (left + step) / width, (top + step) / height)
+        for top in range(0, rows * step, step)
+        for left in range(0, columns * step, step)
+    ]
+    return TokenBoxes(boxes=torch.tensor(corners, device="cpu").clamp(0, 1), grid=grid)
+
+
 class VisualEmbedder(nn.Module):
     """Images to tokens.
 
     Class attributes:
         steps: child modules that are timed on their own, as `visual.NAME`, in the order of the forward pass.
         untimed: all other child modules, whose time is part of `visual` alone.
+        ignores_padding: whether an image's tokens are the same however its batch is padded.
+        maskable: the parts of an image that objectives of masked images can hide from it.
+        box_source: the child whose inputs say where the tokens lie on the image; "" for the embedder itself, None where
+            they lie nowhere.
 
     Attributes:
+        special_tokens: how many tokens at the start stand for the whole image, such as [CLS].
+        patch_size: side of a patch, in pixels; 0 without patches.
         load: what the last forward pass carried through a detector, for the least loaded image of the batch; empty
             without a detector.
     """
 
     steps: ClassVar[tuple[str, ...]] = ()
     untimed: ClassVar[tuple[str, ...]] = ()
+    ignores_padding: ClassVar[bool] = False
+    maskable: ClassVar[Literal["patches", "regions"] | None] = None
+    box_source: ClassVar[str | None] = None
+    special_tokens: int = 0
+    patch_size: int = 0
     load: Mapping[str, int] = {}
+
+    @property
+    def detector(self) -> Literal["random", "trained"] | None:
+        """Whether the weights of its detector are random or trained; None without a detector."""
+        return None
+
+    def training_input(self, images: Images, *, boxes: list[Tensor] | None = None) -> Images | RegionFeatures:
+        """What it reads while the model is trained: the images, or the regions of a detector that is trained already.
+
+        Args:
+            boxes: of each image, (N, 4) in pixels, in place of those that a detector would find.
+        """
+        return images
+
+    def learned_positions(self) -> nn.Parameter | None:
+        """The table that is added to the tokens by their positions."""
+        return None
+
+    def token_boxes(self, *inputs: Any) -> TokenBoxes:
+        """Where the tokens of the first image lie, from the inputs of the child `box_source`."""
+        raise NotImplementedError
+
+    @contextmanager
+    def record_boxes(self) -> Iterator[list[TokenBoxes]]:
+        """Appends `token_boxes` to its list at each forward pass, which it does not change.
+
+        Raises InputError for an embedder whose tokens do not lie anywhere on the image.
+        """
+        if self.box_source is None:
+            raise InputError(f"{type(self).__name__}: its tokens stand for no part of the image that could be shown")
+        recorded: list[TokenBoxes] = []
+        step = self.get_submodule(self.box_source)
+        hook = step.register_forward_pre_hook(lambda _, inputs: recorded.append(self.token_boxes(*inputs)))
+        try:
+            yield recorded
+        finally:
+            hook.remove()
 
     def timed_steps(self) -> dict[str, nn.Module]:
         """The steps that this embedder has, by name. Raises TypeError for a child that the class does not declare."""

@@ -6,7 +6,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vlbench.architectures.interfaces import Images, Tokens, VisualEmbedder, grid_mask, grid_sizes
+from vlbench.architectures.interfaces import (
+    Images,
+    TokenBoxes,
+    Tokens,
+    VisualEmbedder,
+    cell_boxes,
+    grid_mask,
+    grid_sizes,
+)
 from vlbench.specs import PatchSpec
 
 
@@ -22,10 +30,15 @@ class PatchEmbedder(VisualEmbedder):
 
     steps = ("patch",)
     untimed = ("dropout",)
+    ignores_padding = True
+    maskable = "patches"
+    box_source = ""
+    special_tokens = 1
 
     def __init__(self, spec: PatchSpec, *, bias: bool = True) -> None:
         super().__init__()
         rows, columns = self.position_grid = spec.position_grid
+        self.patch_size = spec.patch_size
         self.align_corners = spec.align_corners
         self.patch = nn.Conv2d(3, spec.width, kernel_size=spec.patch_size, stride=spec.patch_size, bias=bias)
         self.patch.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -45,6 +58,14 @@ class PatchEmbedder(VisualEmbedder):
         if mask is not None:
             mask = F.pad(mask, (1, 0), value=True)
         return Tokens(values=self.dropout(torch.cat((first_B1D, tokens_BLD), dim=1)), mask=mask)
+
+    def learned_positions(self) -> nn.Parameter:
+        return self.positions
+
+    def token_boxes(self, images: Images) -> TokenBoxes:  # type: ignore[override]
+        height, width = images.pixels.shape[-2:]
+        (grid, *_) = grid_sizes(images, height // self.patch_size, width // self.patch_size)
+        return cell_boxes(grid, self.patch_size, images.sizes[0])
 
     def charged_by_table6(self) -> tuple[list[nn.Module], nn.Conv2d]:
         return [], self.patch

@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import math
 from contextlib import nullcontext
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vlbench.architectures.detector import GridBoxes, RegionProposalNetwork
-from vlbench.architectures.interfaces import Images, RegionFeatures, Tokens, VisualEmbedder, in_turn, mean_of_real
+from vlbench.architectures.interfaces import (
+    Images,
+    RegionFeatures,
+    TokenBoxes,
+    Tokens,
+    VisualEmbedder,
+    in_turn,
+    mean_of_real,
+)
 from vlbench.architectures.nms import Regions, RegionSelection, every_region
 from vlbench.architectures.resnet import ResNetTrunk
 from vlbench.architectures.roi_heads import C4RoIHead, Classified, FeaturePyramid, FpnRoIHead, RoIHead
@@ -91,10 +100,13 @@ class RegionEmbedder(VisualEmbedder):
 
     steps = ("backbone", "fpn", "rpn", "roi_head", "nms", "projection")
     untimed = ("grid_boxes",)
+    maskable = "regions"
+    box_source = "projection"
 
     def __init__(self, spec: RegionSpec, *, images: int = 1) -> None:
         super().__init__()
         self.images = images
+        self.special_tokens = int(spec.projection.whole_image)
         self.backbone = self.make_backbone(spec)
         self.fpn = self.make_fpn(spec, spec.fpn) if spec.fpn else None
         self.rpn = self.make_rpn(spec, spec.rpn) if spec.rpn else None
@@ -126,6 +138,20 @@ class RegionEmbedder(VisualEmbedder):
             feature_stride=spec.backbone.stride,
             stride_in=spec.backbone.stride_in,
         )
+
+    @property
+    def detector(self) -> Literal["random", "trained"]:
+        return "trained" if self.trained else "random"
+
+    def training_input(self, images: Images, *, boxes: list[Tensor] | None = None) -> RegionFeatures:
+        with torch.no_grad():
+            return self.regions(images, boxes=boxes).precomputed(images.sizes)
+
+    def token_boxes(self, regions: Regions, images: Images | RegionFeatures) -> TokenBoxes:  # type: ignore[override]
+        height, width = images.sizes[0]
+        boxes_R4 = regions.boxes[0] if regions.mask is None else regions.boxes[0][regions.mask[0]]
+        shares_R4 = boxes_R4.float() / boxes_R4.new_tensor([width, height, width, height], dtype=torch.float32)
+        return TokenBoxes(boxes=shares_R4.clamp(0, 1), grid=None)
 
     def trust_weights(self) -> None:
         """Marks the detector as trained: its load is whatever it finds."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from torch import Tensor, nn
 
 from vlbench.architectures.interfaces import (
@@ -74,6 +76,16 @@ class VLModel(nn.Module):
         steps = {f"visual.{name}": step for name, step in self.visual.timed_steps().items()}
         stages = {"text": self.text, "visual": self.visual, **steps, "interaction": self.interaction, "head": self.head}
         return {name: module for name, module in stages.items() if module is not None}
+
+    @property
+    def is_dual_encoder(self) -> bool:
+        """Whether text and image are only compared, without layers that read both."""
+        return self.head is None
+
+    @property
+    def detector(self) -> Literal["random", "trained"] | None:
+        """Whether the weights of its detector are random or trained; None without a detector."""
+        return self.visual.detector
 
     @property
     def load(self) -> dict[str, int]:

@@ -5,7 +5,8 @@ A CNN embeds images of different sizes one by one, because the padding of a batc
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -15,8 +16,16 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from vlbench.architectures.build import AnyModel, build
-from vlbench.architectures.interfaces import Images, RegionFeatures, Text, Tokens, VisualEmbedder, picked, whole_mask
-from vlbench.architectures.region import TRAINED, RegionEmbedder
+from vlbench.architectures.interfaces import (
+    Images,
+    RegionFeatures,
+    Text,
+    TokenBoxes,
+    Tokens,
+    VisualEmbedder,
+    picked,
+    whole_mask,
+)
 from vlbench.architectures.vl_model import VLModel
 from vlbench.errors import InputError
 from vlbench.evaluation.inputs import Batch, ImageInputs, ItemEncoder, images_to, select_images, text_to
@@ -36,9 +45,22 @@ class UnbatchedVisual(VisualEmbedder):
         embedder: the model's visual embedder.
     """
 
+    untimed = ("embedder",)
+    ignores_padding = True
+
     def __init__(self, embedder: VisualEmbedder) -> None:
         super().__init__()
         self.embedder = embedder
+        self.special_tokens = embedder.special_tokens
+
+    @property
+    def detector(self) -> Literal["random", "trained"] | None:
+        return self.embedder.detector
+
+    @contextmanager
+    def record_boxes(self) -> Iterator[list[TokenBoxes]]:
+        with self.embedder.record_boxes() as recorded:
+            yield recorded
 
     def forward(self, images: Images | RegionFeatures) -> Tokens:
         if isinstance(images, RegionFeatures) or not images.padded:
@@ -66,7 +88,6 @@ def concatenate_tokens(parts: Sequence[Tokens]) -> Tokens:
     return Tokens(values=torch.cat(values), mask=torch.cat(masks))
 
 
-MASKED = ("patch", "vision_transformer")  # of padded images they see no more than is theirs
 LONGEST_ANSWER = 10  # tokens of a generated answer
 
 
@@ -170,7 +191,7 @@ def load_model_under_test(
     """
     spec = head.spec
     tokenizer = tokenizer_for(spec, weights=weights_of(spec), vocabulary=vocabulary, fallback=fallback)
-    if generates(spec) and tokenizer.decode is None:
+    if spec.generates_text and tokenizer.decode is None:
         raise InputError(
             f"{spec.name}: generates words, but random weights have no vocabulary; "
             f"--weights {spec.name}=FOLDER brings one"
@@ -182,33 +203,19 @@ def load_model_under_test(
     )
 
 
-def generates(spec: AnySpec) -> bool:
-    """Whether the model generates its answers as text."""
-    return isinstance(spec, HuggingFaceSpec) and spec.gives == "words"
-
-
 def build_for_evaluation(spec: AnySpec) -> AnyModel:
     """The model with its weights, in evaluation mode. A CNN embeds images of different sizes one by one."""
     if isinstance(spec, HuggingFaceSpec):
         return build(_with_any_answer_length(spec)).eval()
     model = build(spec).eval()
-    if spec.visual.kind not in MASKED:
+    if not model.visual.ignores_padding:
         model.visual = UnbatchedVisual(model.visual)
     return model
 
 
-def detector_of(model: AnyModel) -> Literal["random", "trained"] | None:
-    """Whether the weights of the model's detector are random or trained; None if it has no detector."""
-    visual = getattr(model, "visual", None)
-    visual = visual.embedder if isinstance(visual, UnbatchedVisual) else visual
-    if not isinstance(visual, RegionEmbedder):
-        return None
-    return "trained" if TRAINED in visual.extra_state() else "random"
-
-
 def _with_any_answer_length(spec: HuggingFaceSpec) -> HuggingFaceSpec:
     """A copy that generates answers of any length; latency is measured with answers of a fixed length."""
-    if not generates(spec):
+    if not spec.generates_text:
         return spec
     options = {name: value for name, value in spec.options.items() if name != "min_new_tokens"}
     return spec.model_copy(update={"options": options | {"max_new_tokens": LONGEST_ANSWER}})

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from vlbench.evaluation.adapter import ModelUnderTest, detector_of, load_model_under_test
+from vlbench.evaluation.adapter import ModelUnderTest, load_model_under_test
 from vlbench.evaluation.predict import Journal, predict, with_images
 from vlbench.evaluation.processes import Process
 from vlbench.evaluation.retrieval import ScoreMatrix, expected_seconds, pair_count, score_pairs
@@ -118,7 +118,7 @@ def evaluate(
     return EvaluationOutcome(
         accuracy=accuracy_of(result.score, result.shuffled),
         missing_keys=getattr(model.model, "missing_keys", ()),
-        detector_weights=None if split.reads_features(head.spec) else detector_of(model.model),
+        detector_weights=None if split.reads_features(head.spec) else model.model.detector,
         passes=result.passes,
         seconds=time.perf_counter() - start,
         predictions=result.path,

@@ -16,7 +16,7 @@ from PIL import Image
 from vlbench.architectures.interfaces import Images, RegionFeatures
 from vlbench.errors import InputError
 from vlbench.inputs import normalised, open_image
-from vlbench.specs import AnySpec, CentreCrop, HuggingFaceSpec, Input, RegionSpec, ShorterSide
+from vlbench.specs import AnySpec, CentreCrop, Input, ShorterSide
 from vlbench.tasks.region_features import ImageRegions, RegionSource
 from vlbench.tasks.shapes.drawing import draw
 from vlbench.tasks.shapes.items import generated_scene
@@ -158,21 +158,10 @@ def padded_regions(images: Sequence[ImageRegions]) -> RegionFeatures:
 
 def image_reader_for(spec: AnySpec, features: RegionSource | None) -> ImageReader:
     """The image reader for a model. Raises InputError if the model reads pixels but gets regions, or the reverse."""
-    channels = region_channels(spec)
     if features is None:
-        if isinstance(spec, HuggingFaceSpec) and channels:
+        if not spec.reads_pixels:
             raise InputError(f"{spec.name}: reads precomputed regions; --features FILE names them")
         return ImageReader(spec.input, None)
-    if not channels:
+    if not spec.region_channels:
         raise InputError(f"{features.path}: {spec.name} sees pixels, not regions; leave the features out for it")
-    return ImageReader(spec.input, features, channels)
-
-
-def region_channels(spec: AnySpec) -> list[int]:
-    """The numbers of channels that a region's feature may have; none if the model does not read regions."""
-    if isinstance(spec, HuggingFaceSpec):
-        return [spec.features.channels] if spec.features else []
-    if not isinstance(spec.visual, RegionSpec):
-        return []
-    channels = spec.visual.roi_head.channels
-    return sorted({channels, spec.visual.projection.inputs or channels})
+    return ImageReader(spec.input, features, spec.region_channels)

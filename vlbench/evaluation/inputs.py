@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 from vlbench.architectures.interfaces import Images, RegionFeatures, Text
 from vlbench.errors import InputError, WorkerError
 from vlbench.evaluation.images import ImageReader, image_reader_for
-from vlbench.specs import AnySpec, HuggingFaceSpec
+from vlbench.specs import AnySpec
 from vlbench.tasks.items import Item
 from vlbench.tasks.region_features import RegionSource
 
@@ -122,7 +122,7 @@ class ItemEncoder:
     ) -> None:
         self.most_tokens = spec.input.text_tokens
         self.reads_text = spec.text is not None
-        self.masked = not isinstance(spec, HuggingFaceSpec) or spec.inputs.mask is not None
+        self.masked = spec.reads_text_mask
         self.tokens = tokens
         self.pad_id = pad_id
         self.reader = image_reader_for(spec, features)

@@ -112,7 +112,7 @@ def expected_seconds(model: ModelUnderTest, gallery: Gallery, *, batch_size: int
 
 def _block_size(model: AnyModel, batch_size: int) -> int:
     """A batch for models that fuse text and image in a transformer, which have a head; more for all others."""
-    is_cheap = model.head is None if isinstance(model, VLModel) else model.spec.gives == "similarity"
+    is_cheap = model.is_dual_encoder
     return LARGE_BLOCK if is_cheap else batch_size
 
 
@@ -162,7 +162,7 @@ def _text_scorer(under_test: ModelUnderTest, texts: _TextCache, paths: Sequence[
     """Embeds these images. Returns a function from a text's index to its scores with them."""
     model = under_test.model
     chunks = [paths[start : start + batch_size] for start in range(0, len(paths), batch_size)]
-    if not isinstance(model, VLModel) and model.spec.gives == "similarity":
+    if not isinstance(model, VLModel) and model.is_dual_encoder:
         with torch.inference_mode():
             images_ID = torch.cat([model.encode_images(under_test.images(chunk)) for chunk in chunks])
         return _checked(lambda row: images_ID @ texts.vector(row))

@@ -11,7 +11,6 @@ from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn, TimeR
 
 from vlbench.errors import InputError
 from vlbench.evaluation.evaluate import EvaluationListener, EvaluationOutcome, evaluate, evaluation_hash
-from vlbench.evaluation.images import region_channels
 from vlbench.evaluation.processes import Process
 from vlbench.evaluation.split import Split
 from vlbench.evaluation.task_head import TaskHead
@@ -99,7 +98,7 @@ def _record(
 ) -> Evaluation:
     settings, spec = split.settings, head.spec
     region_source: Literal["detector", "precomputed"] | None = None
-    if region_channels(spec):
+    if spec.region_channels:
         region_source = "precomputed" if split.reads_features(spec) else "detector"
     described: dict[str, Any] = {
         "model": spec.name,

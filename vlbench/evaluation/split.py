@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from vlbench.errors import InputError
 from vlbench.evaluation.answers import NO_FILES, FilesByModel, read_answer_set
-from vlbench.evaluation.images import image_reader_for, region_channels
+from vlbench.evaluation.images import image_reader_for
 from vlbench.evaluation.task_head import TaskHead, head_for
 from vlbench.specs import AnySpec
 from vlbench.tasks.features import open_regions
@@ -95,7 +95,7 @@ class Split:
 
     def reads_features(self, spec: AnySpec) -> bool:
         """Whether the model reads the precomputed regions, rather than pixels."""
-        return self.regions is not None and bool(region_channels(spec))
+        return self.regions is not None and bool(spec.region_channels)
 
     @property
     def public(self) -> bool:

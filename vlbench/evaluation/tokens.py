@@ -52,7 +52,7 @@ def tokenizer_for(
             raise InputError(
                 f"{spec.name}: {weights} comes without a vocabulary; --vocabulary FILE names its vocab.txt"
             )
-        pad = min(spec.text.padding, size - 1) if isinstance(spec, HuggingFaceSpec) else 0
+        pad = min(spec.text.padding, size - 1) if spec.text else 0
         return Tokenizer(
             ids=lambda text: _without_padding(text, spec), pad=pad, spans=lambda text: [None, *word_spans(text), None]
         )

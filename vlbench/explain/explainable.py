@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from vlbench.errors import InputError
-from vlbench.specs import AnySpec, GridSpec, HuggingFaceSpec, ModelSpec
+from vlbench.specs import AnySpec, HuggingFaceSpec, ModelSpec
 from vlbench.specs.catalog import catalog, resolve
 from vlbench.specs.weights import with_weights
 
@@ -34,10 +34,7 @@ def explainable_model(name: str, weights: Sequence[str] = ()) -> ModelSpec:
     sources = [source if "=" in source else f"{spec.name}={source}" for source in weights]
     (filled,) = with_weights([spec], sources)
     assert isinstance(filled, ModelSpec)
-    if isinstance(filled.visual, GridSpec) and filled.visual.sample == "always":
-        unsampled = filled.visual.model_copy(update={"sample": "training"})
-        return filled.model_copy(update={"visual": unsampled})
-    return filled
+    return filled.model_copy(update={"visual": filled.visual.without_sampling()})
 
 
 def why_not(spec: AnySpec) -> str:

@@ -3,8 +3,7 @@ transport plan from words to image tokens (ViLT, section 4.7). Recording does no
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -12,91 +11,25 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 
 from vlbench.architectures.checkpoints.loading import with_whatever_head
 from vlbench.architectures.checkpoints.native import saved_spec
-from vlbench.architectures.interfaces import Images, Joint, RegionFeatures, whole_mask
+from vlbench.architectures.interfaces import Joint, whole_mask
 from vlbench.errors import InputError
-from vlbench.evaluation.adapter import ModelUnderTest, UnbatchedVisual, load_model_under_test
+from vlbench.evaluation.adapter import ModelUnderTest, load_model_under_test
 from vlbench.evaluation.images import covering_size
 from vlbench.evaluation.task_head import TaskHead, weights_of
 from vlbench.evaluation.tokens import tokenizer_for
 from vlbench.explain.attention import attention_maps, record_attention
 from vlbench.explain.explanation import IMAGE, TEXT, Alignment, AttentionMap, Explanation, Places, Span, Word, words_of
 from vlbench.inputs import Example, open_image
-from vlbench.specs import RANDOM, CentreCrop, GridSpec, Input, ModelSpec, PatchSpec, RegionSpec
+from vlbench.specs import RANDOM, CentreCrop, Input, ModelSpec
 from vlbench.tasks.region_features import RegionSource
 from vlbench.training.transport import cosine_distance, transport_plan
 
 if TYPE_CHECKING:
-    from vlbench.architectures.region import Regions  # it imports torchvision, which few models need
-
-
-class Seen:
-    """What the visual embedder of a model saw while it was watched.
-
-    Attributes:
-        grid: rows and columns of the feature map that became tokens.
-        regions: as they went into the projection.
-    """
-
-    def __init__(self, spec: ModelSpec) -> None:
-        self.visual = spec.visual
-        self.grid: tuple[int, int] | None = None
-        self.regions: Regions | None = None
-
-    def places(self, images: Images | RegionFeatures) -> Places:
-        """Of the first image's tokens, padding left out."""
-        height, width = images.sizes[0]
-        if isinstance(self.visual, RegionSpec):
-            assert self.regions is not None
-            shares_R4 = self.regions.boxes[0].float().cpu().numpy() / np.array([width, height, width, height])
-            if self.regions.mask is not None:
-                shares_R4 = shares_R4[self.regions.mask[0].cpu().numpy()]
-            special = int(self.visual.projection.whole_image)
-            return Places(boxes=shares_R4.clip(0, 1).astype(np.float32), special=special, grid=None)
-        assert self.grid is not None
-        rows, columns = self.grid
-        step = self._step()
-        boxes = [
-            (left * step / width, top * step / height, (left + 1) * step / width, (top + 1) * step / height)
-            for top in range(rows)
-            for left in range(columns)
-        ]
-        special = 1 if isinstance(self.visual, PatchSpec) else 0
-        return Places(boxes=np.array(boxes, np.float32).clip(0, 1), special=special, grid=self.grid)
-
-    def _step(self) -> int:
-        """Pixels between a cell and the next."""
-        if isinstance(self.visual, PatchSpec):
-            return self.visual.patch_size
-        assert isinstance(self.visual, GridSpec)
-        return self.visual.backbone.stride * self.visual.pool_size
-
-
-@contextmanager
-def watched_places(visual: nn.Module, spec: ModelSpec) -> Iterator[Seen]:
-    """Sees how a visual embedder cuts images into tokens while the context lasts; changes nothing."""
-    seen = Seen(spec)
-    embedder: Any = visual.embedder if isinstance(visual, UnbatchedVisual) else visual
-
-    def take_grid(_module: nn.Module, _arguments: Any, map_BCHW: Any) -> None:
-        seen.grid = map_BCHW.shape[2], map_BCHW.shape[3]
-
-    def take_regions(_module: nn.Module, arguments: Any) -> None:
-        seen.regions = arguments[0]
-
-    if isinstance(spec.visual, RegionSpec):
-        hook = embedder.projection.register_forward_pre_hook(take_regions)
-    elif isinstance(spec.visual, GridSpec):
-        hook = embedder.projection.pool.register_forward_hook(take_grid)
-    else:
-        hook = embedder.patch.register_forward_hook(take_grid)
-    try:
-        yield seen
-    finally:
-        hook.remove()
+    pass  # it imports torchvision, which few models need
 
 
 BETA = 0.5  # as in training (ViLT, section 3.2)
@@ -202,7 +135,7 @@ def _recorded_pass(
     text = model.text([example.text] * spec.images)
     images = model.images([example.image] * spec.images)
     with torch.inference_mode():
-        with watched_places(network.visual, spec) as seen:
+        with network.visual.record_boxes() as recorded:
             image_tokens = network.visual(images)
         with record_attention(network.interaction) as records:
             joint = network.interaction(network.text(text), image_tokens)
@@ -211,7 +144,9 @@ def _recorded_pass(
             f"{spec.name}: its last tokens are not finite; its weights are damaged, or too large for this precision"
         )
     masks = {TEXT: whole_mask(joint.text)[0], IMAGE: whole_mask(joint.image)[0]}
-    return joint, seen.places(images), attention_maps(records, masks)
+    token_boxes = recorded[0]
+    places = Places(boxes=token_boxes.boxes.cpu().numpy(), special=network.visual.special_tokens, grid=token_boxes.grid)
+    return joint, places, attention_maps(records, masks)
 
 
 def _spans_of_read_tokens(
@@ -260,7 +195,7 @@ def _random_parts(spec: ModelSpec, missing_keys: Sequence[str], settings: Explai
     if spec.weights == RANDOM:
         return ()
     parts = dict.fromkeys(".".join(name.split(".")[:2]) for name in missing_keys if not name.startswith("head."))
-    detects = isinstance(spec.visual, RegionSpec) and settings.features is None
+    detects = spec.has_detector and settings.features is None
     if detects and spec.visual.weights == RANDOM and saved_spec(spec.weights) is None:
         parts["the detector"] = None
     return tuple(parts)

@@ -14,7 +14,7 @@ from vlbench.runner.backends import EAGER, check_backend
 from vlbench.runner.cells import Cell, Device
 from vlbench.runner.nms_records import SuppressionCell
 from vlbench.runner.store import Measured, MemoryStore
-from vlbench.specs import AnySpec, RegionSpec, Size
+from vlbench.specs import AnySpec, Size
 from vlbench.specs.base import Engine, check_engine
 from vlbench.specs.weights import find_weights
 
@@ -79,7 +79,7 @@ def through_engine(specs: Sequence[AnySpec], detector: Engine | None, precision:
 
     Raises InputError if none has a detector, the engine is not installed, or it does not run in this precision.
     """
-    if detector and not any(isinstance(spec.visual, RegionSpec) for spec in specs):
+    if detector and not any(spec.has_detector for spec in specs):
         raise InputError(f"--detector {detector}: none of these models has a detector; --models uniter has one")
     chosen = [spec.with_engine(detector) if detector else spec for spec in specs]
     for spec in chosen:

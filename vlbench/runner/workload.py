@@ -203,7 +203,7 @@ def why_invalid(model: AnyModel, images: Images | RegionFeatures, output: torch.
     """Why the latency of this forward pass would be meaningless; None if it is valid."""
     if not torch.isfinite(output).all():
         return "the output is not finite"
-    declared, carried = model.declared_load(images) if isinstance(images, Images) else {}, model.load
+    declared, carried = model.declared_load(images), model.load
     short = [
         f"{name} {carried.get(name, 0)} of {least}" for name, least in declared.items() if carried.get(name, 0) < least
     ]

@@ -89,8 +89,32 @@ class HuggingFaceSpec(Part):
         return self.weights
 
     @property
+    def has_detector(self) -> bool:
+        return False
+
+    @property
+    def region_channels(self) -> tuple[int, ...]:
+        """How many channels the feature of a precomputed region has; empty if the model reads pixels."""
+        return (self.features.channels,) if self.features else ()
+
+    @property
+    def reads_pixels(self) -> bool:
+        """Whether the model reads images, and not precomputed regions."""
+        return self.features is None
+
+    @property
+    def reads_text_mask(self) -> bool:
+        """Whether the model can tell the padding of a text from its words."""
+        return self.inputs.mask is not None
+
+    @property
+    def generates_text(self) -> bool:
+        """Whether the model answers in words that it generates."""
+        return self.gives == "words"
+
+    @property
     def engine(self) -> Engine:
-        """No detector is within."""
+        """It has no detector."""
         return "torchvision"
 
     def with_engine(self, engine: Engine) -> HuggingFaceSpec:

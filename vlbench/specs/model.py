@@ -21,7 +21,7 @@ from vlbench.specs.heads import (
 from vlbench.specs.interaction import DotProductSpec, InteractionPart, StackedCrossAttentionSpec
 from vlbench.specs.resizing import CentreCrop, ExactResize, Resizing, ShorterSide
 from vlbench.specs.text import TextPart
-from vlbench.specs.visual import RegionSpec, VisualPart
+from vlbench.specs.visual import VisualPart
 
 # Fields that change nothing that is measured; every image is measured at exactly `image_size`.
 DESCRIBED: dict[str, Any] = dict.fromkeys(("aliases", "source", "note", "archetype", "table6", "heads"), True)
@@ -167,7 +167,7 @@ class ModelSpec(Part):
         """Raises ValueError where the input does not fit the parts."""
         height, width = self.input.image_size
         self.visual.check_image(height, width)
-        step, resizing = getattr(self.visual, "patch_size", 1), self.input.evaluation
+        step, resizing = self.visual.side_multiple, self.input.evaluation
         if isinstance(resizing, ShorterSide) and resizing.multiple % step:
             raise ValueError(f"input.evaluation.multiple is {resizing.multiple}, no multiple of the {step}-pixel patch")
         if not 32 <= min(height, width) <= max(height, width) <= 4096:
@@ -222,19 +222,44 @@ class ModelSpec(Part):
         return 2 if self.head and self.head.pairs else 1
 
     @property
+    def has_detector(self) -> bool:
+        return self.visual.has_detector
+
+    @property
+    def region_channels(self) -> tuple[int, ...]:
+        """How many channels the feature of a precomputed region may have; empty if the model cannot read regions."""
+        return self.visual.region_channels
+
+    @property
+    def reads_pixels(self) -> bool:
+        """Whether the model can read images, and not only precomputed regions."""
+        return True
+
+    @property
+    def reads_text_mask(self) -> bool:
+        """Whether the model can tell the padding of a text from its words."""
+        return True
+
+    @property
+    def generates_text(self) -> bool:
+        """Whether the model answers in words that it generates."""
+        return False
+
+    @property
     def engine(self) -> Engine:
-        """Whose layers run its detector; torchvision where it has none."""
-        return self.visual.engine if isinstance(self.visual, RegionSpec) else "torchvision"
+        """The library whose layers run its detector; torchvision if it has none."""
+        engine: Engine = getattr(self.visual, "engine", "torchvision")
+        return engine
 
     def with_engine(self, engine: Engine) -> ModelSpec:
-        """A copy whose detector runs through this engine; the same spec where it has none."""
-        if not isinstance(self.visual, RegionSpec) or self.engine == engine:
+        """A copy whose detector runs through this engine; the same spec if it has none."""
+        if not self.has_detector or self.engine == engine:
             return self
         return self.model_copy(update={"visual": self.visual.model_copy(update={"engine": engine})})
 
     def tiny(self) -> ModelSpec:
         """The same architecture with random weights, small enough to build and run in a fraction of a second."""
-        step = getattr(self.visual, "patch_size", 32)
+        step = self.visual.side_multiple if self.visual.side_multiple > 1 else 32
         names = ("text", "visual", "interaction", "head", "heads")
         parts = {name: part.tiny() for name in names if (part := getattr(self, name))}
         parts["visual"] = parts["visual"].model_copy(update={"weights": RANDOM})

@@ -9,7 +9,19 @@ from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 from vlbench.specs.base import TINY_HEADS, TINY_VOCABULARY, TINY_WIDTH, Fraction, Part, check_heads
 
 
-class BertEmbeddingsSpec(Part):
+class TextSpec(Part):
+    """A text embedder.
+
+    Class attributes:
+        begin, end, padding: ids of the tokens before and after a text, and of its padding, as in BERT's vocabulary.
+    """
+
+    begin: ClassVar[int] = 101
+    end: ClassVar[int] = 102
+    padding: ClassVar[int] = 0
+
+
+class BertEmbeddingsSpec(TextSpec):
     """Word, position and segment embeddings with a LayerNorm (BERT, section 3).
 
     Args:
@@ -34,7 +46,7 @@ class BertEmbeddingsSpec(Part):
         return self.model_copy(update={"width": TINY_WIDTH, "vocabulary": TINY_VOCABULARY})
 
 
-class GruSpec(Part):
+class GruSpec(TextSpec):
     """Word embeddings read by a GRU; tokens of length 1 (VSE++, section 3.1; SCAN, section 3).
 
     Args:
@@ -69,7 +81,7 @@ class GruSpec(Part):
         return self.model_copy(update={"word_width": 16, "width": TINY_WIDTH, "vocabulary": TINY_VOCABULARY})
 
 
-class TextTransformerSpec(Part):
+class TextTransformerSpec(TextSpec):
     """A causal transformer; the projected state at the last token stands for the text (CLIP, section 2.4).
 
     Args:

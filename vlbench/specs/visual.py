@@ -30,25 +30,53 @@ from vlbench.specs.detector import (
 CLIP_RESNET_STRIDE, CLIP_RESNET_CHANNELS = 32, 2048
 
 
-class MeanFeatureSpec(Part):
+class VisualSpec(Part):
+    """A visual embedder. A new one needs its fields, `family`, `implementation`, `tiny`, and what differs from here.
+
+    Class attributes:
+        family: by which results are grouped.
+        one_token: whether an image becomes a single token.
+        has_detector: whether it finds the regions of an image, by an engine that can be chosen.
+    """
+
+    family: ClassVar[Literal["patch", "grid", "region"]]
+    one_token: ClassVar[bool] = False
+    has_detector: ClassVar[bool] = False
+
+    @property
+    def side_multiple(self) -> int:
+        """Both sides of an image must be multiples of it, in pixels."""
+        return 1
+
+    @property
+    def region_channels(self) -> tuple[int, ...]:
+        """How many channels the feature of a precomputed region may have; empty if it cannot read regions."""
+        return ()
+
+    def check_image(self, height: int, width: int) -> None:
+        """Raises ValueError where it cannot embed an image of this size."""
+
+    def without_sampling(self) -> VisualSpec:
+        """The same, but in evaluation all tokens are kept, and not a random choice."""
+        return self
+
+
+class MeanFeatureSpec(VisualSpec):
     """The mean of a CNN's feature map, projected to a token of length 1 (VSE++, section 3.1)."""
 
     implementation: ClassVar[str] = "vlbench.architectures.grid:MeanFeatureEmbedder"
-    family: ClassVar[str] = "grid"
+    family: ClassVar[Literal["patch", "grid", "region"]] = "grid"
     one_token: ClassVar[bool] = True
     kind: Literal["mean_feature"]
     weights: str = Field(RANDOM, min_length=1)
     backbone: ResNetSpec
     width: PositiveInt = 1024
 
-    def check_image(self, height: int, width: int) -> None:
-        """A mean takes any feature map."""
-
     def tiny(self) -> MeanFeatureSpec:
         return self.model_copy(update={"backbone": self.backbone.tiny(), "width": TINY_WIDTH})
 
 
-class VisionTransformerSpec(Part):
+class VisionTransformerSpec(VisualSpec):
     """A transformer over patches; its projected class token stands for the image (CLIP, section 2.4).
 
     Args:
@@ -59,7 +87,7 @@ class VisionTransformerSpec(Part):
     """
 
     implementation: ClassVar[str] = "vlbench.architectures.clip:VisionTransformer"
-    family: ClassVar[str] = "patch"
+    family: ClassVar[Literal["patch", "grid", "region"]] = "patch"
     one_token: ClassVar[bool] = True
     kind: Literal["vision_transformer"]
     weights: str = Field(RANDOM, min_length=1)
@@ -77,6 +105,10 @@ class VisionTransformerSpec(Part):
         check_heads(self.inner_width, self.heads, width_name="inner_width")
         return self
 
+    @property
+    def side_multiple(self) -> int:
+        return self.patch_size
+
     def check_image(self, height: int, width: int) -> None:
         """Raises ValueError where an image of this size cannot be cut into patches."""
         check_patches(height, width, self.patch_size)
@@ -93,7 +125,7 @@ class VisionTransformerSpec(Part):
         return self.model_copy(update=small | {"width": TINY_WIDTH})
 
 
-class ClipResNetSpec(Part):
+class ClipResNetSpec(VisualSpec):
     """A ResNet with three stem convolutions, anti-aliased strides and attention pooling (CLIP, section 2.4).
 
     Args:
@@ -104,7 +136,7 @@ class ClipResNetSpec(Part):
     """
 
     implementation: ClassVar[str] = "vlbench.architectures.clip_resnet:ClipResNet"
-    family: ClassVar[str] = "grid"
+    family: ClassVar[Literal["patch", "grid", "region"]] = "grid"
     one_token: ClassVar[bool] = True
     kind: Literal["clip_resnet"]
     weights: str = Field(RANDOM, min_length=1)
@@ -126,7 +158,7 @@ class ClipResNetSpec(Part):
         return self.model_copy(update={"blocks": (1, 1, 1, 1), "width": TINY_WIDTH})
 
 
-class PatchSpec(Part):
+class PatchSpec(VisualSpec):
     """Linear projection of patches with learned positions (ViT, section 3.1; ViLT, section 3.1).
 
     Args:
@@ -138,8 +170,7 @@ class PatchSpec(Part):
     """
 
     implementation: ClassVar[str] = "vlbench.architectures.patch:PatchEmbedder"
-    family: ClassVar[str] = "patch"
-    one_token: ClassVar[bool] = False
+    family: ClassVar[Literal["patch", "grid", "region"]] = "patch"
     kind: Literal["patch"]
     weights: str = Field(RANDOM, min_length=1)
     patch_size: PositiveInt
@@ -147,6 +178,10 @@ class PatchSpec(Part):
     position_grid: Size
     align_corners: bool = False
     dropout: Fraction = 0.0
+
+    @property
+    def side_multiple(self) -> int:
+        return self.patch_size
 
     def check_image(self, height: int, width: int) -> None:
         """Raises ValueError where an image of this size cannot be cut into patches."""
@@ -156,7 +191,7 @@ class PatchSpec(Part):
         return self.model_copy(update={"width": TINY_WIDTH})
 
 
-class GridSpec(Part):
+class GridSpec(VisualSpec):
     """Feature-map pixels of a CNN (Pixel-BERT, section 3.2).
 
     Args:
@@ -168,8 +203,7 @@ class GridSpec(Part):
     """
 
     implementation: ClassVar[str] = "vlbench.architectures.grid:GridEmbedder"
-    family: ClassVar[str] = "grid"
-    one_token: ClassVar[bool] = False
+    family: ClassVar[Literal["patch", "grid", "region"]] = "grid"
     kind: Literal["grid"]
     weights: str = Field(RANDOM, min_length=1)
     backbone: ResNetSpec
@@ -187,6 +221,9 @@ class GridSpec(Part):
     def check_image(self, height: int, width: int) -> None:
         """Raises ValueError where nothing is left of an image of this size after pooling."""
         check_side(height, width, least=self.backbone.stride * (self.pool_size - 1) + 1)
+
+    def without_sampling(self) -> GridSpec:
+        return self.model_copy(update={"sample": "training"})
 
     def tiny(self) -> GridSpec:
         return self.model_copy(update={"backbone": self.backbone.tiny(), "width": TINY_WIDTH, "sampled_pixels": 3})
@@ -225,7 +262,7 @@ class RegionProjectionSpec(Part):
         return self.model_copy(update={"width": TINY_WIDTH})
 
 
-class RegionSpec(Part):
+class RegionSpec(VisualSpec):
     """Regions of a Faster R-CNN (UNITER, section 3.1), or boxes on a fixed grid (X-LXMERT, Cho et al. 2020).
 
     Args:
@@ -239,8 +276,8 @@ class RegionSpec(Part):
 
     implementation: ClassVar[str] = "vlbench.architectures.region:RegionEmbedder"
     takes_images: ClassVar[bool] = True
-    family: ClassVar[str] = "region"
-    one_token: ClassVar[bool] = False
+    has_detector: ClassVar[bool] = True
+    family: ClassVar[Literal["patch", "grid", "region"]] = "region"
     kind: Literal["region"]
     weights: str = Field(RANDOM, min_length=1)
     engine: Engine = "torchvision"
@@ -260,6 +297,10 @@ class RegionSpec(Part):
     def projection_inputs(self) -> int:
         """Channels that the projection reads."""
         return self.projection.inputs or self.roi_head.channels
+
+    @property
+    def region_channels(self) -> tuple[int, ...]:
+        return tuple(sorted({self.roi_head.channels, self.projection_inputs}))
 
     @property
     def feature_channels(self) -> int:
@@ -299,9 +340,6 @@ class RegionSpec(Part):
             raise ValueError(
                 f"rpn.anchor_sizes has {len(self.rpn.anchor_sizes)}; an fpn needs one a level, {len(self.strides)}"
             )
-
-    def check_image(self, height: int, width: int) -> None:
-        """A detector reads any image."""
 
     def tiny(self) -> RegionSpec:
         parts = {

@@ -18,7 +18,7 @@ from vlbench.runner.plan import AnyCell, RunSettings, expand
 from vlbench.runner.records import Result
 from vlbench.runner.scheduler import CountRequest
 from vlbench.runner.store import Measured
-from vlbench.specs import AnySpec, HuggingFaceSpec, PatchSpec
+from vlbench.specs import AnySpec, HuggingFaceSpec
 from vlbench.suites.evidence import RowEvidence
 from vlbench.suites.quantities import Origin, origin
 from vlbench.suites.reader import LoadedSuite
@@ -36,7 +36,7 @@ def small_spec(spec: AnySpec) -> AnySpec:
     if isinstance(spec, HuggingFaceSpec):
         return spec.tiny()
     tiny = spec.tiny()
-    step = tiny.visual.patch_size if isinstance(tiny.visual, PatchSpec) else 64
+    step = tiny.visual.side_multiple if tiny.visual.side_multiple > 1 else 64
     height, width = (max(1, math.ceil(side / SHRINK / step)) * step for side in spec.input.image_size)
     return tiny.with_input(image_size=(height, width), text_tokens=spec.input.text_tokens)
 

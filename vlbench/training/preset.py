@@ -157,19 +157,22 @@ def with_preset_sizes(
 
 def _visual(spec: ModelSpec, preset: Preset, sampled_pixels: int | None) -> dict[str, Any]:
     width, dropout = preset.transformer.width, preset.transformer.dropout
-    if spec.family == "patch":
+    if spec.visual.kind == "patch":
         cells = preset.image_side // preset.patch.patch_size
         size = {"patch_size": preset.patch.patch_size, "position_grid": [cells, cells]}
         return {"kind": "patch", "width": width, "dropout": dropout} | size
-    if spec.family == "grid":
+    if spec.visual.kind == "grid":
         sampled = {"sampled_pixels": sampled_pixels or preset.grid.sampled_pixels}
         return {"kind": "grid", "width": width} | _as_dict(preset.grid) | sampled
-    projection = {"width": width, "dropout": dropout}
-    own_projection = getattr(spec.visual, "projection", None)
-    if own_projection is not None:
+    if spec.visual.kind == "region":
         kept_keys = ("geometry", "combine", "segment", "norm", "whole_image")
-        projection |= {key: getattr(own_projection, key) for key in kept_keys}
-    return {"kind": "region", "projection": projection} | _as_dict(preset.region)
+        kept = {key: getattr(spec.visual.projection, key) for key in kept_keys}
+        projection = {"width": width, "dropout": dropout} | kept
+        return {"kind": "region", "projection": projection} | _as_dict(preset.region)
+    raise InputError(
+        f"--models: {spec.name}: no preset has a size for the visual embedder {spec.visual.kind}; "
+        "models with patch, grid or region can be trained"
+    )
 
 
 def _interaction(spec: ModelSpec, size: TransformerSize) -> dict[str, Any]:

@@ -8,7 +8,6 @@ from torch import Tensor, nn
 from vlbench.architectures.heads import ImageTextMatching
 from vlbench.architectures.initialise import initialise_random
 from vlbench.architectures.interfaces import Images, Joint, RegionFeatures, Text
-from vlbench.architectures.patch import PatchEmbedder
 from vlbench.architectures.region import RegionEmbedder
 from vlbench.architectures.vl_model import VLModel
 from vlbench.evaluation.inputs import text_to
@@ -56,7 +55,8 @@ class Pretraining(nn.Module):
             heads["mlm"] = MaskedWords(width=text_width, words=words, layer_norm_eps=LAYER_NORM_EPS)
         if "mpp" in objectives:
             heads["mpp"] = MaskedPatchColours(width=image_width, layer_norm_eps=LAYER_NORM_EPS)
-        if isinstance(model.visual, RegionEmbedder):
+        if {"mrfr", "mrc", "mrc-kl"} & set(objectives):
+            assert isinstance(model.visual, RegionEmbedder)
             heads |= _region_heads(model.visual, image_width, set(objectives))
         self.heads = nn.ModuleDict(heads)
         initialise_random(self.heads, spec.seed)
@@ -67,10 +67,8 @@ class Pretraining(nn.Module):
 
 
 def _region_heads(visual: RegionEmbedder, width: int, objectives: set[str]) -> dict[str, nn.Module]:
-    heads: dict[str, nn.Module] = {}
     features = visual.projection.inputs
-    if objectives & {"mrfr", "mrc", "mrc-kl"}:
-        heads["region_mask"] = RegionMask(features=features)
+    heads: dict[str, nn.Module] = {"region_mask": RegionMask(features=features)}
     if "mrfr" in objectives:
         heads["mrfr"] = MaskedRegionFeatures(
             width=width, features=features, projection=visual.projection, layer_norm_eps=LAYER_NORM_EPS
@@ -115,12 +113,8 @@ class ShapesLearner:
     def visual_input(self, batch: TrainingSamples) -> VisualInput:
         """Normalised images, or for a region model the regions of its frozen detector."""
         images = normalised(batch.pixels.to(self.device, non_blocking=True), self.spec)
-        visual = self.module.model.visual
-        if not isinstance(visual, RegionEmbedder):
-            return images
         boxes = [boxes_T4.to(self.device) for boxes_T4 in batch.boxes] if self.true_boxes else None
-        with torch.no_grad():
-            return visual.regions(images, boxes=boxes).precomputed(images.sizes)
+        return self.module.model.visual.training_input(images, boxes=boxes)
 
     def _answers(self, batch: TrainingSamples, images: VisualInput) -> Losses:
         joint = self.module.joint(text_to(batch.questions, self.device), images)
@@ -144,7 +138,9 @@ class ShapesLearner:
         if not self.recipe.alignment:
             return Losses(total=loss, parts={"itm": loss.detach()})
         assert joint.text is not None
-        image = without_first(joint.image) if isinstance(self.module.model.visual, PatchEmbedder) else joint.image
+        # ViLT's code masks out the class token, UNITER's no region.
+        masks_first = self.module.model.visual.special_tokens and not isinstance(images, RegionFeatures)
+        image = without_first(joint.image) if masks_first else joint.image
         alignment = alignment_loss(without_ends(joint.text), image, matches_B)
         parts = {"itm": loss.detach(), "wpa": alignment.detach()}
         return Losses(total=loss + self.recipe.alignment * alignment, parts=parts)
@@ -190,18 +186,16 @@ class ShapesLearner:
             if "region_mask" in self.module.heads:
                 return self.module.heads["region_mask"](images, masked_BR), masked_BR
             return masking.with_masked_regions(images, masked_BR), masked_BR
-        if isinstance(visual, PatchEmbedder):
-            size = visual.patch.stride[0]
-            real = masking.real_patches(images, size)
+        if visual.maskable == "patches":
+            real = masking.real_patches(images, visual.patch_size)
             masked_BP = masking.mask_image_tokens(real, generator=generator, at_least_one=True)
-            return masking.with_masked_patches(images, masked_BP, size), masked_BP
+            return masking.with_masked_patches(images, masked_BP, visual.patch_size), masked_BP
         return images, None
 
     def _masked_image_loss(self, objective: str, predicted: Tensor, images: VisualInput, masked_BR: Tensor) -> Tensor:
         visual = self.module.model.visual
         if isinstance(images, Images):
-            assert isinstance(visual, PatchEmbedder)
-            colours = losses.patch_colours(images, visual.patch.stride[0])
+            colours = losses.patch_colours(images, visual.patch_size)
             return losses.patch_colours_loss(predicted, colours[masked_BR])
         if objective == "mrfr":
             return losses.region_features_loss(predicted, images.features[masked_BR])

@@ -16,7 +16,6 @@ from torch import nn
 from vlbench.architectures.build import build
 from vlbench.architectures.checkpoints.native import save_model
 from vlbench.architectures.count import count
-from vlbench.architectures.patch import PatchEmbedder
 from vlbench.architectures.region import RegionEmbedder
 from vlbench.architectures.vl_model import VLModel
 from vlbench.evaluation.processes import Process
@@ -81,8 +80,9 @@ def draw_first_weights(model: VLModel, seed: int) -> None:
         for module in part.modules() if part is not None else ():
             if isinstance(module, nn.Linear):
                 module.weight.normal_(0, module.in_features**-0.5, generator=generator)
-    if isinstance(model.visual, PatchEmbedder):
-        model.visual.positions.normal_(0, POSITION_SCALE, generator=generator)
+    positions = model.visual.learned_positions()
+    if positions is not None:
+        positions.normal_(0, POSITION_SCALE, generator=generator)
 
 
 MODEL, WEIGHTS = "model.yaml", "model.safetensors"
@@ -147,7 +147,8 @@ def train_one(run: TrainingRun, *, process: Process, listener_for: Callable[[str
     model.to(device)
     settings, macs = run.settings, forward_macs(run.spec)
     phases: dict[str, TrainingResult] = {}
-    if isinstance(model.visual, RegionEmbedder):
+    if model.visual.detector is not None:
+        assert isinstance(model.visual, RegionEmbedder)
         phases["detector"] = _train_detector(run, model.visual, macs.detector, process, listener_for)
         budget = settings.budget.after(counted_spending(phases["detector"], settings.budget))
         settings = settings.model_copy(update={"budget": budget})
