@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from vlbench.report import frontier
-from vlbench.report.tables import GMACS, INTERVAL, LATENCY, PARAMS, flattened, timed
+from vlbench.report.tables import GMACS, INTERVAL, LATENCY, PARAMS, timed
 from vlbench.runner.records import Accuracy, Evaluation, Result, Training, minutes
 from vlbench.tables.numbers import bracketed, counted, ends, percent
 from vlbench.tables.table import Table, TableColumn
@@ -133,15 +133,11 @@ def accuracy_csv(evaluations: Sequence[Evaluation], cells: Cells) -> str:
         training = one.training.model_dump(mode="json") if one.training else {}
         cell = cells.get(one.spec_hash)
         latency = timed(cell) if cell else None
+        costs = {"latency_ms": latency.median if latency else None, "macs": cell.macs if cell else None}
         for metric in one.accuracy.metrics:
-            low, high = metric.ci95 or (None, None)
-            rows.append(
-                content
-                | {"task": one.accuracy.task, "split": one.accuracy.split, "metric": metric.name, "value": metric.value}
-                | {"ci95_low": low, "ci95_high": high, "n": metric.n}
-                | flattened("training", training)
-                | {"latency_ms": latency.median if latency else None, "macs": cell.macs if cell else None}
-            )
+            value = {"metric": metric.name, "value": metric.value, "ci95": metric.ci95, "n": metric.n}
+            task = {"task": one.accuracy.task, "split": one.accuracy.split}
+            rows.append(content | task | value | {"training": training} | costs)
     return to_csv(rows)
 
 

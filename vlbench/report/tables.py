@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -147,42 +147,18 @@ def cautions(result: Result) -> list[str]:
 
 def results_csv(results: Sequence[Result]) -> str:
     """Every value in plain units under the names of cells.jsonl, without the samples."""
-    return to_csv(map(_flat_row, results))
+    return to_csv(map(_plain_values, results))
 
 
-def _flat_row(result: Result) -> dict[str, object]:
+def _plain_values(result: Result) -> dict[str, Any]:
+    """The machine last."""
     content = result.model_dump(
         mode="json", by_alias=True, exclude={"restarts": True, "accuracy": {"metrics", "baselines"}}
     )
-    machine = content.pop("machine")
-    for name in ("accuracy", "training"):
-        if content[name] is None:
-            del content[name]
-    row: dict[str, object] = {}
-    for key, value in content.items():
-        if isinstance(value, dict):
-            row |= flattened(key, value)
-        elif isinstance(value, list):
-            row[key] = "x".join(map(str, value))
-        else:
-            row[key] = value
-    return row | flattened("machine", machine)
-
-
-def flattened(prefix: str, content: Mapping[str, Any]) -> dict[str, object]:
-    """`{"machine.cpu": ...}`; both ends of an interval."""
-    row: dict[str, object] = {}
-    for key, value in content.items():
-        name = f"{prefix}.{key}"
-        if key == "by_restart":
-            continue
-        if key == "ci95":
-            row[f"{name}_low"], row[f"{name}_high"] = value or (None, None)
-        elif isinstance(value, dict):
-            row |= flattened(name, value)
-        else:
-            row[name] = value
-    return row
+    shown = {
+        name: value for name, value in content.items() if value is not None or name not in ("accuracy", "training")
+    }
+    return shown | {"image_size": _size(result), "machine": shown.pop("machine")}
 
 
 def results_json(results: Sequence[Result]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from vlbench.tables.markup import bullets, comments, details, escape_latex, escape_markdown
@@ -93,10 +93,21 @@ def _cells(table: Table, write: Any) -> list[list[str]]:
 
 
 def to_csv(records: Iterable[Mapping[str, Any]]) -> str:
-    """Plain values under the keys of the records; whole numbers stay whole next to gaps."""
+    """Plain values under the keys of the records, nested ones as `machine.cpu`; samples are left out."""
     import pandas as pd  # noqa: PLC0415  slow to import
 
-    return pd.DataFrame(list(records)).convert_dtypes().to_csv(index=False)
+    frame = pd.DataFrame([dict(_flattened(record)) for record in records])
+    return frame.convert_dtypes().to_csv(index=False)  # whole numbers stay whole next to gaps
+
+
+def _flattened(record: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in record.items():
+        if isinstance(value, Mapping):
+            yield from _flattened(value, f"{prefix}{key}.")
+        elif key == "ci95":
+            yield from zip((f"{prefix}ci95_low", f"{prefix}ci95_high"), value or (None, None), strict=True)
+        elif key != "by_restart":
+            yield f"{prefix}{key}", value
 
 
 def to_json(content: Any) -> str:
