@@ -15,8 +15,8 @@ from evaluated import MACHINE, WHEN, evaluation, result
 from tests.paths import RESULTS
 from vlbench.cli import main
 from vlbench.measure.statistics import LatencySummary
-from vlbench.report import one_figure, paper
-from vlbench.report.one_figure import NAMES
+from vlbench.report import draw_figure, paper
+from vlbench.report.figure_registry import FIGURES
 from vlbench.report.paper import UNDATED
 from vlbench.runner.peaks import Peaks
 from vlbench.runner.records import Result
@@ -119,7 +119,7 @@ def test_every_figure_is_every_kind_of_file_and_the_same_each_time(
         for kind in UNDATED:
             paper.write(picture, path.with_suffix(kind))
 
-    monkeypatch.setattr(one_figure, "write", all_kinds)
+    monkeypatch.setattr(draw_figure, "write", all_kinds)
     for out in ("one", "two"):
         code, said = figure(name, everything, "-o", tmp_path / f"{out}.svg")
         assert code == 0, said
@@ -132,12 +132,12 @@ def test_every_figure_is_every_kind_of_file_and_the_same_each_time(
     comments = words_of(content[".svg"])
     for words in NAMED[name]:
         assert words in comments
-    machine = MACHINE.cpu if name in set(NAMES) - {"reported"} else "Intel(R) Xeon(R)"
+    machine = MACHINE.cpu if name in set(FIGURES) - {"reported"} else "Intel(R) Xeon(R)"
     assert any(machine in line for line in comments), "the foot names the machine"
 
 
 def test_every_figure_is_tested() -> None:
-    assert set(NAMES) <= set(NAMED)
+    assert set(FIGURES) <= set(NAMED)
 
 
 def words_of(svg: bytes) -> list[str]:
@@ -228,7 +228,7 @@ def test_what_cannot_be_drawn_is_told_in_one_line(
     assert not (tmp_path / out).is_file()
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", FIGURES)
 def test_results_of_failed_cells_alone_have_nothing_to_draw(name: str, figure: Figure, tmp_path: Path) -> None:
     folder = write(tmp_path / "r", [result("patch-a", None)], evaluated=("patch-a",))
     code, told = figure(name, folder, "-o", tmp_path / "x.png")
@@ -254,7 +254,7 @@ def test_the_help_lists_every_figure(capsys: pytest.CaptureFixture[str], monkeyp
     with pytest.raises(SystemExit):
         main.main()
     shown = capsys.readouterr().out
-    assert all(f"\n  {name} " in shown for name in NAMES)
+    assert all(f"\n  {name} " in shown for name in FIGURES)
 
 
 @pytest.mark.parametrize("count", [1, 20])
@@ -264,7 +264,7 @@ def test_no_words_of_a_crowd_are_cut_off(
 ) -> None:
     """Saved tightly, a picture has what lies around it, too; within, names must lie in their axes."""
     seen: list[Any] = []
-    monkeypatch.setattr("vlbench.report.one_figure.write", lambda picture, _: seen.append(_names_out_of_axes(picture)))
+    monkeypatch.setattr("vlbench.report.draw_figure.write", lambda picture, _: seen.append(_names_out_of_axes(picture)))
     long = [f"{('patch', 'grid', 'region')[place % 3]}-of-an-organisation-{place}" for place in range(count)]
     folder = write(tmp_path / "r", [cell(one, 3.0 + place, cell_hash=one) for place, one in enumerate(long)])
     assert figure(name, folder, "-o", tmp_path / "x.png")[0] == 0

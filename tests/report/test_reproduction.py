@@ -13,8 +13,8 @@ from PIL import Image
 from rich.console import Console
 
 from vlbench.measure.machine import Machine
-from vlbench.report.figures import draw
 from vlbench.report.reproduction import QUICK, notes, reproduction_json, reproduction_tables
+from vlbench.report.suite_figures import draw
 from vlbench.suites.outcomes import ClaimOutcome, ReproducedCell, Reproduction, SuiteOutcome
 from vlbench.suites.reader import resolve_suites
 from vlbench.tables.terminal import to_terminal

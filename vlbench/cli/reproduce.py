@@ -134,7 +134,7 @@ def _measure(
         save(reproduction, request.folder)
         print(f"results: {request.folder}", file=sys.stderr)
     if figures:
-        from vlbench.report.figures import draw
+        from vlbench.report.suite_figures import draw
 
         draw(reproduction, figures)
     if interrupted:

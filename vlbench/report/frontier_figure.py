@@ -8,7 +8,9 @@ from typing import Any
 
 import pandas as pd
 
+from vlbench.errors import InputError, nearest
 from vlbench.report.colours import families_of, family_style
+from vlbench.report.frames import Results
 from vlbench.report.frontier import COSTS, ON, comparable, frontier_frame, interval
 from vlbench.report.labels import Line, place
 from vlbench.report.paper import DPI, drawing, plain_ticks, save, set_foot, settle
@@ -37,6 +39,26 @@ def draw(results: Sequence[Result], evaluations: Sequence[Evaluation], folder: P
         for (task, split), part in found.items():
             written += save(picture(part, measured, plt), folder, f"frontier-{task}-{split}", plt)
     return written
+
+
+def picture_of_task(results: Results, plt: Any, task: str | None) -> tuple[Any, list[str]]:
+    """Of the task and split of most models, or of `task`; with a remark that names other tasks.
+
+    Raises InputError if no model has both accuracy and latency, or none has an accuracy on the task.
+    """
+    cells = [result for folder in results.folders for result in folder.results]
+    evaluations = [evaluation for folder in results.folders for evaluation in folder.evaluations]
+    drawable = parts(cells, evaluations)
+    if not drawable:
+        raise InputError("frontier: no model of these results has both accuracy and latency")
+    names = {key: "-".join(key) for key in drawable}
+    fitting = [key for key in drawable if task in (None, key[0], names[key])]
+    if not fitting:
+        raise InputError(f"frontier: no model has an accuracy of {task!r}; {nearest(task or '', names.values())}")
+    drawn = max(fitting, key=lambda key: len(drawable[key]))
+    others = ", ".join(f"frontier:{names[key]}" for key in drawable if key != drawn)
+    remarks = [f"frontier of {' '.join(drawn)}; others: {others}"] if others else []
+    return picture(drawable[drawn], comparable(cells, evaluations)[0], plt), remarks
 
 
 def parts(results: Sequence[Result], evaluations: Sequence[Evaluation]) -> dict[tuple[str, str], pd.DataFrame]:

@@ -89,4 +89,4 @@ def _block(table: Table, line: Sequence[Text]) -> Text:
     for text in styled:
         text.pad_right(max(0, 8 - len(text)))
     detail = ", ".join(f"{name} {text}" for name, text in named.items() if text.plain not in ("", GAP))
-    return Text.assemble(*styled, title, f"\n    {detail}")
+    return Text.assemble(*styled, title, f"\n    {detail}" if detail else "")

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
+
+import altair as alt
 
 from vlbench.errors import InputError
 from vlbench.regression.compare.comparison import compare
 from vlbench.regression.compare.outcomes import CellOutcome, Comparison
+from vlbench.regression.compare.verdicts import change
 from vlbench.report.frames import Results
+from vlbench.report.page import vega
+from vlbench.report.page.scales import scale_and_axis
+from vlbench.report.page.sections import MOST_BARS, Chart, Rows
 from vlbench.runner.records import Result
 from vlbench.tables.numbers import short_number
 
@@ -115,3 +122,54 @@ def _names(sets: Sequence[_Set]) -> list[str]:
     return [
         ", ".join([*([one.folder] if several else []), *(one.settings[place] for place in varying)]) for one in sets
     ]
+
+
+def beside_chart(results: Results, sides: Sequence[Beside]) -> Chart | None:
+    """All ratios with their intervals; None if there are none."""
+    families = {one.model: one.family for *_, one in results.named}
+    rows = [row for other in sides for row in _chart_rows(other, families, several=len(sides) > 1)]
+    if not rows:
+        return None
+    text = f"Latency as a multiple of that in {sides[0].base}, with intervals; the table below holds the same numbers."
+    data: dict[str, Rows] = {"beside": rows[:MOST_BARS], "one": [{"x": 1}]}
+    return Chart(name="beside", alt_text=text, specs={"": _spec(rows, base=sides[0].base)}, data=data)
+
+
+def _chart_rows(other: Beside, families: dict[str, str], *, several: bool) -> Rows:
+    return [
+        {
+            **{"key": f"{other.head}\n{cell.cell}", "head": other.head, "family": families[cell.model]},
+            "label": f"{cell.cell} \u00b7 {other.head}" if several else cell.cell,
+            **{"ratio": effect.ratio, "low": effect.low, "high": effect.high, "verdict": cell.verdict},
+            "text": _ratio_text(effect.ratio, cell.verdict),
+        }
+        for cell in other.cells
+        if (effect := cell.effect)
+    ]
+
+
+def _ratio_text(ratio: float, verdict: str) -> str:
+    if verdict == "unknown":
+        return f"{change(ratio)}, unknown" if 0.5 < ratio < 2 else f"{ratio:.3g} times"
+    return f"{ratio:.3g} times, {verdict}"
+
+
+def _spec(rows: Rows, *, base: str) -> dict[str, Any]:
+    """Of the dataset `beside`, one row per measurement and set: its latency as a multiple of the first set's."""
+    bars = alt.Chart(alt.NamedData("beside")).encode(y=alt.Y("key:N", sort=None, axis=None))
+    title = f"latency, times that of {base}"
+    ratios = [1.0, *(row[name] for row in rows for name in ("ratio", "low", "high"))]
+    x = alt.X("ratio:Q", title=title, **scale_and_axis(ratios))
+    equal = alt.Chart(alt.NamedData("one")).mark_rule(color=vega.MUTED, strokeDash=[4, 3])
+    equal = equal.encode(x=alt.X("x:Q", title=title))
+    fields = {"label": "measurement", "head": "measured in", "text": "ratio"}
+    tips = [*(vega.tip(f"{key}:N", fields[key]) for key in fields), "verdict:N"]
+    level = bars.mark_rule(yOffset=8, color=vega.LINE).encode(x=alt.value(0), x2=alt.value("width"))
+    interval = bars.mark_rule(yOffset=8, strokeWidth=2)
+    interval = interval.encode(x=alt.X("low:Q", title=title), x2="high:Q", color=vega.COLOUR)
+    points = bars.mark_point(size=80, filled=True, opacity=1, yOffset=8)
+    points = points.encode(x=x, color=vega.COLOUR, shape=vega.SHAPE, tooltip=tips)
+    names = bars.mark_text(align="left", fontSize=12, yOffset=-9, color=vega.INK)
+    texts = bars.mark_text(align="right", fontSize=12, yOffset=-9, color=vega.MUTED)
+    names, texts = names.encode(x=alt.value(0), text="label:N"), texts.encode(x=alt.value("width"), text="text:N")
+    return vega.finished(vega.layered(level, equal, interval, points, names, texts), height=alt.Step(42))

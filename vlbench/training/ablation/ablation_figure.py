@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from vlbench.report.colours import COLOURS, MARKERS
-from vlbench.report.figures import PAPER
 from vlbench.report.paper import DPI, drawing, save
+from vlbench.report.suite_figures import PAPER
 from vlbench.training.ablation.arm_outcomes import AblationOutcome, ArmOutcome
 
 OFFSET = 0.16  # of the mean to the left of the points, and of the paper's mark to the right

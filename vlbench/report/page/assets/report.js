@@ -32,9 +32,9 @@
     for (const one of spec.data) if (one.name in data) one.values = data[one.name];
     const embedded = await vegaEmbed(target, spec, options);
     const svg = target.querySelector("svg");
-    if (svg) svg.setAttribute("aria-hidden", "true"); // its container says what it shows, which Vega has just undone
+    if (svg) svg.setAttribute("aria-hidden", "true"); // its container has the text, which Vega has just removed
     target.setAttribute("role", "img");
-    target.setAttribute("aria-label", chart.said);
+    target.setAttribute("aria-label", chart.alt_text);
     views.get(chart.name)?.finalize();
     views.set(chart.name, embedded.view);
   };
@@ -82,8 +82,8 @@
     const fields = [...document.querySelectorAll("#filters select")].filter((one) => one.value);
     let count = 0;
     for (const row of rows) {
-      const said = `${row.cells[0].textContent} ${row.dataset.folder} ${row.dataset.family}`.toLowerCase();
-      row.hidden = !(words.every((word) => said.includes(word)) && fields.every((one) => row.dataset[one.dataset.field] === one.value));
+      const text = `${row.cells[0].textContent} ${row.dataset.folder} ${row.dataset.family}`.toLowerCase();
+      row.hidden = !(words.every((word) => text.includes(word)) && fields.every((one) => row.dataset[one.dataset.field] === one.value));
       count += !row.hidden;
     }
     const whole = rows.length === 1 ? "1 row" : `${rows.length} rows`;
