@@ -110,11 +110,15 @@ def write_files(comparison: Comparison, *, markdown: Path | None, junit: Path | 
 
 
 def _writers(comparison: Comparison, picture: Path | None) -> dict[str, Callable[[], str]]:
-    from vlbench.regression.compare.junit import junit
     from vlbench.regression.compare.tables import comparison_markdown
+
+    def as_junit() -> str:
+        from vlbench.regression.compare.junit import junit
+
+        return junit(comparison)
 
     return {
         "json": comparison.to_json,
-        "junit": lambda: junit(comparison),
+        "junit": as_junit,
         "markdown": lambda: comparison_markdown(comparison, str(picture) if picture else None),
     }
