@@ -25,7 +25,6 @@ OPEN: dict[str, set[str]] = {
     "architectures/checkpoints": set("found held one place told wanted".split()),
     "cli": set("asked found one tell wanted".split()),
     "regression/compare": set("found one own place said told wanted".split()),
-    "regression/history": set("found held place wanted".split()),
     "report": set("found held one own place said told wanted".split()),
     "report/page": set("found one own place said".split()),
     "specs": set("found wanted".split()),

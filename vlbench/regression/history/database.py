@@ -1,4 +1,4 @@
-"""The DuckDB file that keeps a history: one table, `runs`, in which no result is twice."""
+"""The DuckDB file that stores a history: one table, `runs`, without duplicates."""
 
 from __future__ import annotations
 
@@ -12,34 +12,34 @@ from vlbench.runner.schemas import RESULT_SCHEMA, remedy
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-HELD = COLUMNS | ADDED
+STORED = COLUMNS | ADDED
 
 
 def read_store(connection: DuckDBPyConnection, file: Path) -> None:
-    """Copies all that a DuckDB file holds into the table `found`. Raises InputError where it is none of vlbench's."""
+    """Copies the runs of a DuckDB file into table `results`. Raises InputError if the file is not vlbench's."""
     _attach(connection, file, str(file), read_only=True)
     _check(connection, str(file))
-    connection.execute(f"CREATE TABLE found AS SELECT {', '.join(HELD)} FROM store.runs")
+    connection.execute(f"CREATE TABLE results AS SELECT {', '.join(STORED)} FROM store.runs")
     connection.execute("DETACH store")
 
 
 def add_to_store(connection: DuckDBPyConnection, file: Path) -> int:
-    """Adds what is in `found` and not in the file yet, then makes `found` all that is there; gives how many are new.
+    """Adds table `results` to the file, then replaces it by all runs of the file; returns how many were new.
 
-    Either all are added or none. Raises InputError where the file cannot be written.
+    Either all are added or none. Raises InputError if the file cannot be written.
     """
     import duckdb  # noqa: PLC0415  as in reading.py
 
     where = f"--store {file}"
     _attach(connection, file, where, read_only=False)
-    types = ", ".join(f"{name} {kind}" for name, kind in HELD.items())
+    types = ", ".join(f"{name} {kind}" for name, kind in STORED.items())
     try:
         connection.execute(f"CREATE TABLE IF NOT EXISTS store.runs ({types}, PRIMARY KEY (key))")
         _check(connection, where)
         (added,) = connection.execute(
-            f"INSERT INTO store.runs SELECT {', '.join(HELD)} FROM found ON CONFLICT DO NOTHING"
+            f"INSERT INTO store.runs SELECT {', '.join(STORED)} FROM results ON CONFLICT DO NOTHING"
         ).fetchall()[0]
-        connection.execute(f"CREATE OR REPLACE TABLE found AS SELECT {', '.join(HELD)} FROM store.runs")
+        connection.execute(f"CREATE OR REPLACE TABLE results AS SELECT {', '.join(STORED)} FROM store.runs")
         connection.execute("DETACH store")
     except duckdb.Error as error:
         raise InputError(f"{where}: {reason(error)}; nothing is added") from error
@@ -47,12 +47,12 @@ def add_to_store(connection: DuckDBPyConnection, file: Path) -> int:
 
 
 def columns_of(connection: DuckDBPyConnection, query: str) -> dict[str, str]:
-    """The names of a query's columns, and their types."""
+    """The type of each column of a query."""
     return {row[0]: row[1] for row in connection.execute(f"DESCRIBE {query}").fetchall()}
 
 
 def quoted(text: str) -> str:
-    """As a string of SQL."""
+    """The text as a string of SQL."""
     return "'" + text.replace("'", "''") + "'"
 
 
@@ -79,10 +79,10 @@ def _check(connection: DuckDBPyConnection, where: str) -> None:
     import duckdb  # noqa: PLC0415
 
     try:
-        held = columns_of(connection, "SELECT * FROM store.runs")
+        columns = columns_of(connection, "SELECT * FROM store.runs")
     except duckdb.CatalogException:
-        held = {}
-    if list(held) != list(HELD):
+        columns = {}
+    if list(columns) != list(STORED):
         raise InputError(f"{where}: a DuckDB database, but not one that vlbench history --store made")
     query = "SELECT schema FROM store.runs WHERE schema <> ? LIMIT 1"
     for (schema,) in connection.execute(query, [RESULT_SCHEMA]).fetchall():

@@ -1,4 +1,4 @@
-"""A history as a picture: a panel a series, by machine."""
+"""A history as a figure: one panel per series, grouped by machine."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from vlbench.errors import InputError
-from vlbench.regression.history.found import Names, name_all
 from vlbench.regression.history.runs import HistoryRun
 from vlbench.regression.history.series import Series
+from vlbench.regression.history.series_names import Names, name_all
 from vlbench.tables.numbers import signed_percent
 
 # Of Okabe and Ito's palette, which colour-blind readers can tell apart
@@ -90,8 +90,8 @@ def _panel(series: Series, names: Names, axes: Any) -> None:
     low, high = _limits(series)
     axes.set_ylim(low, high)
     axes.set_xlim(-0.7, len(series.runs) - 0.3)
-    for place, run in enumerate(series.runs):
-        _point(axes, place, run, low, high)
+    for index, run in enumerate(series.runs):
+        _point(axes, index, run, low, high)
     _levels(axes, series)
     _software(axes, series)
     label = names.settings(series)
@@ -100,8 +100,8 @@ def _panel(series: Series, names: Names, axes: Any) -> None:
     axes.set_title("\n".join(textwrap.wrap(title, TITLE)), pad=14 if series.shifts else 6)
     axes.set_ylabel("latency, ms")
     axes.grid(axis="y", alpha=0.25)
-    places = _dated(len(series.runs))
-    axes.set_xticks(places, [f"{series.runs[place].measured_at:%Y-%m-%d}" for place in places])
+    dated = _dated(len(series.runs))
+    axes.set_xticks(dated, [f"{series.runs[index].measured_at:%Y-%m-%d}" for index in dated])
 
 
 def _limits(series: Series) -> tuple[float, float]:
@@ -114,15 +114,15 @@ def _limits(series: Series) -> tuple[float, float]:
     return low - 0.12 * (high - low), high + 0.06 * (high - low)
 
 
-def _point(axes: Any, place: int, run: HistoryRun, low: float, high: float) -> None:
+def _point(axes: Any, index: int, run: HistoryRun, low: float, high: float) -> None:
     if run.latency_ms is None:
-        axes.plot(place, 0.03, "x", color=GAP, markersize=4, transform=axes.get_xaxis_transform())
+        axes.plot(index, 0.03, "x", color=GAP, markersize=4, transform=axes.get_xaxis_transform())
         return
     hidden = not low <= run.latency_ms <= high
     if run.interval_ms and not hidden:
-        axes.plot((place, place), run.interval_ms, color=POINT, linewidth=0.8, alpha=0.5 if run.judged else 0.25)
+        axes.plot((index, index), run.interval_ms, color=POINT, linewidth=0.8, alpha=0.5 if run.judged else 0.25)
     axes.plot(
-        place,
+        index,
         min(max(run.latency_ms, low), high),
         ("^" if run.latency_ms > high else "v") if hidden else "o",
         color=POINT,
@@ -157,16 +157,16 @@ def _levels(axes: Any, series: Series) -> None:
 def _software(axes: Any, series: Series) -> None:
     """A tick on the axis where versions changed, named where there is room."""
     named_at = -len(series.runs)
-    for place, found in groupby(series.events, key=lambda event: event.index):
-        texts = [event.text for event in found]
-        axes.axvline(place - 0.5, color=SOFTWARE, linewidth=0.8, linestyle=":", zorder=0)
-        if place - named_at < 0.06 * len(series.runs):
+    for index, events in groupby(series.events, key=lambda event: event.index):
+        texts = [event.text for event in events]
+        axes.axvline(index - 0.5, color=SOFTWARE, linewidth=0.8, linestyle=":", zorder=0)
+        if index - named_at < 0.06 * len(series.runs):
             continue
-        named_at = place
+        named_at = index
         more = f" +{len(texts) - 1}" if len(texts) > 1 else ""
         axes.annotate(
             _short(texts[0]) + more,
-            (place - 0.5, 0.02),
+            (index - 0.5, 0.02),
             xycoords=axes.get_xaxis_transform(),
             xytext=(2, 0),
             textcoords="offset points",
@@ -186,7 +186,7 @@ def _short(text: str) -> str:
 
 
 def _dated(count: int) -> list[int]:
-    """At most `DATES` places from the first to the last."""
+    """At most `DATES` indices from the first to the last."""
     steps = min(count, DATES) - 1
     return sorted({round(step * (count - 1) / steps) for step in range(steps + 1)}) if steps else [0]
 
@@ -210,5 +210,5 @@ def _legend(groups: Sequence[Sequence[Series]], plt: Any) -> tuple[list[Any], li
         (line(FASTER), "faster", any(shift.change < 0 for series in every for shift in series.shifts)),
         (line(SOFTWARE, ":"), "software changed", any(series.events for series in every)),
     ]
-    shown = [(handle, label) for handle, label, wanted in entries if wanted]
+    shown = [(handle, label) for handle, label, occurs in entries if occurs]
     return [handle for handle, _ in shown], [label for _, label in shown]

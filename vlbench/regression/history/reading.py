@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 
 from vlbench.errors import InputError
 from vlbench.regression.history.database import add_to_store, read_store, reason
-from vlbench.regression.history.found import MOMENT, make_found
+from vlbench.regression.history.ingest import LINES, MOMENT, make_results, read_files
 from vlbench.regression.history.runs import HistoryRun, to_run
-from vlbench.regression.history.series import LINES, read_files
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """`warnings` name what was left out, a sentence each; `added` counts the runs new to the store, if there is one."""
+    """`warnings` say what was left out; `added` counts the runs that were new to the store, if there is one."""
 
     runs: tuple[HistoryRun, ...]
     warnings: tuple[str, ...] = ()
@@ -48,7 +47,7 @@ def read_runs(path: Path, *, store: Path | None = None) -> Reading:
 
 
 def _gather(connection: DuckDBPyConnection, path: Path) -> list[str]:
-    """The table `found`, from what the path names; gives the warnings."""
+    """Makes table `results` from what the path names; returns the warnings."""
     if not path.exists():
         raise InputError(f"{path}: does not exist; name a folder of results or a .duckdb file")
     if path.is_file() and path.suffix not in (".jsonl", ".parquet"):
@@ -59,7 +58,7 @@ def _gather(connection: DuckDBPyConnection, path: Path) -> list[str]:
         raise InputError(f"{path}: no {LINES} in or below it; name a folder that vlbench run wrote, or one above it")
     warnings = read_files(connection, files)
     folders = {str(file): _folder(file, path) for file in files}
-    return [*warnings, *make_found(connection, folders)]
+    return [*warnings, *make_results(connection, folders)]
 
 
 def _files(path: Path) -> list[Path]:
@@ -69,13 +68,15 @@ def _files(path: Path) -> list[Path]:
 
 
 def _folder(file: Path, root: Path) -> str:
-    """What tells one run from others for a reader: the folder below the one read, or that one's own name."""
-    place = file if file.suffix == ".parquet" else file.parent
-    inner = place.relative_to(root if root.is_dir() else root.parent)
-    return inner.as_posix() if inner.parts else place.resolve().name
+    """How a file's folder is named: relative to the one that is read, or by the name of that one."""
+    folder = file if file.suffix == ".parquet" else file.parent
+    inner = folder.relative_to(root if root.is_dir() else root.parent)
+    return inner.as_posix() if inner.parts else folder.resolve().name
 
 
 def _fetch(connection: DuckDBPyConnection) -> tuple[HistoryRun, ...]:
-    rows = connection.execute(f"SELECT *, {MOMENT} AS moment FROM found ORDER BY ordered_at, folder, source, position")
+    rows = connection.execute(
+        f"SELECT *, {MOMENT} AS moment FROM results ORDER BY ordered_at, folder, source, position"
+    )
     names = [column[0] for column in rows.description or []]
     return tuple(to_run(dict(zip(names, row, strict=True))) for row in rows.fetchall())

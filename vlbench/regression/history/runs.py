@@ -1,4 +1,4 @@
-"""One measurement of one cell, as history keeps it, and the columns of the table that it is read from."""
+"""One run, that is one line of cells.jsonl, as a history has it, and the columns that it is read from."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class Hardware:
 class SeriesSettings:
     """What a latency depends on besides model and machine.
 
-    `variant` is the hash of the model's definition where one name stands for several, else empty.
+    `variant` is the hash of the model's definition if several definitions share a name, else empty.
     """
 
     device: str
@@ -82,7 +82,7 @@ class SeriesSettings:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HistoryRun:
     """One line. `latency_ms` is the median over restarts, None without a latency; `interval_ms` its 95% interval, None
-    where the restarts were too few for one.
+    if the restarts were too few for one.
 
     `software` has a version or the like for each name, `definition` the hash of the model's file.
     """

@@ -1,26 +1,21 @@
-"""Runs grouped into series that can be compared, and what changed in each; from the lines of cells.jsonl and Parquet
-files in DuckDB's table `raw`."""
+"""Runs grouped into comparable series, and what changed in each."""
 
 from __future__ import annotations
 
-import json
-import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from itertools import pairwise
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vlbench.errors import InputError
 from vlbench.regression.history.change_points import SHORTEST, Changes, fewest_values, find_changes
-from vlbench.regression.history.database import columns_of, quoted, reason
-from vlbench.regression.history.runs import COLUMNS, OPTIONAL, Hardware, HistoryRun, SeriesSettings
+from vlbench.regression.history.runs import Hardware, HistoryRun, SeriesSettings
 from vlbench.tables.numbers import share_of
 
 if TYPE_CHECKING:
-    from duckdb import DuckDBPyConnection
+    pass
 
 
 SIGNIFICANCE = 0.01  # of a whole history: its series that are long enough to be tested share it
@@ -106,9 +101,9 @@ def parse_threshold(text: str) -> float:
 
 
 def _by_variant(group: list[HistoryRun]) -> dict[tuple[str, SeriesSettings, Hardware], list[HistoryRun]]:
-    """One name may stand for several definitions side by side, as in a suite; one that was edited stays one series.
+    """Splits definitions that share a name and alternate, as in a suite. An edited definition stays one series.
 
-    They are side by side where one folder has two of them, or where one returns after another.
+    Definitions alternate if one folder has two of them, or if one returns after another.
     """
     first = group[0]
     in_source: dict[str, set[str]] = defaultdict(set)
@@ -116,7 +111,7 @@ def _by_variant(group: list[HistoryRun]) -> dict[tuple[str, SeriesSettings, Hard
         in_source[run.source].add(run.definition)
     turns = sum(run.definition != before.definition for before, run in pairwise(group))
     definitions = {run.definition for run in group}
-    if turns < len(definitions) and all(len(found) == 1 for found in in_source.values()):
+    if turns < len(definitions) and all(len(hashes) == 1 for hashes in in_source.values()):
         return {(first.model, first.settings, first.hardware): group}
     return {
         (first.model, replace(first.settings, variant=definition), first.hardware): [
@@ -134,7 +129,7 @@ def _series(
     threshold: float,
     significance: float,
 ) -> Series:
-    places = [place for place, run in enumerate(runs) if run.judged]
+    judged = [index for index, run in enumerate(runs) if run.judged]
     changes = find_changes(
         [run.latency_ms for run in runs if run.judged and run.latency_ms],
         threshold=threshold,
@@ -147,19 +142,19 @@ def _series(
         hardware=hardware,
         runs=tuple(runs),
         events=events,
-        shifts=_shifts(changes, places, events),
+        shifts=_shifts(changes, judged, events),
         drift=changes.drift,
         fewest=fewest_values(significance),
     )
 
 
-def _shifts(changes: Changes, places: list[int], events: tuple[Event, ...]) -> tuple[Shift, ...]:
+def _shifts(changes: Changes, judged: list[int], events: tuple[Event, ...]) -> tuple[Shift, ...]:
     shifts = []
     for point in changes.points:
-        index = places[point.index]
-        since = places[point.index - 1] + 1
-        earlier = places[point.index - 2] + 1 if point.index > 1 else 0
-        later = places[point.index + 1] if point.index + 1 < len(places) else index
+        index = judged[point.index]
+        since = judged[point.index - 1] + 1
+        earlier = judged[point.index - 2] + 1 if point.index > 1 else 0
+        later = judged[point.index + 1] if point.index + 1 < len(judged) else index
         shifts.append(
             Shift(
                 index=index,
@@ -187,92 +182,3 @@ def _events(runs: Sequence[HistoryRun]) -> tuple[Event, ...]:
         ]
         known |= now
     return tuple(events)
-
-
-LINES = "cells.jsonl"
-LONGEST_LINE = 64 * 2**20  # bytes; with its raw samples one has about a tenth of a mebibyte
-NESTED = {
-    "image_size": ["INTEGER"],
-    "latency_ms": {"median": "DOUBLE", "ci95": ["DOUBLE"], "by_restart": ["DOUBLE"]},
-    "noise": {"verdict": "VARCHAR"},
-}
-
-
-def read_files(connection: DuckDBPyConnection, files: Sequence[Path]) -> list[str]:
-    """Makes `raw`: a row a line, in order, with the line's file as `filename`; all of a damaged line is NULL.
-
-    Gives a warning for each file that could not be read.
-    """
-    types = ", ".join(f"{name} {kind}" for name, kind in COLUMNS.items())
-    connection.execute(f"CREATE TABLE raw ({types}, filename VARCHAR)")
-    faults = {file: fault for file in files if (fault := _unreadable(file))}
-    sound = [file for file in files if file not in faults and file.stat().st_size]  # DuckDB reads no empty file
-    lines = [file for file in sound if file.suffix != ".parquet"]
-    if lines and _insert_lines(connection, lines):  # one of them stops DuckDB; it is found alone
-        faults |= {file: fault for file in lines if (fault := _insert_lines(connection, [file]))}
-    rows = [file for file in sound if file.suffix == ".parquet"]
-    faults |= {file: fault for file in rows if (fault := _insert_parquet(connection, file))}
-    return [f"{file}: {fault}; left out" for file, fault in faults.items()]
-
-
-def line_numbers(file: Path, positions: Sequence[int]) -> list[int]:
-    """The lines, from 1, in which the rows at these positions, from 1, stand; blank lines are no rows."""
-    numbers = [number for number, line in enumerate(file.read_bytes().split(b"\n"), start=1) if line.strip()]
-    return [numbers[position - 1] for position in positions if position <= len(numbers)]
-
-
-def _unreadable(file: Path) -> str | None:
-    try:
-        file.open("rb").close()
-    except OSError as error:
-        return f"cannot be read ({error.strerror})"
-    return None
-
-
-def _insert_lines(connection: DuckDBPyConnection, files: Sequence[Path]) -> str | None:
-    import duckdb  # noqa: PLC0415  as in reading.py
-
-    types = "{" + ", ".join(f"{name}: '{kind}'" for name, kind in COLUMNS.items()) + "}"
-    try:
-        connection.execute(
-            f"""
-            INSERT INTO raw SELECT {", ".join(COLUMNS)}, filename
-            FROM read_json(?, format = 'newline_delimited', columns = {types}, filename = true,
-                           ignore_errors = true, maximum_object_size = {LONGEST_LINE})
-            """,
-            [[_literally(file) for file in files]],
-        )
-    except duckdb.Error as error:
-        return reason(error)
-    return None
-
-
-def _insert_parquet(connection: DuckDBPyConnection, file: Path) -> str | None:
-    """Rows with the names and the nesting that lines of cells.jsonl have; `machine` may be a struct or JSON."""
-    import duckdb  # noqa: PLC0415
-
-    source = f"read_parquet({quoted(_literally(file))})"
-    try:
-        held = columns_of(connection, f"SELECT * FROM {source}")
-        missing = [name for name in COLUMNS if name not in held and name not in OPTIONAL]
-        if missing:
-            return f"has no column {missing[0]}, so holds no results of vlbench"
-        values = [_converted(name, held[name]) if name in held else "NULL" for name in COLUMNS]
-        connection.execute(f"INSERT INTO raw SELECT {', '.join(values)}, {quoted(str(file))} FROM {source}")
-    except duckdb.Error as error:
-        return reason(error)
-    return None
-
-
-def _converted(name: str, kind: str) -> str:
-    """SQL that makes a Parquet column what `COLUMNS` says, NULL where it cannot."""
-    if name in NESTED:
-        return f"json_transform(to_json({name}), {quoted(json.dumps(NESTED[name]))})"
-    if name == "machine" and kind != "VARCHAR":
-        return "to_json(machine)"
-    return f"TRY_CAST({name} AS {COLUMNS[name]})"
-
-
-def _literally(file: Path) -> str:
-    """A path in which no sign stands for others."""
-    return re.sub(r"([*?\[])", r"[\1]", str(file))
