@@ -12,7 +12,7 @@ from PIL import Image
 
 from vlbench.errors import InputError
 from vlbench.explain.attention_figure import COLOURS, draw_attention, overview, resampled
-from vlbench.explain.explanation import BOTH, IMAGE, TEXT, Alignment, AttentionMap, Explanation, Places, Word
+from vlbench.explain.explanation import BOTH, IMAGE, TEXT, Alignment, AttentionMap, Explanation, ImageLayout, Word
 from vlbench.explain.patterns import Pattern
 from vlbench.explain.plan_figure import draw_plan, plan_figure
 
@@ -21,25 +21,25 @@ from matplotlib import pyplot as plt
 from matplotlib.colors import to_hex
 
 
-def grid(rows: int, columns: int) -> Places:
+def grid(rows: int, columns: int) -> ImageLayout:
     boxes = [
         (left / columns, top / rows, (left + 1) / columns, (top + 1) / rows)
         for top in range(rows)
         for left in range(columns)
     ]
-    return Places(boxes=np.array(boxes, np.float32), special=1, grid=(rows, columns))
+    return ImageLayout(boxes=np.array(boxes, np.float32), special=1, grid=(rows, columns))
 
 
-def explanation_of(words: str = "red cat $a_b$", places: Places | None = None) -> Explanation:
+def explanation_of(words: str = "red cat $a_b$", layout: ImageLayout | None = None) -> Explanation:
     """Word i sends 90% of its mass to image token i, the rest to the last; one block and one reversed-block head."""
-    places = places or grid(2, 3)
+    layout = layout or grid(2, 3)
     texts = words.split()
-    count = len(places.boxes)
+    count = len(layout.boxes)
     shares = np.zeros((len(texts), count), np.float32)
     shares[np.arange(len(texts)), np.arange(len(texts)) % (count - 1)] = 0.9
     shares[:, -1] = 0.1
     labels = ("[CLS]", *texts, "[SEP]")
-    length = len(labels) + places.special + count
+    length = len(labels) + layout.special + count
     of_text = np.arange(length) < len(labels)
     same = of_text[:, None] == of_text
     heads = np.stack([same / same.sum(1, keepdims=True), ~same / (~same).sum(1, keepdims=True)]).astype(np.float32)
@@ -54,7 +54,7 @@ def explanation_of(words: str = "red cat $a_b$", places: Places | None = None) -
         words=tuple(Word(text=text, tokens=(index + 1,)) for index, text in enumerate(texts)),
         unread=(),
         labels=labels,
-        places=places,
+        layout=layout,
         maps=maps,
         alignment=Alignment(shares=shares, beta=0.5, iterations=1000),
     )
@@ -81,7 +81,7 @@ def test_one_panel_per_word_over_the_photo_in_its_proportions() -> None:
 
 def test_regions_are_boxes_whose_opacity_is_their_mass() -> None:
     boxes = np.array([[0, 0, 0.5, 0.5], [0.5, 0.5, 1, 1], [0.2, 0.2, 0.4, 0.9]], np.float32)
-    figure = plan_figure(explanation_of("red cat", Places(boxes=boxes, special=0, grid=None)), [1], plt)
+    figure = plan_figure(explanation_of("red cat", ImageLayout(boxes=boxes, special=0, grid=None)), [1], plt)
     (panel,) = (axes for axes in figure.axes if axes.get_title() == "cat")
     drawn = {
         (round(float(patch.get_x()), 3), round(float(patch.get_y()), 3)): patch.get_facecolor()[3]

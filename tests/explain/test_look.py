@@ -52,7 +52,7 @@ def test_every_model_with_token_sequences_is_explained(name: str, photo: Path) -
     explanation = explained(small(name), photo)
     assert [word.text for word in explanation.words] == TEXT.split()
     assert explanation.labels == ("[CLS]", *TEXT.split(), "[SEP]")
-    image_tokens = explanation.places.special + len(explanation.places.boxes)
+    image_tokens = explanation.layout.special + len(explanation.layout.boxes)
     sizes = {
         "text": len(explanation.labels),
         "image": image_tokens,
@@ -63,7 +63,7 @@ def test_every_model_with_token_sequences_is_explained(name: str, photo: Path) -
         np.testing.assert_allclose(attention.weights.sum(2), 1, atol=1e-5)
         one_sequence = attention.queries == attention.keys == "text+image"
         assert (explanation.pattern_scores(attention) is not None) == one_sequence
-    boxes = explanation.places.boxes
+    boxes = explanation.layout.boxes
     assert (boxes >= 0).all()
     assert (boxes <= 1).all()
     assert (boxes[:, 2:] >= boxes[:, :2]).all()
@@ -77,20 +77,20 @@ def test_every_model_with_token_sequences_is_explained(name: str, photo: Path) -
 def test_patches_lie_where_they_were_cut(photo: Path) -> None:
     # 128x192 pixels in patches of 32; the shorter side of 150x90 becomes 128, then 192 at most
     spec = small("vilt-b32")
-    places = explained(spec, photo).places
-    rows, columns = places.grid or (0, 0)
-    assert (rows, columns, places.special) == (3, 6, 1)
-    np.testing.assert_allclose(places.boxes[0], (0, 0, 1 / 6, 1 / 3), atol=1e-6)
-    np.testing.assert_allclose(places.boxes[7], (1 / 6, 1 / 3, 2 / 6, 2 / 3), atol=1e-6)
+    layout = explained(spec, photo).layout
+    rows, columns = layout.grid or (0, 0)
+    assert (rows, columns, layout.special) == (3, 6, 1)
+    np.testing.assert_allclose(layout.boxes[0], (0, 0, 1 / 6, 1 / 3), atol=1e-6)
+    np.testing.assert_allclose(layout.boxes[7], (1 / 6, 1 / 3, 2 / 6, 2 / 3), atol=1e-6)
 
 
 def test_cells_of_a_feature_map_cover_the_pixels_they_were_computed_from(photo: Path) -> None:
     spec = small("pixelbert-r50")
-    places = explained(spec, photo).places
+    layout = explained(spec, photo).layout
     step = spec.visual.backbone.stride * spec.visual.pool_size
-    assert places.grid is not None
-    assert len(places.boxes) == places.grid[0] * places.grid[1]
-    wide, high = places.boxes[0, 2:]
+    assert layout.grid is not None
+    assert len(layout.boxes) == layout.grid[0] * layout.grid[1]
+    wide, high = layout.boxes[0, 2:]
     height, width = (step / high, step / wide) if min(wide, high) < 1 else (step, step)
     assert height / width == pytest.approx(90 / 150, rel=0.05)
 
@@ -131,13 +131,13 @@ def test_precomputed_regions_keep_their_boxes(photo: Path) -> None:
             features = np.random.default_rng(0).normal(size=(3, spec.visual.roi_head.channels)).astype(np.float32)
             return ImageRegions(features=features, boxes=boxes, height=90, width=150)
 
-    places = explained(spec, photo, features=Source()).places
-    np.testing.assert_allclose(places.boxes, boxes / (150, 90, 150, 90), atol=1e-6)
-    assert (places.special, places.grid) == (0, None)
+    layout = explained(spec, photo, features=Source()).layout
+    np.testing.assert_allclose(layout.boxes, boxes / (150, 90, 150, 90), atol=1e-6)
+    assert (layout.special, layout.grid) == (0, None)
 
 
 def test_a_whole_image_token_is_special(photo: Path) -> None:
-    assert explained(small("vilbert"), photo).places.special == 1
+    assert explained(small("vilbert"), photo).layout.special == 1
 
 
 def test_words_are_aligned_with_the_tokens_closest_to_them() -> None:

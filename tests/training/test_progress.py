@@ -49,7 +49,7 @@ def test_lines_where_there_is_no_terminal(
 
 def test_a_line_every_ten_seconds_at_most(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     with training_display() as display:
-        display.told_at = progress.time.monotonic()
+        display.printed_at = progress.time.monotonic()
         train(Classifier(network("linear"), seconds=0.05), Examples(), settings(), tmp_path,
               listener=display.listener("m"))  # fmt: skip
     assert len(capsys.readouterr().err.splitlines()) == 1  # the end

@@ -102,13 +102,13 @@ class AttentionMap:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Places:
-    """Where image tokens lie.
+class ImageLayout:
+    """Where the image tokens lie on the photo.
 
     Attributes:
         boxes: left, top, right, bottom of each, as shares of the image.
-        special: tokens before them that stand for the whole image, such as [CLS].
-        grid: rows and columns, where the boxes are the cells of a grid, a row after the other.
+        special: number of tokens before them that stand for the whole image, such as [CLS].
+        grid: rows and columns where the boxes are the cells of a grid, row by row; else None.
     """
 
     boxes: NDArray[np.float32]  # (R, 4)
@@ -142,6 +142,8 @@ class Explanation:
         words: those of the text that the model reads.
         unread: the words after these, which did not fit.
         labels: one per text token; special tokens stand in brackets.
+        layout: where the image tokens lie.
+        maps: the attention of each layer, in the order of the forward pass.
         alignment: None where text and image tokens cannot be compared; `no_alignment` gives the reason.
     """
 
@@ -154,7 +156,7 @@ class Explanation:
     words: tuple[Word, ...]
     unread: tuple[str, ...]
     labels: tuple[str, ...]
-    places: Places
+    layout: ImageLayout
     maps: tuple[AttentionMap, ...]
     alignment: Alignment | None
     no_alignment: str = ""
@@ -176,7 +178,7 @@ class Explanation:
         of_words = {token for word in self.words for token in word.tokens}
         length = len(self.labels)
         of_text = (token for token in range(length) if token not in of_words)
-        return (*of_text, *range(length, length + self.places.special))
+        return (*of_text, *range(length, length + self.layout.special))
 
     def pattern_scores(self, attention: AttentionMap) -> list[PatternScores] | None:
         """One per head; None unless text and image are one sequence."""

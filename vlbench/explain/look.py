@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -22,15 +22,21 @@ from vlbench.evaluation.images import covering_size
 from vlbench.evaluation.task_head import TaskHead, weights_of
 from vlbench.evaluation.tokens import tokenizer_for
 from vlbench.explain.attention import attention_maps, record_attention
-from vlbench.explain.explanation import IMAGE, TEXT, Alignment, AttentionMap, Explanation, Places, Span, Word, words_of
+from vlbench.explain.explanation import (
+    IMAGE,
+    TEXT,
+    Alignment,
+    AttentionMap,
+    Explanation,
+    ImageLayout,
+    Span,
+    Word,
+    words_of,
+)
 from vlbench.inputs import Example, open_image
 from vlbench.specs import RANDOM, CentreCrop, Input, ModelSpec
 from vlbench.tasks.region_features import RegionSource
 from vlbench.training.transport import cosine_distance, transport_plan
-
-if TYPE_CHECKING:
-    pass  # it imports torchvision, which few models need
-
 
 BETA = 0.5  # as in training (ViLT, section 3.2)
 ITERATIONS = 1000  # 50 in training; more give a clearer figure (ViLT, section 4.7)
@@ -87,10 +93,10 @@ def look(spec: ModelSpec, example: Example, settings: ExplainSettings) -> Explan
         precision=settings.precision,
     )
     words, unread, labels = _tokenised(model, spec, example.text, settings)
-    joint, places, maps = _recorded_pass(model, spec, example)
+    joint, layout, maps = _recorded_pass(model, spec, example)
     alignment, no_alignment = None, ""
     if joint.text is not None and joint.text.values.shape[2] == joint.image.values.shape[2]:
-        alignment = align(joint, words, whole_mask(joint.image)[0].nonzero()[places.special :, 0])
+        alignment = align(joint, words, whole_mask(joint.image)[0].nonzero()[layout.special :, 0])
     else:
         no_alignment = "its two streams have different widths, so that words and image tokens have no distance"
     return Explanation(
@@ -103,7 +109,7 @@ def look(spec: ModelSpec, example: Example, settings: ExplainSettings) -> Explan
         words=words,
         unread=unread,
         labels=labels,
-        places=places,
+        layout=layout,
         maps=maps,
         alignment=alignment,
         no_alignment=no_alignment,
@@ -126,7 +132,7 @@ def _tokenised(
 
 def _recorded_pass(
     model: ModelUnderTest, spec: ModelSpec, example: Example
-) -> tuple[Joint, Places, tuple[AttentionMap, ...]]:
+) -> tuple[Joint, ImageLayout, tuple[AttentionMap, ...]]:
     """The tokens after the last layer, where those of the image lie, and the attention, from one pass without the head.
 
     A model whose head reads two images gets the photo as both; the first of the two is explained.
@@ -145,8 +151,10 @@ def _recorded_pass(
         )
     masks = {TEXT: whole_mask(joint.text)[0], IMAGE: whole_mask(joint.image)[0]}
     token_boxes = recorded[0]
-    places = Places(boxes=token_boxes.boxes.cpu().numpy(), special=network.visual.special_tokens, grid=token_boxes.grid)
-    return joint, places, attention_maps(records, masks)
+    layout = ImageLayout(
+        boxes=token_boxes.boxes.cpu().numpy(), special=network.visual.special_tokens, grid=token_boxes.grid
+    )
+    return joint, layout, attention_maps(records, masks)
 
 
 def _spans_of_read_tokens(

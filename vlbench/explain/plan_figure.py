@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from vlbench.explain.explanation import Alignment, Explanation, Places
+from vlbench.explain.explanation import Alignment, Explanation, ImageLayout
 from vlbench.explain.figure_files import GREY, save_figure, set_footnote, set_heading
 
 COLOUR_MAP = "magma_r"  # its lightness is even, so that it is readable in grey and to colour-blind readers
@@ -51,12 +51,12 @@ def plan_figure(explanation: Explanation, words: Sequence[int], plt: Any) -> Any
         if word is None:
             _set_title(axes, "photo", weight="normal", colour=GREY)
         else:
-            _draw_shares(axes, explanation.places, alignment.shares[word], colours, norm, plt)
+            _draw_shares(axes, explanation.layout, alignment.shares[word], colours, norm, plt)
             _set_title(axes, explanation.words[word].text, weight="bold", colour="black")
         axes.set(xlim=(0, 1), ylim=(1, 0), xticks=(), yticks=())
     for axes in panels.ravel()[count:]:
         axes.set_visible(False)
-    _draw_colour_bar(figure, panels, explanation.places, colours, norm, plt)
+    _draw_colour_bar(figure, panels, explanation.layout, colours, norm, plt)
     set_heading(figure, explanation, "where each word is carried")
     set_footnote(figure, _method(alignment))
     return figure
@@ -87,11 +87,13 @@ def _faded(photo: Image.Image) -> NDArray[np.uint8]:
     return np.repeat((grey + (255 - grey) * FADING).astype(np.uint8)[..., None], 3, axis=2)
 
 
-def _draw_shares(axes: Any, places: Places, shares_R: NDArray[np.float32], colours: Any, norm: Any, plt: Any) -> None:
+def _draw_shares(
+    axes: Any, layout: ImageLayout, shares_R: NDArray[np.float32], colours: Any, norm: Any, plt: Any
+) -> None:
     """The cells of a grid as one image; boxes as rectangles, the greatest share on top."""
-    if places.grid is not None:
-        rows, columns = places.grid
-        cell_wide, cell_high = places.boxes[0, 2:]
+    if layout.grid is not None:
+        rows, columns = layout.grid
+        cell_wide, cell_high = layout.boxes[0, 2:]
         axes.imshow(
             shares_R.reshape(rows, columns),
             extent=(0, cell_wide * columns, cell_high * rows, 0),
@@ -102,7 +104,7 @@ def _draw_shares(axes: Any, places: Places, shares_R: NDArray[np.float32], colou
         )
         return
     for index in shares_R.argsort():
-        left, top, right, bottom = places.boxes[index]
+        left, top, right, bottom = layout.boxes[index]
         red, green, blue, opacity = colours(norm(shares_R[index]))
         axes.add_patch(
             plt.Rectangle(
@@ -116,8 +118,8 @@ def _draw_shares(axes: Any, places: Places, shares_R: NDArray[np.float32], colou
         )
 
 
-def _draw_colour_bar(figure: Any, panels: Any, places: Places, colours: Any, norm: Any, plt: Any) -> None:
+def _draw_colour_bar(figure: Any, panels: Any, layout: ImageLayout, colours: Any, norm: Any, plt: Any) -> None:
     bar = figure.colorbar(plt.cm.ScalarMappable(norm, colours), ax=panels, shrink=0.7, aspect=40, pad=0.02)
     bar.ax.yaxis.set_major_formatter(lambda share, _: f"{100 * share:.3g}%")
-    bar.set_label(f"share of the word's mass in a {'patch or cell' if places.grid else 'box'}")
+    bar.set_label(f"share of the word's mass in a {'patch or cell' if layout.grid else 'box'}")
     bar.outline.set_visible(False)

@@ -68,15 +68,15 @@ def _map(explanation: Explanation, attention: AttentionMap) -> dict[str, Any]:
 
 def _alignment(explanation: Explanation, words: Sequence[int]) -> dict[str, Any] | None:
     """The shares of each word over the boxes, which are shares of the photo's sides."""
-    alignment, places = explanation.alignment, explanation.places
+    alignment, layout = explanation.alignment, explanation.layout
     if alignment is None:
         return None
     return {
         "method": "ipot",
         "beta": alignment.beta,
         "iterations": alignment.iterations,
-        "grid": places.grid,
-        "boxes": [[_rounded(side) for side in box] for box in places.boxes.tolist()],
+        "grid": layout.grid,
+        "boxes": [[_rounded(side) for side in box] for box in layout.boxes.tolist()],
         "words": [
             {"word": explanation.words[word].text, "shares": [_rounded(s) for s in alignment.shares[word].tolist()]}
             for word in words

@@ -111,7 +111,7 @@ class TrainingDisplay:
         self.bars = progress_bars(
             TaskProgressColumn(), "{task.fields[words]}", console=console, shown=shown and not self.lines
         )
-        self.told_at = 0.0
+        self.printed_at = 0.0
 
     def listener(self, name: str) -> TrainingListener:
         """Shows the training of one model, or a phase of it such as `uniter-base: detector`, in a bar of its own."""
@@ -120,8 +120,8 @@ class TrainingDisplay:
         def on_progress(progress: TrainingProgress) -> None:
             if bar is not None:
                 self.bars.update(bar, completed=progress.share, words=in_words(progress), refresh=True)
-            elif self.shown and (progress.share >= 1 or time.monotonic() - self.told_at >= LINE_SECONDS):
-                self.told_at = time.monotonic()
+            elif self.shown and (progress.share >= 1 or time.monotonic() - self.printed_at >= LINE_SECONDS):
+                self.printed_at = time.monotonic()
                 print(f"{name}: {progress.share:.0%}, {in_words(progress)}", file=sys.stderr, flush=True)
 
         def on_message(message: str) -> None:
