@@ -26,7 +26,6 @@ OPEN: dict[str, set[str]] = {
     "cli": set("asked found one tell wanted".split()),
     "regression/compare": set("found one own place said told wanted".split()),
     "report": set("found held one own place said told wanted".split()),
-    "report/page": set("found one own place said".split()),
     "specs": set("found wanted".split()),
     "suites": set("found one own wanted".split()),
 }

@@ -22,11 +22,11 @@ from vlbench.tables.numbers import short_number
 NONE = "-"
 MOST = 6  # sets that are held against the first; more are a matter for vlbench history
 SETTINGS: dict[str, Callable[[Result], str]] = {
-    "machine": lambda one: one.machine.in_few_words(),
-    "software": lambda one: f"torch {one.machine.torch}, Python {one.machine.python}",
-    "device": lambda one: one.device,
-    "precision": lambda one: one.precision,
-    "threads": lambda one: f"{one.machine.threads} thread{'s' if one.machine.threads > 1 else ''}",
+    "machine": lambda result: result.machine.in_few_words(),
+    "software": lambda result: f"torch {result.machine.torch}, Python {result.machine.python}",
+    "device": lambda result: result.device,
+    "precision": lambda result: result.precision,
+    "threads": lambda result: f"{result.machine.threads} thread{'s' if result.machine.threads > 1 else ''}",
 }
 
 
@@ -73,25 +73,26 @@ def side_by_side(results: Results) -> list[Beside]:
     """Empty where there is one set, or none that shares a model with the first."""
     sets = _sets(results)
     names = _names(sets)
-    found = []
+    sides = []
     for name, other in list(zip(names, sets, strict=True))[1 : MOST + 1]:
         try:
             outcome = compare(*_alike(sets[0], other), names=(names[0], name), force=True)
         except InputError:
             continue  # no cell in common
-        found.append(_beside(outcome))
-    return found
+        sides.append(_beside(outcome))
+    return sides
 
 
-def _alike(one: _Set, other: _Set) -> tuple[list[Result], list[Result]]:
+def _alike(base: _Set, other: _Set) -> tuple[list[Result], list[Result]]:
     """The cells of both whose inputs both have, whatever else they are measured with."""
-    own, others = ({_input(result) for result in each.results} for each in (one, other))
-    first, second = ([result for result in each.results if _input(result) in own & others] for each in (one, other))
+    inputs = [{_input(result) for result in each.results} for each in (base, other)]
+    shared = inputs[0] & inputs[1]
+    first, second = ([result for result in each.results if _input(result) in shared] for each in (base, other))
     return first, second
 
 
-def _input(one: Result) -> Hashable:
-    return one.model, one.image_size, one.text_tokens, one.image_tokens, one.batch
+def _input(result: Result) -> Hashable:
+    return result.model, result.image_size, result.text_tokens, result.image_tokens, result.batch
 
 
 def _beside(outcome: Comparison) -> Beside:
@@ -106,27 +107,27 @@ def _beside(outcome: Comparison) -> Beside:
 
 def _sets(results: Results) -> list[_Set]:
     groups: dict[tuple[str, tuple[str, ...]], list[Result]] = {}
-    for folder, _, one in results.named:
-        settings = tuple(setting(one) for setting in SETTINGS.values())
-        groups.setdefault((folder, settings), []).append(one)
-    return [_Set(folder=folder, settings=own, results=tuple(found)) for (folder, own), found in groups.items()]
+    for folder, _, result in results.named:
+        settings = tuple(setting(result) for setting in SETTINGS.values())
+        groups.setdefault((folder, settings), []).append(result)
+    return [_Set(folder=folder, settings=values, results=tuple(group)) for (folder, values), group in groups.items()]
 
 
 def _names(sets: Sequence[_Set]) -> list[str]:
     """The folder, where that tells a set from the others; else what differs among the sets, too."""
-    folders = [one.folder for one in sets]
+    folders = [each.folder for each in sets]
     if len(set(folders)) == len(sets):
         return folders
-    varying = [place for place in range(len(SETTINGS)) if len({one.settings[place] for one in sets}) > 1]
+    varying = [index for index in range(len(SETTINGS)) if len({each.settings[index] for each in sets}) > 1]
     several = len(set(folders)) > 1
     return [
-        ", ".join([*([one.folder] if several else []), *(one.settings[place] for place in varying)]) for one in sets
+        ", ".join([*([each.folder] if several else []), *(each.settings[index] for index in varying)]) for each in sets
     ]
 
 
 def beside_chart(results: Results, sides: Sequence[Beside]) -> Chart | None:
     """All ratios with their intervals; None if there are none."""
-    families = {one.model: one.family for *_, one in results.named}
+    families = {result.model: result.family for *_, result in results.named}
     rows = [row for other in sides for row in _chart_rows(other, families, several=len(sides) > 1)]
     if not rows:
         return None

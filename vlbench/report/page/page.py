@@ -34,12 +34,12 @@ def render(results: Results, title: str = "vlbench report") -> str:
     """The page. Raises InputError where the folders hold no results at all."""
     if not any(folder.results or folder.evaluations or folder.reproduced for folder in results.folders):
         raise InputError(
-            f"{', '.join(str(one.path) for one in results.folders)}: hold no results yet; vlbench run makes some"
+            f"{', '.join(str(folder.path) for folder in results.folders)}: hold no results yet; vlbench run makes some"
         )
     beside = side_by_side(results)
     chart = beside_chart(results, beside)
     sections = figure_sections(results)
-    drawn = [*(one for section in sections for one in section.charts), *([chart] if chart else [])]
+    drawn = [*(part for section in sections for part in section.charts), *([chart] if chart else [])]
     environment = Environment(
         loader=PackageLoader("vlbench.report.page", ASSETS),
         autoescape=True,

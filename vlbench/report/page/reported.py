@@ -46,8 +46,8 @@ class ReportedSuite:
 
 def suites(results: Results) -> list[ReportedSuite]:
     """Every suite of every folder that has something a paper reports or claims."""
-    found = [_suite(folder, name) for folder in results.folders for name in _names(folder)]
-    return [one for one in found if one.rows or one.claims]
+    every = [_suite(folder, name) for folder in results.folders for name in _names(folder)]
+    return [suite for suite in every if suite.rows or suite.claims]
 
 
 def _names(folder: Folder) -> list[str]:
@@ -57,16 +57,16 @@ def _names(folder: Folder) -> list[str]:
 def _suite(folder: Folder, name: str) -> ReportedSuite:
     reproduced = folder.reproduced
     assert reproduced
-    cells = [one for one in reproduced.cells if one.suite == name and one.reported is not None]
-    rows = dict.fromkeys(one.row for one in cells)
-    by_quantity = {one.quantity: one for one in cells}
-    footnotes = tuple(dict.fromkeys(one.erratum for one in cells if one.erratum))
+    cells = [cell for cell in reproduced.cells if cell.suite == name and cell.reported is not None]
+    rows = dict.fromkeys(cell.row for cell in cells)
+    by_quantity = {cell.quantity: cell for cell in cells}
+    footnotes = tuple(dict.fromkeys(cell.erratum for cell in cells if cell.erratum))
     claims = [
-        ReportedClaim(verdict=one.verdict, sentence=claim_sentence(one), value=claim_value(one))
-        for one in reproduced.claims
-        if one.suite == name
+        ReportedClaim(verdict=claim.verdict, sentence=claim_sentence(claim), value=claim_value(claim))
+        for claim in reproduced.claims
+        if claim.suite == name
     ]
-    found = {(one.row, one.quantity): _figure(one, footnotes) for one in cells}
+    figures = {(cell.row, cell.quantity): _figure(cell, footnotes) for cell in cells}
     return ReportedSuite(
         key=f"{folder.label}-{name}".replace("/", "-").replace(" ", "-"),
         name=name,
@@ -74,22 +74,22 @@ def _suite(folder: Folder, name: str) -> ReportedSuite:
         folder=folder.label,
         quick=reproduced.quick,
         columns=tuple(_heading(by_quantity[name]) for name in by_quantity),
-        rows=tuple((row, tuple(found.get((row, name)) for name in by_quantity)) for row in rows),
+        rows=tuple((row, tuple(figures.get((row, name)) for name in by_quantity)) for row in rows),
         footnotes=footnotes,
         claims=tuple(claims),
     )
 
 
-def _heading(one: ReproducedCell) -> str:
-    words = one.quantity.split("_")
-    return " ".join([*(word for word in words if word != one.unit), *([one.unit] if one.unit else [])])
+def _heading(cell: ReproducedCell) -> str:
+    words = cell.quantity.split("_")
+    return " ".join([*(word for word in words if word != cell.unit), *([cell.unit] if cell.unit else [])])
 
 
-def _figure(one: ReproducedCell, footnotes: tuple[str, ...]) -> ReportedFigure:
+def _figure(cell: ReproducedCell, footnotes: tuple[str, ...]) -> ReportedFigure:
     return ReportedFigure(
-        measured=measured_text(one.measured),
-        reported=printed(one.reported),
-        error=GAP if one.error is None else percent_error(one.error),
-        verdict=one.verdict,
-        mark=footnotes.index(one.erratum) + 1 if one.erratum else None,
+        measured=measured_text(cell.measured),
+        reported=printed(cell.reported),
+        error=GAP if cell.error is None else percent_error(cell.error),
+        verdict=cell.verdict,
+        mark=footnotes.index(cell.erratum) + 1 if cell.erratum else None,
     )

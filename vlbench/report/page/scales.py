@@ -25,22 +25,22 @@ def domain(values: Iterable[float | None]) -> tuple[float, float]:
 
 
 def ticks(low: float, high: float) -> list[float]:
-    """As few as are enough, between two ends; evenly spaced where no round places of powers of ten are enough."""
-    found: list[float] = []
+    """As few as are enough, between two ends; evenly spaced if there are too few round multiples of powers of ten."""
+    fitting: list[float] = []
     for steps in ROUND:
         powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-        places = {float(f"{step * 10.0**power:.6g}") for power in powers for step in steps}
-        found = sorted(place for place in places if low <= place <= high)
-        if len(found) >= ENOUGH:
-            return found
+        multiples = {float(f"{step * 10.0**power:.6g}") for power in powers for step in steps}
+        fitting = sorted(value for value in multiples if low <= value <= high)
+        if len(fitting) >= ENOUGH:
+            return fitting
     step = 10 ** math.floor(math.log10((high - low) / ENOUGH))
     step *= next(factor for factor in (1, 2, 5, 10) if (high - low) / (step * factor) <= 2 * ENOUGH)
     first = math.ceil(low / step)
-    return [float(f"{place * step:.6g}") for place in range(first, math.floor(high / step) + 1)]
+    return [float(f"{count * step:.6g}") for count in range(first, math.floor(high / step) + 1)]
 
 
 def scale_and_axis(values: Iterable[float | None], at: Sequence[float] = ()) -> dict[str, Any]:
-    """What a logarithmic channel of these values takes; `at`: the places of its ticks, where they are known."""
+    """What a logarithmic channel of these values takes; `at`: its ticks, if they are known."""
     low, high = domain(values)
     scale = alt.Scale(type="log", domain=[low, high], nice=False)
     return {"scale": scale, "axis": alt.Axis(values=list(at) or ticks(low, high), format=",~r", labelOverlap=True)}

@@ -33,13 +33,13 @@ class Trouble:
 
 def sources(results: Results) -> list[ResultsSource]:
     groups: dict[tuple[str, str], list[Result]] = {}
-    for folder, _, one in results.named:
-        groups.setdefault((folder, one.machine.model_dump_json()), []).append(one)
-    found = [_source(folder, own) for (folder, _), own in groups.items()]
-    for place in results.folders:
-        if not place.results and place.evaluations:
-            found.append(_of_accuracy(place.label, place.evaluations[0].machine.in_words(), len(place.evaluations)))
-    return found
+    for folder, _, result in results.named:
+        groups.setdefault((folder, result.machine.model_dump_json()), []).append(result)
+    listed = [_source(folder, group) for (folder, _), group in groups.items()]
+    for each in results.folders:
+        if not each.results and each.evaluations:
+            listed.append(_of_accuracy(each.label, each.evaluations[0].machine.in_words(), len(each.evaluations)))
+    return listed
 
 
 def _of_accuracy(folder: str, machine: str, count: int) -> ResultsSource:
@@ -47,65 +47,69 @@ def _of_accuracy(folder: str, machine: str, count: int) -> ResultsSource:
     return ResultsSource(folder=folder, facts=facts)
 
 
-def _source(folder: str, own: list[Result]) -> ResultsSource:
-    machine = own[0].machine
+def _source(folder: str, group: list[Result]) -> ResultsSource:
+    machine = group[0].machine
     hardware = {name: getattr(machine, name) for name, _ in FACTS}
     cores = f"{machine.cores} cores ({machine.logical_cores} logical), {machine.ram_bytes / 2**30:.0f} GiB"
     facts = [("CPU", f"{machine.cpu}, {cores}")]
     facts += [(title, str(hardware[name])) for name, title in FACTS if name != "cpu" and hardware[name]]
-    facts.append(("Settings", ", ".join(_settings(own))))
-    facts.append(("Weights", _weights(own)))
-    days = sorted({one.measured_at[:10] for one in own})
+    facts.append(("Settings", ", ".join(_settings(group))))
+    facts.append(("Weights", _weights(group)))
+    days = sorted({result.measured_at[:10] for result in group})
     when = days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"
-    versions = ", ".join(sorted({one.vlbench_version for one in own}))
-    facts.append(("Measured", f"{len(own)} cell{'s' if len(own) > 1 else ''}, {when}, by vlbench {versions}"))
+    versions = ", ".join(sorted({result.vlbench_version for result in group}))
+    facts.append(
+        ("Measured", f"{len(group)} measurement{'s' if len(group) > 1 else ''}, {when}, by vlbench {versions}")
+    )
     return ResultsSource(folder=folder, facts=tuple(facts))
 
 
-def _settings(own: list[Result]) -> Iterator[str]:
+def _settings(group: list[Result]) -> Iterator[str]:
     """Each setting once, with all values that it has."""
-    for values in zip(*((one.device, one.precision, one.backend) for one in own), strict=True):
+    for values in zip(*((result.device, result.precision, result.backend) for result in group), strict=True):
         yield " and ".join(dict.fromkeys(values))
-    batches = sorted({one.batch for one in own})
+    batches = sorted({result.batch for result in group})
     yield f"batch {', '.join(map(str, batches))}"
-    threads = sorted({one.machine.threads for one in own})
+    threads = sorted({result.machine.threads for result in group})
     yield f"{', '.join(map(str, threads))} thread{'s' if threads[-1] > 1 else ''}"
 
 
-def _weights(own: list[Result]) -> str:
-    random = sum(one.weights == "random" for one in own)
-    if random == len(own):
-        return "random: latency is meant, not accuracy"
-    return f"{len(own) - random} trained, {random} random" if random else "trained"
+def _weights(group: list[Result]) -> str:
+    random = sum(result.weights == "random" for result in group)
+    if random == len(group):
+        return "random: the latency is valid, the accuracy is not"
+    return f"{len(group) - random} trained, {random} random" if random else "trained"
 
 
 def failed(results: Results) -> list[Trouble]:
     return [
-        Trouble(cell=name, folder=folder, verdict=one.status, reasons=(one.error or "no reason was kept",))
-        for folder, name, one in results.named
-        if one.status != "ok"
+        Trouble(cell=name, folder=folder, verdict=result.status, reasons=(result.error or "no reason was kept",))
+        for folder, name, result in results.named
+        if result.status != "ok"
     ]
 
 
 def noisy(results: Results) -> list[Trouble]:
     """Cells whose latency was disturbed, or whose warm-up had not settled."""
-    found = []
-    for folder, name, one in results.named:
-        reasons = tables.cautions(one) if one.status == "ok" else []
+    troubles = []
+    for folder, name, result in results.named:
+        reasons = tables.cautions(result) if result.status == "ok" else []
         if reasons:
-            verdict = one.noise.verdict if one.noise else "not settled"
-            found.append(Trouble(cell=name, folder=folder, verdict=verdict, reasons=tuple(_plain(reasons))))
-    return found
+            verdict = result.noise.verdict if result.noise else "not settled"
+            troubles.append(Trouble(cell=name, folder=folder, verdict=verdict, reasons=tuple(_plain(reasons))))
+    return troubles
 
 
 def _plain(reasons: list[str]) -> list[str]:
     """Without the verdict, which stands beside them."""
     verdicts = ("stable: ", "noisy: ", "contended: ")
-    return [next((one.removeprefix(word) for word in verdicts if one.startswith(word)), one) for one in reasons]
+    return [
+        next((reason.removeprefix(word) for word in verdicts if reason.startswith(word)), reason) for reason in reasons
+    ]
 
 
 def noise_counts(results: Results) -> dict[str, int]:
     """How many cells have which verdict; `not judged` where an earlier version measured."""
-    timed = [one for *_, one in results.named if one.status == "ok"]
-    counts = Counter(one.noise.verdict if one.noise else "not judged" for one in timed)
+    timed = [result for *_, result in results.named if result.status == "ok"]
+    counts = Counter(result.noise.verdict if result.noise else "not judged" for result in timed)
     return {name: counts[name] for name in ("stable", "noisy", "contended", "not judged") if counts[name]}

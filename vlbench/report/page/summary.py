@@ -25,18 +25,18 @@ def headlines(results: Results) -> list[Headline]:
 
 
 def _measured(results: Results) -> Iterator[Headline]:
-    cells = [one for *_, one in results.named]
+    cells = [result for *_, result in results.named]
     if cells:
-        machines = len({one.machine.in_few_words() for one in cells})
-        models = len({one.model for one in cells})
+        machines = len({result.machine.in_few_words() for result in cells})
+        models = len({result.model for result in cells})
         words = f"cell{'s' if len(cells) > 1 else ''} of {models} model{'s' if models > 1 else ''} on "
         yield Headline(figure=f"{len(cells):,}", words=f"{words}{machines} machine{'s' if machines > 1 else ''}")
 
 
 def _fastest(results: Results) -> Iterator[Headline]:
     """Of one folder, machine and setting alone: others do not compare."""
-    timed = [(name, one) for _, name, one in results.named if one.status == "ok" and one.latency_ms]
-    alike = {(folder, _setting(one)) for folder, _, one in results.named if one.status == "ok"}
+    timed = [(name, result) for _, name, result in results.named if result.status == "ok" and result.latency_ms]
+    alike = {(folder, _setting(result)) for folder, _, result in results.named if result.status == "ok"}
     if len(timed) < 2 or len(alike) > 1:
         return
     fastest, slowest = (f(timed, key=lambda pair: _median(pair[1])) for f in (min, max))
@@ -51,24 +51,24 @@ def _fastest(results: Results) -> Iterator[Headline]:
         )
 
 
-def _setting(one: Result) -> tuple[str, ...]:
-    return one.machine.model_dump_json(), one.device, one.precision, str(one.batch)
+def _setting(result: Result) -> tuple[str, ...]:
+    return result.machine.model_dump_json(), result.device, result.precision, str(result.batch)
 
 
-def _median(one: Result) -> float:
-    return one.latency_ms.median if one.latency_ms else float("inf")
+def _median(result: Result) -> float:
+    return result.latency_ms.median if result.latency_ms else float("inf")
 
 
 def _most_accurate(results: Results) -> Iterator[Headline]:
-    evaluations = [one for folder in results.folders for one in folder.evaluations]
-    tasks = {(one.accuracy.task, one.accuracy.split, one.accuracy.metric) for one in evaluations}
+    evaluations = [evaluation for folder in results.folders for evaluation in folder.evaluations]
+    tasks = {(each.accuracy.task, each.accuracy.split, each.accuracy.metric) for each in evaluations}
     if len(tasks) == 1:
-        best = max(evaluations, key=lambda one: one.accuracy.value)
+        best = max(evaluations, key=lambda evaluation: evaluation.accuracy.value)
         words = f"{best.accuracy.metric} on {best.accuracy.task} {best.accuracy.split}, {best.model}"
         yield Headline(figure=f"{percent(best.accuracy.value)}%", words=words, kind=best.family)
 
 
 def _trouble(results: Results) -> Iterator[Headline]:
-    failed = sum(one.status != "ok" for *_, one in results.named)
+    failed = sum(result.status != "ok" for *_, result in results.named)
     if failed:
         yield Headline(figure=f"{failed:,}", words="could not be measured; the reasons are below", kind="bad")

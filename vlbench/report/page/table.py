@@ -68,19 +68,19 @@ def build_table(results: Results) -> PageTable:
     accuracies = Accuracies(results.folders)
     accuracy = [_accuracy_column(key, accuracies) for key in accuracies.keys_of(results.named)]
     columns = [*COLUMNS[:LEADING], *accuracy, *COLUMNS[LEADING:]]
-    made = [[make(folder, one) for _, make in columns] for folder, _, one in results.named]
+    made = [[make(folder, result) for _, make in columns] for folder, _, result in results.named]
     shown = [index for index, (column, _) in enumerate(columns) if _worth_showing(column, [row[index] for row in made])]
     rows = tuple(
         PageRow(
             number=number,
-            family=one.family,
+            family=result.family,
             folder=folder,
-            status=one.status,
-            device=one.device,
-            precision=one.precision,
+            status=result.status,
+            device=result.device,
+            precision=result.precision,
             values=(*_names(name, folder if several else None), *(values[index] for index in shown)),
         )
-        for number, ((folder, name, one), values) in enumerate(zip(results.named, made, strict=True))
+        for number, ((folder, name, result), values) in enumerate(zip(results.named, made, strict=True))
     )
     heads = [PageColumn(title="model", words=True, hint="and what distinguishes it from others of the model")]
     heads += [PageColumn(title="results", words=True, hint="the folder")] if several else []
@@ -96,53 +96,55 @@ def _names(name: str, folder: str | None) -> Iterator[PageCell]:
 def _written(column: TableColumn[Result]) -> Make:
     """As a column of other tables, sorted by its value."""
 
-    def make(_folder: str, one: Result) -> PageCell:
-        value = column.get(one)
+    def make(_folder: str, result: Result) -> PageCell:
+        value = column.get(result)
         return PageCell(text="" if value is None else column.text(value), order=value)
 
     return make
 
 
-def _family(one: Result) -> PageCell:
-    return PageCell(text=one.family, order=one.family, kind=f"family {one.family}")
+def _family(result: Result) -> PageCell:
+    return PageCell(text=result.family, order=result.family, kind=f"family {result.family}")
 
 
-def _image(one: Result) -> PageCell:
-    return PageCell(text="x".join(map(str, one.image_size)), order=math.prod(one.image_size))
+def _image(result: Result) -> PageCell:
+    return PageCell(text="x".join(map(str, result.image_size)), order=math.prod(result.image_size))
 
 
-def _tokens(one: Result) -> PageCell:
-    image = "?" if one.image_tokens is None else f"{one.image_tokens:,}"
-    return PageCell(text=f"{one.text_tokens:,}+{image}", order=one.text_tokens + (one.image_tokens or 0))
+def _tokens(result: Result) -> PageCell:
+    image = "?" if result.image_tokens is None else f"{result.image_tokens:,}"
+    return PageCell(text=f"{result.text_tokens:,}+{image}", order=result.text_tokens + (result.image_tokens or 0))
 
 
-def _latency(one: Result) -> PageCell:
-    latency = timed(one)
+def _latency(result: Result) -> PageCell:
+    latency = timed(result)
     if latency:
         return PageCell(text=short_number(latency.median), order=latency.median)
-    return PageCell(text=one.status, order=None, hint=one.error or "", kind=f"status {one.status}")
+    return PageCell(text=result.status, order=None, hint=result.error or "", kind=f"status {result.status}")
 
 
-def _interval(one: Result) -> PageCell:
-    latency = timed(one)
+def _interval(result: Result) -> PageCell:
+    latency = timed(result)
     if latency is None or latency.ci95 is None:
         return PageCell(text="", order=None)
     low, high = latency.ci95
     return PageCell(text=ends()(latency.ci95), order=(high - low) / latency.median)
 
 
-def _noise(one: Result) -> PageCell:
-    if timed(one) is None or one.noise is None:
+def _noise(result: Result) -> PageCell:
+    if timed(result) is None or result.noise is None:
         return PageCell(text="", order=None)
-    reasons = ". ".join(one.noise.reasons)
-    return PageCell(text=one.noise.verdict, order=one.noise.verdict, hint=reasons, kind=f"noise {one.noise.verdict}")
+    reasons = ". ".join(result.noise.reasons)
+    return PageCell(
+        text=result.noise.verdict, order=result.noise.verdict, hint=reasons, kind=f"noise {result.noise.verdict}"
+    )
 
 
 def _accuracy_column(key: Key, accuracies: Accuracies) -> tuple[PageColumn, Make]:
     task, split, metric = key
     hint = f"{metric} on {task} {split}, with its bootstrap 95% interval"
     column = PageColumn(title=f"{task} {split}", unit="%", hint=hint)
-    return column, lambda folder, one: _accuracy(accuracies.of(key, folder, one.spec_hash))
+    return column, lambda folder, result: _accuracy(accuracies.of(key, folder, result.spec_hash))
 
 
 def _accuracy(accuracy: Accuracy | None) -> PageCell:
@@ -157,7 +159,7 @@ def _worth_showing(column: PageColumn, values: Sequence[PageCell]) -> bool:
 
 
 def _of(make: Callable[[Result], PageCell]) -> Make:
-    return lambda _, one: make(one)
+    return lambda _, result: make(result)
 
 
 def _columns() -> Iterator[tuple[PageColumn, Make]]:
@@ -174,10 +176,16 @@ def _columns() -> Iterator[tuple[PageColumn, Make]]:
     yield PageColumn(title="peak memory", unit="MiB"), _written(tables.PEAK)
     yield PageColumn(title="image", unit="px", hint="height x width of what the model reads"), _of(_image)
     yield PageColumn(title="tokens", hint="text + image, as the transformer sees them"), _of(_tokens)
-    yield PageColumn(title="batch", setting=True), _written(TableColumn("", lambda one: one.batch, "{:,}".format))
-    yield PageColumn(title="device", words=True, setting=True), _written(TableColumn("", lambda one: one.device))
-    yield PageColumn(title="precision", words=True, setting=True), _written(TableColumn("", lambda one: one.precision))
-    yield PageColumn(title="threads", setting=True), _written(TableColumn("", lambda one: one.machine.threads, str))
+    yield PageColumn(title="batch", setting=True), _written(TableColumn("", lambda result: result.batch, "{:,}".format))
+    yield PageColumn(title="device", words=True, setting=True), _written(TableColumn("", lambda result: result.device))
+    yield (
+        PageColumn(title="precision", words=True, setting=True),
+        _written(TableColumn("", lambda result: result.precision)),
+    )
+    yield (
+        PageColumn(title="threads", setting=True),
+        _written(TableColumn("", lambda result: result.machine.threads, str)),
+    )
     yield PageColumn(title="restarts", hint="fresh processes that were timed"), _written(tables.RESTARTS)
 
 
