@@ -25,6 +25,12 @@ def each_model(values: Iterable[str | tuple]) -> list[Any]:
     return [pytest.param(*row, id=row[0], marks=() if row[0] in TYPICAL else pytest.mark.slow) for row in rows]
 
 
+def others_slow(values: Iterable[Any], *, first: int = 1) -> list[Any]:
+    """Parameters of a test of which the first run by default, and the others are slow."""
+    rows = [value if isinstance(value, tuple) else (value,) for value in values]
+    return [pytest.param(*row, marks=() if place < first else pytest.mark.slow) for place, row in enumerate(rows)]
+
+
 @cache
 def counts_of(name: str) -> Any:
     """The `Counts` of a model of the catalog at its full size."""

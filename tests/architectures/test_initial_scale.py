@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.helpers import others_slow
 from vlbench.architectures.initialise import initialise_random
 from vlbench.architectures.interaction import SingleStream
 from vlbench.architectures.interfaces import Tokens
@@ -20,7 +21,7 @@ def root_mean_square(values: Tensor) -> float:
 
 @torch.no_grad()
 @pytest.mark.parametrize("stride_in", ["1x1", "3x3"])
-@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("seed", others_slow([0, 1]))
 def test_res4_and_res5_of_a_full_resnet_101_keep_unit_scale(seed: int, stride_in: str) -> None:
     trunk = ResNetTrunk(
         ResNetSpec(blocks=(3, 4, 23), groups=1, group_width=64, stride_in=stride_in, norm="frozen", frozen_stages=2)

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.helpers import counts_of, each_model
+from tests.helpers import TYPICAL, counts_of, each_model
 from vlbench import specs
 from vlbench.architectures.build import build
 from vlbench.architectures.count import blank_batch, count
@@ -105,7 +105,11 @@ def test_uniter_costs_17_times_vilt_in_the_tables_flops_but_43_times_in_plain_ma
 
 @pytest.mark.parametrize(
     ("name", "step", "flops"),
-    [(name, step, flops) for name, steps in VISION.items() for step, flops in steps.items()],
+    [
+        pytest.param(name, step, flops, marks=() if name in TYPICAL else pytest.mark.slow)
+        for name, steps in VISION.items()
+        for step, flops in steps.items()
+    ],
 )
 def test_a_visual_step_is_charged_as_the_table_does(name: str, step: str, flops: int) -> None:
     model = on_meta(name)

@@ -54,7 +54,7 @@ VLBENCH = """
 printf '%s\\n' "$@" > "$RUNNER_TEMP/called"
 while [ $# -gt 0 ]; do
   case "$1" in
-    --output) printf 'Regression in 1 of 1 cell\\n\\ntable\\n' > "$2" ;;
+    --output) printf 'Regression in 1 of 1 measurement\\n\\ntable\\n' > "$2" ;;
     --picture) echo png > "$2"; picture=$2 ;;
     --markdown) markdown=$2 ;;
   esac
@@ -77,7 +77,7 @@ def test_the_action_measures(runner: Runner, code: str) -> None:
     output = dict(line.split("=", 1) for line in runner.output.read_text().splitlines())
     assert output == {
         "exit-code": code,
-        "headline": "Regression in 1 of 1 cell",
+        "headline": "Regression in 1 of 1 measurement",
         "folder": str(runner.folder / "temp" / "vlbench"),
     }
     comment = (runner.folder / "temp" / "vlbench" / "comment.md").read_text()

@@ -86,6 +86,7 @@ def results_of(folder: Path, machine: Machine) -> list[tuple[str, str, int]]:
     return [("cpu", one.precision, one.threads) for one in settings]
 
 
+@pytest.mark.slow
 def test_peaks_are_added_to_results_of_this_machine_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(diagnosis_of, "diagnose", lambda threads: diagnosis(GOOD))
     settings = results_of(tmp_path, describe_machine(threads=1, gpu=None))
@@ -106,6 +107,7 @@ def test_peaks_are_not_added_to_results_of_another_machine(monkeypatch: pytest.M
     assert read_peaks(tmp_path) == []
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(180)
 def test_this_machine_is_diagnosed_without_importing_torch_here() -> None:
     code = (

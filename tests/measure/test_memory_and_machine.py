@@ -33,12 +33,14 @@ def test_a_forked_process_counts_its_own_alone() -> None:
     assert in_fresh_process(body) == pytest.approx(200 * MIB, rel=0.02)
 
 
+@pytest.mark.slow
 def test_what_was_freed_before_is_forgotten_and_what_is_held_is_not() -> None:
     body = "peak = PeakMemory(torch.device('cpu'))\nheld = torch.ones(50 * 2**18)\nx = torch.ones(300 * 2**18)\n"
     body += "del x\npeak.forget()\ny = torch.ones(20 * 2**18)"
     assert in_fresh_process(body) == pytest.approx(70 * MIB, rel=0.05)
 
 
+@pytest.mark.slow
 def test_what_was_used_before_is_not_counted() -> None:
     body = "x = torch.ones(300 * 2**18)\ndel x\npeak = PeakMemory(torch.device('cpu'))\ny = torch.ones(50 * 2**18)"
     assert in_fresh_process(body) == pytest.approx(50 * MIB, rel=0.05)

@@ -12,6 +12,7 @@ import matplotlib as mpl
 import pytest
 from evaluated import MACHINE, WHEN, evaluation, result
 
+from tests.helpers import others_slow
 from tests.paths import RESULTS
 from vlbench.cli import main
 from vlbench.measure.statistics import LatencySummary
@@ -111,7 +112,7 @@ def test_the_name_of_a_file_says_its_kind(kind: str, figure: Figure, tmp_path: P
     assert out.read_bytes().startswith({".png": PNG, ".pdf": PDF, ".svg": b"<?xml"}[kind])
 
 
-@pytest.mark.parametrize("name", NAMED)
+@pytest.mark.parametrize("name", others_slow(NAMED, first=2))
 def test_every_figure_is_every_kind_of_file_and_the_same_each_time(
     name: str, everything: Path, figure: Figure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

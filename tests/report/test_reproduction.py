@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
+from tests.helpers import others_slow
 from vlbench.measure.machine import Machine
 from vlbench.report.reproduction import QUICK, notes, reproduction_json, reproduction_tables
 from vlbench.report.suite_figures import draw
@@ -111,7 +112,7 @@ def test_small_settings_are_said() -> None:
     assert QUICK not in notes(reproduction("nms-style").suites[0])
 
 
-@pytest.mark.parametrize("name", ["vilt-figure1", "nms-style", "resolution-scaling", "vilt-table6"])
+@pytest.mark.parametrize("name", others_slow(["vilt-figure1", "nms-style", "resolution-scaling", "vilt-table6"]))
 def test_a_figure_is_drawn_in_both_forms(tmp_path: Path, name: str) -> None:
     written = draw(reproduction(name), tmp_path)
     assert [path.name for path in written] == [f"{name}.png", f"{name}.svg"]

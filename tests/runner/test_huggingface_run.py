@@ -55,6 +55,7 @@ def test_a_class_of_transformers_is_measured_stage_by_stage(name: str, lines: di
     assert line["peak_memory_bytes"] > 4 * line["params_total"]
 
 
+@pytest.mark.slow
 def test_a_class_is_imported_once_before_processes_are_forked_and_starts_no_thread() -> None:
     with Worker(1) as worker:
         for _ in range(2):

@@ -59,6 +59,7 @@ def test_a_run_leaves_the_peaks_of_its_setting(tiny_run: Run) -> None:
         )
 
 
+@pytest.mark.slow
 def test_peaks_are_measured_once_for_a_setting(tmp_path: Path) -> None:
     first, second = write_tiny(tmp_path, "vit-b16"), write_tiny(tmp_path, "vilt-b32")
     settings = ("--device", "cpu", "--budget", 0.1, "--restarts", 1, "--out", tmp_path / "out")

@@ -206,6 +206,7 @@ def test_an_action_that_there_is_not_ends_with_its_traceback_s_last_line(worker:
         list(worker.run_job({"action": "dance"}))
 
 
+@pytest.mark.slow
 def test_a_worker_and_its_process_end_with_the_parent(tmp_path: Path) -> None:
     """kill -9 of the parent, which has no chance to end them."""
     job = {"action": "restart", "cell": tiny_cell(budget_seconds=600).model_dump(mode="json")}

@@ -100,6 +100,7 @@ def test_a_whole_run_then_one_that_keeps_all(tmp_path: Path) -> None:
         assert words in second.stdout
 
 
+@pytest.mark.slow
 def test_quick_says_so_and_times_suppressions(tmp_path: Path) -> None:
     rows = [{"label": "boxes", "suppression": {"boxes": 40, "classes": 20}}]
     column = {"name": "loop", "title": "loop", "quantity": "suppression_ms.per_class_loop", "cells": "latency"}

@@ -86,6 +86,7 @@ def wait_until(happened: Callable[[], object], process: subprocess.Popen) -> Non
         time.sleep(0.005)
 
 
+@pytest.mark.slow
 def test_killed_and_resumed_equals_uninterrupted(tmp_path: Path) -> None:
     whole = Classifier(network("dropout"), noisy=True)
     at_once = train(whole, Examples(), settings(budget="150steps"), tmp_path / "whole")

@@ -250,6 +250,7 @@ def test_a_trained_model_is_left_as_eval_reads_it(family: str, tmp_path: Path) -
     assert alone(run).samples == 48  # finished: nothing is trained again
 
 
+@pytest.mark.slow
 def test_a_resumed_training_of_a_region_model_equals_an_uninterrupted_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -34,6 +34,7 @@ def lines(path: Path) -> list[dict[str, object]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_accuracy_and_latency_of_what_was_trained(tmp_path: Path) -> None:
     done = train("--models", "vilt,pixelbert", *SHORT, "--latency-budget", "0.2", "--out", str(tmp_path))

@@ -14,6 +14,7 @@ import pytest
 from rich.console import Console
 
 from tests.cli.start_up import HEAVY, imported_by, start_up_ratio
+from tests.command_line import vlbench
 from tests.conftest import skip_where_busy
 from tests.regression.compare.conftest import made_up, slowed, speeds, write
 from vlbench.regression.compare.outcomes import Comparison
@@ -23,8 +24,7 @@ Folders = Callable[[Sequence[Result], Sequence[Result]], tuple[Path, Path]]
 
 
 def compare(*arguments: object) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "vlbench", "compare", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    return vlbench("compare", *arguments)
 
 
 def refused(*arguments: object) -> str:

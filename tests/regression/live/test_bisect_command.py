@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.command_line import vlbench
 from tests.paths import ROOT
 from tests.regression.live.made_up import Repository
 from vlbench.regression.live.bisect import Bisection
@@ -31,9 +32,10 @@ def started(folder: Path, *arguments: str) -> subprocess.Popen:
 
 
 def bisect(folder: Path, *arguments: str) -> tuple[int, str, str]:
-    process = started(folder, *arguments)
-    output, error = process.communicate(timeout=300)
-    return process.returncode, output, error
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("PYTHONPATH", str(ROOT))
+        process = vlbench("bisect", *arguments, cwd=folder)
+    return process.returncode, process.stdout, process.stderr
 
 
 @pytest.fixture
@@ -146,6 +148,7 @@ def test_what_cannot_be_measured_at_bad_is_bad_input(repository: Repository) -> 
     assert "mine:one: good and bad cannot be compared: head: --callable mine:one: no such function" in told
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
 def test_interrupted_it_leaves_nothing_behind(repository: Repository, sent: signal.Signals) -> None:
     first = repository.plan("Start")

@@ -14,6 +14,7 @@ import pytest
 from made import PUBLISHED, ROOT, failed, line, page_of, published, written
 
 from tests.conftest import skip_where_busy
+from tests.helpers import others_slow
 
 ALL = [PUBLISHED, *(PUBLISHED / name for name in ("shapes", "easy-vqa"))]
 ALL += [
@@ -48,7 +49,7 @@ def column(page: Any, title: str) -> list[str]:
 
 
 @pytest.mark.parametrize("folders", [[PUBLISHED], [PUBLISHED / "shapes"], ALL], ids=["run", "accuracy", "all"])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scheme", others_slow(["light", "dark"]))
 def test_nothing_is_said_on_the_console_and_nothing_is_asked_of_the_network(
     open_page: Open, folders: list[Path], scheme: str
 ) -> None:
@@ -162,7 +163,7 @@ def test_the_table_can_be_taken_along(open_page: Open) -> None:
     assert len(text.splitlines()) == 2
 
 
-@pytest.mark.parametrize("width", [360, 390, 768])
+@pytest.mark.parametrize("width", others_slow([360, 390, 768]))
 def test_a_phone_shows_it_without_scrolling_sideways(open_page: Open, width: int) -> None:
     page = open_page(page_of(*ALL), viewport={"width": width, "height": 800}, is_mobile=True, has_touch=True).page
     assert page.evaluate("document.documentElement.scrollWidth") <= width
@@ -229,6 +230,7 @@ def test_names_are_words_whatever_they_hold(open_page: Open, tmp_path: Path) -> 
     assert name[:30] in tooltip.inner_text()
 
 
+@pytest.mark.slow
 @pytest.mark.serial
 def test_five_hundred_cells(open_page: Open, tmp_path: Path) -> None:
     """Drawn within 5 s, sorted within 100 ms, below 5 MB."""
