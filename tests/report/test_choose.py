@@ -172,7 +172,7 @@ def test_only_cells_of_this_machine_are_candidates(tmp_path: Path) -> None:
     assert choice.here
     assert choice.notes[:2] == (
         "Measured on this machine: EPYC 7, 2 cores, 16 GiB",
-        "Cells of other machines left out: 1 (Xeon 5, 2 cores, 16 GiB)",
+        "Measurements of other machines left out: 1 (Xeon 5, 2 cores, 16 GiB)",
     )
 
 
@@ -184,12 +184,14 @@ def test_another_machine_is_told_and_several_others_are_refused(tmp_path: Path) 
     assert choice.notes[0] == "Measured on EPYC 7, 2 cores, 16 GiB, not on this machine"
     two = [one, timed("b", 20, 19, 21, machine=ELSEWHERE)]
     with pytest.raises(
-        InputError, match=r"cells of 2 machines, none of them this one: .*; choose one by --machine WORDS"
+        InputError, match=r"measurements of 2 machines, none of them this one: .*; choose one by --machine WORDS"
     ):
         chosen(tmp_path / "two", *two, latency_ms=100, here=elsewhere)
     named = chosen(tmp_path / "two", *two, latency_ms=100, here=elsewhere, machine="XEON")
     assert verdicts(named) == {"b": "yes"}
-    with pytest.raises(InputError, match="--machine M3: no cells of it; there are EPYC 7, 2 cores, 16 GiB; Xeon"):
+    with pytest.raises(
+        InputError, match="--machine M3: no measurements of it; there are EPYC 7, 2 cores, 16 GiB; Xeon"
+    ):
         chosen(tmp_path / "two", *two, latency_ms=100, machine="M3")
 
 
@@ -201,9 +203,9 @@ def test_settings_that_are_asked_for_are_the_only_candidates(tmp_path: Path) -> 
     assert "Latency is of a pass of the whole batch, of 1, 8" in both.notes
     assert verdicts(chosen(tmp_path, *cells, latency_ms=100, batch=8)) == {"a": "yes"}
     assert verdicts(chosen(tmp_path, *cells, latency_ms=100, device="cuda", precision="bf16")) == {"a": "yes"}
-    with pytest.raises(InputError, match="--batch 4: no such cells; there are 1, 8"):
+    with pytest.raises(InputError, match="--batch 4: no such measurements; there are 1, 8"):
         chosen(tmp_path, *cells, latency_ms=100, batch=4)
-    with pytest.raises(InputError, match="--precision fp16: no such cells; there are bf16"):
+    with pytest.raises(InputError, match="--precision fp16: no such measurements; there are bf16"):
         chosen(tmp_path, *cells, latency_ms=100, device="cuda", precision="fp16")
 
 
@@ -213,7 +215,7 @@ def test_of_a_cell_that_was_measured_again_the_latest_that_tells_counts(tmp_path
     folder_of(tmp_path / "3", timed("a", 70, 60, 80, measured_at="2026-05", noise=CONTENDED))
     choice = choose(vlbench.read(tmp_path), ModelBudget(latency_ms=100), Requirements(), HERE)
     assert [(one.folder, one.cell, one.latency_ms) for one in choice.candidates] == [("2", "a", 30), ("1", "b", 50)]
-    assert "Earlier measurements of the same cells left out: 3" in choice.notes
+    assert "Earlier measurements left out: 3" in choice.notes
 
 
 def test_what_to_do_where_none_surely_meets_it(tmp_path: Path) -> None:
@@ -320,10 +322,10 @@ def test_the_command(tmp_path: Path, vlbench_command: Command) -> None:
         ("there --latency-ms 9 --accuracy 80%", "--accuracy 0.8: the results hold none of these models; vlbench eval"),
         ("there --latency-ms 9 --task vqav2", "--task vqav2: no accuracy of these models; there is none"),
         ("there --latency-ms 9 --device tpu", "'tpu' is not one of 'cpu', 'cuda'"),
-        ("there --latency-ms 9 --device cuda", "--device cuda: no such cells; there are cpu"),
+        ("there --latency-ms 9 --device cuda", "--device cuda: no such measurements; there are cpu"),
         ("there --latency-ms 9 --batch 0", "Invalid value for '--batch'"),
         ("absent --latency-ms 9", "absent: is no folder of results"),
-        ("empty --latency-ms 9", "the results hold no cells to choose from; vlbench run measures some"),
+        ("empty --latency-ms 9", "the results hold no measurements to choose from; vlbench run makes some"),
     ],
 )
 def test_bad_input_is_one_line(tmp_path: Path, vlbench_command: Command, arguments: str, told: str) -> None:

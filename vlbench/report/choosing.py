@@ -22,7 +22,7 @@ RankedBy = Literal["accuracy", "latency"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Requirements:
-    """Which cells are asked about; None: all. `machine` is part of its words, `task` the name of a task."""
+    """Which measurements are considered; None: all. `machine` is a part of its description, `task` a task's name."""
 
     device: str | None = None
     precision: str | None = None
@@ -33,11 +33,11 @@ class Requirements:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RankedModel:
-    """A cell, and how it stands. `rank` is of those that meet the budget, surely or perhaps.
+    """A measurement, judged by the budget. `rank` is among those that meet it, surely or perhaps.
 
     Attributes:
-        judged: what was asked for, and how the cell stands to each.
-        accuracy: of its model on the task that counts.
+        judged: each requirement, and whether it is met.
+        accuracy: of its model on the task that is ranked by.
         frontier: whether no other candidate beats it on accuracy and latency; see `frontier.standings`.
     """
 
@@ -101,16 +101,16 @@ class Choice:
 
 
 def choose(results: Results, budget: ModelBudget, wanted: Requirements, here: Machine | None) -> Choice:
-    """Which cells of one machine meet the budget: those of `here` if there are some.
+    """Ranks the measurements of one machine by a budget: of `here`, if there are some.
 
-    Raises InputError where nothing is as wanted, or cells are of several machines, none of them this one.
+    Raises InputError if none fits the requirements, or they are of several machines, none of them this one.
     """
     accuracies = Accuracies(results.folders)
     entries = _as_wanted([(folder, result) for folder, _, result in results.named], wanted)
     of_machine, on_here, notes = _of_one_machine(entries, wanted, here)
     latest = _latest(of_machine)
     if len(latest) < len(of_machine):
-        notes.append(f"Earlier measurements of the same cells left out: {len(of_machine) - len(latest)}")
+        notes.append(f"Earlier measurements left out: {len(of_machine) - len(latest)}")
     key = _key(accuracies, latest, wanted)
     if budget.accuracy is not None and key is None:
         raise InputError(
@@ -139,7 +139,7 @@ Entry = tuple[str, Result]
 def _as_wanted(entries: Sequence[Entry], wanted: Requirements) -> list[Entry]:
     """Cells of the settings that were asked for."""
     if not entries:
-        raise InputError("the results hold no cells to choose from; vlbench run measures some")
+        raise InputError("the results hold no measurements to choose from; vlbench run makes some")
     for name in ("device", "precision", "batch"):
         value = getattr(wanted, name)
         if value is None:
@@ -147,14 +147,14 @@ def _as_wanted(entries: Sequence[Entry], wanted: Requirements) -> list[Entry]:
         held = sorted({getattr(result, name) for _, result in entries})
         entries = [entry for entry in entries if getattr(entry[1], name) == value]
         if not entries:
-            raise InputError(f"--{name} {value}: no such cells; there are {', '.join(map(str, held))}")
+            raise InputError(f"--{name} {value}: no such measurements; there are {', '.join(map(str, held))}")
     return list(entries)
 
 
 def _of_one_machine(
     entries: Sequence[Entry], wanted: Requirements, here: Machine | None
 ) -> tuple[list[Entry], bool, list[str]]:
-    """The cells of this machine, or else of the only one there is; whether it is this one; and what to know of it."""
+    """The measurements of this machine, or else of the only one; whether it is this one; and notes."""
     machines: list[Machine] = []
     for _, result in entries:
         if all(result.machine.differing_hardware(one) for one in machines):
@@ -162,11 +162,11 @@ def _of_one_machine(
     chosen = [one for one in machines if (wanted.machine or "").casefold() in machine_words(one).casefold()]
     told = "; ".join(map(machine_words, machines))
     if not chosen:
-        raise InputError(f"--machine {wanted.machine}: no cells of it; there are {told}")
+        raise InputError(f"--machine {wanted.machine}: no measurements of it; there are {told}")
     this = [one for one in chosen if here and not here.differing_hardware(one)]
     if len(chosen) > 1 and not this:
         raise InputError(
-            f"cells of {len(chosen)} machines, none of them this one: {told}; choose one by --machine WORDS"
+            f"measurements of {len(chosen)} machines, none of them this one: {told}; choose one by --machine WORDS"
         )
     machine = (this or chosen)[0]
     kept = [entry for entry in entries if not machine.differing_hardware(entry[1].machine)]
@@ -174,7 +174,7 @@ def _of_one_machine(
     notes = [f"Measured on this machine: {words}" if this else f"Measured on {words}, not on this machine"]
     if len(kept) < len(entries):
         others = "; ".join(machine_words(one) for one in machines if one is not machine)
-        notes.append(f"Cells of other machines left out: {len(entries) - len(kept)} ({others})")
+        notes.append(f"Measurements of other machines left out: {len(entries) - len(kept)} ({others})")
     return kept, bool(this), notes
 
 
@@ -184,7 +184,7 @@ def machine_words(machine: Machine) -> str:
 
 
 def _latest(entries: Sequence[Entry]) -> list[Entry]:
-    """Of each cell the latest measurement that tells its latency, or else the latest."""
+    """Of each model and setting the latest measurement with a valid latency, or else the latest."""
     found: dict[str, Entry] = {}
     for entry in sorted(entries, key=lambda one: (_tells(one[1]), one[1].measured_at)):
         found[entry[1].cell_hash] = entry
@@ -210,7 +210,7 @@ def _key(accuracies: Accuracies, entries: Sequence[Entry], wanted: Requirements)
 
 
 def _with_frontier(found: Sequence[RankedModel]) -> list[RankedModel]:
-    """Those with an accuracy and a latency that can be told are marked by where they stand."""
+    """Marks whether each measurement with an accuracy and a valid latency is on the frontier."""
     points: dict[int, frontier.FrontierPoint] = {}
     for place, one in enumerate(found):
         if one.accuracy and one.result.latency_ms and _tells(one.result):

@@ -187,7 +187,7 @@ def _samples(named: Sequence[tuple[str, str, Result]]) -> pd.DataFrame:
 
 
 def _accuracies(folder: str, one: Evaluation) -> Iterator[Row]:
-    """The metric that a model is told by first; what is reached without looking belongs to that one alone."""
+    """The first metric of a model; blind baselines are of that one alone."""
     accuracy, training = one.accuracy, one.training
     for metric in accuracy.metrics:
         first = metric.name == accuracy.metric
@@ -240,7 +240,7 @@ class Accuracies:
 
     @property
     def keys(self) -> list[Key]:
-        """Every task, split and metric that is held, in alphabetical order."""
+        """Every task, split and metric, in alphabetical order."""
         return sorted(self._by_key)
 
     def of(self, key: Key, folder: str, spec_hash: str) -> Accuracy | None:

@@ -152,7 +152,7 @@ def _limit_cost(axes: Any, frame: pd.DataFrame, cost: str) -> None:
 
 
 def _limit_accuracy(axes: Any, frame: pd.DataFrame) -> None:
-    """Down to the baselines only where these are so near that the models can still be told apart."""
+    """Down to the baselines only if these are so near that the models can still be distinguished."""
     shares = _bounds(frame, "accuracy")
     high, height = max(shares), max(max(shares) - min(shares), 0.04)
     low = min([min(shares), *(value for value in _baselines(frame).values() if value > min(shares) - 0.75 * height)])
@@ -165,7 +165,7 @@ def _bounds(frame: pd.DataFrame, name: str) -> list[float]:
 
 
 def _baselines(frame: pd.DataFrame) -> dict[str, float]:
-    """What is reached without looking; only where it is the same for all, which were asked the same items then."""
+    """Blind baselines, if they are the same for all models: these were evaluated on the same items then."""
     same = [column for column in BASELINES if frame[column].notna().all() and frame[column].nunique() == 1]
     return {column: float(frame[column].iloc[0]) for column in same}
 

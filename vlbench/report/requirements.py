@@ -1,4 +1,4 @@
-"""What is asked of a model, and whether a cell meets it: surely, perhaps, or not."""
+"""Requirements on a model, and whether a measurement meets them: surely, perhaps, or not."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ WORST_FIRST: tuple[Meets, ...] = ("no", "unknown", "perhaps", "yes")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelBudget:
-    """The most that a pass may take, and the least that must be right; None: any.
+    """The most latency and memory of a pass, and the least accuracy; None: any.
 
-    Raises InputError where nothing is asked for, or a figure is no budget.
+    Raises InputError if neither latency nor memory is limited, or a limit is not valid.
     """
 
     latency_ms: float | None = None
@@ -46,7 +46,7 @@ class ModelBudget:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judged:
-    """How a cell stands to one thing that is asked.
+    """Whether a measurement meets one requirement.
 
     Attributes:
         of: `latency`, `memory` or `accuracy`.
@@ -61,7 +61,7 @@ class Judged:
 
 
 def judge(result: Result, accuracy: Accuracy | None, budget: ModelBudget) -> tuple[Judged, ...]:
-    """How a cell stands to all that is asked."""
+    """Whether a measurement meets each requirement."""
     return tuple(_judged(result, accuracy, budget))
 
 

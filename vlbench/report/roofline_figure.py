@@ -1,4 +1,4 @@
-"""The roofline: what cells and their stages achieve, over their arithmetic intensity, below what the machine can."""
+"""The roofline: achieved GFLOP/s of passes and stages over arithmetic intensity, below the machine's peaks."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ MARK, SMALL = 6.5, 3.2  # points
 LINE = "#333333"
 RIDGE: Any = {"markersize": 3.5, "markerfacecolor": "white"}
 DASHES = ("-", "--", "-.", ":")
-NO_PEAKS = "These results hold no peaks of the machine; vlbench run of this version measures them."
+NO_PEAKS = "These results hold no peaks of the machine; vlbench run measures them."
 HOW = "Each operator's reads and writes count as bytes moved. Small: stages, or their steps, of 1% of a pass or more."
 
 
 def picture(results: Results, plt: Any) -> Any:
-    """Raises InputError where nothing says how many bytes it moved."""
+    """Raises InputError if no measurement has its bytes moved."""
     points, roofs = roofline(results)
     points = points[(points["share"] >= LEAST_SHARE) & ~_has_steps(points)]
     if not len(points):
-        raise InputError("roofline: no cell of these results has bytes moved; vlbench run of this version counts them")
+        raise InputError("roofline: no measurement of these results has bytes moved; vlbench run counts them")
     met = roofs.merge(points[ROOF].drop_duplicates(), on=ROOF) if len(roofs) else roofs
     roofs = met if len(met) else roofs
     drawn, axes = plt.subplots(figsize=(7.4, 4.6 + 0.07 * min(len(_passes(points)), 20)), dpi=DPI, layout="constrained")

@@ -1,4 +1,4 @@
-"""Where the time of a pass goes, as in ViLT's Figure 1: a bar a cell, and beside it how long a pass takes."""
+"""Where the time of a pass goes, as in ViLT's Figure 1: one bar per measurement, next to the latency of a pass."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ INNER = 7  # points, letters within a bar
 
 
 def picture(results: Results, plt: Any) -> Any:
-    """Raises InputError where no cell has stages."""
+    """Raises InputError if no measurement has stages."""
     bars = stage_bars(results)
     if not len(bars):
-        raise InputError("stages: no cell of these results was measured by stage")
+        raise InputError("stages: no measurement of these results has stages")
     shown = set(bars["label"])
     cells = {
         label: (folder, one)
