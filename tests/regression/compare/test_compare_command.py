@@ -138,7 +138,7 @@ def test_thresholds(folders: Folders, tmp_path: Path) -> None:
 def test_bad_input_is_one_line(folders: Folders, tmp_path: Path) -> None:
     base, head = folders(UNCHANGED, [made_up("other")])
     (tmp_path / "wrong.yaml").write_text("models: {tow: 10%}\n")
-    assert "no cell is in both" in refused(base, head)
+    assert "no measurement is in both" in refused(base, head)
     assert "no cells.jsonl here" in refused(base, tmp_path / "nowhere")
     assert "holds no results yet" in refused(base, write(tmp_path / "empty", []))
     assert "5% or 0.05 works" in refused(base, base, "--threshold", "5")

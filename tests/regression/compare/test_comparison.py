@@ -69,7 +69,7 @@ def test_figures_are_medians_and_the_effect_is_that_of_the_restarts() -> None:
         ({"noise": Noise(verdict="contended")}, "HEAD measured on a contended machine; measure again"),
         ({"latency_ms": None}, "no latency measured in HEAD"),
         ({"latency_ms": summarise([[0.0]])}, "no latency measured in HEAD"),
-        ({"drawn": [1.2, 1.2]}, "15 restarts against 2 cannot carry 99%; measure with --restarts 12"),
+        ({"drawn": [1.2, 1.2]}, "15 restarts against 2: too few for an interval of 99%; measure with --restarts 12"),
         ({"drawn": speeds(1, noise=0.2)}, "is possible; "),
     ],
 )

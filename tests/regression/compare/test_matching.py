@@ -62,7 +62,7 @@ def test_cells_of_one_side_are_listed() -> None:
 
 def test_no_cell_in_common_is_refused_with_what_there_is() -> None:
     line = refused([made_up(name) for name in "vwxyz"], [made_up("other")])
-    assert line.startswith("no cell is in both: a holds v, w, x and 2 more, b other;")
+    assert line.startswith("no measurement is in both: a holds v, w, x and 2 more, b other;")
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,7 @@ def test_forced_cells_of_one_model_are_paired_by_what_differs_least() -> None:
 
 
 def test_force_cannot_compare_different_models() -> None:
-    with pytest.raises(InputError, match="no cell is in both"):
+    with pytest.raises(InputError, match="no measurement is in both"):
         matched([made_up("one")], [made_up("two")], force=True)
 
 

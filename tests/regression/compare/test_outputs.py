@@ -91,7 +91,7 @@ def test_the_table_has_every_cell_with_its_verdict_and_the_reasons() -> None:
         assert any(line[:1] == [cell] and verdict in line for line in lines), cell
     for said in (
         "slow: slower: interaction, all of the change",
-        "short: unknown: 15 restarts against 2 cannot carry 99%; measure with --restarts 12",
+        "short: unknown: 15 restarts against 2: too few for an interval of 99%; measure with --restarts 12",
         "busy: unknown: HEAD measured on a contended machine (0.9 cores were busy); measure again on an idle one",
         "left: unknown: only in BASE",
         "right: unknown: only in HEAD",

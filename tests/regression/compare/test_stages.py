@@ -89,7 +89,7 @@ def test_what_a_stage_does_beside_its_steps() -> None:
     head = made_up(total_ms=110, stages={name: part / 1.1 for name, part in changed.items()})
     moved = moved_stage(stages_of(made_up()), stages_of(head), 1.1)
     assert moved
-    assert (moved.stage, moved.text) == ("visual", "visual beside its steps, all of the change")
+    assert (moved.stage, moved.text) == ("visual", "visual outside its steps, all of the change")
 
 
 def test_time_that_passes_between_the_stages() -> None:

@@ -67,10 +67,10 @@ def test_a_small_change_that_is_real_is_said() -> None:
 @pytest.mark.parametrize(
     ("restarts", "confidence", "said"),
     [
-        ((6, 6), 0.999, "6 restarts cannot carry 99.9%; measure with --restarts 12"),
-        ((1, 1), 0.99, "1 restart cannot carry 99%; measure with --restarts 12"),
-        ((3, 15), 0.9999, "3 restarts against 15 cannot carry 99.99%; measure with --restarts 12"),
-        ((4, 4), 1 - 1e-9, "4 restarts cannot carry 99.99%; measure with --restarts 17"),
+        ((6, 6), 0.999, "6 restarts: too few for an interval of 99.9%; measure with --restarts 12"),
+        ((1, 1), 0.99, "1 restart: too few for an interval of 99%; measure with --restarts 12"),
+        ((3, 15), 0.9999, "3 restarts against 15: too few for an interval of 99.99%; measure with --restarts 12"),
+        ((4, 4), 1 - 1e-9, "4 restarts: too few for an interval of 99.99%; measure with --restarts 17"),
     ],
 )
 def test_too_few_restarts_are_said_with_how_many_would_do(

@@ -1,4 +1,4 @@
-"""Compares two sets of results: pairs their cells, and gives each its effect, verdict, stages and gates."""
+"""Compares two sets of results: the effect, the verdict, the stages and the gates of each measurement in both."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ def compare(
     force: bool = False,
     estimator: Estimator = independent,
 ) -> Comparison:
-    """The comparison of HEAD with BASE.
+    """Compares HEAD to BASE.
 
-    Raises InputError where the two cannot be compared, as `match` says.
+    Raises InputError where they cannot be compared, as `match` does.
 
     Args:
-        names: of the two, for messages.
-        thresholds: 5% for every model by default.
-        force: compares across machines and settings all the same.
+        names: of BASE and HEAD, for messages.
+        thresholds: by default 5% for every model.
+        force: compare although machines or settings differ.
         estimator: `independent`, or `paired` for restarts that were measured in lockstep.
     """
     matched = match(base, head, names=names, force=force)
@@ -73,13 +73,13 @@ def compare(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Judge:
-    """What all cells of a comparison have in common."""
+    """How the measurements of one comparison are judged."""
 
     confidence: float
     stage_confidence: float
     thresholds: Thresholds
     estimator: Estimator
-    one_machine: bool  # at two times, and not in lockstep
+    one_machine: bool  # measured on the same machine, but at different times
 
     def cell(self, pair: Pair) -> CellOutcome:
         base, head = pair.base.latency_ms, pair.head.latency_ms
@@ -134,7 +134,7 @@ class _Judge:
 
 
 def _why_not(pair: Pair) -> str | None:
-    """Why a pair's latencies cannot be compared; None where they can."""
+    """Why the latencies of a pair cannot be compared; None where they can."""
     sides = {"BASE": pair.base, "HEAD": pair.head}
     for side, result in sides.items():
         if result.status != "ok":
@@ -151,13 +151,13 @@ def _why_not(pair: Pair) -> str | None:
 
 
 def _stages_of(pair: Pair) -> list[str]:
-    """The stages that both sides have timed, in HEAD's order."""
+    """The stages that were timed on both sides, in the order of HEAD."""
     base, head = pair.base.latency_ms_by_stage or {}, pair.head.latency_ms_by_stage or {}
     return [name for name in head if name in base and name != TOTAL and _timed(base[name]) and _timed(head[name])]
 
 
 def _timed(summary: LatencySummary) -> bool:
-    """Whether a stage takes any time at all, as far as the clock can tell."""
+    """Whether a stage takes long enough for the clock to see it."""
     return min(summary.by_restart, default=0.0) > 0
 
 

@@ -1,4 +1,4 @@
-"""A comparison as JUnit XML, which CI services show beside the tests."""
+"""A comparison as JUnit XML, which CI services show among the tests."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 from vlbench.regression.compare.outcomes import CellOutcome, Comparison, Gate
 from vlbench.regression.compare.tables import headline, latencies, note_lines
 
-# All but the characters of XML 1.0: https://www.w3.org/TR/xml/#charsets
+# Everything except the characters of XML 1.0: https://www.w3.org/TR/xml/#charsets
 FORBIDDEN = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
@@ -83,5 +83,5 @@ def _case(
 
 
 def _clean(text: str) -> str:
-    """Without the characters that XML cannot hold, such as a terminal's colours in an error message."""
+    """Replaces characters that XML does not allow, such as terminal codes in an error message."""
     return FORBIDDEN.sub("?", text)

@@ -1,5 +1,7 @@
-"""Which result of HEAD is compared with which of BASE, and what forbids it: another machine, other settings. Whether
-the machine itself changed between two results shows in the reference kernel that every restart times."""
+"""Pairs the results of HEAD with those of BASE, unless the machine or the settings differ.
+
+Whether the machine itself became slower is judged by the reference kernel that every restart times.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,7 @@ Names = tuple[str, str]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pair:
-    """One cell, measured on both sides. `name` tells it from the others: its model, and settings where these vary."""
+    """A measurement that is in both folders. `name` is its model, with the settings that vary between measurements."""
 
     name: str
     base: Result
@@ -32,7 +34,14 @@ class Pair:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Matched:
-    """Pairs in the order of BASE, names of what one side lacks, what --force allowed, and what may be of interest."""
+    """What is compared.
+
+    Attributes:
+        pairs: in the order of BASE.
+        only_in_base, only_in_head: the names of measurements without a counterpart.
+        differences: of hardware and settings, which only --force allows.
+        notes: differences of software and of models.
+    """
 
     pairs: tuple[Pair, ...]
     only_in_base: tuple[str, ...]
@@ -42,13 +51,14 @@ class Matched:
 
 
 def match(base: Sequence[Result], head: Sequence[Result], *, names: Names, force: bool = False) -> Matched:
-    """Pairs the cells of two folders by model and settings; of several lines for a cell, the last that is ok.
+    """Pairs the measurements of two folders by model and settings. Of several lines of one, the last that is ok counts.
 
-    Raises InputError where no cell is in both, or, unless forced, where hardware differs or a model that both hold
-    was measured with other settings. Forced, cells of one model whose settings differ least are paired.
+    Raises InputError where no measurement is in both folders. Unless forced, raises it also where the hardware differs,
+    or a model in both folders was measured with different settings. If forced, measurements of a model whose settings
+    differ least are paired.
 
     Args:
-        names: what messages call the two folders.
+        names: of the two folders, for messages.
     """
     first, second = _by_key(base), _by_key(head)
     keys = [(key, key) for key in first if key in second]
@@ -58,37 +68,37 @@ def match(base: Sequence[Result], head: Sequence[Result], *, names: Names, force
     differences = [
         *dict.fromkeys(
             line
-            for one, other in [*keys, *others]
-            for line in _differences_of_hardware(first[one].machine, second[other].machine, names)
+            for key, other in [*keys, *others]
+            for line in _differences_of_hardware(first[key].machine, second[other].machine, names)
         ),
-        *(_settings_in_words(one, other, names) for one, other in others),
+        *(_settings_in_words(key, other, names) for key, other in others),
     ]
     if differences and not force:
         raise InputError(f"{differences[0]}{_and_more(differences)}; measure both alike, or add --force")
     paired = [*keys, *others]
     if not paired:
         raise InputError(
-            f"no cell is in both: {names[0]} holds {_models(first)}, {names[1]} {_models(second)}; "
+            f"no measurement is in both: {names[0]} holds {_models(first)}, {names[1]} {_models(second)}; "
             "measure the same models with the same settings"
         )
     labels = _labels([*first, *(key for key in second if key not in first)])
-    pairs = [Pair(name=labels[one], base=first[one], head=second[other]) for one, other in paired]
+    pairs = [Pair(name=labels[key], base=first[key], head=second[other]) for key, other in paired]
     return Matched(
         pairs=tuple(pairs),
-        only_in_base=tuple(labels[key] for key in first if key not in {one for one, _ in paired}),
-        only_in_head=tuple(labels[key] for key in second if key not in {other for _, other in paired}),
+        only_in_base=tuple(labels[key] for key in first if key not in {base_key for base_key, _ in paired}),
+        only_in_head=tuple(labels[key] for key in second if key not in {head_key for _, head_key in paired}),
         differences=tuple(differences),
         notes=tuple(_notes(pairs)),
     )
 
 
 def _by_key(results: Sequence[Result]) -> dict[Key, Result]:
-    found: dict[Key, Result] = {}
+    by_key: dict[Key, Result] = {}
     for result in results:
         key = (result.model, tuple(_setting(result, name) for name in SETTINGS))
-        if key not in found or result.status == "ok" or found[key].status != "ok":
-            found[key] = result
-    return found
+        if key not in by_key or result.status == "ok" or by_key[key].status != "ok":
+            by_key[key] = result
+    return by_key
 
 
 def _setting(result: Result, name: str) -> Any:
@@ -96,27 +106,27 @@ def _setting(result: Result, name: str) -> Any:
 
 
 def _with_other_settings(base: Sequence[Key], head: Sequence[Key]) -> list[tuple[Key, Key]]:
-    """Pairs of one model that differ in settings, those that differ least first, each key once."""
-    candidates = [(one, other) for one in base for other in head if one[0] == other[0]]
+    """Pairs of the same model that differ in settings, each key once. Those that differ least are paired first."""
+    candidates = [(key, other) for key in base for other in head if key[0] == other[0]]
     candidates.sort(key=lambda pair: len(_differing(pair)))
     pairs: list[tuple[Key, Key]] = []
-    for one, other in candidates:
-        if not any(one == first or other == second for first, second in pairs):
-            pairs.append((one, other))
+    for key, other in candidates:
+        if not any(key == first or other == second for first, second in pairs):
+            pairs.append((key, other))
     return sorted(pairs, key=lambda pair: base.index(pair[0]))
 
 
 def _differing(keys: Sequence[Key]) -> list[int]:
-    """The places in SETTINGS at which keys differ."""
-    return [place for place in range(len(SETTINGS)) if len({settings[place] for _, settings in keys}) > 1]
+    """The indices in SETTINGS at which the keys differ."""
+    return [index for index in range(len(SETTINGS)) if len({settings[index] for _, settings in keys}) > 1]
 
 
-def _settings_in_words(one: Key, other: Key, names: Names) -> str:
-    told = [
-        f"{SETTINGS[place]} {_shown(one[1][place])} in {names[0]}, {_shown(other[1][place])} in {names[1]}"
-        for place in _differing((one, other))
+def _settings_in_words(key: Key, other: Key, names: Names) -> str:
+    differences = [
+        f"{SETTINGS[index]} {_shown(key[1][index])} in {names[0]}, {_shown(other[1][index])} in {names[1]}"
+        for index in _differing((key, other))
     ]
-    return f"{one[0]} was measured with other settings: {'; '.join(told)}"
+    return f"{key[0]} was measured with other settings: {'; '.join(differences)}"
 
 
 def _differences_of_hardware(base: Machine, head: Machine, names: Names) -> list[str]:
@@ -128,7 +138,7 @@ def _differences_of_hardware(base: Machine, head: Machine, names: Names) -> list
 
 
 def _notes(pairs: Sequence[Pair]) -> list[str]:
-    """Differences that are what a maintainer may want to compare: software, and what the models are made of."""
+    """Differences that a comparison may be made for: of software, and of the models' own descriptions."""
     lines: dict[str, None] = {}
     for pair in pairs:
         before, after = _software(pair.base), _software(pair.head)
@@ -147,11 +157,11 @@ def _software(result: Result) -> dict[str, Any]:
 
 
 def _labels(keys: Sequence[Key]) -> dict[Key, str]:
-    """The model's name, and each setting in which the cells of this model differ: `vilt-b32, batch 4`."""
+    """The model's name, and each setting in which its measurements differ: `vilt-b32, batch 4`."""
     labels = {}
     for key in keys:
         varied = _differing([other for other in keys if other[0] == key[0]])
-        labels[key] = ", ".join([key[0], *(f"{SETTINGS[place]} {_shown(key[1][place])}" for place in varied)])
+        labels[key] = ", ".join([key[0], *(f"{SETTINGS[index]} {_shown(key[1][index])}" for index in varied)])
     return labels
 
 
@@ -174,32 +184,36 @@ def _and_more(lines: Sequence[str]) -> str:
 
 
 CONFIDENCE = 0.95
-LEAST_SHARE = 1 / 4  # of the model's change; what slows a small kernel down can slow a model down more
+LEAST_SHARE = 1 / 4  # of the model's change; a slower machine can slow a model down more than a small kernel
 
 
 def why_the_machine(base: Result, head: Result, effect: Effect) -> str | None:
-    """Why a change of latency may be the machine's own: its reference kernel moved for sure, the same way, and not by
-    much less. None where it did not, and where nothing tells: on a GPU, of older schemas, with another NumPy."""
+    """Why a change of latency may come from the machine: its reference kernel changed in the same direction, by enough.
+
+    None where it did not, and where that is unknown: on a GPU, or with another version of NumPy.
+    """
     of_base, of_head = (_references_ms(result) for result in (base, head))
     if head.device != "cpu" or _numpy(base) != _numpy(head) or not of_base or not of_head:
         return None
-    own = independent(of_base, of_head, CONFIDENCE)
-    alike = (own.ratio > 1) == (effect.ratio > 1)
-    if not (own.real and alike and abs(log(own.ratio)) >= LEAST_SHARE * abs(log(effect.ratio))):
+    kernel = independent(of_base, of_head, CONFIDENCE)
+    alike = (kernel.ratio > 1) == (effect.ratio > 1)
+    if not (kernel.real and alike and abs(log(kernel.ratio)) >= LEAST_SHARE * abs(log(effect.ratio))):
         return None
-    moved = f"{abs(own.ratio - 1):.1%} {'slower' if own.ratio > 1 else 'faster'}"
+    moved = f"{abs(kernel.ratio - 1):.1%} {'slower' if kernel.ratio > 1 else 'faster'}"
     return (
         f"the machine itself was {moved} in HEAD, as its reference kernel says; measure both again, or use vlbench ab"
     )
 
 
 def _numpy(result: Result) -> str | None:
-    """The version that the kernel ran on."""
+    """The version of NumPy, which runs the kernel."""
     return (result.machine.model_extra or {}).get("numpy")
 
 
 def _references_ms(result: Result) -> list[float]:
-    """Of each restart that counts; none where one was not observed."""
+    """The median time of the kernel in each restart that counts; empty where a restart has none."""
     interference = [restart.interference for restart in undisturbed_restarts(result.restarts)]
-    references = [median(one.reference_kernel_ms) for one in interference if one and one.reference_kernel_ms]
+    references = [
+        median(record.reference_kernel_ms) for record in interference if record and record.reference_kernel_ms
+    ]
     return references if len(references) == len(interference) else []

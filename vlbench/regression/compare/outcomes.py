@@ -1,5 +1,4 @@
-"""What a comparison found, as data: the form in which it is printed, written as JSON and read back; and the thresholds,
-for all models or by model in a YAML file."""
+"""The outcome of a comparison, which is printed, written as JSON and read back; and its thresholds."""
 
 from __future__ import annotations
 
@@ -23,7 +22,7 @@ EXIT_CODES: dict[Overall, int] = {"no regression": 0, "regression": 1, "cannot t
 
 
 class Gate(Frozen):
-    """An exact figure on both sides. `regression`: it grew; `changed`: it shrank; the message says by how much."""
+    """An exact figure on both sides. `regression`: it grew; `changed`: it shrank. The message says by how much."""
 
     figure: str
     base: int | str | None
@@ -33,7 +32,7 @@ class Gate(Frozen):
 
 
 class StageOutcome(Frozen):
-    """A stage's medians of the pass by stage, and its verdict at the confidence for stages."""
+    """The median latencies of a stage, and its verdict at the confidence for stages."""
 
     stage: str
     base_ms: float
@@ -43,9 +42,12 @@ class StageOutcome(Frozen):
 
 
 class Moved(Frozen):
-    """Where the end-to-end change happened. `stage` is None where no single stage explains half of it.
+    """The stage that an end-to-end change comes from.
 
-    `share` is the stage's part of the change, 0.9 for nine milliseconds of ten; `text` says it in words.
+    Attributes:
+        stage: None where no single stage explains half of the change.
+        share: the stage's part of the change, such as 0.9 for nine milliseconds of ten.
+        text: the same in words.
     """
 
     stage: str | None
@@ -54,9 +56,12 @@ class Moved(Frozen):
 
 
 class CellOutcome(Frozen):
-    """A cell that both sides hold. `base_ms` and `head_ms` are medians over restarts; None where a side has none.
+    """A measurement that is in both folders.
 
-    `effect` is None where nothing could be compared; `reason` says why a verdict is `unknown`.
+    Attributes:
+        base_ms, head_ms: medians over restarts; None where a side has none.
+        effect: None where there is nothing to compare.
+        reason: why the verdict is `unknown`.
     """
 
     cell: str
@@ -82,14 +87,15 @@ class CellOutcome(Frozen):
 
 
 class Comparison(Frozen):
-    """Two results folders side by side. `exit_code` is 0, 1 or 3 as `verdict` says.
+    """The comparison of two results folders. `exit_code` is 0, 1 or 3, as `verdict` says.
 
     Attributes:
-        confidence: of each cell's interval, such that all end-to-end verdicts together are wrong in 5% at most.
-        stage_confidence: of each stage's interval, such that all stage verdicts together are.
-        differences: what was refused but for --force.
-        notes: differences of software and of descriptions, which are what a comparison may be about.
-        remarks: what else there is to say, a line each.
+        confidence: of the interval of each measurement, such that unchanged code gets a wrong end-to-end verdict in at
+            most 5% of comparisons.
+        stage_confidence: of the interval of each stage, the same for the verdicts on stages.
+        differences: of hardware and settings, which only --force allows.
+        notes: differences of software and of models, which a comparison may be made for.
+        remarks: further lines to print.
     """
 
     schema_version: int = Field(default=COMPARISON_SCHEMA, alias="schema")
@@ -115,7 +121,7 @@ WORKS = "5% or 0.05 works"
 
 
 def parse_threshold(value: object) -> float:
-    """`5%` and `0.05` are 0.05. Raises ValueError for what lies outside of 0% to 100% or is no number."""
+    """`5%` or `0.05` as 0.05. Raises ValueError for anything that is not a number above 0% and up to 100%."""
     share = None if isinstance(value, bool) else share_of(value)
     if share is None or not 0 < share <= 1:
         raise ValueError(f"a slowdown above 0% and up to 100% is needed ({WORKS})")
@@ -126,8 +132,10 @@ Threshold = Annotated[float, BeforeValidator(parse_threshold)]
 
 
 class Thresholds(Frozen):
-    """`default` for all models but those that `models` names, by name or glob; the name itself goes before a glob,
-    and of globs the first that matches."""
+    """The threshold of each model: `models` by name or glob, else `default`.
+
+    A name takes precedence over globs, and the first matching glob over the others.
+    """
 
     default: Threshold = DEFAULT
     models: dict[str, Threshold] = Field(default_factory=dict)
@@ -140,9 +148,9 @@ class Thresholds(Frozen):
 
 
 def thresholds_from(option: str | None, path: Path | None) -> Thresholds:
-    """From the command line's `--threshold`, which goes before a file's default, and from `--thresholds FILE`.
+    """From `--threshold`, which overrides the default of a file, and from `--thresholds FILE`.
 
-    Raises InputError, in one line, for what is no threshold or no such file.
+    Raises InputError, in one line, where either is invalid.
     """
     thresholds = Thresholds()
     if path:
@@ -158,7 +166,7 @@ def thresholds_from(option: str | None, path: Path | None) -> Thresholds:
 
 
 def check_globs(thresholds: Thresholds, models: Iterable[str], where: str) -> None:
-    """Raises InputError for a name or glob that matches neither a compared model nor one of the catalogue."""
+    """Raises InputError for a name or glob that matches neither a compared model nor one in the catalogue."""
     if not thresholds.models:
         return
     from vlbench.specs.catalog import catalog  # noqa: PLC0415  slow to import

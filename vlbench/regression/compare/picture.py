@@ -1,4 +1,4 @@
-"""A comparison as one picture: each cell's change with its interval, against the threshold."""
+"""A comparison as one picture: the change of each measurement with its interval, and the threshold."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from vlbench.regression.compare.tables import headline
 from vlbench.regression.compare.verdicts import change, in_percent
 
 SUFFIXES = (".png", ".svg")
-# Okabe and Ito's palette, which colour-blind readers can tell apart; the marker says the same again
+# Okabe and Ito's palette, for colour-blind readers, too; the markers differ as well
 LOOKS: dict[str, dict[str, Any]] = {
     "slower": {"marker": ">", "color": "#D55E00"},
     "faster": {"marker": "<", "color": "#0072B2"},
     "same": {"marker": "o", "color": "#009E73"},
     "unknown": {"marker": "D", "color": "#666666", "markerfacecolor": "white"},
 }
-LEAST_REACH, MOST_REACH = 0.08, 0.6  # of the axis, as a change either way
+LEAST_REACH, MOST_REACH = 0.08, 0.6  # how far the axis extends either way, as a change
 NAME_COLUMNS, REASON_COLUMNS = 34, 80
 STYLE: Any = {
     "font.size": 9,
@@ -33,7 +33,7 @@ STYLE: Any = {
 
 
 def check_picture(path: Path) -> None:
-    """Raises InputError where nothing could be drawn to that path."""
+    """Raises InputError where no picture can be written to the path."""
     if path.suffix.lower() not in SUFFIXES:
         raise InputError(f"--picture {path}: not {' or '.join(SUFFIXES)}; {path.with_suffix('.png').name} works")
     if not path.absolute().parent.is_dir():
@@ -41,7 +41,7 @@ def check_picture(path: Path) -> None:
 
 
 def draw(comparison: Comparison, path: Path) -> None:
-    """Writes a PNG or an SVG, as the path's suffix says. Raises OSError where it cannot be written."""
+    """Writes a PNG or an SVG, by the suffix of the path. Raises OSError where it cannot be written."""
     import matplotlib as mpl  # noqa: PLC0415  slow to import, and only drawing needs it
     from matplotlib import pyplot as plt  # noqa: PLC0415
 
@@ -50,9 +50,9 @@ def draw(comparison: Comparison, path: Path) -> None:
     with plt.rc_context(STYLE):
         picture, axes = plt.subplots(figsize=(8, 1.7 + 0.34 * len(cells)), layout="constrained")
         reach = _reach(cells)
-        for place, cell in enumerate(cells):
-            _threshold(axes, cell, place)
-            _whisker(axes, cell, place, reach)
+        for row, cell in enumerate(cells):
+            _threshold(axes, cell, row)
+            _whisker(axes, cell, row, reach)
         axes.axvline(0, color="#444444", linewidth=1, zorder=1)
         axes.set_yticks(range(len(cells)), [_shortened(cell.cell) for cell in cells])
         for label, cell in zip(axes.get_yticklabels(), cells, strict=True):
@@ -73,13 +73,13 @@ def draw(comparison: Comparison, path: Path) -> None:
 
 
 def _shortened(name: str) -> str:
-    """Its beginning and its end, where settings stand."""
+    """The beginning and the end of a long name, which ends with settings."""
     half = NAME_COLUMNS // 2
     return name if len(name) <= NAME_COLUMNS else f"{name[: half - 2]}...{name[1 - half :]}"
 
 
 def _reach(cells: Sequence[CellOutcome]) -> float:
-    """How far the axis goes either way: over every whisker, within reason."""
+    """How far the axis extends either way: over every interval, up to a limit."""
     ends = [2 * cell.threshold for cell in cells]
     for cell in cells:
         if cell.effect:
@@ -91,36 +91,36 @@ def _bounds(effect: Effect) -> tuple[float | None, float | None]:
     return effect.low, effect.high
 
 
-def _threshold(axes: Any, cell: CellOutcome, place: int) -> None:
+def _threshold(axes: Any, cell: CellOutcome, row: int) -> None:
     low, high = 1 / (1 + cell.threshold) - 1, cell.threshold
-    axes.barh(place, high - low, 1.0, left=low, color="#EEEEEE", zorder=0)
+    axes.barh(row, high - low, 1.0, left=low, color="#EEEEEE", zorder=0)
 
 
-def _whisker(axes: Any, cell: CellOutcome, place: int, reach: float) -> None:
-    """A dot with its interval; an arrow where the axis ends before the interval does; words where there is none."""
+def _whisker(axes: Any, cell: CellOutcome, row: int, reach: float) -> None:
+    """A dot with its interval; an arrow if the interval goes beyond the axis; the reason if there is no effect."""
     if cell.effect is None:
         text = textwrap.shorten(cell.reason or "", REASON_COLUMNS, placeholder="...")
         small = {"va": "center", "fontsize": 7.5, "color": "#444444", "parse_math": False}
-        axes.annotate(text, (0.01, place), xycoords=("axes fraction", "data"), **small)
+        axes.annotate(text, (0.01, row), xycoords=("axes fraction", "data"), **small)
         return
     look = LOOKS[cell.verdict]
     low, high = (
         (bound - 1 if bound is not None else sign * 9.0)
         for bound, sign in zip(_bounds(cell.effect), (-1, 1), strict=True)
     )
-    axes.plot((max(low, -reach), min(high, reach)), (place, place), color=look["color"], linewidth=2, zorder=2)
+    axes.plot((max(low, -reach), min(high, reach)), (row, row), color=look["color"], linewidth=2, zorder=2)
     for end, beyond, marker in ((-reach, low < -reach, "<"), (reach, high > reach, ">")):
         if beyond:
-            axes.plot(end, place, marker, color=look["color"], markersize=4, clip_on=False, zorder=2)
+            axes.plot(end, row, marker, color=look["color"], markersize=4, clip_on=False, zorder=2)
     at = min(max(cell.effect.ratio - 1, -reach), reach)
-    axes.plot(at, place, linestyle="", markersize=7, markeredgewidth=1.5, clip_on=False, zorder=3, **look)
-    axes.annotate(change(cell.effect.ratio), (1.02, place), xycoords=("axes fraction", "data"), va="center")
+    axes.plot(at, row, linestyle="", markersize=7, markeredgewidth=1.5, clip_on=False, zorder=3, **look)
+    axes.annotate(change(cell.effect.ratio), (1.02, row), xycoords=("axes fraction", "data"), va="center")
 
 
 def _legend(axes: Any, cells: Sequence[CellOutcome], plt: Any) -> None:
-    """One row below the label of the axis."""
-    found = [verdict for verdict in LOOKS if any(cell.verdict == verdict for cell in cells)]
-    handles = [plt.Line2D([], [], linestyle="", markersize=7, markeredgewidth=1.5, **LOOKS[name]) for name in found]
+    """A legend in one row below the label of the axis."""
+    verdicts = [verdict for verdict in LOOKS if any(cell.verdict == verdict for cell in cells)]
+    handles = [plt.Line2D([], [], linestyle="", markersize=7, markeredgewidth=1.5, **LOOKS[name]) for name in verdicts]
     axes.legend(
-        handles, found, loc="upper center", bbox_to_anchor=(0.5, 0.0), borderaxespad=4.5, ncols=4, frameon=False
+        handles, verdicts, loc="upper center", bbox_to_anchor=(0.5, 0.0), borderaxespad=4.5, ncols=4, frameon=False
     )

@@ -1,4 +1,4 @@
-"""The stage that moved: which stage's change in milliseconds is most of the change end to end."""
+"""Finds the stage whose change in milliseconds is most of the end-to-end change."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from vlbench.measure.statistics import LatencySummary
 from vlbench.regression.compare.outcomes import Moved
 
 TOTAL, BETWEEN = "total", "between the stages"
-MOST = 0.5  # of the change, that a stage must explain to be named
-ALIKE = 0.6  # of a stage's own change, that all the rest must have made for it to be no change of that stage
+MOST = 0.5  # the share of the change that a stage must explain to be named
+ALIKE = 0.6  # if everything else changes by this share of a stage's change, the change is not the stage's
 
 Summaries = Mapping[str, LatencySummary]
 
 
 def moved_stage(base: Summaries, head: Summaries, ratio: float) -> Moved | None:
-    """The leaf stage that explains most of a change end to end; None where the pass by stage was not measured.
+    """The leaf stage that explains most of an end-to-end change; None where stages were not timed.
 
-    A stage's share of the pass is taken within each restart, so that the speed that a process has drawn, which scales
-    all its stages alike, cancels out. With `ratio` head/base end to end, and a stage that took the share b of the pass
-    and now takes h, it explains (ratio h - b) / (ratio - 1) of the change; over all leaves these add up to 1.
+    The share of a stage in the forward pass is computed within each restart. So the speed of the process, which scales
+    all its stages alike, cancels out. If HEAD takes `ratio` times as long as BASE, and the share of a stage goes from b
+    to h, the stage explains (ratio h - b) / (ratio - 1) of the change. Over all leaves this adds up to 1.
     """
     before, after = leaf_shares(base), leaf_shares(head)
     names = list(dict.fromkeys([*before, *after]))
@@ -34,14 +34,14 @@ def moved_stage(base: Summaries, head: Summaries, ratio: float) -> Moved | None:
         return Moved(stage=None, share=None, text="no single stage")
     if _alike(before.get(name, 0.0), after.get(name, 0.0), ratio):
         return Moved(stage=None, share=None, text="all stages alike")
-    beside = " beside its steps" if any(other.startswith(f"{name}.") for other in names) else ""
-    return Moved(stage=name, share=share, text=f"{name}{beside}, {_of_the_change(share)}")
+    outside = " outside its steps" if any(other.startswith(f"{name}.") for other in names) else ""
+    return Moved(stage=name, share=share, text=f"{name}{outside}, {_of_the_change(share)}")
 
 
 def leaf_shares(stages: Summaries) -> dict[str, float]:
-    """The share of the pass that each leaf takes: steps, stages without steps, and what lies between.
+    """The share of the forward pass that each leaf takes: steps, stages without steps, and the time between stages.
 
-    `visual` beside `visual.backbone` and others stands for what they leave of it. Empty where there is no total.
+    If `visual` has steps such as `visual.backbone`, its own share is what they leave. Empty where there is no total.
     """
     if TOTAL not in stages:
         return {}
@@ -49,12 +49,12 @@ def leaf_shares(stages: Summaries) -> dict[str, float]:
     shares = {name: _share(summary.by_restart, total) for name, summary in stages.items() if name != TOTAL}
     leaves = {**shares, BETWEEN: 1.0}
     for name, share in shares.items():
-        leaves[_within(name, shares)] -= share
+        leaves[_parent(name, shares)] -= share
     return leaves
 
 
-def _within(name: str, names: Container[str]) -> str:
-    """The stage that a step belongs to; a stage of its own lies in the pass as a whole."""
+def _parent(name: str, names: Container[str]) -> str:
+    """The stage that a step belongs to; for a stage, the pass as a whole."""
     while "." in name:
         name = name.rpartition(".")[0]
         if name in names:
@@ -63,18 +63,18 @@ def _within(name: str, names: Container[str]) -> str:
 
 
 def _share(stage: Sequence[float], total: Sequence[float]) -> float:
-    """Within each restart where both were measured in all of them."""
+    """The median over restarts of the share in each, if there are equally many; else the share of the medians."""
     if len(stage) != len(total):
         return median(stage) / median(total)
     return median(part / whole for part, whole in zip(stage, total, strict=True))
 
 
 def _alike(before: float, after: float, ratio: float) -> bool:
-    """Whether everything but this stage changed nearly as much as it did."""
+    """Whether everything else changed nearly as much as this stage."""
     if min(before, after, 1 - before, 1 - after) <= 0:
         return False
-    own, others = log(ratio * after / before), log(ratio * (1 - after) / (1 - before))
-    return others / own >= ALIKE if own else False
+    stage, others = log(ratio * after / before), log(ratio * (1 - after) / (1 - before))
+    return others / stage >= ALIKE if stage else False
 
 
 def _of_the_change(share: float) -> str:

@@ -1,5 +1,5 @@
-"""The rule: faster, slower, same or unknown, from an effect and its interval; and the gates that need no statistics:
-figures that are the same in every run, and whether a model can be measured at all."""
+"""The rule by which an effect is faster, slower, same or unknown; and the gates that need no statistics: exact figures,
+peak memory, and whether a model can be measured at all."""
 
 from __future__ import annotations
 
@@ -22,22 +22,23 @@ MARGIN = 1.2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """A verdict, and in a sentence why where it does not speak for itself."""
+    """A verdict, with its reason if it needs one."""
 
     verdict: Verdict
     reason: str | None = None
 
 
 def confidence_for(comparisons: int) -> float:
-    """Of each interval, such that with all of them 5% of suites, and 1% of cells, see a difference where none is."""
+    """The confidence of each interval at which unchanged code looks different in at most 1% of measurements, and in at
+    most 5% of comparisons."""
     return 1 - min(CELL_ALPHA, FAMILY_ALPHA / max(comparisons, 1))
 
 
 def line_of(threshold: float) -> float:
-    """The change from which a cell is called slower: 3% for a threshold of 5%.
+    """The change from which a measurement is called slower: 3% for a threshold of 5%.
 
-    `threshold` is the slowdown that must not slip through. An estimate of a change that is exactly there falls below
-    it every second time, so the line lies below it, too.
+    The threshold is the slowdown that must be caught. Half of the estimates of such a slowdown fall below it, so the
+    line has to be lower.
     """
     return LINE_SHARE * threshold
 
@@ -50,24 +51,22 @@ def decide(
     confidence: float,
     least: Callable[[float], int] = least_restarts,
 ) -> Decision:
-    """The verdict on one cell or stage.
+    """The verdict on one measurement or stage.
 
-    `slower`: the interval lies wholly above 1 and the ratio at or above 1 + line; `faster`: the same for the ratio's
-    inverse; `same`: else, where the interval lies within (1 / (1 + threshold), 1 + threshold); `unknown`: else.
+    `slower`: the whole interval is above 1 and the ratio at least 1 + line. `faster`: the same for the inverse ratio.
+    `same`: otherwise, if the interval is within (1 / (1 + threshold), 1 + threshold). `unknown`: otherwise.
 
     Args:
-        effect: the ratio and its interval of that confidence.
+        effect: the ratio and its interval.
         threshold: 0.05 for 5%.
-        restarts: of BASE and of HEAD, for the reason alone.
-        confidence: for the reason alone.
-        least: the fewest restarts that carry an interval at an alpha; `least_pairs` for paired restarts.
+        restarts: of BASE and HEAD; used in the reason only.
+        confidence: of the interval; used in the reason only.
+        least: how many restarts an interval of an alpha needs; `least_pairs` for paired restarts.
     """
     if effect.low is None or effect.high is None:
-        wanted = max(USEFUL_RESTARTS, least(1 - confidence))
-        return Decision(
-            verdict="unknown",
-            reason=f"{_counted(restarts)} cannot carry {in_percent(confidence)}; measure with --restarts {wanted}",
-        )
+        needed, level = max(USEFUL_RESTARTS, least(1 - confidence)), in_percent(confidence)
+        reason = f"{_counted(restarts)}: too few for an interval of {level}; measure with --restarts {needed}"
+        return Decision(verdict="unknown", reason=reason)
     line = 1 + line_of(threshold)
     if effect.real and effect.ratio >= line:
         return Decision(verdict="slower")
@@ -83,17 +82,17 @@ def _small(effect: Effect, threshold: float) -> str:
 
 
 def _too_wide(effect: Effect, threshold: float, restarts: tuple[int, int]) -> str:
-    """Says what is possible, and how many restarts would narrow it enough if the estimate stays where it is."""
+    """The range that is possible, and how many restarts would narrow it enough if the estimate stays the same."""
     assert effect.low
     assert effect.high
     size = abs(log(effect.ratio))
-    wanted = size if size >= log(1 + line_of(threshold)) else log(1 + threshold) - size
-    factor = log(effect.high / effect.low) / 2 / wanted
+    half_width = size if size >= log(1 + line_of(threshold)) else log(1 + threshold) - size
+    factor = log(effect.high / effect.low) / 2 / half_width
     needed = max(max(restarts) + 1, ceil(MARGIN * max(restarts) * factor**2))
-    said = f"anything from {change(effect.low)} to {change(effect.high)} is possible"
+    possible = f"anything from {change(effect.low)} to {change(effect.high)} is possible"
     if needed > MOST_RESTARTS:
-        return f"{said}; the restarts differ too much for more of them to help, see vlbench doctor"
-    return f"{said}; measure with --restarts {needed}"
+        return f"{possible}; the restarts differ too much for more of them to help, see vlbench doctor"
+    return f"{possible}; measure with --restarts {needed}"
 
 
 def change(ratio: float) -> str:
@@ -102,7 +101,7 @@ def change(ratio: float) -> str:
 
 
 def in_percent(share: float) -> str:
-    """`99.75%`, `5%`: as many digits as it takes, four at the most."""
+    """`99.75%`, `5%`: at most four significant digits."""
     return f"{float(f'{100 * share:.4g}'):g}%" if share < 0.9999 else "99.99%"
 
 
@@ -114,21 +113,21 @@ def _counted(restarts: tuple[int, int]) -> str:
 
 
 EXACT = ("params_total", "macs", "operators")
-CODES = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")  # of a terminal: colours, movements
+CODES = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")  # colours and cursor movements of a terminal
 MEMORY = "peak_memory_bytes"
 MEMORY_WITHIN = 0.02
-MEMORY_SLACK_BYTES = 2**20  # of a small model, 2% are fewer pages than an allocator rounds to
+MEMORY_SLACK_BYTES = 2**20  # 2% of a small model is less than what an allocator rounds to
 TITLES = {"status": "status", "params_total": "params", "macs": "MACs", "operators": "operators", MEMORY: "peak memory"}
 
 
 def gates_of(base: Result, head: Result) -> tuple[Gate, ...]:
-    """The status, three exact figures and peak memory. What grew is a regression; what shrank is told as changed."""
+    """The status, three exact figures and peak memory. What grew is a regression; what shrank is only `changed`."""
     figures = [_figure(name, getattr(base, name), getattr(head, name)) for name in (*EXACT, MEMORY)]
     return (_status(base, head), *figures)
 
 
 def one_line(error: str | None) -> str:
-    """What a worker left, without the line ends and terminal codes that it may hold."""
+    """The error message of a worker, without line ends and terminal codes."""
     return " ".join("".join(filter(str.isprintable, CODES.sub("", word))) for word in (error or "no reason").split())
 
 
