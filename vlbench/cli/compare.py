@@ -27,16 +27,18 @@ class ComparisonFormat(StrEnum):
 
 ThresholdOption = Annotated[
     str | None,
-    typer.Option(metavar="SHARE", help="The slowdown that must not slip through, 5% or 0.05; by default 5%."),
+    typer.Option(metavar="SHARE", help="The slowdown that must be caught, 5% or 0.05; by default 5%."),
 ]
 ThresholdsOption = Annotated[
-    Path | None, typer.Option(metavar="FILE", help="YAML: default: 5%, and models: {GLOB: 10%}.")
+    Path | None, typer.Option(metavar="FILE", help="A YAML file of thresholds: default: 5%, and models: {GLOB: 10%}.")
 ]
 ComparisonFormatOption = Annotated[ComparisonFormat, typer.Option("--format", help="How the comparison is printed.")]
-OutputOption = Annotated[Path | None, typer.Option(metavar="FILE", help="Write it there instead.")]
-MarkdownOption = Annotated[Path | None, typer.Option(metavar="FILE", help="Write it there as Markdown, too.")]
-JunitOption = Annotated[Path | None, typer.Option(metavar="FILE", help="Write it there as JUnit XML, too.")]
-PictureOption = Annotated[Path | None, typer.Option(metavar="FILE", help="Draw it there, .png or .svg.")]
+OutputOption = Annotated[Path | None, typer.Option(metavar="FILE", help="Write to this file instead.")]
+MarkdownOption = Annotated[Path | None, typer.Option(metavar="FILE", help="Also write Markdown to this file.")]
+JunitOption = Annotated[Path | None, typer.Option(metavar="FILE", help="Also write JUnit XML to this file.")]
+PictureOption = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Also draw a picture into this file, .png or .svg.")
+]
 
 
 def compare(
@@ -49,24 +51,24 @@ def compare(
     markdown: MarkdownOption = None,
     junit: JunitOption = None,
     picture: PictureOption = None,
-    force: Annotated[bool, typer.Option("--force", help="Compare other machines and settings all the same.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Compare although machines or settings differ.")] = False,
 ) -> None:
     """Compare each measurement of two results folders: faster, slower, same or unknown.
 
     The exit code is 0 if nothing regressed, 1 if something did, and 3 if that is unknown.
     """
-    from vlbench.regression.compare import comparison as comparing
+    from vlbench.regression.compare.comparison import compare as compare_results
     from vlbench.regression.compare.outcomes import check_globs, thresholds_from
 
     allowed = thresholds_from(threshold, thresholds)
     check_files(output=output, markdown=markdown, junit=junit, picture=picture)
     before, after = _read(base), _read(head)
     check_globs(allowed, {result.model for result in [*before, *after]}, str(thresholds))
-    found = comparing.compare(before, after, names=(str(base), str(head)), thresholds=allowed, force=force)
-    write_comparison(found, output_format, output, picture)
-    write_files(found, markdown=markdown, junit=junit, picture=picture)
-    if found.exit_code:
-        raise typer.Exit(found.exit_code)
+    comparison = compare_results(before, after, names=(str(base), str(head)), thresholds=allowed, force=force)
+    write_comparison(comparison, output_format, output, picture)
+    write_files(comparison, markdown=markdown, junit=junit, picture=picture)
+    if comparison.exit_code:
+        raise typer.Exit(comparison.exit_code)
 
 
 def _read(folder: Path) -> list[Result]:
@@ -79,7 +81,7 @@ def _read(folder: Path) -> list[Result]:
 
 
 def check_files(*, picture: Path | None, **others: Path | None) -> None:
-    """Raises InputError, before anything is measured, where a file could not be written for want of its folder."""
+    """Raises InputError, before anything is measured, where the folder of a file does not exist."""
     if picture:
         from vlbench.regression.compare.picture import check_picture
 
@@ -92,14 +94,14 @@ def check_files(*, picture: Path | None, **others: Path | None) -> None:
 def write_comparison(
     comparison: Comparison, output_format: ComparisonFormat, output: Path | None, picture: Path | None
 ) -> None:
-    """Prints it, or writes it to `output`."""
+    """Prints the comparison, or writes it to `output`."""
     from vlbench.regression.compare.tables import comparison_tables
 
     print_as(output_format.value, lambda: comparison_tables(comparison), output, **_writers(comparison, picture))
 
 
 def write_files(comparison: Comparison, *, markdown: Path | None, junit: Path | None, picture: Path | None) -> None:
-    """Writes it in the other forms that were asked for."""
+    """Writes the comparison in further forms, to each file that is given."""
     for path, form in ((markdown, "markdown"), (junit, "junit")):
         if path:
             path.write_text(_writers(comparison, picture)[form](), encoding="utf-8")
