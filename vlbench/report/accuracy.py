@@ -24,10 +24,11 @@ def joined(results: Sequence[Result], evaluations: Sequence[Evaluation]) -> list
     """Each result with the accuracy and training of its model; a model with several accuracies has one for each."""
     rows: list[Result] = []
     for result in results:
-        own = [one for one in evaluations if one.spec_hash == result.spec_hash]
-        rows += [result.model_copy(update={"accuracy": one.accuracy, "training": one.training}) for one in own] or [
-            result
-        ]
+        of_model = [evaluation for evaluation in evaluations if evaluation.spec_hash == result.spec_hash]
+        rows += [
+            result.model_copy(update={"accuracy": evaluation.accuracy, "training": evaluation.training})
+            for evaluation in of_model
+        ] or [result]
     return rows
 
 
@@ -39,17 +40,28 @@ def accuracy_tables(evaluations: Sequence[Evaluation], cells: Cells) -> list[Tab
 
 def _columns(cells: Cells) -> list[TableColumn[Any]]:
     def accuracy(name: str, field: str, write: Any = percent) -> TableColumn[Any]:
-        return TableColumn[Accuracy](name, lambda one: getattr(one, field), write).of(lambda one: one.accuracy)
+        return TableColumn[Accuracy](name, lambda evaluation: getattr(evaluation, field), write).of(
+            lambda evaluation: evaluation.accuracy
+        )
 
     def majority(name: str, *, of_accuracy: bool) -> TableColumn[Any]:
         """Of a metric other than accuracy it is the chance level."""
-        column = TableColumn[Accuracy](name, lambda one: one.majority, percent)
-        return column.of(lambda one: one.accuracy if (one.accuracy.metric == "accuracy") == of_accuracy else None)
+        column = TableColumn[Accuracy](name, lambda evaluation: evaluation.majority, percent)
+        return column.of(
+            lambda evaluation: (
+                evaluation.accuracy if (evaluation.accuracy.metric == "accuracy") == of_accuracy else None
+            )
+        )
 
     columns: list[TableColumn[Any]] = [
-        TableColumn("model", lambda one: one.model),
-        TableColumn("weights", lambda one: one.weights if one.weights.startswith("hub:") else Path(one.weights).name),
-        TableColumn("trained", lambda one: one.training and one.training.in_words()),
+        TableColumn("model", lambda evaluation: evaluation.model),
+        TableColumn(
+            "weights",
+            lambda evaluation: (
+                evaluation.weights if evaluation.weights.startswith("hub:") else Path(evaluation.weights).name
+            ),
+        ),
+        TableColumn("trained", lambda evaluation: evaluation.training and evaluation.training.in_words()),
         accuracy("metric", "metric", None),
         accuracy("n", "n", "{:,}".format),
         accuracy("%", "value"),
@@ -59,15 +71,15 @@ def _columns(cells: Cells) -> list[TableColumn[Any]]:
         *(accuracy(BLIND[field], field) for field in ("text_only", "shuffled_images")),
     ]
     measured = (LATENCY, replace(INTERVAL, name="latency 95%"), GMACS, PARAMS)
-    return columns + [column.of(lambda one: cells.get(one.spec_hash)) for column in measured]
+    return columns + [column.of(lambda evaluation: cells.get(evaluation.spec_hash)) for column in measured]
 
 
 def _metric_table(evaluations: Sequence[Evaluation]) -> Table:
     """A row per metric, a column per model."""
     by_model = {
-        one.model: {metric.name: metric for metric in one.accuracy.metrics}
-        for one in evaluations
-        if len(one.accuracy.metrics) > 1
+        evaluation.model: {metric.name: metric for metric in evaluation.accuracy.metrics}
+        for evaluation in evaluations
+        if len(evaluation.accuracy.metrics) > 1
     }
     columns = [TableColumn[str]("metric", str)]
     columns += [TableColumn(model, metrics.get, _with_interval) for model, metrics in by_model.items()]
@@ -80,32 +92,38 @@ def _with_interval(metric: Metric) -> str:
 
 def notes(evaluations: Sequence[Evaluation], cells: Cells) -> list[str]:
     """The tasks and machines; then, per model, weights, training, errors and the passes it took."""
-    tasks = dict.fromkeys((one.accuracy.task, one.accuracy.split, one.items, one.items_total) for one in evaluations)
+    tasks = dict.fromkeys(
+        (evaluation.accuracy.task, evaluation.accuracy.split, evaluation.items, evaluation.items_total)
+        for evaluation in evaluations
+    )
     lines = [
         f"Task: {task} {split}, {f'{items:,} of ' if items != of else ''}{of:,} {_items(task)}; percent, bootstrap "
         "95% intervals"
         for task, split, items, of in tasks
     ]
-    lines += [f"Machine: {words}" for words in dict.fromkeys(one.machine.in_words() for one in evaluations)]
-    for one in evaluations:
-        lines += [f"{one.model}: {line}" for line in _model_notes(one, cells.get(one.spec_hash))]
+    lines += [
+        f"Machine: {words}" for words in dict.fromkeys(evaluation.machine.in_words() for evaluation in evaluations)
+    ]
+    for evaluation in evaluations:
+        lines += [f"{evaluation.model}: {line}" for line in _model_notes(evaluation, cells.get(evaluation.spec_hash))]
     return lines + frontier.lines(cells.values(), evaluations)
 
 
-def _model_notes(one: Evaluation, cell: Result | None) -> Iterator[str]:
-    if one.weights == "random":
-        yield f"random weights; --weights {one.model}=PATH or hub:OWNER/NAME loads others"
-    if one.training:
-        yield _training(one.training)
-    if one.missing_keys:
-        others = f" and {len(one.missing_keys) - 1} more" if len(one.missing_keys) > 1 else ""
-        yield f"its weights lack {one.missing_keys[0]}{others}, left random"
-    if one.detector_weights == "random":
-        yield f"its detector has random weights; --features FILE, or --weights {one.model}.visual=PATH"
+def _model_notes(evaluation: Evaluation, cell: Result | None) -> Iterator[str]:
+    if evaluation.weights == "random":
+        yield f"random weights; --weights {evaluation.model}=PATH or hub:OWNER/NAME loads others"
+    if evaluation.training:
+        yield _training(evaluation.training)
+    if evaluation.missing_keys:
+        others = f" and {len(evaluation.missing_keys) - 1} more" if len(evaluation.missing_keys) > 1 else ""
+        yield f"its weights lack {evaluation.missing_keys[0]}{others}, left random"
+    if evaluation.detector_weights == "random":
+        yield f"its detector has random weights; --features FILE, or --weights {evaluation.model}.visual=PATH"
     if cell is not None and cell.status != "ok":
         yield f"latency {cell.status}: {cell.error}"
-    passes = f"{one.passes:,} passes in {minutes(one.seconds)}, batch {one.batch}, {one.device}, {one.precision}"
-    yield f"{passes}; predictions: {one.predictions}"
+    passes = f"{evaluation.passes:,} passes in {minutes(evaluation.seconds)}"
+    settings = f"batch {evaluation.batch}, {evaluation.device}, {evaluation.precision}"
+    yield f"{passes}, {settings}; predictions: {evaluation.predictions}"
 
 
 def _items(task: str) -> str:
@@ -128,15 +146,15 @@ def _training(training: Training) -> str:
 def accuracy_csv(evaluations: Sequence[Evaluation], cells: Cells) -> str:
     """A row per metric, in plain units."""
     rows = []
-    for one in evaluations:
-        content = one.model_dump(mode="json", by_alias=True, exclude={"accuracy", "training", "machine"})
-        training = one.training.model_dump(mode="json") if one.training else {}
-        cell = cells.get(one.spec_hash)
+    for evaluation in evaluations:
+        content = evaluation.model_dump(mode="json", by_alias=True, exclude={"accuracy", "training", "machine"})
+        training = evaluation.training.model_dump(mode="json") if evaluation.training else {}
+        cell = cells.get(evaluation.spec_hash)
         latency = timed(cell) if cell else None
         costs = {"latency_ms": latency.median if latency else None, "macs": cell.macs if cell else None}
-        for metric in one.accuracy.metrics:
+        for metric in evaluation.accuracy.metrics:
             value = {"metric": metric.name, "value": metric.value, "ci95": metric.ci95, "n": metric.n}
-            task = {"task": one.accuracy.task, "split": one.accuracy.split}
+            task = {"task": evaluation.accuracy.task, "split": evaluation.accuracy.split}
             rows.append(content | task | value | {"training": training} | costs)
     return to_csv(rows)
 
@@ -144,10 +162,10 @@ def accuracy_csv(evaluations: Sequence[Evaluation], cells: Cells) -> str:
 def accuracy_json(evaluations: Sequence[Evaluation], cells: Cells) -> str:
     """A list of the lines of evaluations.jsonl, each with its line of cells.jsonl, without samples."""
     content = []
-    for one in evaluations:
-        cell = cells.get(one.spec_hash)
+    for evaluation in evaluations:
+        cell = cells.get(evaluation.spec_hash)
         measured = (
             cell.model_dump(mode="json", by_alias=True, exclude={"restarts", "accuracy", "training"}) if cell else None
         )
-        content.append(one.model_dump(mode="json", by_alias=True) | {"cell": measured})
+        content.append(evaluation.model_dump(mode="json", by_alias=True) | {"cell": measured})
     return to_json(content)

@@ -26,15 +26,15 @@ def choice_tables(choice: Choice) -> list[Table]:
 
 def _columns(choice: Choice) -> list[TableColumn[Any]]:
     def share_of(kind: str) -> Any:
-        return lambda one: next((judged.share for judged in one.judged if judged.of == kind), None)
+        return lambda model: next((judged.share for judged in model.judged if judged.of == kind), None)
 
-    several = len({one.folder for one in choice.candidates}) > 1
+    several = len({model.folder for model in choice.candidates}) > 1
     result = attrgetter("result")
     columns: list[TableColumn[Any]] = [
-        TableColumn("rank", lambda one: one.rank, str),
-        TableColumn("model", lambda one: one.cell),
-        TableColumn("folder", lambda one: one.folder if several else None),
-        TableColumn("meets", lambda one: one.meets),
+        TableColumn("rank", lambda model: model.rank, str),
+        TableColumn("model", lambda model: model.cell),
+        TableColumn("folder", lambda model: model.folder if several else None),
+        TableColumn("meets", lambda model: model.meets),
         BRACKETED.of(result),
         TableColumn("of the time", share_of("latency"), _share),
         TableColumn("of the memory", share_of("memory"), _share),
@@ -43,7 +43,7 @@ def _columns(choice: Choice) -> list[TableColumn[Any]]:
     ]
     if choice.key:
         accuracy = TableColumn[Any](f"{' '.join(choice.key)} %", _accuracy, estimated(percent))
-        columns += [accuracy, TableColumn("frontier", lambda one: one.frontier)]
+        columns += [accuracy, TableColumn("frontier", lambda model: model.frontier)]
     return [*columns, NOISE.of(result)]
 
 
@@ -51,8 +51,8 @@ def _share(share: float) -> str:
     return f"{share:.0%}" if share >= 0.1 else f"{100 * share:.2g}%"
 
 
-def _accuracy(one: RankedModel) -> Any:
-    return one.accuracy and estimate(one.accuracy.value, one.accuracy.ci95)
+def _accuracy(model: RankedModel) -> Any:
+    return model.accuracy and estimate(model.accuracy.value, model.accuracy.ci95)
 
 
 def sentence(choice: Choice) -> str:
@@ -71,21 +71,21 @@ def sentence(choice: Choice) -> str:
         )
         reasons = "; ".join(first.reasons)
         return f"None is sure to be within {words}; perhaps {first.cell} ({_numbers(first)}): {reasons}.{more}"
-    nearest = next((one for one in choice.others if one.meets == "no"), None)
+    nearest = next((model for model in choice.others if model.meets == "no"), None)
     if nearest:
         return f"None is within {words}. Nearest is {nearest.cell}: {'; '.join(nearest.reasons)}."
     return f"Whether any is within {words} is unknown."
 
 
-def _numbers(one: RankedModel) -> str:
+def _numbers(model: RankedModel) -> str:
     """`88.9% [88.2, 89.5], 2.25 ms [2.19, 2.60], 48 MiB`"""
-    latency = one.result.latency_ms
+    latency = model.result.latency_ms
     estimates = (
-        (_accuracy(one), "%", percent),
+        (_accuracy(model), "%", percent),
         (latency and estimate(latency.median, latency.ci95), " ms", short_number),
     )
     parts = [_with_unit(value, unit, write) for value, unit, write in estimates if value]
-    peak = PEAK.get(one.result)
+    peak = PEAK.get(model.result)
     return ", ".join([*parts, *([f"{PEAK.text(peak)} MiB"] if peak else [])])
 
 
@@ -97,7 +97,7 @@ def _with_unit(value: Any, unit: str, write: Any) -> str:
 def other_lines(choice: Choice) -> Sequence[str]:
     """The models that do not meet the budget, nearest first, and why; then those for which that is unknown."""
     verdicts = {"no": "does not meet it", "unknown": "unknown"}
-    return [f"{one.cell}: {verdicts[one.meets]}: {'; '.join(one.reasons)}" for one in choice.others]
+    return [f"{model.cell}: {verdicts[model.meets]}: {'; '.join(model.reasons)}" for model in choice.others]
 
 
 def choice_json(choice: Choice) -> str:
@@ -116,26 +116,32 @@ def choice_json(choice: Choice) -> str:
             "ranked_by": choice.ranked_by,
             "best": choice.best.cell if choice.best else None,
             "sentence": sentence(choice),
-            "candidates": [_content(one) for one in choice.candidates],
+            "candidates": [_content(model) for model in choice.candidates],
             "notes": list(choice.notes),
         }
     )
 
 
-def _content(one: RankedModel) -> dict[str, Any]:
-    result, latency, accuracy = one.result, one.result.latency_ms, one.accuracy
+def _content(model: RankedModel) -> dict[str, Any]:
+    result, latency, accuracy = model.result, model.result.latency_ms, model.accuracy
     settings = ("device", "precision", "backend", "batch", "weights", "status", "error", "spec_hash", "cell_hash")
     return {
-        **{"rank": one.rank, "cell": one.cell, "model": result.model, "family": result.family, "folder": one.folder},
-        **{"meets": one.meets, "reasons": list(one.reasons)},
-        "latency_ms": None if math.isinf(one.latency_ms) else one.latency_ms,
+        **{
+            "rank": model.rank,
+            "cell": model.cell,
+            "model": result.model,
+            "family": result.family,
+            "folder": model.folder,
+        },
+        **{"meets": model.meets, "reasons": list(model.reasons)},
+        "latency_ms": None if math.isinf(model.latency_ms) else model.latency_ms,
         "latency_ms_ci95": latency.ci95 if latency else None,
-        "share_of_budget": {judged.of: judged.share for judged in one.judged if judged.share is not None},
+        "share_of_budget": {judged.of: judged.share for judged in model.judged if judged.share is not None},
         "peak_memory_bytes": result.peak_memory_bytes,
         **{"params_total": result.params_total, "macs": result.macs},
         "accuracy": accuracy.value if accuracy else None,
         "accuracy_ci95": accuracy.ci95 if accuracy else None,
-        "frontier": one.frontier,
+        "frontier": model.frontier,
         "noise": result.noise.model_dump(mode="json") if result.noise else None,
         **{name: getattr(result, name) for name in settings},
         **{"threads": result.machine.threads, "torch": result.machine.torch, "measured_at": result.measured_at},

@@ -51,12 +51,12 @@ class RankedModel:
 
     @property
     def meets(self) -> Meets:
-        return worst(one.meets for one in self.judged)
+        return worst(judged.meets for judged in self.judged)
 
     @property
     def reasons(self) -> tuple[str, ...]:
         """Why it does not meet the budget, or perhaps not."""
-        return tuple(one.reason for one in self.judged if one.reason and one.meets == self.meets)
+        return tuple(judged.reason for judged in self.judged if judged.reason and judged.meets == self.meets)
 
     @property
     def latency_ms(self) -> float:
@@ -66,7 +66,7 @@ class RankedModel:
     @property
     def excess(self) -> float:
         """How many times a budget it takes at most; infinite where that is not known."""
-        return max((one.share for one in self.judged if one.share is not None), default=math.inf)
+        return max((judged.share for judged in self.judged if judged.share is not None), default=math.inf)
 
 
 @dataclass(frozen=True)
@@ -83,16 +83,16 @@ class Choice:
 
     @cached_property
     def meeting(self) -> tuple[RankedModel, ...]:
-        return tuple(one for one in self.candidates if one.meets in MEETING)
+        return tuple(model for model in self.candidates if model.meets in MEETING)
 
     @cached_property
     def others(self) -> tuple[RankedModel, ...]:
-        return tuple(one for one in self.candidates if one.meets not in MEETING)
+        return tuple(model for model in self.candidates if model.meets not in MEETING)
 
     @property
     def best(self) -> RankedModel | None:
         """The first that surely meets the budget."""
-        return next((one for one in self.candidates if one.meets == "yes"), None)
+        return next((model for model in self.candidates if model.meets == "yes"), None)
 
     @property
     def exit_code(self) -> int:
@@ -100,80 +100,82 @@ class Choice:
         return 0 if self.best else 1
 
 
-def choose(results: Results, budget: ModelBudget, wanted: Requirements, here: Machine | None) -> Choice:
+def choose(results: Results, budget: ModelBudget, requirements: Requirements, here: Machine | None) -> Choice:
     """Ranks the measurements of one machine by a budget: of `here`, if there are some.
 
     Raises InputError if none fits the requirements, or they are of several machines, none of them this one.
     """
     accuracies = Accuracies(results.folders)
-    entries = _as_wanted([(folder, result) for folder, _, result in results.named], wanted)
-    of_machine, on_here, notes = _of_one_machine(entries, wanted, here)
+    entries = _as_wanted([(folder, result) for folder, _, result in results.named], requirements)
+    of_machine, on_here, notes = _of_one_machine(entries, requirements, here)
     latest = _latest(of_machine)
     if len(latest) < len(of_machine):
         notes.append(f"Earlier measurements left out: {len(of_machine) - len(latest)}")
-    key = _key(accuracies, latest, wanted)
+    key = _key(accuracies, latest, requirements)
     if budget.accuracy is not None and key is None:
         raise InputError(
             f"--accuracy {budget.accuracy:g}: the results hold none of these models; vlbench eval measures it"
         )
-    found = [
+    models = [
         RankedModel(folder=folder, cell=cell, result=result, accuracy=accuracy, judged=judge(result, accuracy, budget))
         for (folder, result), cell in zip(latest, cell_names([result for _, result in latest]), strict=True)
         for accuracy in [accuracies.of(key, folder, result.spec_hash) if key else None]
     ]
-    ranked_by: RankedBy = "accuracy" if any(one.accuracy for one in found) else "latency"
+    ranked_by: RankedBy = "accuracy" if any(model.accuracy for model in models) else "latency"
     return Choice(
         budget=budget,
         machine=latest[-1][1].machine,
         here=on_here,
         key=key,
         ranked_by=ranked_by,
-        candidates=tuple(_ranked(_with_frontier(found))),
-        notes=(*notes, *_notes(found, accuracies, key)),
+        candidates=tuple(_ranked(_with_frontier(models))),
+        notes=(*notes, *_notes(models, accuracies, key)),
     )
 
 
 Entry = tuple[str, Result]
 
 
-def _as_wanted(entries: Sequence[Entry], wanted: Requirements) -> list[Entry]:
+def _as_wanted(entries: Sequence[Entry], requirements: Requirements) -> list[Entry]:
     """Cells of the settings that were asked for."""
     if not entries:
         raise InputError("the results hold no measurements to choose from; vlbench run makes some")
     for name in ("device", "precision", "batch"):
-        value = getattr(wanted, name)
+        value = getattr(requirements, name)
         if value is None:
             continue
-        held = sorted({getattr(result, name) for _, result in entries})
+        available = sorted({getattr(result, name) for _, result in entries})
         entries = [entry for entry in entries if getattr(entry[1], name) == value]
         if not entries:
-            raise InputError(f"--{name} {value}: no such measurements; there are {', '.join(map(str, held))}")
+            raise InputError(f"--{name} {value}: no such measurements; there are {', '.join(map(str, available))}")
     return list(entries)
 
 
 def _of_one_machine(
-    entries: Sequence[Entry], wanted: Requirements, here: Machine | None
+    entries: Sequence[Entry], requirements: Requirements, here: Machine | None
 ) -> tuple[list[Entry], bool, list[str]]:
     """The measurements of this machine, or else of the only one; whether it is this one; and notes."""
     machines: list[Machine] = []
     for _, result in entries:
-        if all(result.machine.differing_hardware(one) for one in machines):
+        if all(result.machine.differing_hardware(machine) for machine in machines):
             machines.append(result.machine)
-    chosen = [one for one in machines if (wanted.machine or "").casefold() in machine_words(one).casefold()]
-    told = "; ".join(map(machine_words, machines))
+    text = (requirements.machine or "").casefold()
+    chosen = [machine for machine in machines if text in machine_words(machine).casefold()]
+    descriptions = "; ".join(map(machine_words, machines))
     if not chosen:
-        raise InputError(f"--machine {wanted.machine}: no measurements of it; there are {told}")
-    this = [one for one in chosen if here and not here.differing_hardware(one)]
+        raise InputError(f"--machine {requirements.machine}: no measurements of it; there are {descriptions}")
+    this = [machine for machine in chosen if here and not here.differing_hardware(machine)]
     if len(chosen) > 1 and not this:
         raise InputError(
-            f"measurements of {len(chosen)} machines, none of them this one: {told}; choose one by --machine WORDS"
+            f"measurements of {len(chosen)} machines, none of them this one: {descriptions}; choose one by --machine "
+            "WORDS"
         )
     machine = (this or chosen)[0]
     kept = [entry for entry in entries if not machine.differing_hardware(entry[1].machine)]
     words = machine_words(machine)
     notes = [f"Measured on this machine: {words}" if this else f"Measured on {words}, not on this machine"]
     if len(kept) < len(entries):
-        others = "; ".join(machine_words(one) for one in machines if one is not machine)
+        others = "; ".join(machine_words(other) for other in machines if other is not machine)
         notes.append(f"Measurements of other machines left out: {len(entries) - len(kept)} ({others})")
     return kept, bool(this), notes
 
@@ -185,74 +187,81 @@ def machine_words(machine: Machine) -> str:
 
 def _latest(entries: Sequence[Entry]) -> list[Entry]:
     """Of each model and setting the latest measurement with a valid latency, or else the latest."""
-    found: dict[str, Entry] = {}
-    for entry in sorted(entries, key=lambda one: (_tells(one[1]), one[1].measured_at)):
-        found[entry[1].cell_hash] = entry
-    kept = set(map(id, found.values()))
+    latest: dict[str, Entry] = {}
+    for entry in sorted(entries, key=lambda entry: (_has_valid_latency(entry[1]), entry[1].measured_at)):
+        latest[entry[1].cell_hash] = entry
+    kept = set(map(id, latest.values()))
     return [entry for entry in entries if id(entry) in kept]
 
 
-def _tells(result: Result) -> bool:
+def _has_valid_latency(result: Result) -> bool:
     return result.status == "ok" and not (result.noise and result.noise.verdict == "contended")
 
 
-def _key(accuracies: Accuracies, entries: Sequence[Entry], wanted: Requirements) -> Key | None:
+def _key(accuracies: Accuracies, entries: Sequence[Entry], requirements: Requirements) -> Key | None:
     """The task, split and metric that most candidates have."""
     named = [(folder, result.cell_hash, result) for folder, result in entries]
     keys = accuracies.keys_of(named)
-    if wanted.task is not None:
-        held = dict.fromkeys(task for task, _, _ in keys)
-        keys = [key for key in keys if key[0] == wanted.task]
+    if requirements.task is not None:
+        available = dict.fromkeys(task for task, _, _ in keys)
+        keys = [key for key in keys if key[0] == requirements.task]
         if not keys:
-            raise InputError(f"--task {wanted.task}: no accuracy of these models; there is {', '.join(held) or 'none'}")
-    counts = {key: sum(bool(accuracies.of(key, folder, one.spec_hash)) for folder, _, one in named) for key in keys}
+            raise InputError(
+                f"--task {requirements.task}: no accuracy of these models; there is {', '.join(available) or 'none'}"
+            )
+    counts = {
+        key: sum(bool(accuracies.of(key, folder, result.spec_hash)) for folder, _, result in named) for key in keys
+    }
     return max(keys, key=lambda key: counts[key], default=None)
 
 
-def _with_frontier(found: Sequence[RankedModel]) -> list[RankedModel]:
+def _with_frontier(models: Sequence[RankedModel]) -> list[RankedModel]:
     """Marks whether each measurement with an accuracy and a valid latency is on the frontier."""
     points: dict[int, frontier.FrontierPoint] = {}
-    for place, one in enumerate(found):
-        if one.accuracy and one.result.latency_ms and _tells(one.result):
-            latency = one.result.latency_ms
-            points[place] = frontier.FrontierPoint(
+    for index, model in enumerate(models):
+        if model.accuracy and model.result.latency_ms and _has_valid_latency(model.result):
+            latency = model.result.latency_ms
+            points[index] = frontier.FrontierPoint(
                 cost=latency.median,
-                accuracy=one.accuracy.value,
+                accuracy=model.accuracy.value,
                 cost_interval=latency.ci95,
-                accuracy_interval=one.accuracy.ci95,
+                accuracy_interval=model.accuracy.ci95,
             )
     standing = dict(zip(points, frontier.standings(list(points.values())), strict=True))
-    return [replace(one, frontier=standing.get(place)) for place, one in enumerate(found)]
+    return [replace(model, frontier=standing.get(index)) for index, model in enumerate(models)]
 
 
-def _ranked(found: Iterable[RankedModel]) -> list[RankedModel]:
-    ordered = sorted(found, key=_order)
-    return [replace(one, rank=place if one.meets in MEETING else None) for place, one in enumerate(ordered, start=1)]
+def _ranked(models: Iterable[RankedModel]) -> list[RankedModel]:
+    ordered = sorted(models, key=_order)
+    return [
+        replace(model, rank=index if model.meets in MEETING else None) for index, model in enumerate(ordered, start=1)
+    ]
 
 
-def _order(one: RankedModel) -> tuple[int, float, float, float, str]:
+def _order(model: RankedModel) -> tuple[int, float, float, float, str]:
     """Those that meet the budget, then perhaps, by accuracy, then latency; of the others the nearest first."""
-    place = ("yes", "perhaps", "no", "unknown").index(one.meets)
-    memory = one.result.peak_memory_bytes or math.inf
-    if one.meets not in MEETING:
-        return place, one.excess, one.latency_ms, memory, one.cell
-    return place, -(one.accuracy.value if one.accuracy else -1.0), one.latency_ms, memory, one.cell
+    index = ("yes", "perhaps", "no", "unknown").index(model.meets)
+    memory = model.result.peak_memory_bytes or math.inf
+    if model.meets not in MEETING:
+        return index, model.excess, model.latency_ms, memory, model.cell
+    return index, -(model.accuracy.value if model.accuracy else -1.0), model.latency_ms, memory, model.cell
 
 
-def _notes(found: Sequence[RankedModel], accuracies: Accuracies, key: Key | None) -> list[str]:
+def _notes(models: Sequence[RankedModel], accuracies: Accuracies, key: Key | None) -> list[str]:
     lines = []
     if key is None:
-        random = ", as the weights are random" if {one.result.weights for one in found} == {"random"} else ""
+        random = ", as the weights are random" if {model.result.weights for model in models} == {"random"} else ""
         lines.append(f"Accuracy is not known{random}: ranked by latency alone; vlbench eval --task TASK measures it")
     else:
         lines.append(f"Ranked by {' '.join(key)}, then by latency; frontier: no other model beats it on both")
-        others = [one for one in accuracies.keys_of((one.folder, "", one.result) for one in found) if one != key]
+        named = [(model.folder, "", model.result) for model in models]
+        others = [other for other in accuracies.keys_of(named) if other != key]
         if others:
             lines.append(f"There is accuracy on {', '.join(map(' '.join, others))}, too: --task TASK")
-        without = [one.cell for one in found if not one.accuracy and one.meets in MEETING]
+        without = [model.cell for model in models if not model.accuracy and model.meets in MEETING]
         if without:
             lines.append(f"Of unknown accuracy, so ranked last: {', '.join(without)}")
-    batches = sorted({one.result.batch for one in found})
+    batches = sorted({model.result.batch for model in models})
     if batches != [1]:
         lines.append(f"Latency is of a pass of the whole batch, of {', '.join(map(str, batches))}")
     return lines

@@ -50,22 +50,24 @@ def _tokens(result: Result) -> str:
 
 
 millions, billions = scaled(1e6, 1), scaled(1e9, 1)
-MODEL = TableColumn[Result]("model", lambda one: one.model)
-FAMILY = TableColumn[Result]("family", lambda one: one.family)
+MODEL = TableColumn[Result]("model", lambda result: result.model)
+FAMILY = TableColumn[Result]("family", lambda result: result.family)
 IMAGE = TableColumn[Result]("image", _size)
 TOKENS = TableColumn[Result]("tokens", _tokens)
-PARAMS = TableColumn[Result]("params M", lambda one: one.params_total, millions, latex="parameters (M)")
-TRAINABLE = TableColumn[Result]("trainable M", lambda one: one.params_trainable, millions, shown="files")
-GMACS = TableColumn[Result]("GMACs", lambda one: one.macs, billions, latex="MACs (G)")
-GFLOPS = TableColumn[Result]("GFLOPs", lambda one: one.flops, billions, shown="files")
-PEAK = TableColumn[Result]("peak MiB", lambda one: one.peak_memory_bytes, scaled(2**20, 0), latex="peak memory (MiB)")
-LATENCY = TableColumn[LatencySummary]("latency ms", lambda one: one.median, short_number).of(timed)
-INTERVAL = TableColumn[LatencySummary]("95% interval", lambda one: one.ci95, ends()).of(timed)
+PARAMS = TableColumn[Result]("params M", lambda result: result.params_total, millions, latex="parameters (M)")
+TRAINABLE = TableColumn[Result]("trainable M", lambda result: result.params_trainable, millions, shown="files")
+GMACS = TableColumn[Result]("GMACs", lambda result: result.macs, billions, latex="MACs (G)")
+GFLOPS = TableColumn[Result]("GFLOPs", lambda result: result.flops, billions, shown="files")
+PEAK = TableColumn[Result](
+    "peak MiB", lambda result: result.peak_memory_bytes, scaled(2**20, 0), latex="peak memory (MiB)"
+)
+LATENCY = TableColumn[LatencySummary]("latency ms", lambda latency: latency.median, short_number).of(timed)
+INTERVAL = TableColumn[LatencySummary]("95% interval", lambda latency: latency.ci95, ends()).of(timed)
 BRACKETED = TableColumn[Result]("latency ms (95%)", _latency, estimated(short_number), latex="latency (ms)")
-RESTARTS = TableColumn[LatencySummary]("restarts", lambda one: len(one.by_restart), str).of(timed)
-NOISE = TableColumn[Result]("noise", lambda one: one.noise and one.noise.verdict)
-ACCURACY = TableColumn[Result]("accuracy", lambda one: one.accuracy and _accuracy(one.accuracy))
-TRAINED = TableColumn[Result]("trained", lambda one: one.training and one.training.in_words())
+RESTARTS = TableColumn[LatencySummary]("restarts", lambda latency: len(latency.by_restart), str).of(timed)
+NOISE = TableColumn[Result]("noise", lambda result: result.noise and result.noise.verdict)
+ACCURACY = TableColumn[Result]("accuracy", lambda result: result.accuracy and _accuracy(result.accuracy))
+TRAINED = TableColumn[Result]("trained", lambda result: result.training and result.training.in_words())
 SUMMARY: tuple[TableColumn[Result], ...] = (
     *(MODEL, FAMILY, IMAGE, TOKENS, PARAMS, TRAINABLE, GMACS, GFLOPS, PEAK),
     *(LATENCY, INTERVAL, RESTARTS, NOISE, ACCURACY, TRAINED),
@@ -87,7 +89,7 @@ def stage_columns(results: Sequence[Result]) -> Iterator[TableColumn[Result]]:
 
 
 def _stage_column(heading: str, stage: str) -> TableColumn[Any]:
-    median = TableColumn[LatencySummary](heading, lambda one: one.median, short_number)
+    median = TableColumn[LatencySummary](heading, lambda latency: latency.median, short_number)
     return median.of(lambda result: (result.latency_ms_by_stage or {}).get(stage))
 
 
