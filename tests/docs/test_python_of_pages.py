@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -22,10 +22,8 @@ SHORT = {"budget_seconds=20": "budget_seconds=0.1"}
 
 
 @pytest.fixture(scope="module")
-def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workshop]:
-    made = workshop.set_up(tmp_path_factory.mktemp("workshop"))
-    yield made
-    made.close()
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
+    return workshop.set_up(tmp_path_factory.mktemp("workshop"))
 
 
 def test_every_page_with_python_is_known() -> None:
