@@ -149,7 +149,7 @@ def test_true_boxes_stand_in_for_the_detector_in_training_and_test(tmp_path: Pat
     arm_trainings = trainings(loaded, tmp_path / "out")
     arm_trainings.train()
     plain, true = (arm_trainings.evaluations["uniter-base", label, 3] for label in ("plain", "true"))
-    assert (plain.regions, true.regions) == ("detector", "precomputed")
+    assert (plain.region_source, true.region_source) == ("detector", "precomputed")
 
     run = arm_trainings.runs["uniter-base", "true", 3]
     model = build(run.trained_spec)
