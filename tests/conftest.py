@@ -62,6 +62,14 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
+@pytest.fixture
+def few_scenes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The generated world has 60 scenes to test on, whose 420 questions are more than --quick asks; 5,500 take seconds."""
+    from vlbench.tasks.shapes import items  # noqa: PLC0415
+
+    monkeypatch.setattr(items, "SCENES", {"test": 60, "val": 20, "train": 100})
+
+
 @pytest.fixture(scope="session")
 def reference_data() -> Path:
     """`shared/data`, beside the repository; the test is skipped where a checkout comes without it."""

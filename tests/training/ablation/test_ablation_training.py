@@ -34,7 +34,7 @@ TINIER = {"transformer.width": 32, "transformer.layers": 1, "transformer.heads":
 REQUEST = AblationRequest(budget=Budget(amount=32), quick=True, device="cpu", precision="fp32", threads=1, workers=0)
 
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = pytest.mark.usefixtures("one_thread", "few_scenes")
 
 
 def suite(folder: Path, model: str = "vilt-b32", **changes: object) -> LoadedAblation:
@@ -95,7 +95,6 @@ def test_a_suite_end_to_end_then_again(
     assert second.out == first.out
 
 
-@pytest.mark.slow
 def test_a_changed_arm_is_trained_again(tmp_path: Path) -> None:
     out = tmp_path / "out"
     trainings(suite(tmp_path), out).train()
@@ -104,7 +103,6 @@ def test_a_changed_arm_is_trained_again(tmp_path: Path) -> None:
     assert {arm for _, arm, _ in again.evaluations} == {"plain"}
 
 
-@pytest.mark.slow
 def test_ctrl_c_keeps_what_is_trained_and_shows_the_rest_as_missing(
     tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -141,7 +139,6 @@ def _stopping(listener_for, name: str) -> TrainingListener:
     return TrainingListener(on_progress=interrupt, on_message=listener_for(name).on_message)
 
 
-@pytest.mark.slow
 def test_true_boxes_stand_in_for_the_detector_in_training_and_test(tmp_path: Path) -> None:
     arms = [{"label": "plain"}, {"label": "true", "recipe": {"detector": "ground-truth"}}]
     scenes_as_tested = {"stages": [{"start": 0}]}
