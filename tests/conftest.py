@@ -64,7 +64,7 @@ def one_thread() -> Iterator[None]:
 
 @pytest.fixture
 def few_scenes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The generated world has 60 scenes to test on, whose 420 questions are more than --quick asks; 5,500 take seconds."""
+    """The generated world has 60 scenes to test on, of 420 questions, which is more than --quick evaluates on."""
     from vlbench.tasks.shapes import items  # noqa: PLC0415
 
     monkeypatch.setattr(items, "SCENES", {"test": 60, "val": 20, "train": 100})
