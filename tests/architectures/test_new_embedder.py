@@ -25,8 +25,8 @@ from vlbench.architectures.registry import REGISTRY
 from vlbench.errors import InputError
 from vlbench.evaluation.adapter import UnbatchedVisual, build_for_evaluation
 from vlbench.specs import RANDOM, ModelSpec, PatchSpec
+from vlbench.specs.base import VisualSpec
 from vlbench.specs.catalog import catalog
-from vlbench.specs.visual import VisualSpec
 from vlbench.training.preset import read_preset, with_preset_sizes
 
 SIDE = 16  # of a cell, in pixels

@@ -37,6 +37,7 @@ from vlbench.specs.interaction import (
     StackedCrossAttentionSpec,
 )
 from vlbench.specs.model import Input, ModelSpec, Table6
+from vlbench.specs.region import RegionProjectionSpec, RegionSpec
 from vlbench.specs.resizing import CentreCrop, ExactResize, ShorterSide
 from vlbench.specs.text import BertEmbeddingsSpec, GruSpec, TextTransformerSpec
 from vlbench.specs.visual import (
@@ -44,8 +45,6 @@ from vlbench.specs.visual import (
     GridSpec,
     MeanFeatureSpec,
     PatchSpec,
-    RegionProjectionSpec,
-    RegionSpec,
     VisionTransformerSpec,
 )
 

@@ -34,11 +34,48 @@ class Part(Frozen):
         return self
 
 
+class VisualSpec(Part):
+    """A visual embedder. A new one needs its fields, `family`, `implementation`, `tiny`, and what differs from here.
+
+    Class attributes:
+        family: by which results are grouped.
+        one_token: whether an image becomes a single token.
+        has_detector: whether it finds the regions of an image, by an engine that can be chosen.
+    """
+
+    family: ClassVar[Literal["patch", "grid", "region"]]
+    one_token: ClassVar[bool] = False
+    has_detector: ClassVar[bool] = False
+
+    @property
+    def side_multiple(self) -> int:
+        """Both sides of an image must be multiples of it, in pixels."""
+        return 1
+
+    @property
+    def region_channels(self) -> tuple[int, ...]:
+        """How many channels the feature of a precomputed region may have; empty if it cannot read regions."""
+        return ()
+
+    def check_image(self, height: int, width: int) -> None:
+        """Raises ValueError where it cannot embed an image of this size."""
+
+    def without_sampling(self) -> VisualSpec:
+        """The same, but in evaluation all tokens are kept, and not a random choice."""
+        return self
+
+
 def specs_by_kind(parts: Any) -> dict[str, Any]:
     """The spec classes of a union that `kind` discriminates."""
     return {
         kind: part for part in get_args(get_args(parts)[0]) for kind in get_args(part.model_fields["kind"].annotation)
     }
+
+
+def check_inputs(name: str, inputs: int | None, source: str, channels: int) -> None:
+    """Raises ValueError where a projection reads fewer channels than its source has."""
+    if inputs and inputs < channels:
+        raise ValueError(f"{name} is {inputs}, but the {source} has {channels} channels")
 
 
 def check_heads(width: int, heads: int, *, of: str = "", width_name: str = "width") -> None:

@@ -1,1 +1,1 @@
-"""Whether one set of results is slower than another: effects with exact intervals, verdicts, and how they are told."""
+"""Compares two sets of results: effects with exact intervals, verdicts, and how they are reported."""
