@@ -60,10 +60,10 @@ def choose(
 
     least = None if accuracy is None else parse_share("--accuracy", accuracy)
     budget = ModelBudget(latency_ms=latency_ms, memory_gb=memory_gb, accuracy=least)
-    wanted = choosing.Requirements(device=device, precision=precision, batch=batch, machine=machine, task=task)
+    requirements = choosing.Requirements(device=device, precision=precision, batch=batch, machine=machine, task=task)
     results = read(*folders)
     here = _this_machine([result for _, _, result in results.named])
-    choice = choosing.choose(results, budget, wanted, here)
+    choice = choosing.choose(results, budget, requirements, here)
     print_as(output.value, lambda: choice_tables(choice), json=lambda: choice_json(choice))
     if choice.exit_code:
         raise typer.Exit(choice.exit_code)

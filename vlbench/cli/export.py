@@ -110,10 +110,10 @@ def export_shapes(
     from vlbench.tasks.shapes.export import export as write
     from vlbench.tasks.shapes.items import SCENES
 
-    chosen = [one.value for one in split or SplitName]
-    wanted = Export(scenes={name: scenes or SCENES[name] for name in sorted(set(chosen))}, seed=seed, side=side)
+    splits = sorted({name.value for name in split or SplitName})
+    request = Export(scenes={name: scenes or SCENES[name] for name in splits}, seed=seed, side=side)
     columns = (MofNCompleteColumn(), "left", TimeRemainingColumn())
     with progress_bars(*columns, shown=sys.stderr.isatty(), redraws=True, transient=True) as bar:
-        task = bar.add_task("scenes", total=sum(wanted.scenes.values()))
-        written = write(wanted, out, on_progress=lambda count: bar.advance(task, count))
+        task = bar.add_task("scenes", total=sum(request.scenes.values()))
+        written = write(request, out, on_progress=lambda count: bar.advance(task, count))
     print(f"{'written' if written else 'kept, exported alike before'}: {out}", file=sys.stderr)

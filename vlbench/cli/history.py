@@ -61,16 +61,16 @@ def history(
     runs = select(reading.runs, models=model, device=device.value if device else None)
     if not runs:
         raise InputError(_nothing(reading.runs, model, device))
-    found = build_series(runs, threshold=least)
-    print_as(output.value, lambda: history_tables(found, least), json=lambda: history_json(found, least))
+    series = build_series(runs, threshold=least)
+    print_as(output.value, lambda: history_tables(series, least), json=lambda: history_json(series, least))
     if figure:
-        left_out = draw(found, figure)
+        left_out = draw(series, figure)
         if left_out:
             print(f"{figure}: without {left_out} series that have fewer than two latencies", file=sys.stderr)
 
 
 def _nothing(runs: Sequence[HistoryRun], model: str | None, device: MeasuredOn | None) -> str:
     models = ", ".join(sorted({run.model for run in runs}))
-    asked = [f"--model {model}" if model else "", f"--device {device.value}" if device else ""]
+    options = [f"--model {model}" if model else "", f"--device {device.value}" if device else ""]
     devices = ", ".join(sorted({run.settings.device for run in runs}))
-    return f"{' '.join(filter(None, asked))}: no such results; there are {models} on {devices}"
+    return f"{' '.join(filter(None, options))}: no such results; there are {models} on {devices}"

@@ -30,11 +30,11 @@ def _interval(effect: Effect | None) -> tuple[float, float] | None:
 
 
 # Of what has an effect; `what moved` and `restarts` are left out of a narrow terminal, as the lines below repeat them
-BASE = TableColumn[Any]("base ms", lambda one: one.base_ms, milliseconds)
-HEAD = TableColumn[Any]("head ms", lambda one: one.head_ms, milliseconds)
-CHANGE = TableColumn[Any]("change", lambda one: one.effect and one.effect.ratio, change)
-INTERVAL = TableColumn[Any]("interval", lambda one: _interval(one.effect), ends(change))
-VERDICT = TableColumn[Any]("verdict", lambda one: one.verdict, styles=COLOURS)
+BASE = TableColumn[Any]("base ms", lambda outcome: outcome.base_ms, milliseconds)
+HEAD = TableColumn[Any]("head ms", lambda outcome: outcome.head_ms, milliseconds)
+CHANGE = TableColumn[Any]("change", lambda outcome: outcome.effect and outcome.effect.ratio, change)
+INTERVAL = TableColumn[Any]("interval", lambda outcome: _interval(outcome.effect), ends(change))
+VERDICT = TableColumn[Any]("verdict", lambda outcome: outcome.verdict, styles=COLOURS)
 COLUMNS = (
     TableColumn[CellOutcome]("measurement", lambda cell: cell.cell),
     *(BASE, HEAD, CHANGE, INTERVAL),
@@ -42,7 +42,7 @@ COLUMNS = (
     VERDICT,
     TableColumn[CellOutcome]("what moved", lambda cell: cell.moved.text if cell.moved else "", shown="wide"),
 )
-STAGES = (TableColumn[Any]("stage", lambda one: one.stage), BASE, HEAD, CHANGE, INTERVAL, VERDICT)
+STAGES = (TableColumn[Any]("stage", lambda outcome: outcome.stage), BASE, HEAD, CHANGE, INTERVAL, VERDICT)
 
 
 def comparison_tables(comparison: Comparison) -> list[Table]:
@@ -50,7 +50,7 @@ def comparison_tables(comparison: Comparison) -> list[Table]:
     stages = [
         Table.of(STAGES, shown, caption=f"Stages of {cell.cell}", folded=True)
         for cell in comparison.cells
-        if (shown := [one for one in cell.stages if cell.moved or one.verdict in ("faster", "slower")])
+        if (shown := [stage for stage in cell.stages if cell.moved or stage.verdict in ("faster", "slower")])
     ]
     reasons, gates = tuple(reason_lines(comparison)), tuple(gate_lines(comparison))
     return [
