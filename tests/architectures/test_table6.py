@@ -17,7 +17,7 @@ from tests.helpers import TYPICAL, counts_of, each_model
 from vlbench import specs
 from vlbench.architectures.build import build
 from vlbench.architectures.count import blank_batch, count
-from vlbench.architectures.table6 import Charge, _charges, transformer_charge
+from vlbench.architectures.table6 import Charge, record_charges, transformer_charge
 from vlbench.architectures.vl_model import VLModel
 from vlbench.specs.catalog import catalog
 
@@ -115,7 +115,7 @@ def test_a_visual_step_is_charged_as_the_table_does(name: str, step: str, flops:
     model = on_meta(name)
     with torch.device("meta"):
         batch = blank_batch(catalog()[name], 1)
-    with _charges([getattr(model.visual, step)]) as charged:
+    with record_charges([getattr(model.visual, step)]) as charged:
         model(*batch)
     assert sum(charged, start=Charge()).flops == flops
 

@@ -8,7 +8,15 @@ from typing import Any
 
 import pytest
 
-from vlbench.doctor.activity import Activity, Memory, _busiest, activity_findings, gpu_findings, load_findings, watch
+from vlbench.doctor.activity import (
+    Activity,
+    Memory,
+    activity_findings,
+    busiest_processes,
+    gpu_findings,
+    load_findings,
+    watch,
+)
 from vlbench.doctor.findings import Finding
 from vlbench.measure.noise import Interference
 from vlbench.measure.nvml import GpuState
@@ -57,12 +65,12 @@ def test_whoever_keeps_cores_busy_is_named() -> None:
 def test_processes_of_one_name_are_summed_and_the_busiest_named() -> None:
     before = {1: ("make", 5.0), 2: ("make", 0.0), 3: ("idle", 9.0)}
     after = {1: ("make", 6.0), 2: ("make", 0.5), 3: ("idle", 9.0), 4: ("new", 0.2), 5: ("a", 0.3), 6: ("b", 0.1)}
-    assert _busiest(before, after, 2.0) == (("make", 0.75), ("a", 0.15), ("new", 0.1))
+    assert busiest_processes(before, after, 2.0) == (("make", 0.75), ("a", 0.15), ("new", 0.1))
 
 
 def test_a_process_that_changes_its_name_is_the_same_process() -> None:
     before, after = {1: ("kworker-flush", 50.0)}, {1: ("kworker-events", 50.2)}
-    assert _busiest(before, after, 2.0) == (("kworker-events", 0.1),)
+    assert busiest_processes(before, after, 2.0) == (("kworker-events", 0.1),)
 
 
 def test_a_load_that_no_process_here_explains() -> None:

@@ -68,7 +68,7 @@ def charge_table6(
     ):
         return None
     vision, projection = parts
-    with _charges(vision) as charged, torch.inference_mode():
+    with record_charges(vision) as charged, torch.inference_mode():
         forward()
     tokens = spec.table6 or specs.Table6(text_tokens=spec.input.text_tokens, image_tokens=image_tokens)
     macs = (tokens.projected_tokens or tokens.image_tokens) * projection.weight.numel()
@@ -83,7 +83,7 @@ def _counted_parts(model: VLModel) -> tuple[Sequence[nn.Module], nn.Conv2d | nn.
 
 
 @contextmanager
-def _charges(parts: Iterable[nn.Module]) -> Iterator[list[Charge]]:
+def record_charges(parts: Iterable[nn.Module]) -> Iterator[list[Charge]]:
     """Fills its list with the charge of each layer that runs within the parts."""
     charged: list[Charge] = []
     layers = [module for part in parts for module in part.modules() if not list(module.children())]

@@ -58,7 +58,7 @@ def watch(seconds: float = WATCH_SECONDS, root: Path = ROOT) -> Activity:
     observer.start()
     time.sleep(seconds)
     interference = observer.finish()
-    busiest = _busiest(before, _seconds_by_process(), interference.wall_seconds)
+    busiest = busiest_processes(before, _seconds_by_process(), interference.wall_seconds)
     virtual = psutil.virtual_memory()
     memory = Memory(
         total_bytes=virtual.total,
@@ -184,7 +184,7 @@ def _seconds_by_process() -> dict[psutil.Process, tuple[str, float]]:
     return seconds
 
 
-def _busiest(
+def busiest_processes(
     before: Mapping[Any, tuple[str, float]], after: Mapping[Any, tuple[str, float]], seconds: float
 ) -> tuple[tuple[str, float], ...]:
     """The busiest names and their cores, over all processes of a name. A process that is new counts from zero."""

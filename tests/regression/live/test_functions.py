@@ -13,7 +13,7 @@ import pytest
 
 from tests.regression.live.made_up import Repository
 from vlbench.errors import InputError
-from vlbench.regression.live.functions import _at_revision, compare_functions, import_paths, importable
+from vlbench.regression.live.functions import at_revision, compare_functions, import_paths, importable
 
 HERE = __name__  # as pytest imports it
 
@@ -118,7 +118,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Repository:
 def test_a_revision_is_imported_from_its_checkout(project: Repository) -> None:
     work = importlib.import_module("gate_example.work")
     paths = import_paths([work.speed], project.folder)
-    with _at_revision("HEAD~1", work.speed, paths) as side, side.worker(1) as worker:
+    with at_revision("HEAD~1", work.speed, paths) as side, side.worker(1) as worker:
         code = "import gate_example.work as work; print(work.speed(), work.__file__)"
         said = subprocess.run(
             [side.python, "-c", code], env=worker.environment, cwd=worker.folder, capture_output=True, text=True
@@ -138,7 +138,7 @@ def test_what_a_revision_lacks_is_not_taken_from_elsewhere(project: Repository) 
         ("HEAD~1", "baseline 'HEAD~1': new.py is not in it; name a later revision or a function"),
         ("nowhere", "baseline 'nowhere': no git revision here"),
     ):
-        with pytest.raises(InputError, match=said), _at_revision(revision, new.speed, []):
+        with pytest.raises(InputError, match=said), at_revision(revision, new.speed, []):
             pass
 
 
@@ -148,6 +148,6 @@ def test_a_function_that_lies_in_no_repository(tmp_path: Path, monkeypatch: pyte
     alone = importlib.import_module("gate_alone")
     with (
         pytest.raises(InputError, match=r"baseline 'HEAD': .*not a git repository"),
-        _at_revision("HEAD", alone.speed, []),
+        at_revision("HEAD", alone.speed, []),
     ):
         pass

@@ -56,7 +56,7 @@ def compare_functions(
     )
     with ExitStack() as stack:
         if isinstance(baseline, str):
-            base = stack.enter_context(_at_revision(baseline, function, paths))
+            base = stack.enter_context(at_revision(baseline, function, paths))
         else:
             other = importable(baseline)
             paths = import_paths([function, baseline], root)
@@ -113,7 +113,7 @@ def _file_and_folder(function: Function) -> tuple[Path, Path]:
 
 
 @contextmanager
-def _at_revision(revision: str, function: Function, paths: Sequence[str]) -> Iterator[Side]:
+def at_revision(revision: str, function: Function, paths: Sequence[str]) -> Iterator[Side]:
     """A side that imports from a checkout whatever this process imports from the function's repository.
 
     Raises InputError if the revision is unknown, or does not have the function's file: an installed module of the same

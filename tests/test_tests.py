@@ -1,0 +1,55 @@
+"""The tests themselves: none of them reaches into a module of vlbench by a private name."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.paths import ROOT
+
+FILES = sorted((ROOT / "tests").rglob("*.py"))
+
+
+def private_names(source: str) -> Iterator[str]:
+    """Private names that a file imports from vlbench, or reads off a module of it."""
+    tree = ast.parse(source)
+    modules = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "vlbench":
+            yield from (alias.name for alias in node.names if is_private(alias.name))
+            modules |= {alias.asname or alias.name for alias in node.names}
+        elif isinstance(node, ast.Import):
+            modules |= {alias.asname or "vlbench" for alias in node.names if alias.name.split(".")[0] == "vlbench"}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and is_private(node.attr) and first_name(node) in modules:
+            yield node.attr
+
+
+def is_private(name: str) -> bool:
+    return name.startswith("_") and not name.startswith("__")
+
+
+def first_name(node: ast.expr) -> str | None:
+    while isinstance(node, ast.Attribute):
+        node = node.value
+    return node.id if isinstance(node, ast.Name) else None
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_no_test_needs_a_private_name(path: Path) -> None:
+    assert list(private_names(path.read_text(encoding="utf-8"))) == []
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "from vlbench.measure.macs import _name",
+        "from vlbench.measure import macs\nmacs._name()",
+        "import vlbench.measure.macs\nvlbench.measure.macs._name()",
+    ],
+)
+def test_a_private_name_is_found(source: str) -> None:
+    assert list(private_names(source)) == ["_name"]
