@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from vlbench.architectures.build import build
-from vlbench.architectures.interfaces import Images, Joint, Text, Tokens, in_one_row, repeated
+from vlbench.architectures.interfaces import Images, Joint, Text, Tokens, merge_rows, repeat_rows
 from vlbench.architectures.region import Regions
 from vlbench.architectures.vl_model import VLModel
 from vlbench.specs import ModelSpec
@@ -100,9 +100,9 @@ def joint_of(model: VLModel, words: Text, regions: GivenRegions, *, together: bo
     """What the head of a region model reads, without its detector."""
     text, image = model.text(words), regions.tokens(model)
     if together:
-        image = in_one_row(image, 2)
+        image = merge_rows(image, 2)
     elif len(regions.features) > len(words.ids):
-        text = repeated(text, 2)
+        text = repeat_rows(text, 2)
     return model.interaction(text, image)
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from vlbench.architectures.interfaces import Images, RegionFeatures, Tokens, picked
+from vlbench.architectures.interfaces import Images, RegionFeatures, Tokens, select_rows
 from vlbench.evaluation.adapter import ModelUnderTest, build_for_evaluation
 from vlbench.evaluation.inputs import Batch, ItemEncoder, batches, select_images
 from vlbench.inputs import token_ids
@@ -158,11 +158,11 @@ def test_pairs_are_embedded_whole(paths: list[Path]) -> None:
 def test_rows_are_picked_with_their_masks() -> None:
     values = torch.arange(12.0).reshape(3, 2, 2)
     mask = torch.tensor([[True, True], [True, False], [False, False]])
-    found = picked(Tokens(values=values, mask=mask), (2, 0, 2))
+    found = select_rows(Tokens(values=values, mask=mask), (2, 0, 2))
     assert torch.equal(found.values, values[[2, 0, 2]])
     assert found.mask is not None
     assert torch.equal(found.mask, mask[[2, 0, 2]])
-    assert picked(Tokens(values=values, mask=None), (1,)).mask is None
+    assert select_rows(Tokens(values=values, mask=None), (1,)).mask is None
     images = Images(pixels=torch.arange(24.0).reshape(2, 3, 2, 2), sizes=((2, 2), (1, 2)))
     second = select_images(images, (1,))
     assert torch.equal(second.pixels, images.pixels[1:])

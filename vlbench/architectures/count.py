@@ -1,4 +1,4 @@
-"""Counts a model of a spec on the meta device: no memory, no time to speak of, the same figures as a real pass."""
+"""Counts a spec's model on the meta device: without memory, in little time, with the same figures as a real pass."""
 
 from __future__ import annotations
 
@@ -17,12 +17,11 @@ from vlbench.specs import AnySpec, HuggingFaceSpec, ModelSpec
 
 
 def count(spec: AnySpec, *, batch: int = 1, precision: Precision = "fp32") -> Counts:
-    """Parameters, MACs and bytes moved of a batch of the spec's input; a detector passes on the load that the spec
-    declares. The precision gives what is floating point its size in bytes, and changes nothing else.
+    """Parameters, MACs and bytes moved for a batch of the spec's input; a detector has the load that the spec declares.
 
-    They are of the architecture, so a detector is counted in torchvision's layers whatever its engine. A class of
-    transformers whose forward pass looks at values, which the meta device has not, is counted on the CPU. Raises
-    SpecError where one's stages leave out much of its MACs, or where it cannot be built.
+    The precision is only the size in bytes of what is floating point. A detector is counted in torchvision's layers,
+    whatever its engine. A class of transformers whose forward pass depends on values, which the meta device lacks, is
+    counted on the CPU. Raises SpecError if its stages leave out much of its MACs, or if it cannot be built.
     """
     if isinstance(spec, HuggingFaceSpec):
         try:
@@ -97,7 +96,7 @@ def _counts(
 
 
 def blank_batch(spec: ModelSpec, batch: int) -> tuple[Text | None, Images]:
-    """An input of the spec's shape without content, on the device of the context."""
+    """An uninitialised input of the spec's shape, on the current device."""
     count = batch * spec.images
     images = Images(pixels=torch.empty(count, 3, *spec.input.image_size), sizes=(spec.input.image_size,) * count)
     if spec.text is None:

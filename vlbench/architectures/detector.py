@@ -1,4 +1,4 @@
-"""Which boxes a Faster R-CNN looks at: anchors, the region proposal network, and a fixed grid in its place."""
+"""The boxes that a Faster R-CNN looks at: from anchors and the region proposal network, or from a fixed grid."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LARGEST_LOG_SCALE = math.log(1000 / 16)  # a box grows to at most 62.5 times its
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Proposals:
-    """Boxes of each image, best first, in pixels, and how many went into the RPN's own suppression."""
+    """Boxes of each image, best first, and how many went into the RPN's suppression."""
 
     boxes: list[Tensor]  # each (N, 4) float32: x1, y1, x2, y2
     candidates: int
@@ -26,7 +26,7 @@ class Proposals:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scored:
-    """What the RPN says of every anchor of one feature map, row by row."""
+    """The RPN's output for every anchor of one feature map, row by row."""
 
     objectness: Tensor  # (B, A) float32, before the sigmoid
     deltas: Tensor  # (B, A, 4) float32
@@ -34,7 +34,7 @@ class Scored:
 
 
 class DeclaredBoxes:
-    """A fixed set of boxes for each image, made once for a batch's sizes and kept from one pass to the next.
+    """A fixed set of boxes for each image, made once for a batch's sizes and reused.
 
     Args:
         count: boxes in an image.
@@ -86,7 +86,7 @@ class RegionProposalNetwork(nn.Module):
         return self.propose(self.score(features), images)
 
     def score(self, features: Sequence[Tensor]) -> list[Scored]:
-        """What it says of the anchors of each feature map."""
+        """Its output for the anchors of each feature map."""
         scored = []
         for level, features_BCHW in enumerate(features):
             hidden = torch.relu(self.conv(features_BCHW))
@@ -97,9 +97,9 @@ class RegionProposalNetwork(nn.Module):
         return scored
 
     def propose(self, scored: Sequence[Scored], images: Images, *, most: int | None = None) -> Proposals:
-        """The best anchors of each image, moved, that overlap least; `most` in place of `proposals`."""
+        """The best anchors of each image, moved and suppressed; at most `most`, by default `proposals`."""
         levels = [self._moved_anchors(some) for some in scored]
-        if scored[0].objectness.is_meta:  # without values no box survives or falls: the declared number goes on
+        if scored[0].objectness.is_meta:  # without values nothing is suppressed: the declared number is passed on
             return Proposals(boxes=self._declared.over(images), candidates=self.candidates)
         boxes_BN4 = torch.cat([boxes for boxes, _ in levels], dim=1)
         scores_BN = torch.cat([scores for _, scores in levels], dim=1)
@@ -130,12 +130,12 @@ class RegionProposalNetwork(nn.Module):
         return decode(scored.deltas.gather(1, chosen_BN4), anchors_BN4), best.values
 
     def expected_candidates(self, height: int, width: int) -> int:
-        """Boxes into suppression for an image of this size in pixels when no anchor is dropped for being small."""
+        """How many boxes go into suppression for an image of this size in pixels, if none is dropped for its size."""
         cells = [math.ceil(height / stride) * math.ceil(width / stride) for stride in self.strides]
         return sum(min(self.candidates, self.objectness.out_channels * some) for some in cells)
 
     def _anchors_over(self, level: int, features_BCHW: Tensor) -> Tensor:
-        """Anchors of all cells, row by row, (H * W * shapes, 4) float32; kept from one pass to the next."""
+        """Anchors of all cells, row by row, (H * W * shapes, 4) float32; reused for the same size."""
         height, width = features_BCHW.shape[-2:]
         key = (height, width, features_BCHW.device)
         if level not in self._anchors or self._anchors[level][0] != key:
@@ -201,7 +201,7 @@ def decode(deltas_N4: Tensor, anchors_N4: Tensor) -> Tensor:
 
 
 def encode(boxes_N4: Tensor, anchors_N4: Tensor) -> Tensor:
-    """What `decode` makes these boxes of: (dx, dy, dw, dh) of boxes with an extent, (N, 4)."""
+    """The deltas from which `decode` gets these boxes: (dx, dy, dw, dh), (N, 4). Boxes must have an area."""
     sizes, extents = (some[..., 2:] - some[..., :2] for some in (anchors_N4, boxes_N4))
     shifts = (boxes_N4[..., :2] + 0.5 * extents - anchors_N4[..., :2] - 0.5 * sizes) / sizes
     return torch.cat((shifts, (extents / sizes).log()), dim=-1)

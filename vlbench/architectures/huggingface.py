@@ -1,4 +1,4 @@
-"""Any model of transformers behind the one interface: texts and images in, scores out, stages by a map."""
+"""Any model of transformers behind the interface of `VLModel`; a map says which modules are which stage."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MOST_REST = 0.02  # of the MACs, that a stage map may leave to no stage
 
 
 class HuggingFaceModel(nn.Module):
-    """A model of transformers with the face of a `VLModel`.
+    """A model of transformers with the interface of a `VLModel`.
 
     Args:
         spec: the class, its config and weights, the inputs and outputs of its forward pass, and its stages.
@@ -37,33 +37,33 @@ class HuggingFaceModel(nn.Module):
         self.load: dict[str, int] = {}
 
     def forward(self, text: Text | None, images: Images | RegionFeatures) -> Tensor:
-        """Logits of a batch, (B, answers), (B, 2) or (B, 1); ids of words, (B, L), of a model that answers in words.
+        """Logits of a batch, (B, answers), (B, 2) or (B, 1); ids of words, (B, L), for a model that generates words.
 
-        With `gives: pairs` there are two images a text, left then right.
+        With `gives: pairs` each text has two images, left then right.
         """
-        found = self.output(text, images)
-        return found.diagonal()[:, None] if self.spec.gives == "similarity" else found
+        output = self.output(text, images)
+        return output.diagonal()[:, None] if self.spec.gives == "similarity" else output
 
     def output(self, text: Text | None, images: Images | RegionFeatures) -> Tensor:
-        """The field that counts as the model gives it: scores of every text with every image, for `similarity`."""
+        """The output field that counts, unchanged: for `similarity`, scores of every text with every image."""
         if text is None:
             raise ValueError("this model reads text; text is None")
-        found = getattr(self.model, self.spec.call)(**self._text(text), **self._images(images), **self.spec.options)
-        return found if isinstance(found, Tensor) else getattr(found, self.spec.output)
+        output = getattr(self.model, self.spec.call)(**self._text(text), **self._images(images), **self.spec.options)
+        return output if isinstance(output, Tensor) else getattr(output, self.spec.output)
 
     def encode_text(self, text: Text) -> Tensor:
-        """Unit vectors whose products with those of images rank as the scores do, (B, D); for `similarity` alone."""
+        """Unit vectors, (B, D), whose products with those of images rank as the scores do; only for `similarity`."""
         return self._encoded("get_text_features", self._text(text))
 
     def encode_images(self, images: Images | RegionFeatures) -> Tensor:
-        """Unit vectors, (B, D); for `similarity` alone."""
+        """Unit vectors, (B, D); only for `similarity`."""
         return self._encoded("get_image_features", self._images(images) | self.spec.options)
 
     def _encoded(self, method: str, given: dict[str, Any]) -> Tensor:
         if self.spec.gives != "similarity":
             raise ValueError(f"{self.spec.name} gives {self.spec.gives}: it has no vectors of a text or an image alone")
-        found = getattr(self.model, method)(**given)
-        return F.normalize(found if isinstance(found, Tensor) else found.pooler_output, dim=1)
+        output = getattr(self.model, method)(**given)
+        return F.normalize(output if isinstance(output, Tensor) else output.pooler_output, dim=1)
 
     def _text(self, text: Text) -> dict[str, Tensor]:
         names = self.spec.inputs
@@ -113,18 +113,18 @@ class HuggingFaceModel(nn.Module):
         return as_stages(self.parts)
 
     def declared_load(self, images: Images | RegionFeatures) -> dict[str, int]:
-        """Empty: no detector is within."""
+        """Empty: it has no detector."""
         return {}
 
     def labels(self) -> list[str] | None:
-        """The answers in the order of the logits, where the checkpoint names them; None where it only numbers them."""
+        """The answers in the order of the logits; None if the checkpoint only numbers them."""
         named = dict(getattr(self.model.config, "id2label", None) or {})
         if not named or all(str(label) == f"LABEL_{index}" for index, label in named.items()):
             return None
         return [named[index] for index in range(len(named))]
 
     def check_rest(self, macs: int, by_stage: dict[str, int]) -> None:
-        """Raises SpecError where the stages leave out so much of the MACs that their times would tell little."""
+        """Raises SpecError if the stages leave out so much of the MACs that their times would mean little."""
         rest = macs - sum(spent for name, spent in by_stage.items() if "." not in name)
         if rest > MOST_REST * macs:
             raise SpecError(
@@ -134,7 +134,7 @@ class HuggingFaceModel(nn.Module):
 
     @contextmanager
     def image_tokens(self) -> Iterator[list[int]]:
-        """Fills its list with the tokens of an image that leave the visual stage, at each call of a part of it."""
+        """Appends to its list, at each call of a part of the visual stage, how many tokens of an image it gives."""
         lengths: list[int] = []
         single = self.spec.gives == "similarity"
         handles = self._stages()["visual"].register_forward_hook(
@@ -147,14 +147,14 @@ class HuggingFaceModel(nn.Module):
 
 
 def _length(output: Any) -> int:
-    """Tokens of a tensor (B, L, D), or of the first within a tuple or an output of transformers."""
+    """L of a tensor (B, L, D), or of the first tensor within a tuple or an output of transformers."""
     while not isinstance(output, Tensor):
         output = output[0]
     return output.shape[1] if output.dim() == 3 else 1
 
 
 def pixel_mask(images: Images) -> Tensor:
-    """Which pixels are an image's own, (B, H, W) int64."""
+    """1 for pixels of an image, 0 for padding, (B, H, W) int64."""
     mask_BHW = torch.zeros(len(images.sizes), *images.pixels.shape[-2:], dtype=torch.long)
     for row, (height, width) in zip(mask_BHW, images.sizes, strict=True):
         row[:height, :width] = 1
@@ -164,7 +164,7 @@ def pixel_mask(images: Images) -> Tensor:
 def random_images(
     spec: HuggingFaceSpec, count: int, device: torch.device | str = "cpu", dtype: torch.dtype | None = None
 ) -> RegionFeatures:
-    """Features of regions all over the image, drawn from one seed; each example the same. For measuring."""
+    """Random regions all over the image, from one seed, the same for each example; for measurements."""
     assert spec.features
     height, width = spec.input.image_size
     generator = torch.Generator(device="cpu").manual_seed(0)

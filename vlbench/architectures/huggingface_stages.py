@@ -1,4 +1,4 @@
-"""A foreign model's modules and methods as the stages that vlbench times and counts."""
+"""The modules and methods of a transformers model as the stages that vlbench times and counts."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from vlbench.errors import SpecError, nearest
 
 
 class Called(nn.Module):
-    """A method of a module as a module of its own, so that hooks and counters see its calls.
+    """A method of a module as a module, so that hooks and counters see its calls.
 
-    It stands in the way of the method on that one object, and holds none of its weights.
+    It replaces the method on that one object, and holds none of its weights.
     """
 
     owner: nn.Module
@@ -30,11 +30,11 @@ class Called(nn.Module):
 
 
 class Stage(nn.Module):
-    """Modules that are timed and counted as one. It is never called itself: its hooks are theirs.
+    """Modules that are timed and counted as one. It is never called itself: its hooks are put on the modules.
 
     Args:
-        parts: that run one after the other, none within another.
-        weights: theirs.
+        parts: modules that run one after the other, none within another.
+        weights: of these modules.
     """
 
     def __init__(self, parts: Sequence[nn.Module], weights: Sequence[nn.Parameter]) -> None:
@@ -52,7 +52,7 @@ class Stage(nn.Module):
 
 
 class _Handles(list):
-    """Hooks that go together."""
+    """Hooks that are removed together."""
 
     def remove(self) -> None:  # type: ignore[override]
         for handle in self:
@@ -66,32 +66,31 @@ def find_parts(model: nn.Module, stages: Mapping[str, Sequence[str]], where: str
     """
     parts = {
         name: tuple(part for path in stages[name] for part in _find(model, path, f"{where}: stages.{name}"))
-        for name in sorted(stages, key=_place)
+        for name in sorted(stages, key=_order)
     }
-    for name, own in parts.items():
-        others = [part for other, theirs in parts.items() if _apart(name, other) for part in theirs]
-        for part in own:
-            inside = [inner for inner in part.modules() if inner is not part]
-            doubled = [one for one in (*inside, part) if own.count(one) + others.count(one) > (one is part)]
-            if doubled:
-                raise SpecError(f"{where}: stages.{name}: a {type(doubled[0]).__name__} within it is named twice")
+    for name, modules in parts.items():
+        others = [part for other, theirs in parts.items() if _disjoint(name, other) for part in theirs]
+        for part in modules:
+            for inner in part.modules():
+                if modules.count(inner) + others.count(inner) > (inner is part):
+                    raise SpecError(f"{where}: stages.{name}: a {type(inner).__name__} within it is named twice")
     return parts
 
 
-def _place(stage: str) -> int:
+def _order(stage: str) -> int:
     return ("text", "visual", "interaction", "head").index(stage.partition(".")[0])
 
 
-def _apart(one: str, other: str) -> bool:
-    """Whether two stages may share nothing: a step is within its stage."""
-    return one != other and not other.startswith(f"{one}.") and not one.startswith(f"{other}.")
+def _disjoint(first: str, second: str) -> bool:
+    """Whether two stages must share no module; a step is part of its stage."""
+    return first != second and not second.startswith(f"{first}.") and not first.startswith(f"{second}.")
 
 
 def _find(model: nn.Module, path: str, where: str) -> list[nn.Module]:
     named = dict(model.named_modules())
-    found = [module for name, module in named.items() if name and _matches(name, path)]
-    if found:
-        return found
+    matching = [module for name, module in named.items() if name and _matches(name, path)]
+    if matching:
+        return matching
     parent, _, last = path.rpartition(".")
     owner = named.get(parent)
     method = getattr(owner, last, None)
@@ -103,43 +102,39 @@ def _find(model: nn.Module, path: str, where: str) -> list[nn.Module]:
 
 
 def _matches(name: str, path: str) -> bool:
-    steps, wanted = name.split("."), path.split(".")
-    return len(steps) == len(wanted) and all(map(fnmatchcase, steps, wanted))
+    steps, patterns = name.split("."), path.split(".")
+    return len(steps) == len(patterns) and all(map(fnmatchcase, steps, patterns))
 
 
 def _near(path: str, named: Mapping[str, nn.Module]) -> str:
-    """The nearest path, or what the model's outermost modules are called."""
+    """The nearest path, or the names of the outermost modules."""
     near = nearest(path, filter(None, named))
     return near if near.startswith("did") else nearest("", {name.split(".")[0] for name in named if name})
 
 
 def as_stages(parts: Mapping[str, Sequence[nn.Module]]) -> dict[str, Stage]:
-    """A stage's weights are its modules', and for a method its owner's that no other stage apart from it has."""
-    held = {name: _held(own) for name, own in parts.items()}
+    """A stage has the weights of its modules; for a method, also those of its owner that no other stage has."""
+    weights = {name: _weights(modules) for name, modules in parts.items()}
     stages = {}
-    for name, own in parts.items():
-        others = {id(weight) for other, theirs in held.items() if _apart(name, other) for weight in theirs}
-        owners = [part.owner for part in own if isinstance(part, Called)]
-        left = [weight for owner in owners for weight in owner.parameters() if id(weight) not in others]
-        unique = {id(weight): weight for weight in (*held[name], *left)}
-        stages[name] = Stage(own, list(unique.values()))
+    for name, modules in parts.items():
+        taken = {id(weight) for other, theirs in weights.items() if _disjoint(name, other) for weight in theirs}
+        owners = [part.owner for part in modules if isinstance(part, Called)]
+        free = [weight for owner in owners for weight in owner.parameters() if id(weight) not in taken]
+        unique = {id(weight): weight for weight in (*weights[name], *free)}
+        stages[name] = Stage(modules, list(unique.values()))
     return stages
 
 
-def _held(parts: Sequence[nn.Module]) -> list[nn.Parameter]:
+def _weights(parts: Sequence[nn.Module]) -> list[nn.Parameter]:
     return [weight for part in parts for weight in part.parameters()]
 
 
 def unnamed(model: nn.Module, parts: Mapping[str, Sequence[nn.Module]]) -> str:
-    """The path of the largest module that lies in no stage; empty where all do."""
-    inside = {id(inner) for own in parts.values() for part in own for inner in _inside(part)}
+    """The path of the largest module that is in no stage; empty if there is none."""
+    inside = {id(inner) for modules in parts.values() for part in modules for inner in part.modules()}
     sizes = {
         name: sum(weight.numel() for weight in module.parameters())
         for name, module in model.named_modules()
         if name and not any(id(inner) in inside for inner in module.modules())
     }
     return max(sizes, key=lambda name: (sizes[name], -len(name)), default="")
-
-
-def _inside(part: nn.Module) -> Iterator[nn.Module]:
-    yield from part.modules()

@@ -1,4 +1,4 @@
-"""Classes, configs and weights of transformers: made from a seed, or read from a folder or a hub."""
+"""Classes, configs and weights of transformers: drawn from a seed, or read from a folder or a hub."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ UNREADABLE = (OSError, ValueError, RuntimeError, KeyError, SafetensorError, pick
 
 def find_class(spec: HuggingFaceSpec) -> Any:
     """The class that a spec names. Raises SpecError where transformers has none."""
-    found = getattr(transformers, spec.transformers, None)
-    if isinstance(found, type) and issubclass(found, transformers.PreTrainedModel):
-        return found
+    model_class = getattr(transformers, spec.transformers, None)
+    if isinstance(model_class, type) and issubclass(model_class, transformers.PreTrainedModel):
+        return model_class
     known = [name for name in dir(transformers) if name.endswith("Model") or "For" in name]
     raise SpecError(
         f"{spec.name}: transformers {transformers.__version__} has no model class {spec.transformers!r}; "
@@ -36,20 +36,20 @@ def find_class(spec: HuggingFaceSpec) -> Any:
 
 
 def make(spec: HuggingFaceSpec, *, blank: bool = False) -> nn.Module:
-    """The model, its weights from the spec's seed or its `weights`; `blank` for whatever the memory held.
+    """The model with weights from the spec's seed or its `weights`; `blank` leaves them uninitialised.
 
-    Raises SpecError where class, config or weights do not fit.
+    Raises SpecError if class, config or weights do not fit.
     """
     model_class = find_class(spec)
     with quiet():
         if spec.weights != "random" and not blank:
             return _with_weights(spec, model_class)
         config = config_of(spec, model_class)
-        # transformers fills what a layer's own reset would, so that once is enough.
+        # transformers initialises every layer itself, so PyTorch need not.
         with _seeded(spec.seed), no_init_weights() if blank else without_default_weights():
             try:
                 model = model_class(config)
-                model.tie_weights()  # which a blank model has not done
+                model.tie_weights()  # which no_init_weights leaves out
                 return model
             except (ValueError, TypeError, AttributeError, KeyError, ZeroDivisionError) as error:
                 raise SpecError(f"{spec.name}: config: {spec.transformers} refuses it: {_line(error)}") from error
@@ -79,7 +79,7 @@ def config_of(spec: HuggingFaceSpec, model_class: Any) -> Any:
 
 
 def _check_keys(settings: Mapping[str, Any], config: Any, where: str) -> None:
-    """Any key makes an attribute of a config: a misspelt one would change nothing in silence."""
+    """A config accepts any key as an attribute, so that a misspelt one would have no effect."""
     known = {**vars(config), **config.to_dict(), "num_labels": None}
     for key, value in settings.items():
         if key not in known and not hasattr(config, key):
@@ -129,7 +129,7 @@ def _with_weights(spec: HuggingFaceSpec, model_class: Any) -> nn.Module:
 
 
 def located(source: str, spec: HuggingFaceSpec) -> tuple[str, dict[str, Any]]:
-    """What transformers calls it, and whether it may ask a hub."""
+    """The name for `from_pretrained`, and its options: no access to a hub for a local folder."""
     if source.startswith(HUB):
         return source.removeprefix(HUB), {}
     path = Path(source).expanduser()
@@ -170,7 +170,7 @@ def _line(error: BaseException) -> str:
 
 @contextmanager
 def _seeded(seed: int) -> Iterator[None]:
-    """Draws on the host from one seed, and leaves the generator as it was."""
+    """Seeds the host's generator, and restores its state afterwards."""
     generator = torch.random.default_generator
     before = generator.get_state()
     generator.manual_seed(seed)
@@ -182,7 +182,7 @@ def _seeded(seed: int) -> Iterator[None]:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Without notes of defaults and bars: what goes wrong is an error of ours."""
+    """Silences transformers' notes and progress bars; what goes wrong is raised as an error."""
     before, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
     logging.disable_progress_bar()

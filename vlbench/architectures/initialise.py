@@ -1,4 +1,4 @@
-"""Random weights under which every architecture carries its real load: finite and of about unit scale throughout."""
+"""Random weights with which all activations stay finite and of about unit scale."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ RESET = "reset_parameters"
 
 @contextmanager
 def without_default_weights() -> Iterator[None]:
-    """Linear and embedding layers made within hold whatever the memory held, for `initialise_random` to fill.
+    """Leaves linear and embedding layers that are made within it uninitialised, for `initialise_random` to fill.
 
-    PyTorch's own filling takes half of the time that it takes to build a Transformer.
+    PyTorch's own initialisation takes half of the time of building a transformer.
     """
     defaults = {kind: getattr(kind, RESET) for kind in (nn.Linear, nn.Embedding)}
     for kind in defaults:
@@ -28,16 +28,16 @@ def without_default_weights() -> Iterator[None]:
 
 
 def on_meta(model: nn.Module) -> bool:
-    """Whether a model has shapes alone."""
+    """Whether a model has shapes but no values."""
     return any(parameter.is_meta for parameter in model.parameters())
 
 
 @torch.no_grad()
 def initialise_random(model: nn.Module, seed: int) -> None:
-    """Fills all weights from one seed.
+    """Draws all weights from one seed.
 
-    Linear and embedding layers get BERT's and ViT's normal of 0.02, norms the identity; then each part that has a rule
-    of its own (`initialise_random`) applies it. Does nothing on the meta device.
+    Linear and embedding layers get a normal of 0.02, as in BERT and ViT, norms the identity. Then each module that has
+    an `initialise_random` of its own applies it. Does nothing on the meta device.
     """
     if on_meta(model):
         return

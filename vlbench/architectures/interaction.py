@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from vlbench.architectures.blocks import Block, attention_bias
-from vlbench.architectures.interfaces import Joint, Tokens, in_turn, join, split
+from vlbench.architectures.interfaces import Joint, Tokens, alternating, join, split
 from vlbench.specs import SingleStreamSpec
 
 
@@ -46,4 +46,4 @@ class SingleStream(nn.Module):
         return split(Tokens(values=values, mask=joint.mask), text.values.shape[1] if text else 0)
 
     def _of_modality(self, tokens: Tokens, types: Tensor) -> Tokens:
-        return Tokens(values=tokens.values + in_turn(types, len(tokens.values)), mask=tokens.mask)
+        return Tokens(values=tokens.values + alternating(types, len(tokens.values)), mask=tokens.mask)

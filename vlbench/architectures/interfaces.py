@@ -17,7 +17,7 @@ from vlbench.specs.heads import HeadSpec
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Text:
-    """WordPiece ids of a padded batch. `mask` is None where no text is padded."""
+    """WordPiece ids of a padded batch. `mask` is None if no text is padded."""
 
     ids: Tensor  # (B, L) int64
     mask: Tensor | None  # (B, L) bool, True = real
@@ -27,7 +27,7 @@ class Text:
 class Images:
     """Normalised pixels of a batch, padded at the right and the bottom to the largest image.
 
-    `sizes` lies on the host so that no step of a forward pass has to wait for the device to know a shape.
+    `sizes` is on the host, so that no step of a forward pass waits for the device to learn a shape.
     """
 
     pixels: Tensor  # (B, 3, H, W) float
@@ -42,9 +42,9 @@ class Images:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RegionFeatures:
-    """Regions that a detector found earlier, in place of pixels; zeros stand behind an image's last region.
+    """Regions that a detector found earlier, in place of pixels; zeros follow an image's last region.
 
-    Only boxes as shares of `sizes` are ever looked at, so both can be in any unit that they have in common.
+    Only boxes as shares of `sizes` are ever used, so both can be in any common unit.
     """
 
     features: Tensor  # (B, R, C) float
@@ -54,13 +54,13 @@ class RegionFeatures:
 
     @property
     def pixels(self) -> Tensor:
-        """What an embedder without a detector asks for. Raises ValueError."""
+        """Raises ValueError: an embedder that reads pixels cannot read regions."""
         raise ValueError("this model sees pixels and cannot read precomputed regions; only region models can")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tokens:
-    """Embedded tokens. `mask` is None where all are real."""
+    """Embedded tokens. `mask` is None if all are real."""
 
     values: Tensor  # (B, L, D) float
     mask: Tensor | None  # (B, L) bool, True = real
@@ -68,7 +68,7 @@ class Tokens:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Joint:
-    """Each modality's tokens after they met; their widths can differ. `text` is None without text."""
+    """The tokens of each modality after the interaction; their widths can differ. `text` is None without text."""
 
     text: Tokens | None
     image: Tokens
@@ -85,7 +85,7 @@ def join(text: Tokens | None, image: Tokens) -> Tokens:
 
 
 def split(tokens: Tokens, text_length: int) -> Joint:
-    """The text and the image of tokens that `join` made."""
+    """The text and image tokens that `join` put together."""
 
     def part(start: int, end: int | None) -> Tokens:
         mask = None if tokens.mask is None else tokens.mask[:, start:end]
@@ -102,7 +102,7 @@ def whole_mask(tokens: Tokens) -> Tensor:
 
 
 def grid_mask(images: Images, height: int, width: int) -> Tensor | None:
-    """Which cells of an H x W grid over the batch hold a part of each image, (B, H*W) bool; None if all do."""
+    """Which cells of an H x W grid over the batch hold a part of each image, (B, H*W) bool; None if all cells do."""
     if not images.padded:
         return None
     mask = torch.zeros(len(images.sizes), height, width, dtype=torch.bool)
@@ -112,7 +112,7 @@ def grid_mask(images: Images, height: int, width: int) -> Tensor | None:
 
 
 def grid_sizes(images: Images, height: int, width: int) -> list[tuple[int, int]]:
-    """Rows and columns of an H x W grid over the batch that each image reaches into."""
+    """How many rows and columns of an H x W grid over the batch each image covers, at least in part."""
     full_height, full_width = images.pixels.shape[-2:]
     return [(-(-h * height // full_height), -(-w * width // full_width)) for h, w in images.sizes]
 
@@ -126,33 +126,33 @@ def mean_of_real(tokens: Tokens) -> Tensor:
 
 
 def last_word(tokens: Tokens) -> Tensor:
-    """The real token before the last one, (B, D); padding comes after both."""
+    """The last real token but one, (B, D); padding comes after it."""
     if tokens.mask is None:
         return tokens.values[:, -2]
-    place_B11 = (tokens.mask.sum(dim=1) - 2).clamp(min=0)[:, None, None]
-    return tokens.values.gather(1, place_B11.expand(-1, -1, tokens.values.shape[2]))[:, 0]
+    index_B11 = (tokens.mask.sum(dim=1) - 2).clamp(min=0)[:, None, None]
+    return tokens.values.gather(1, index_B11.expand(-1, -1, tokens.values.shape[2]))[:, 0]
 
 
-def repeated(tokens: Tokens, times: int) -> Tokens:
-    """Each example so many times in a row, (B * times, L, D)."""
+def repeat_rows(tokens: Tokens, times: int) -> Tokens:
+    """Each example repeated, one copy after the other, (B * times, L, D)."""
     mask = None if tokens.mask is None else tokens.mask.repeat_interleave(times, dim=0)
     return Tokens(values=tokens.values.repeat_interleave(times, dim=0), mask=mask)
 
 
-def picked(tokens: Tokens, rows: Sequence[int]) -> Tokens:
-    """These examples in this order; one can stand there several times."""
-    places = torch.tensor(rows, device=tokens.values.device)
-    mask = None if tokens.mask is None else tokens.mask.index_select(0, places)
-    return Tokens(values=tokens.values.index_select(0, places), mask=mask)
+def select_rows(tokens: Tokens, rows: Sequence[int]) -> Tokens:
+    """These examples in this order; one can be selected several times."""
+    index = torch.tensor(rows, device=tokens.values.device)
+    mask = None if tokens.mask is None else tokens.mask.index_select(0, index)
+    return Tokens(values=tokens.values.index_select(0, index), mask=mask)
 
 
-def in_turn(types: Tensor, rows: int) -> Tensor:
-    """What to add to so many rows of tokens: (D,) for all alike, or of (T, D) one after the other, (rows, 1, D)."""
+def alternating(types: Tensor, rows: int) -> Tensor:
+    """The type embedding of each of `rows` examples: the same for all, (D,); or of T types in turn, (rows, 1, D)."""
     return types if types.dim() == 1 else types.repeat(rows // len(types), 1)[:, None]
 
 
-def in_one_row(tokens: Tokens, rows: int) -> Tokens:
-    """The tokens of so many examples that follow each other as one, (B / rows, L * rows, D)."""
+def merge_rows(tokens: Tokens, rows: int) -> Tokens:
+    """The tokens of every `rows` successive examples as one example, (B / rows, L * rows, D)."""
     mask = None if tokens.mask is None else tokens.mask.unflatten(0, (-1, rows)).flatten(1)
     return Tokens(values=tokens.values.unflatten(0, (-1, rows)).flatten(1, 2), mask=mask)
 
@@ -264,7 +264,7 @@ class VisualEmbedder(nn.Module):
         return {name: children[name] for name in self.steps if name in children}
 
     def declared_load(self, images: Images | RegionFeatures) -> dict[str, int]:
-        """What a forward pass must carry at the least for its latency to mean anything."""
+        """The least load of a forward pass; with less its latency would mean nothing."""
         return {}
 
     def extra_state(self) -> tuple[str, ...]:
@@ -275,7 +275,7 @@ class VisualEmbedder(nn.Module):
         """Applies the flags that `extra_state` gave for the embedder whose weights this one has."""
 
     def charged_by_table6(self) -> tuple[Sequence[nn.Module], nn.Conv2d | nn.Linear] | None:
-        """The modules that ViLT's Table 6 charges as vision, and the projection; None where it has no such embedder."""
+        """The modules that ViLT's Table 6 charges as vision, and the projection; None if it has no such embedder."""
         return None
 
 

@@ -1,8 +1,8 @@
-"""Non-maximum suppression, and which of a detector's boxes become regions.
+"""Non-maximum suppression, and the choice of a detector's boxes that become regions.
 
-Three suppressions of all RoIs for every class: class by class as the papers loop it, in one batch, or once for all
-classes. Each gives the confidence of every box: the highest class score that survived, 0 where none did (bottom-up
-attention, section 3.1; UNITER's features were extracted so).
+There are three suppressions: a loop over the classes, as in the papers; all classes in one batch; and once for all
+classes. Each gives the confidence of every box: the highest class score that survives, or 0 (bottom-up attention,
+section 3.1, and the extraction of UNITER's features).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ WORD = 62  # boxes a bit field of int64 holds; fewer than 63 keeps every shift w
 
 
 def per_class_loop(boxes_N4: Tensor, scores_NC: Tensor, iou: float) -> Tensor:
-    """One torchvision NMS a class, as the published extractors do it. (N,) float"""
+    """One torchvision NMS per class, as in the published extractors. (N,) float"""
     confidence = torch.zeros_like(scores_NC[:, 0])
     for scores in scores_NC.unbind(1):
         kept = nms(boxes_N4, scores, iou)
@@ -33,8 +33,8 @@ def per_class_loop(boxes_N4: Tensor, scores_NC: Tensor, iou: float) -> Tensor:
 def per_class_batched(boxes_N4: Tensor, scores_NC: Tensor, iou: float) -> Tensor:
     """The same boxes and confidences as `per_class_loop`, all classes at once. (N,) float
 
-    The classes share their boxes, so one overlap matrix serves all. Its rows are bit fields; the greedy choice then
-    walks once through the ranks, and at each rank every class takes its next box and strikes out what that overlaps.
+    The classes share their boxes, so one overlap matrix serves all. Its rows are bit fields. At each rank every class
+    takes its next box, if that is still alive, and strikes out the boxes that it overlaps.
     """
     count, classes = scores_NC.shape
     struck_by = _overlap_fields(boxes_N4, iou)  # (N, words)
@@ -66,7 +66,7 @@ METHODS: dict[str, Callable[[Tensor, Tensor, float], Tensor]] = {
 
 
 def _overlap_fields(boxes_N4: Tensor, iou: float) -> Tensor:
-    """Bit j of row i tells whether box j overlaps box i by more than `iou`; (N, words) int64.
+    """Bit j of row i is set if box j overlaps box i by more than `iou`; (N, words) int64.
 
     torchvision's CPU kernel compares its float32 overlap with the threshold in double precision, so this does too.
     """
@@ -81,7 +81,7 @@ def _overlap_fields(boxes_N4: Tensor, iou: float) -> Tensor:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Regions:
-    """The most confident boxes of each image and their features; `mask` is None where every image has all R."""
+    """The most confident boxes of each image and their features; `mask` is None if every image has R."""
 
     features: Tensor  # (B, R, C)
     boxes: Tensor  # (B, R, 4) float32, in pixels
@@ -89,7 +89,7 @@ class Regions:
     mask: Tensor | None  # (B, R) bool, True = real
 
     def precomputed(self, sizes: tuple[tuple[int, int], ...]) -> RegionFeatures:
-        """The same regions for a model that is to read them in place of pixels, with no gradient behind them.
+        """The same regions for a model that is to read them in place of pixels, without a gradient.
 
         Args:
             sizes: height, width of each image, in pixels.
@@ -114,32 +114,34 @@ class RegionSelection(nn.Module):
             best = confidences.topk(min(self.regions, len(boxes)))
             chosen.append(best.indices)
             confidence.append(best.values)
-        return in_rows(classified, self.regions, confidence, chosen)
+        return as_regions(classified, self.regions, confidence, chosen)
 
 
-def every_region(classified: Classified, regions: int = 0) -> Regions:
-    """All boxes without a choice, each as confident as any; at least so many rows, or as many as an image has boxes."""
+def keep_all(classified: Classified, regions: int = 0) -> Regions:
+    """All boxes as regions of confidence 1, in at least `regions` rows."""
     rows = max(regions, *(len(boxes) for boxes in classified.boxes))
     confidence = [torch.ones_like(boxes[:, 0]) for boxes in classified.boxes]
-    return in_rows(classified, rows, confidence)
+    return as_regions(classified, rows, confidence)
 
 
-def in_rows(
+def as_regions(
     classified: Classified, rows: int, confidence: Sequence[Tensor], chosen: Sequence[Tensor] | None = None
 ) -> Regions:
-    """The chosen boxes of each image, by default all, with zeros behind the last where there are fewer than `rows`."""
+    """The chosen boxes of each image, by default all, followed by zeros up to `rows`."""
 
-    def picked(values: Sequence[Tensor]) -> list[Tensor]:
-        return list(values) if chosen is None else [some[one] for some, one in zip(values, chosen, strict=True)]
+    def select(per_image: Sequence[Tensor]) -> list[Tensor]:
+        if chosen is None:
+            return list(per_image)
+        return [values[index] for values, index in zip(per_image, chosen, strict=True)]
 
-    counts = [len(some) for some in confidence]
+    counts = [len(values) for values in confidence]
     mask = None
     if min(counts) < rows:
         real = [[index < count for index in range(rows)] for count in counts]
         mask = torch.tensor(real, device=confidence[0].device)
     return Regions(
-        features=_padded(picked(classified.features), rows),
-        boxes=_padded(picked(classified.boxes), rows),
+        features=_padded(select(classified.features), rows),
+        boxes=_padded(select(classified.boxes), rows),
         confidence=_padded(confidence, rows),
         mask=mask,
     )

@@ -17,10 +17,10 @@ from vlbench.architectures.interfaces import (
     TokenBoxes,
     Tokens,
     VisualEmbedder,
-    in_turn,
+    alternating,
     mean_of_real,
 )
-from vlbench.architectures.nms import Regions, RegionSelection, every_region
+from vlbench.architectures.nms import Regions, RegionSelection, keep_all
 from vlbench.architectures.resnet import ResNetTrunk
 from vlbench.architectures.roi_heads import C4RoIHead, Classified, FeaturePyramid, FpnRoIHead, RoIHead
 from vlbench.specs import FeaturePyramidSpec, FpnHeadSpec, RegionProjectionSpec, RegionProposalSpec, RegionSpec
@@ -67,7 +67,7 @@ class RegionProjection(nn.Module):
         missing = self.inputs - features_BRC.shape[2]
         values = self._combined(F.pad(features_BRC, (0, missing)) if missing else features_BRC, geometry_BRG)
         if self.segment is not None:
-            values = values + in_turn(self.segment, len(values))
+            values = values + alternating(self.segment, len(values))
         if self.norm is not None:
             values = self.norm(values)
         if self.unit_length:
@@ -221,7 +221,7 @@ class RegionEmbedder(VisualEmbedder):
             boxes = self.grid_boxes(images)
         classified = self.roi_head(features, boxes)
         self.load = {"regions": min(map(len, boxes))}
-        return every_region(classified, self.nms.regions if self.nms else 0)
+        return keep_all(classified, self.nms.regions if self.nms else 0)
 
     def _precomputed(self, regions: RegionFeatures) -> Regions:
         channels, read = regions.features.shape[2], self.projection.inputs

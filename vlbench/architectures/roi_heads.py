@@ -1,4 +1,4 @@
-"""What a Faster R-CNN does with each box: the C4 head, and the feature pyramid with its own head."""
+"""RoI heads of a Faster R-CNN: C4, and the feature pyramid with its own."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ FINEST = 2  # level of a pyramid, which has a quarter of the image's sides (FPN,
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Classified:
-    """What the RoI head says of each image's N boxes; background is the last class and left out of `scores`.
+    """The RoI head's output for each image's N boxes; `scores` leaves out the background, the last class.
 
-    A head without classes leaves `scores` and `deltas` empty.
+    `scores` and `deltas` are empty for a head without classes.
     """
 
     boxes: list[Tensor]  # each (N, 4) float32

@@ -1,8 +1,8 @@
 """Counts a model as ViLT's Table 6 does, which mixes two conventions (docs/table6.md).
 
-The visual embedder is charged about one FLOP a multiply-accumulate; its projection two; the transformer about 2.55,
-with elementwise work and, for every token, a product with a one-hot vector of the vocabulary. Text embeddings, box
-geometry, LayerNorms of the embedders, pooler and head count nowhere.
+Per multiply-accumulate the visual embedder is charged about one FLOP, its projection two, and the transformer about
+2.55: it includes elementwise work and, for every token, a product with a one-hot vector of the vocabulary. Text
+embeddings, box geometry, LayerNorms of the embedders, pooler and head are not counted.
 """
 
 from __future__ import annotations

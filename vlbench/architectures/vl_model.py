@@ -13,8 +13,8 @@ from vlbench.architectures.interfaces import (
     Text,
     Tokens,
     VisualEmbedder,
-    in_one_row,
-    repeated,
+    merge_rows,
+    repeat_rows,
 )
 
 
@@ -65,9 +65,9 @@ class VLModel(nn.Module):
         """The output of `forward`, given those of `embed_text` and `visual`: so one image serves many texts."""
         pairs = self.head.pairs if self.head is not None else None
         if pairs == "together":
-            image_tokens = in_one_row(image_tokens, 2)
+            image_tokens = merge_rows(image_tokens, 2)
         elif pairs == "apart" and text_tokens is not None:
-            text_tokens = repeated(text_tokens, 2)
+            text_tokens = repeat_rows(text_tokens, 2)
         joint = self.interaction(text_tokens, image_tokens)
         return joint if self.head is None else self.head(joint)
 

@@ -23,7 +23,7 @@ from vlbench.architectures.interfaces import (
     TokenBoxes,
     Tokens,
     VisualEmbedder,
-    picked,
+    select_rows,
     whole_mask,
 )
 from vlbench.architectures.vl_model import VLModel
@@ -141,7 +141,7 @@ class ModelUnderTest:
         images = select_images(batch.images, [paths.index(path) for path in unique])
         tokens = self._embed_images(self.model.visual, unique, images_to(images, self.device, self.dtype))
         text = batch.text and text_to(batch.text, self.device)
-        return self.model.fuse(self.model.embed_text(text), picked(tokens, [unique.index(path) for path in paths]))
+        return self.model.fuse(self.model.embed_text(text), select_rows(tokens, [unique.index(path) for path in paths]))
 
     def _embed_images(self, visual: VisualEmbedder, paths: Sequence[Path], images: ImageInputs) -> Tokens:
         """The tokens of these images. Those that are embedded one by one may come from the previous batch.

@@ -12,7 +12,7 @@ from torch import Tensor
 from vlbench.architectures.checkpoints.bottom_up import fill_bottom_up
 from vlbench.architectures.checkpoints.clip import CLIP_FAMILIES
 from vlbench.architectures.checkpoints.lxmert import LXMERT_FAMILIES
-from vlbench.architectures.checkpoints.native import matched, saved_extra_state, saved_spec
+from vlbench.architectures.checkpoints.native import match_saved, saved_extra_state, saved_spec
 from vlbench.architectures.checkpoints.reading import read_layout, read_state
 from vlbench.architectures.checkpoints.rules import Family, State, mapped, recognised
 from vlbench.architectures.checkpoints.timm import timm_recognised
@@ -80,7 +80,7 @@ def load_weights(model: VLModel, spec: ModelSpec) -> Loaded | None:
     wanted = model.state_dict()
     saved, state = saved_spec(source), _plain(read_state(source))
     if saved is not None:
-        model.load_state_dict(matched(state, wanted, saved, spec, source=source))
+        model.load_state_dict(match_saved(state, wanted, saved, spec, source=source))
         model.visual.load_extra_state(saved_extra_state(source))
         return Loaded(title=saved.name)
     if isinstance(spec.visual, RegionSpec):
@@ -114,7 +114,7 @@ def _load_saved_visual(model: VLModel, state: State, saved: ModelSpec, spec: Mod
     names, within = (DETECTOR, BEFORE_PROJECTION) if region else (VISUAL, VISUAL)
     wanted = {name: tensor for name, tensor in model.state_dict().items() if name.startswith(names)}
     held = {name: tensor for name, tensor in state.items() if name.startswith(names)}
-    model.load_state_dict(matched(held, wanted, saved, spec, source=source, within=within), strict=False)
+    model.load_state_dict(match_saved(held, wanted, saved, spec, source=source, within=within), strict=False)
     model.visual.load_extra_state(saved_extra_state(source))
     return Loaded(title=saved.name)
 

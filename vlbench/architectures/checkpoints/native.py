@@ -55,7 +55,7 @@ def saved_extra_state(source: str) -> tuple[str, ...]:
     return tuple(read_metadata(source).get(EXTRA_STATE, "").split())
 
 
-def matched(
+def match_saved(
     state: State,
     wanted: Mapping[str, Tensor],
     saved: ModelSpec,
