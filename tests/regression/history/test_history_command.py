@@ -202,3 +202,11 @@ def test_neither_torch_nor_matplotlib_is_imported_for_a_table(nightly: Path) -> 
     code += "sys.exit(sum(name in sys.modules for name in ('torch', 'matplotlib', 'pandas', 'scipy')))"
     done = subprocess.run([sys.executable, "-c", code, "history", nightly], capture_output=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_process_that_used_the_database_ends_quietly(nightly: Path, tmp_path: Path) -> None:
+    """Extension modules complain at exit about objects that are still alive."""
+    command = [sys.executable, "-m", "vlbench", "history", nightly, "--store", tmp_path / "store.duckdb"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("\n") == 1, done.stderr
