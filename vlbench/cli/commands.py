@@ -52,6 +52,15 @@ class HintingCommand(TyperCommand):
             raise
 
 
+class NamingGroup(TyperGroup):
+    """A group that names its commands in the message about an unknown one."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        if args and args[0] not in self.commands:
+            ctx.fail(f"{ctx.info_name}: no {args[0]!r}; {' or '.join(self.commands)} works")
+        return super().resolve_command(ctx, args)
+
+
 @cache
 def load_command(name: str) -> Any:
     """Imports the command's module and builds the command."""

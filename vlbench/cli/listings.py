@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from vlbench import yaml_files
-from vlbench.cli.commands import HELP_IS_OFF
+from vlbench.cli.commands import HELP_IS_OFF, NamingGroup
 from vlbench.errors import SpecError
 from vlbench.tables.table import Table, TableColumn
 from vlbench.tables.writers import to_text
@@ -27,6 +27,7 @@ MODEL_KEYS = frozenset(
 )
 
 app = typer.Typer(
+    cls=NamingGroup,
     add_completion=False,
     rich_markup_mode=None,
     context_settings={"default_map": {**HELP_IS_OFF, "models": HELP_IS_OFF, "suites": HELP_IS_OFF}},
