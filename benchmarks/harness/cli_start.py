@@ -1,8 +1,9 @@
-"""How soon the command line answers: wall time of `vlbench --help` and `vlbench list`, each a process of its own.
+"""How soon the command line answers: wall time of `vlbench --help`, `list` and `compare`, each a process of its own.
 
     python -m benchmarks.harness.cli_start [--rounds N] [--json FILE]
 
-Beside them stands the interpreter that does nothing, below which no command written in Python can go.
+Next to them stand the interpreter that does nothing, below which no command written in Python can go, and the import
+of the libraries that the command line is built on.
 """
 
 from __future__ import annotations
@@ -18,7 +19,14 @@ from . import interleaved
 WARMUP = 2
 BAR_MS = 300.0
 FLOOR = "python -c pass"
-COMMANDS = {"vlbench --help": ["--help"], "vlbench list": ["list"]}
+LIBRARIES = "python -c 'import typer, pydantic, rich.table'"
+RESULTS = str(Path(__file__).parents[2] / "results" / "epyc-2-cores")
+COMMANDS = {
+    "vlbench --help": ["--help"],
+    "vlbench list": ["list"],
+    "vlbench compare": ["compare", RESULTS, RESULTS],
+}
+ANSWERED = (0, 3)  # `compare` ends with 3 where it cannot tell
 
 
 def call(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
@@ -27,14 +35,17 @@ def call(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
 
 
 def main() -> int:
-    options = interleaved.arguments("Wall time of vlbench --help and vlbench list.", rounds=20).parse_args()
+    options = interleaved.arguments("Wall time of vlbench --help, list and compare.", rounds=20).parse_args()
     if options.threads:
         print("--threads changes nothing here: no command that is timed computes with PyTorch")
     facts = interleaved.machine_facts(None, ["vlbench", "typer"])
     interleaved.print_facts(facts, options.rounds, WARMUP)
 
     program = Path(sys.executable).with_name("vlbench")
-    callables: dict[str, Callable[[], object]] = {FLOOR: partial(call, [sys.executable, "-c", "pass"])}
+    callables: dict[str, Callable[[], object]] = {
+        FLOOR: partial(call, [sys.executable, "-c", "pass"]),
+        LIBRARIES: partial(call, [sys.executable, "-c", "import typer, pydantic, rich.table"]),
+    }
     verdicts = {}
     for name, words in COMMANDS.items():
         reason = failure([str(program), *words])
@@ -46,6 +57,7 @@ def main() -> int:
     samples = interleaved.interleave(callables, options.rounds, WARMUP)
 
     interleaved.print_table(samples, FLOOR)
+    interleaved.print_table({name: times for name, times in samples.items() if name != FLOOR}, LIBRARIES)
     for name in COMMANDS:
         if name in samples:
             found = interleaved.estimate(name, samples[name])
@@ -57,7 +69,7 @@ def main() -> int:
         script="cli_start",
         facts=facts,
         samples_ms=samples,
-        ratios=list(interleaved.ratio_table(samples, FLOOR).values()),
+        ratios=list(interleaved.ratio_table(samples, LIBRARIES).values()),
         verdicts={f"{name} <= {BAR_MS:g} ms": verdict for name, verdict in verdicts.items()},
     )
     return 0
@@ -71,7 +83,7 @@ def failure(command: Sequence[str]) -> str:
         return f"{command[0]}: {error.strerror}"
     except subprocess.TimeoutExpired:
         return "it took more than 60 s"
-    if done.returncode == 0:
+    if done.returncode in ANSWERED:
         return ""
     said = done.stderr.strip().splitlines()
     return f"exit code {done.returncode}{': ' + said[-1] if said else ''}"
