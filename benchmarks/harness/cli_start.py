@@ -17,7 +17,7 @@ from pathlib import Path
 from . import interleaved
 
 WARMUP = 2
-BAR_MS = 300.0
+BARS_MS = {"vlbench --help": 300.0, "vlbench list": 300.0, "vlbench compare": 500.0}
 FLOOR = "python -c pass"
 LIBRARIES = "python -c 'import typer, pydantic, rich.table'"
 RESULTS = str(Path(__file__).parents[2] / "results" / "epyc-2-cores")
@@ -41,19 +41,19 @@ def main() -> int:
     facts = interleaved.machine_facts(None, ["vlbench", "typer"])
     interleaved.print_facts(facts, options.rounds, WARMUP)
 
-    program = Path(sys.executable).with_name("vlbench")
+    program = [sys.executable, "-c", "from vlbench.cli.main import main; main()"]  # as `vlbench` is installed
     callables: dict[str, Callable[[], object]] = {
         FLOOR: partial(call, [sys.executable, "-c", "pass"]),
         LIBRARIES: partial(call, [sys.executable, "-c", "import typer, pydantic, rich.table"]),
     }
     verdicts = {}
     for name, words in COMMANDS.items():
-        reason = failure([str(program), *words])
+        reason = failure([*program, *words])
         if reason:
             print(f"{name} cannot be timed: {reason}")
             verdicts[name] = "unknown: it does not run"
         else:
-            callables[name] = partial(call, [str(program), *words])
+            callables[name] = partial(call, [*program, *words])
     samples = interleaved.interleave(callables, options.rounds, WARMUP)
 
     interleaved.print_table(samples, FLOOR)
@@ -61,16 +61,16 @@ def main() -> int:
     for name in COMMANDS:
         if name in samples:
             found = interleaved.estimate(name, samples[name])
-            verdicts[name] = interleaved.print_bar(f"{name}, ms,", found, BAR_MS, digits=0)
+            verdicts[name] = interleaved.print_bar(f"{name}, ms,", found, BARS_MS[name], digits=0)
         else:
-            print(f"bar: {name}, ms, at most {BAR_MS:g}: {verdicts[name]}")
+            print(f"bar: {name}, ms, at most {BARS_MS[name]:g}: {verdicts[name]}")
     interleaved.write_json(
         options.json,
         script="cli_start",
         facts=facts,
         samples_ms=samples,
         ratios=list(interleaved.ratio_table(samples, LIBRARIES).values()),
-        verdicts={f"{name} <= {BAR_MS:g} ms": verdict for name, verdict in verdicts.items()},
+        verdicts={f"{name} <= {BARS_MS[name]:g} ms": verdict for name, verdict in verdicts.items()},
     )
     return 0
 
