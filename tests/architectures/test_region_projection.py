@@ -10,7 +10,7 @@ from weights import randomise
 
 from vlbench.architectures.detector import GridBoxes
 from vlbench.architectures.interfaces import Images
-from vlbench.architectures.region import RegionProjection, every_region, with_whole_image
+from vlbench.architectures.region import RegionProjection, keep_all, with_whole_image
 from vlbench.architectures.roi_heads import C4RoIHead
 from vlbench.specs import C4HeadSpec
 
@@ -172,7 +172,7 @@ def test_a_head_without_classes_gives_the_features_of_every_fixed_box() -> None:
     boxes = GridBoxes(rows=2, columns=3)(blank((64, 96), (48, 50)))
     found = head([torch.randn(2, 1024, 4, 6)], boxes)
     assert (found.scores, found.deltas, head.classes) == ([], [], 0)
-    regions = every_region(found)
+    regions = keep_all(found)
     assert regions.features.shape == (2, 6, 2048)
     assert torch.equal(regions.boxes, torch.stack(boxes))
     assert regions.mask is None
