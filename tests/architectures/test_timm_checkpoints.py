@@ -17,7 +17,7 @@ from vlbench import specs
 from vlbench.architectures.build import build
 from vlbench.architectures.checkpoints.reading import read_state
 from vlbench.architectures.checkpoints.rules import recognised
-from vlbench.architectures.checkpoints.timm import RESNET, TIMM_FAMILIES, VIT, timm_mapped, timm_recognised
+from vlbench.architectures.checkpoints.timm import RESNET, TIMM_FAMILIES, VIT, load_timm, map_timm
 from vlbench.architectures.interfaces import Images
 from vlbench.architectures.vl_model import VLModel
 from vlbench.specs.catalog import catalog
@@ -73,7 +73,7 @@ def test_a_backbone_gives_timms_features(tmp_path: Path, network: str, groups: d
     others = of_other_parts(model, ("visual.backbone.",))
     state = saved(theirs, tmp_path)
     assert list(recognised(TIMM_FAMILIES, state)) == [RESNET]
-    timm_recognised(model, state, "it")
+    load_timm(model, state, "it")
     pixels = torch.randn(2, 3, 70, 101)
     expected = theirs.forward_features(pixels)
     assert expected.std() > 0.1
@@ -83,15 +83,15 @@ def test_a_backbone_gives_timms_features(tmp_path: Path, network: str, groups: d
 
 def test_what_is_none_of_timms_is_left_to_others() -> None:
     model = with_backbone("pixelbert-r50", (1, 2, 2, 1))
-    assert timm_recognised(model, {"bert.pooler.weight": torch.zeros(1)}, "it") is None
-    assert timm_recognised(model, resnet().state_dict(), "it") == RESNET.title
+    assert load_timm(model, {"bert.pooler.weight": torch.zeros(1)}, "it") is None
+    assert load_timm(model, resnet().state_dict(), "it") == RESNET.title
 
 
 @torch.no_grad()
 def test_the_whole_resnet_50_gives_timms_features() -> None:
     theirs = resnet("resnet50", (3, 4, 6, 3))
     model = build(catalog()["vsepp"].tiny().model_copy(update={"visual": vsepp_of((3, 4, 6, 3))})).eval()
-    timm_recognised(model, theirs.state_dict(), "it")
+    load_timm(model, theirs.state_dict(), "it")
     pixels = torch.randn(1, 3, 64, 96)
     torch.testing.assert_close(model.visual.backbone(pixels)[-1], theirs.forward_features(pixels), atol=1e-5, rtol=0)
 
@@ -105,7 +105,7 @@ def vsepp_of(blocks: tuple[int, ...]) -> specs.Part:
 def test_every_tensor_that_batch_norm_applies_is_carried() -> None:
     theirs, model = resnet(), with_backbone("pixelbert-r50", (1, 2, 2, 1), norm="trained")
     state = theirs.state_dict()
-    timm_recognised(model, state, "it")
+    load_timm(model, state, "it")
     ours = model.state_dict()
     for part in ("weight", "bias", "running_mean", "running_var"):
         assert torch.equal(ours[f"visual.backbone.stem.1.{part}"], state[f"bn1.{part}"])
@@ -114,7 +114,7 @@ def test_every_tensor_that_batch_norm_applies_is_carried() -> None:
             ours[f"visual.backbone.stages.3.0.downsample.1.{part}"], state[f"layer4.0.downsample.1.{part}"]
         )
     state["bn1.num_batches_tracked"] += 7
-    timm_recognised(model, state, "it")
+    load_timm(model, state, "it")
     assert model.state_dict()["visual.backbone.stem.1.num_batches_tracked"] == 0
 
 
@@ -130,7 +130,7 @@ def test_a_c4_detector_takes_res5_from_the_last_stage() -> None:
     )
     others = of_other_parts(model, ("visual.backbone.", "visual.roi_head.res5."))
     assert any(name.startswith("visual.roi_head.classifier.") for name in others)
-    timm_recognised(model, theirs.state_dict(), "it")
+    load_timm(model, theirs.state_dict(), "it")
     pixels = torch.randn(2, 3, 64, 96)
     features = model.visual.roi_head.res5(model.visual.backbone(pixels)[-1])
     torch.testing.assert_close(features, theirs.forward_features(pixels), atol=1e-5, rtol=0)
@@ -140,7 +140,7 @@ def test_a_c4_detector_takes_res5_from_the_last_stage() -> None:
 @torch.no_grad()
 def test_a_backbone_that_ends_early_leaves_the_last_stage_out() -> None:
     theirs, model = resnet(), with_backbone("pixelbert-r50-table6", (1, 2, 2))
-    timm_recognised(model, theirs.state_dict(), "it")
+    load_timm(model, theirs.state_dict(), "it")
     pixels = torch.randn(1, 3, 64, 96)
     torch.testing.assert_close(model.visual.backbone(pixels)[-1], stage_features(theirs, 3, pixels), atol=1e-5, rtol=0)
 
@@ -159,7 +159,7 @@ def test_a_vit_gives_timms_features(tmp_path: Path) -> None:
     theirs, model = vit(), patches_of("vit-b32")
     state = saved(theirs, tmp_path)
     assert list(recognised(TIMM_FAMILIES, state)) == [VIT]
-    timm_recognised(model, state, "it")
+    load_timm(model, state, "it")
     images = Images(pixels=torch.randn(2, 3, 384, 384), sizes=((384, 384),) * 2)
     expected = theirs.forward_features(images.pixels)
     assert expected.std() > 0.1
@@ -174,7 +174,7 @@ def test_a_vit_starts_vilts_patches_and_layers_and_leaves_the_rest() -> None:
     filled = ("visual.", "interaction.blocks.", "interaction.norm.")
     others = of_other_parts(model, filled)
     assert {name.split(".")[0] for name in others} == {"text", "interaction", "head"}
-    timm_recognised(model, theirs.state_dict(), "it")
+    load_timm(model, theirs.state_dict(), "it")
     assert all(torch.equal(model.state_dict()[name], tensor) for name, tensor in others.items())
     model.interaction.modal_types.weight.zero_()  # what ViLT adds to a patch, timm does not
     images = images_of((384, 384))
@@ -228,7 +228,7 @@ def assert_nothing_is_left(spec: specs.ModelSpec, network: str) -> None:
         model, theirs = build(spec), timm.create_model(network, pretrained=False)
     state = theirs.state_dict()
     (family,) = recognised(TIMM_FAMILIES, state)
-    found = timm_mapped(model, family, state, source="it")
+    found = map_timm(model, family, state, source="it")
     left_out = [name for name in state if name.startswith(("fc.", "head.")) or name.endswith("num_batches_tracked")]
     assert len(found) == len(state) - len(left_out)
     assert sum(map(Tensor.numel, found.values())) == sum(

@@ -11,7 +11,7 @@ from test_timm_checkpoints import changed, of_other_parts, patches_of, resnet, v
 from weights import Weights
 
 from vlbench.architectures.build import build
-from vlbench.architectures.checkpoints.timm import timm_recognised
+from vlbench.architectures.checkpoints.timm import load_timm
 from vlbench.errors import InputError
 from vlbench.specs.catalog import catalog
 
@@ -87,7 +87,7 @@ def test_what_does_not_fit_is_refused_in_one_line_and_changes_nothing(case: obje
     model, state = case()
     before = of_other_parts(model, ())
     with pytest.raises(InputError, match=f"weights it: .*{message}") as refusal:
-        timm_recognised(model, state, "it")
+        load_timm(model, state, "it")
     assert "\n" not in str(refusal.value)
     assert all(torch.equal(model.state_dict()[name], tensor) for name, tensor in before.items())
 
@@ -101,7 +101,7 @@ def test_what_does_not_fit_is_refused_in_one_line_and_changes_nothing(case: obje
     ids=["another family", "no weights"],
 )
 def test_what_is_not_timms_is_left_alone_and_refused_as_a_file(tmp_path: Path, state: dict, message: str) -> None:
-    assert timm_recognised(with_backbone("pixelbert-r50", (1, 2, 2, 1)), state, "it") is None
+    assert load_timm(with_backbone("pixelbert-r50", (1, 2, 2, 1)), state, "it") is None
     save_file(state, tmp_path / "other.safetensors")
     spec = catalog()["pixelbert-r50"].tiny()
     visual = spec.visual.model_copy(update={"weights": str(tmp_path / "other.safetensors")})

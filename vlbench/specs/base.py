@@ -1,4 +1,4 @@
-"""What all parts of a description have in common; and which library runs the layers of a detector."""
+"""What all parts of a model file have in common, and the engines of detectors."""
 
 from __future__ import annotations
 
@@ -79,20 +79,20 @@ def check_inputs(name: str, inputs: int | None, source: str, channels: int) -> N
 
 
 def check_heads(width: int, heads: int, *, of: str = "", width_name: str = "width") -> None:
-    """Raises ValueError where the heads do not divide the width."""
+    """Raises ValueError if the width is no multiple of the heads."""
     if width % heads:
         raise ValueError(f"{of}{width_name} {width} is no multiple of {of}heads {heads}")
 
 
 def check_patches(height: int, width: int, step: int) -> None:
-    """Raises ValueError where a side is no multiple of the patch."""
+    """Raises ValueError if a side is no multiple of the patch."""
     if height % step or width % step:
         near = "x".join(str(max(step, round(side / step) * step)) for side in (height, width))
         raise ValueError(f"image size {height}x{width} is no multiple of the {step}-pixel patch; {near} works")
 
 
 def check_side(height: int, width: int, *, least: int) -> None:
-    """Raises ValueError where an image is too small for a CNN and its pooling to leave a pixel."""
+    """Raises ValueError if a CNN and its pooling leave no pixel of an image of this size."""
     if min(height, width) < least:
         raise ValueError(f"image size {height}x{width} leaves no pixel; each side needs {least} at least")
 
@@ -103,13 +103,13 @@ INSTALLATION = "https://detectron2.readthedocs.io/tutorials/install.html"
 
 
 def check_engine(engine: Engine, name: str) -> None:
-    """Raises InputError, for the model of this name, where the engine is not installed."""
+    """Raises InputError, with the name of the model, if the engine is not installed."""
     if engine == "detectron2" and find_spec("detectron2") is None:
         raise cannot_import(f"{name}: ", "No module named 'detectron2'")
 
 
 def cannot_import(where: str, why: str) -> InputError:
-    """What to say where Detectron2 cannot be imported."""
+    """The error for an engine that cannot be imported."""
     return InputError(
         f"{where}the detector's engine is detectron2, which cannot be imported ({why}); {INSTALLATION} tells how to "
         "install it, and the engine torchvision does without"

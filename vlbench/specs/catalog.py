@@ -71,7 +71,7 @@ def _resolve_word(word: str) -> list[AnySpec]:
 
 
 def read_spec(path: Path) -> AnySpec:
-    """Reads one model file. Raises SpecError, in one line, that names the file, the key and what would work."""
+    """Reads one model file. Raises SpecError, one line with the file, the key and what would work."""
     content = read_mapping(path, yaml_files.MODEL)
     return _validated(path, content, schema_of(content))
 

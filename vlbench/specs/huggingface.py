@@ -1,4 +1,4 @@
-"""A model file that names a class of transformers: what it reads, what it gives, and which module is which stage."""
+"""A model file for a class of transformers: its inputs, its output, and which of its modules are which stage."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from vlbench.specs.huggingface_parts import (
 from vlbench.specs.model import Input, ModelSpec
 
 DESCRIBED = {"aliases", "source", "note", "archetype"}  # fields that change nothing that is measured
-WAITING = {"heads", "small"}  # fields that say what else the model could be
+VARIANTS = {"heads", "small"}  # fields that describe other models than the one that is measured
 UNHASHED_DEFAULTS = {"weights": "random", "answers": None}
 
 
 class HuggingFaceSpec(Part):
-    """A model file whose model is a class of transformers.
+    """A model file for a class of transformers.
 
     Args:
         transformers: the class, such as ViltForQuestionAnswering.
@@ -38,11 +38,11 @@ class HuggingFaceSpec(Part):
         weights: `random`, a folder or `hub:ID`; with either the config is theirs, and not `config`.
         text: the token ids that it reads.
         features: of regions, where it reads these.
-        patch_size: of which an image's sides must be multiples.
+        patch_size: an image's sides must be multiples of it.
         inputs: what the forward pass calls its inputs.
-        options: what it is given beside them, always.
+        options: further arguments of every forward pass.
         call: `forward`, or `generate` for a model that answers in words.
-        output: the field of its output that counts.
+        output: the field of its output that is used.
         gives: what that is: `answers`, a logit an answer; `words`, ids of generated tokens; `pairs`, two logits
             (false, true) of a text and two images; `matching`, two logits of a text and an image; `ranking`, one;
             `similarity`, scores of every text with every image.
@@ -123,7 +123,7 @@ class HuggingFaceSpec(Part):
 
     @property
     def visual(self) -> ForeignVisual:
-        """What other models' visual part is asked for; its modules are transformers' own."""
+        """Its visual part as other models have it; the modules are those of transformers."""
         return ForeignVisual(patch_size=self.patch_size)
 
     @property
@@ -146,7 +146,7 @@ class HuggingFaceSpec(Part):
         return self
 
     def check_input(self) -> None:
-        """Raises ValueError where the input does not fit the model."""
+        """Raises ValueError if the input does not fit the model."""
         height, width = self.input.image_size
         self.visual.check_image(height, width)
         if not 32 <= min(height, width) <= max(height, width) <= 4096:
@@ -157,7 +157,7 @@ class HuggingFaceSpec(Part):
             raise ValueError(f"{self.input.text_tokens} text tokens, but the model has {self.text.positions} positions")
 
     def with_input(self, *, image_size: Size | None = None, text_tokens: int | None = None) -> HuggingFaceSpec:
-        """A copy for another input. Raises ValueError where it does not fit the model."""
+        """A copy for another input. Raises ValueError if it does not fit the model."""
         length = {"text_tokens": text_tokens} if text_tokens is not None else {}
         changed = self.input.model_copy(update=length)
         if image_size and image_size != self.input.image_size:
@@ -195,22 +195,22 @@ class HuggingFaceSpec(Part):
         return copy.model_copy(update={"answers": answers}) if answers and copy.gives == "answers" else copy
 
     def tiny(self) -> HuggingFaceSpec:
-        """The same architecture, small enough to build and run in a fraction of a second."""
+        """The same architecture, small enough to be built and run in a fraction of a second."""
         config = merged(self.config, self.small.config) if isinstance(self.config, dict) else self.small.config
         size = self.input.of_size(self.small.image_size).model_copy(update={"text_tokens": self.small.text_tokens})
         changes: dict[str, Any] = {"config": config, "input": size}
-        vocabulary = found(config, "vocab_size")
+        vocabulary = first_value(config, "vocab_size")
         changes["text"] = self.text.model_copy(update={"vocabulary": vocabulary} if vocabulary else {})
         if self.features:
             few = {"regions": 5, "channels": self.small.channels or self.features.channels}
             changes["features"] = self.features.model_copy(update=few)
-        patch_size = found(config, "patch_size")
+        patch_size = first_value(config, "patch_size")
         changes["patch_size"] = patch_size or self.patch_size
         return self.model_copy(update=changes | {"name": f"{self.name}-tiny", "weights": "random"})
 
     def hash(self) -> str:
-        """Of what is measured: every field but those that only describe, or that wait for another use."""
-        content = self.model_dump(mode="json", exclude=DESCRIBED | WAITING)
+        """A hash of what is measured: all fields except those that only describe, or that describe other models."""
+        content = self.model_dump(mode="json", exclude=DESCRIBED | VARIANTS)
         del content["input"]["evaluation"]  # every image is measured at exactly `image_size`
         unhashed = {name for name, default in UNHASHED_DEFAULTS.items() if content[name] == default}
         hashed = {name: value for name, value in content.items() if name not in unhashed}
@@ -218,7 +218,7 @@ class HuggingFaceSpec(Part):
 
 
 def merged(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
-    """Nested settings, the second's where both have one."""
+    """Nested settings; the second overrides the first."""
     both = dict(first)
     for key, value in second.items():
         inner = both.get(key)
@@ -226,16 +226,16 @@ def merged(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any
     return both
 
 
-def found(config: Mapping[str, Any], key: str) -> Any:
-    """The first value of that key at any depth; None without one."""
+def first_value(config: Mapping[str, Any], key: str) -> Any:
+    """The first value of this key at any depth; None if there is none."""
     if key in config:
         return config[key]
-    inner = (found(value, key) for value in config.values() if isinstance(value, Mapping))
+    inner = (first_value(value, key) for value in config.values() if isinstance(value, Mapping))
     return next((value for value in inner if value is not None), None)
 
 
 def schema_of(content: Mapping[str, Any]) -> type[ModelSpec] | type[HuggingFaceSpec]:
-    """Which kind of model file it is: one that names a class of transformers, or one of vlbench's own parts."""
+    """The schema of a model file: it names a class of transformers, or is made of vlbench's own parts."""
     return HuggingFaceSpec if "transformers" in content else ModelSpec
 
 

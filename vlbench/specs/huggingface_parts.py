@@ -1,4 +1,4 @@
-"""What a model file says of a class of transformers, part by part."""
+"""The parts of a model file for a class of transformers."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ class TokenIds(Part):
 
     Args:
         vocabulary: word pieces of its embedding.
-        positions: the longest text, in tokens; None where there is no bound.
-        begin: id of the token before a text; None where there is none.
-        end: id of the token behind it, by which some models find the end.
-        padding: id behind that.
+        positions: the longest text, in tokens; None if there is no limit.
+        begin: id of the token before a text; None if there is none.
+        end: id of the token after it; some models find the end by it.
+        padding: id of the tokens after that.
     """
 
     one_token: ClassVar[bool] = False
@@ -35,14 +35,14 @@ class TokenIds(Part):
 
 
 class PrecomputedRegions(Part):
-    """Features of regions that a model reads in place of pixels: how many of an image, and the channels of each."""
+    """Features of regions that a model reads in place of pixels: how many per image, and their channels."""
 
     regions: PositiveInt = 36
     channels: PositiveInt = 2048
 
 
 class ForeignVisual(Part):
-    """What is known of how a class of transformers sees; its weights are the whole model's."""
+    """The visual part of a class of transformers; its weights are part of the whole model's."""
 
     kind: Literal["transformers"] = "transformers"
     weights: Literal["random"] = "random"
@@ -54,10 +54,10 @@ class ForeignVisual(Part):
 
 
 class Arguments(Part):
-    """What the model's forward pass calls its inputs; what stays None is not given to it.
+    """The names of the forward pass's inputs; an input whose name is None is left out.
 
-    Masks are given where something is padded, a text's always where `mask_needed`. `boxes` are corners divided by the
-    image's width and height.
+    A mask is given only if something is padded; that of a text always if `mask_needed`. `boxes` are corners divided by
+    the image's width and height.
     """
 
     ids: str = "input_ids"
@@ -77,7 +77,7 @@ class Arguments(Part):
 
 
 class Small(Part):
-    """What makes the model tiny: settings of its config, and its input."""
+    """The tiny model: settings of its config, and its input."""
 
     config: dict[str, Any]
     image_size: Size
@@ -86,7 +86,7 @@ class Small(Part):
 
 
 class TaskModel(Part):
-    """Another class of transformers, for another task: what differs from the model file's own."""
+    """The class of transformers for another task: what differs from the model file's own."""
 
     transformers: str
     config: dict[str, Any] = Field({})

@@ -23,15 +23,15 @@ from vlbench.specs.resizing import CentreCrop, ExactResize, Resizing, ShorterSid
 from vlbench.specs.text import TextPart
 from vlbench.specs.visual import VisualPart
 
-# Fields that change nothing that is measured; every image is measured at exactly `image_size`.
+# Fields that change nothing that is measured. Every image is measured at exactly `image_size`.
 DESCRIBED: dict[str, Any] = dict.fromkeys(("aliases", "source", "note", "archetype", "table6", "heads"), True)
 DESCRIBED |= {"input": {"evaluation": True}}
 
 
 class Input(Part):
-    """What one example looks like: the image is resized to exactly `image_size`, the text padded to `text_tokens`.
+    """One example: for latency the image is resized to exactly `image_size` and the text padded to `text_tokens`.
 
-    Where answers count and not time, `evaluation` says how an image is resized, and text is as long as it is.
+    For answers `evaluation` says how an image is resized, and a text keeps its length.
     """
 
     image_size: Size
@@ -53,12 +53,12 @@ class Input(Part):
 
 
 class Table6(Part):
-    """The tokens for which ViLT's Table 6 charges a model, where they are not those that it runs on (docs/table6.md).
+    """The tokens that ViLT's Table 6 charges a model for, if they differ from those that it runs on (docs/table6.md).
 
     Args:
         text_tokens, image_tokens: of the transformer.
         projected_tokens: image tokens that the visual projection is charged for, by default `image_tokens`.
-        embeddings_charged: how often the embedding of each token is.
+        embeddings_charged: how often each token's embedding is charged.
     """
 
     text_tokens: Annotated[int, Field(ge=0)]
@@ -68,17 +68,17 @@ class Table6(Part):
 
 
 class ModelSpec(Part):
-    """One file of `models/`: the parts of an architecture, its input, and what its paper says of it.
+    """One file of `models/`: the parts of an architecture, its input, and its source.
 
-    An interaction that gives scores has no head behind it; every other needs one.
+    An interaction that gives scores has no head; every other interaction needs one.
 
     Args:
         weights: of the whole model: `random`, a path, or `hub:OWNER/NAME`; `visual.weights` fills the visual part
-            alone, and before.
-        heads: what tasks ask for in the place of `head`.
+            alone, and first.
+        heads: that tasks put in the place of `head`.
     """
 
-    # Fields that are left out of the hash while they have this value: those younger than the first published hashes.
+    # Fields that were added after the first published hashes; with these values they are left out of a hash.
     UNHASHED_DEFAULTS: ClassVar[Mapping[str, Any]] = {
         "weights": RANDOM,
         "visual.weights": RANDOM,
@@ -139,20 +139,20 @@ class ModelSpec(Part):
             self._check_comparable(self.interaction)
             return
         of_text, of_image = self.interaction.stream_widths
-        wanted = {"visual": (self.visual.width, of_image)}
+        widths = {"visual": (self.visual.width, of_image)}
         if self.text:
-            wanted["text"] = (self.text.width, of_text)
+            widths["text"] = (self.text.width, of_text)
         heads = {f"heads.{kind}": head for kind, head in self.heads.declared().items()}
         for name, head in {"head": self.head, **heads}.items():
             if isinstance(head, ProductHeadSpec):
-                wanted[f"{name}.text"] = (head.text_width, of_text)
-                wanted[f"{name}.image"] = (head.image_width, of_image)
+                widths[f"{name}.text"] = (head.text_width, of_text)
+                widths[f"{name}.image"] = (head.image_width, of_image)
             elif isinstance(head, TextHeadSpec):
-                wanted[name] = (head.width, of_text)
-        if any(width != stream for width, stream in wanted.values()):
+                widths[name] = (head.width, of_text)
+        if any(width != stream for width, stream in widths.values()):
             interaction = str(of_text) if of_text == of_image else f"text {of_text} and image {of_image}"
-            found = [f"interaction {interaction}", *(f"{name} {width}" for name, (width, _) in wanted.items())]
-            raise ValueError(f"parts of different width: {', '.join(found)}")
+            described = [f"interaction {interaction}", *(f"{name} {width}" for name, (width, _) in widths.items())]
+            raise ValueError(f"parts of different width: {', '.join(described)}")
 
     def _check_comparable(self, interaction: DotProductSpec | StackedCrossAttentionSpec) -> None:
         for name, part in (("text", self.text), ("visual", self.visual)):
@@ -164,7 +164,7 @@ class ModelSpec(Part):
             raise ValueError(f"parts of different width: text {self.text.width}, visual {self.visual.width}")
 
     def check_input(self) -> None:
-        """Raises ValueError where the input does not fit the parts."""
+        """Raises ValueError if the input does not fit the parts."""
         height, width = self.input.image_size
         self.visual.check_image(height, width)
         step, resizing = self.visual.side_multiple, self.input.evaluation
@@ -177,14 +177,14 @@ class ModelSpec(Part):
             raise ValueError(f"{self.input.text_tokens} text tokens, but the model has {positions} positions")
 
     def with_input(self, *, image_size: Size | None = None, text_tokens: int | None = None) -> ModelSpec:
-        """A copy for another input. Raises ValueError where it does not fit the parts."""
+        """A copy for another input. Raises ValueError if it does not fit the parts."""
         length = {"text_tokens": text_tokens} if text_tokens is not None and self.text else {}
         changed = self.input.model_copy(update=length)
         if image_size and image_size != self.input.image_size:
             changed = changed.of_size(image_size)
         if changed == self.input:
             return self
-        copy = self.model_copy(update={"input": changed, "table6": None})  # that table knows one input
+        copy = self.model_copy(update={"input": changed, "table6": None})  # the table has one input
         copy.check_input()
         return copy
 
@@ -258,7 +258,7 @@ class ModelSpec(Part):
         return self.model_copy(update={"visual": self.visual.model_copy(update={"engine": engine})})
 
     def tiny(self) -> ModelSpec:
-        """The same architecture with random weights, small enough to build and run in a fraction of a second."""
+        """The same architecture with random weights, small enough to be built and run in a fraction of a second."""
         step = self.visual.side_multiple if self.visual.side_multiple > 1 else 32
         names = ("text", "visual", "interaction", "head", "heads")
         parts = {name: part.tiny() for name in names if (part := getattr(self, name))}
@@ -269,7 +269,7 @@ class ModelSpec(Part):
         return self.model_copy(update=parts | named)
 
     def hash(self) -> str:
-        """Of what is measured: every field but those that only describe, and `UNHASHED_DEFAULTS`."""
+        """A hash of what is measured: all fields except those that only describe, and `UNHASHED_DEFAULTS`."""
         measured = self.model_dump(mode="json", exclude=DESCRIBED)
         for path, default in self.UNHASHED_DEFAULTS.items():
             *parents, key = path.split(".")

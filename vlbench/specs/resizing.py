@@ -1,4 +1,4 @@
-"""How an image comes to the size at which a model answers about it, as its paper's code has it."""
+"""How an image is resized for evaluation, as in the code of the model's paper."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Resampling = Literal["bilinear", "bicubic"]
 
 
 class ExactResize(Part):
-    """To exactly `image_size`, whatever the image's own shape."""
+    """To exactly `image_size`, whatever the shape of the image."""
 
     kind: Literal["exact"] = "exact"
     resampling: Resampling = "bicubic"
@@ -22,11 +22,11 @@ class ExactResize(Part):
 
 
 class ShorterSide(Part):
-    """The shorter side to a length, unless the longer one then exceeds its own (Faster R-CNN, section 3.3).
+    """The shorter side to a length, or the longer one to its own if that makes the image smaller (Faster R-CNN, 3.3).
 
     Args:
         shorter, longer: in pixels; by default the two sides of `image_size`.
-        multiple: of which each side becomes one, rounded down.
+        multiple: each side is rounded down to a multiple of it.
         resampling: between pixels.
     """
 
@@ -37,12 +37,12 @@ class ShorterSide(Part):
     resampling: Resampling = "bicubic"
 
     def for_any_size(self) -> ShorterSide:
-        """Without lengths that suit one `image_size` only."""
+        """A copy without lengths that are meant for one `image_size`."""
         return self.model_copy(update={"shorter": None, "longer": None})
 
 
 class CentreCrop(Part):
-    """The shorter side to a length, then `image_size` out of the middle (CLIP's released code).
+    """The shorter side to a length, then `image_size` cropped from the centre (CLIP's released code).
 
     Args:
         shorter: in pixels; by default the least at which the image covers `image_size`.

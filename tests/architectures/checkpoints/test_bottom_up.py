@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from vlbench.architectures.build import build
-from vlbench.architectures.checkpoints.bottom_up import BOTTOM_UP_FAMILIES, MEAN_BGR, detector_loaded, fill_bottom_up
+from vlbench.architectures.checkpoints.bottom_up import BOTTOM_UP_FAMILIES, MEAN_BGR, fill_bottom_up, load_detector
 from vlbench.architectures.checkpoints.detectron2_names import C4_NAMES, COUNTER, Renaming
 from vlbench.architectures.checkpoints.reading import read_arrays
 from vlbench.architectures.checkpoints.rules import mapped
@@ -85,7 +85,7 @@ def test_what_it_does_not_know_it_leaves_to_others() -> None:
 def test_the_stem_sees_what_the_detector_was_trained_on(pixels: Input, border: int, size: tuple[int, int]) -> None:
     model, values = build(spec()).eval(), torch.rand(*size, 3, generator=torch.Generator().manual_seed(0))
     state = released(model)
-    detector_loaded(model, state, source=SOURCE, pixels=pixels)
+    load_detector(model, state, source=SOURCE, pixels=pixels)
     found, expected = model.visual.backbone.stem(normalised(values, pixels)), stem_by_hand(state, values)
     assert found.shape == expected.shape
     height, width = found.shape[-2:]
@@ -102,7 +102,7 @@ def test_all_of_the_detector_is_filled_and_nothing_else(counter: bool) -> None:
     state = released(model)
     extra = {"pixel_mean": torch.tensor(MEAN_BGR)[:, None, None], "pixel_std": torch.ones(3, 1, 1)}
     extra |= {"backbone.stem.conv1.norm.num_batches_tracked": torch.tensor(7)} if counter else {}
-    detector_loaded(model, state | extra, source=SOURCE, pixels=IMAGENET)
+    load_detector(model, state | extra, source=SOURCE, pixels=IMAGENET)
     after = model.state_dict()
     renamed = Renaming(C4_NAMES)
     for name, values in after.items():
@@ -118,7 +118,7 @@ def test_all_of_the_detector_is_filled_and_nothing_else(counter: bool) -> None:
 def test_the_detector_hands_on_its_own_proposals_from_then_on() -> None:
     model = build(spec()).eval()
     images = Images(pixels=torch.randn(1, 3, 128, 192), sizes=((128, 192),))
-    detector_loaded(model, released(model), source=SOURCE, pixels=IMAGENET)
+    load_detector(model, released(model), source=SOURCE, pixels=IMAGENET)
     assert not model.visual.rpn.inject_load
     with torch.inference_mode():
         assert torch.isfinite(model.visual(images).values).all()
@@ -129,7 +129,7 @@ def test_the_detector_hands_on_its_own_proposals_from_then_on() -> None:
 def test_norms_of_a_scale_and_a_shift_alone_are_read_as_detectron2_reads_them() -> None:
     model = build(spec()).eval()
     state = {name: values for name, values in released(model).items() if "running" not in name}
-    detector_loaded(model, state, source=SOURCE, pixels=AS_TRAINED)
+    load_detector(model, state, source=SOURCE, pixels=AS_TRAINED)
     norm = model.visual.roi_head.res5[0].bn1
     assert torch.equal(norm.running_mean, torch.zeros_like(norm.running_mean))
     assert torch.equal(norm.running_var, torch.ones_like(norm.running_var))
@@ -191,7 +191,7 @@ def test_what_does_not_fit_is_one_line_and_leaves_the_model_alone(change: str, t
     model = build(catalog()[name].tiny())
     before = {key: values.clone() for key, values in model.state_dict().items()}
     with pytest.raises(InputError) as error:
-        detector_loaded(model, state, source=SOURCE, pixels=IMAGENET)
+        load_detector(model, state, source=SOURCE, pixels=IMAGENET)
     assert str(error.value).startswith(f"weights {SOURCE}: ")
     assert told in str(error.value)
     assert "\n" not in str(error.value)
@@ -207,7 +207,7 @@ def test_both_engines_read_it_alike() -> None:
     state, tokens, counts = released(build(spec())), [], []
     for engine in ("torchvision", "detectron2"):
         model = build(spec().with_engine(engine)).eval()
-        detector_loaded(model, state, source=SOURCE, pixels=IMAGENET)
+        load_detector(model, state, source=SOURCE, pixels=IMAGENET)
         with torch.inference_mode():
             tokens.append(model.visual(images).values)
         counts.append(model.load["proposals"])
@@ -223,5 +223,5 @@ def test_a_saved_file_is_read_back(tmp_path: Path) -> None:
     path.write_bytes(pickle.dumps(content, protocol=2))
     found = read_arrays(path)
     assert found.keys() == state.keys()
-    detector_loaded(model, found, source=str(path), pixels=IMAGENET)
+    load_detector(model, found, source=str(path), pixels=IMAGENET)
     assert torch.equal(model.visual.rpn.conv.weight, state["proposal_generator.rpn_head.conv.weight"])

@@ -1,4 +1,4 @@
-"""Rules for what BERT's heirs have in common: embeddings, layers, and heads behind a pooler."""
+"""Rules for what models after BERT have in common: embeddings, layers, and heads behind a pooler."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def pooler(theirs: str) -> Rule:
 
 
 def answers(theirs: str, *, expand: int = 0, norm: int, classifier: int = 3) -> tuple[Rule, ...]:
-    """The classifier of answers, a Sequential whose members go by their place."""
+    """The classifier of answers, a Sequential whose members are named by their index."""
     return (
         Rule("head.expand.{p}", f"{theirs}.{expand}.{{p}}"),
         Rule("head.norm.{p}", f"{theirs}.{norm}.{{p}}"),

@@ -1,7 +1,7 @@
-"""The detector of bottom-up attention (Anderson et al. 2018), as py-bottom-up-attention and its heirs released it.
+"""The detector of bottom-up attention (Anderson et al. 2018), as py-bottom-up-attention and its successors released it.
 
-It reads blue, green and red from 0 to 255 less their means, and pools behind its stem as Caffe does. Both are brought
-along with the weights, so that images are prepared as for any other model.
+It reads blue, green and red from 0 to 255 minus their means, and pools after its stem as Caffe does. Loading the
+weights sets up both, so that images are prepared as for any other model.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from vlbench.architectures.vl_model import VLModel
 
 STEPS = ("backbone", "rpn", "roi_head")
-MEAN_BGR = (102.9801, 115.9465, 122.7717)  # where a checkpoint does not hold its own
+MEAN_BGR = (102.9801, 115.9465, 122.7717)  # if a checkpoint does not hold its own
 STD_BGR = (1.0, 1.0, 1.0)
 STEM, STEM_MEAN = "visual.backbone.stem.0.weight", "visual.backbone.stem.1.running_mean"
 
@@ -47,19 +47,19 @@ BOTTOM_UP_FAMILIES = (
 
 
 def fill_bottom_up(model: VLModel, state: Mapping[str, Tensor], source: str, *, pixels: Input) -> str | None:
-    """As `detector_loaded`; gives what the checkpoint is, or None, and does nothing, where it is something else."""
+    """As `load_detector`, and gives what the checkpoint is; does nothing and gives None if it is something else."""
     for family in recognised(BOTTOM_UP_FAMILIES, state):
-        detector_loaded(model, state, source=source, pixels=pixels)
+        load_detector(model, state, source=source, pixels=pixels)
         return family.title
     return None
 
 
-def detector_loaded(model: VLModel, state: Mapping[str, Tensor], *, source: str, pixels: Input) -> None:
-    """Fills the detector of a region model, strictly; the projection and what lies behind keep what they had.
+def load_detector(model: VLModel, state: Mapping[str, Tensor], *, source: str, pixels: Input) -> None:
+    """Fills the detector of a region model, strictly; the projection and all later parts keep their weights.
 
-    From then on the detector hands on its own proposals, however many they are. Images of `pixels.mean` and
-    `pixels.std` are read as the detector was trained, but that what the first convolution reads beyond the border
-    differs as those means do.
+    From then on the detector passes on its own proposals, however many they are. Images of `pixels.mean` and
+    `pixels.std` are read as the detector was trained, except for the padding of the first convolution, which differs
+    as those means do.
 
     Args:
         state: the checkpoint's tensors by its names.
@@ -97,7 +97,7 @@ def detector_loaded(model: VLModel, state: Mapping[str, Tensor], *, source: str,
 
 
 def _with_statistics(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Norms that come as a scale and a shift alone have mean 0 and variance 1, as Detectron2 reads them."""
+    """Adds mean 0 and variance 1 for norms that have only a scale and a shift, as Detectron2 does."""
     completed = dict(state)
     for name, scale in state.items():
         if name.endswith(".norm.weight"):
@@ -107,9 +107,9 @@ def _with_statistics(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _reading(found: Mapping[str, Tensor], state: Mapping[str, Tensor], pixels: Input) -> dict[str, Tensor]:
-    """The first convolution and the mean behind it for red, green and blue of the model's own normalisation.
+    """The first convolution and the mean after it, for red, green and blue of the model's own normalisation.
 
-    What the detector was trained on is `scale` x ours + `shift`, channel by channel.
+    The input that the detector was trained on is `scale` x ours + `shift`, per channel.
     """
     mean_3, std_3 = (
         state.get(name, torch.tensor(default)).flatten().float().flip(0)

@@ -1,6 +1,6 @@
 """CLIP's checkpoints (Radford et al. 2021): under transformers' names, and under OpenAI's, which OpenCLIP keeps.
 
-Their names do not tell the activation: it is QuickGELU here, as in all of OpenAI's, and not in most of others'.
+Their names do not show the activation: it is QuickGELU here, as in all of OpenAI's checkpoints, but not in most others.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from vlbench.architectures.checkpoints.rules import COUNTERS, Dropped, Family, R
 
 
 def _row(table: Tensor) -> Tensor:
-    """With the axes before it that a batch has here, (1, 1, D)."""
+    """(1, 1, D)"""
     return table[None, None]
 
 
@@ -21,7 +21,7 @@ def _table(table: Tensor) -> Tensor:
 
 
 def _transposed(matrix: Tensor) -> Tensor:
-    """OpenAI keeps (inputs, outputs), a linear layer (outputs, inputs)."""
+    """(outputs, inputs), as a linear layer has it; OpenAI has (inputs, outputs)."""
     return matrix.T
 
 

@@ -1,4 +1,4 @@
-"""Detectron2's names of a Faster R-CNN's tensors beside ours; the tensors themselves are the same.
+"""Detectron2's names of a Faster R-CNN's tensors next to ours; the tensors themselves are the same.
 
 {n} is the number of a bottleneck, {m} of a convolution in it, {p} weight or bias.
 """
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 Names = tuple[tuple[str, str], ...]  # ours below `visual`, theirs below GeneralizedRCNN
 
 STATISTICS = ("running_mean", "running_var")
-COUNTER = "num_batches_tracked"  # which a norm with fixed statistics has no use for
+COUNTER = "num_batches_tracked"  # a norm with fixed statistics does not use it
 
 
 def _normed(convolution: str, norm: str, theirs: str) -> Names:
@@ -54,7 +54,7 @@ _VALUES = {"n": r"\d+", "m": r"[123]", "p": "weight|bias"}
 
 
 class Renaming:
-    """Carries single names from one side of a table to the other.
+    """Translates single names from one side of a table to the other.
 
     Args:
         pairs: name before, name after.
@@ -64,7 +64,7 @@ class Renaming:
         self._patterns = [(_pattern(before), after) for before, after in pairs]
 
     def __call__(self, name: str) -> str:
-        """The name on the other side; the same name where the table has none."""
+        """The name on the other side; the same name if the table has none."""
         for pattern, after in self._patterns:
             match = pattern.fullmatch(name)
             if match:

@@ -15,7 +15,7 @@ from vlbench.architectures.checkpoints.lxmert import LXMERT_FAMILIES
 from vlbench.architectures.checkpoints.native import match_saved, saved_extra_state, saved_spec
 from vlbench.architectures.checkpoints.reading import read_layout, read_state
 from vlbench.architectures.checkpoints.rules import Family, State, mapped, recognised
-from vlbench.architectures.checkpoints.timm import timm_recognised
+from vlbench.architectures.checkpoints.timm import load_timm
 from vlbench.architectures.checkpoints.uniter import UNITER_FAMILIES
 from vlbench.architectures.checkpoints.vilt import VILT_FAMILIES
 from vlbench.architectures.checkpoints.visualbert import VISUALBERT_FAMILIES
@@ -39,12 +39,12 @@ FAMILIES: tuple[Family, ...] = (
     *CLIP_FAMILIES,
 )
 
-# Each fills what it recognises of a backbone, detector or tower and gives its title; None for what is not of its kind.
+# Fills a backbone, detector or tower from a checkpoint that it recognises, and gives its title; else None.
 VisualLoader = Callable[["VLModel", State, str, Input], str | None]
 
 
 def _of_timm(model: VLModel, state: State, source: str, pixels: Input) -> str | None:
-    return timm_recognised(model, state, source)
+    return load_timm(model, state, source)
 
 
 def _of_bottom_up(model: VLModel, state: State, source: str, pixels: Input) -> str | None:
@@ -56,10 +56,10 @@ VISUAL_LOADERS: tuple[VisualLoader, ...] = (_of_timm, _of_bottom_up)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loaded:
-    """What a checkpoint turned out to be.
+    """What a checkpoint is.
 
     Attributes:
-        title: the published model and names that it has.
+        title: the published model, and whose names its tensors have.
         untouched: our tensors that it says nothing of, by name; they keep what they had.
     """
 
@@ -68,7 +68,7 @@ class Loaded:
 
 
 def load_weights(model: VLModel, spec: ModelSpec) -> Loaded | None:
-    """Fills the whole model from `spec.weights`; None, and nothing done, where these are `random`.
+    """Fills the whole model from `spec.weights`; does nothing and gives None if these are `random`.
 
     The detector of a region model stays as `spec.visual.weights` left it, unless vlbench wrote the file. Raises
     InputError, in one line, where the checkpoint cannot be read or is of another architecture, or where its tensors and
@@ -129,7 +129,7 @@ def family_of(
 ) -> Family:
     """The published names that a checkpoint has, of those that fill such a model and its head.
 
-    Raises InputError that says what it looks like, where that is something else.
+    Raises InputError that says what the checkpoint looks like, if it is none of them.
     """
     found = list(recognised(families, state))
     body = [name for name in wanted if not name.startswith("head.")]
@@ -149,7 +149,7 @@ def family_of(
 
 
 def saved_heads(spec: ModelSpec) -> tuple[str, ...]:
-    """The kinds of head that `spec.weights` hold; none where these are random or hold no head.
+    """The kinds of head that `spec.weights` hold; empty if these are random or hold no head.
 
     Raises InputError where they cannot be read.
     """
@@ -184,7 +184,7 @@ def with_saved_head(spec: ModelSpec) -> ModelSpec:
 
 
 def with_whatever_head(spec: ModelSpec) -> ModelSpec:
-    """A copy whose head is the one that `spec.weights` hold, whatever it is for and however many answers it has.
+    """A copy with the head that `spec.weights` hold, whatever its task and its number of answers.
 
     The spec itself where it has random weights, or where they hold none. Raises InputError where they cannot be read.
     """
@@ -201,12 +201,12 @@ def with_whatever_head(spec: ModelSpec) -> ModelSpec:
 
 
 def _of_one_head(state: State) -> list[Family]:
-    """The families whose names these are, of those that fill one kind of head."""
+    """The families that have these names and fill one kind of head."""
     return [family for family in recognised(FAMILIES, state) if len(family.heads) == 1]
 
 
 def _head(family: Family, state: State, spec: ModelSpec) -> Any:
-    """As the family implies it, in the sizes of the spec and of its own tensors."""
+    """The head that the family implies, in the sizes of the spec and of the tensors."""
     (kind,) = family.heads
     fields = {path.removeprefix("head."): value for path, value in family.implies.items() if path.startswith("head.")}
     fields |= {"kind": kind, "width": getattr(spec.head, "width", None)}
@@ -219,7 +219,7 @@ def _head(family: Family, state: State, spec: ModelSpec) -> Any:
 
 
 def _looks(state: State, found: list[Family] | None = None) -> str:
-    """What a checkpoint is, as far as its names tell."""
+    """What a checkpoint looks like, by its names."""
     titles = [family.title for family in found or recognised(FAMILIES, state)]
     if titles:
         return f"looks like {titles[0]}"

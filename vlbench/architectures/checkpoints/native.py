@@ -1,4 +1,4 @@
-"""Files that vlbench itself writes: a model under the names that it has here, and the spec that it was built from."""
+"""Files that vlbench writes: a model's tensors under their names here, and the spec that it was built from."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ OF_TRAINING = {"dropout", "weights"}  # fields of a part that change no output o
 def save_model(path: Path, model: nn.Module, spec: ModelSpec) -> None:
     """Writes a model as safetensors, for `weights:` of a spec with the same parts, or for `visual.weights:`.
 
-    Beside the tensors it says whether a detector is trained. Raises InputError where the file cannot be written.
+    The metadata hold the spec and `VisualEmbedder.extra_state`. Raises InputError if the file cannot be written.
     """
     from safetensors.torch import save_file  # noqa: PLC0415
 
@@ -40,7 +40,7 @@ def save_model(path: Path, model: nn.Module, spec: ModelSpec) -> None:
 
 
 def saved_spec(source: str) -> ModelSpec | None:
-    """The spec of a model that vlbench wrote; None for any other checkpoint. Raises InputError as `read_state` does."""
+    """The spec in a file that vlbench wrote; None for any other checkpoint. Raises InputError as `read_state` does."""
     described = read_metadata(source).get(SPEC)
     if described is None:
         return None
@@ -51,7 +51,7 @@ def saved_spec(source: str) -> ModelSpec | None:
 
 
 def saved_extra_state(source: str) -> tuple[str, ...]:
-    """`VisualEmbedder.extra_state` of a model that vlbench wrote. Raises InputError as `read_state` does."""
+    """`VisualEmbedder.extra_state` in a file that vlbench wrote. Raises InputError as `read_state` does."""
     return tuple(read_metadata(source).get(EXTRA_STATE, "").split())
 
 
@@ -64,15 +64,15 @@ def match_saved(
     source: str,
     within: tuple[str, ...] = PARTS,
 ) -> State:
-    """The tensors of a file that vlbench wrote, each wanted and each of the wanted shape.
+    """The tensors of a file that vlbench wrote, checked against the model's: the same names and shapes.
 
-    Raises InputError, in one line, where its parts are others, with the first field that differs.
+    Raises InputError, with the first field that differs, if its parts are others.
 
     Args:
         state, wanted: tensors by name, of the file and of the model.
         saved, spec: what the model of the file was built from, and this one.
         source: of the file, for messages.
-        within: dotted names of the parts that have to be alike.
+        within: dotted names of the parts that must be equal.
     """
     for path, theirs, ours in _differences(saved, spec, within):
         raise InputError(f"weights {source}: saved from {saved.name}, whose {path} is {theirs}; here it is {ours}")
@@ -83,7 +83,7 @@ def match_saved(
 
 
 def _differences(saved: ModelSpec, spec: ModelSpec, within: tuple[str, ...]) -> Iterator[tuple[str, Any, Any]]:
-    """Fields of the parts that are not the same, by their dotted names."""
+    """The fields of the parts that differ, by their dotted names."""
     sides = [dict(_leaves(one.model_dump(include=set(PARTS)))) for one in (saved, spec)]
     for path in dict.fromkeys([*sides[0], *sides[1]]):
         theirs, ours = (side.get(path, "absent") for side in sides)

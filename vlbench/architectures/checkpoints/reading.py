@@ -1,5 +1,5 @@
 """Reads the tensors of a checkpoint: safetensors, PyTorch's own files, a folder, a hub, or a plain pickle (`.pkl`) as
-Detectron and its heirs write it.
+Detectron and its successors write it.
 
 Nothing is unpickled that could run code.
 """
@@ -25,11 +25,11 @@ from vlbench.specs.weights import shards, weights_file
 
 _ARRAYS = {"_reconstruct", "scalar", "_frombuffer"}
 _OF_NUMPY = {"multiarray", "numeric"}
-LARGEST_NUMBER = 8  # bytes, that PyTorch has a type for
+LARGEST_NUMBER = 8  # bytes of the largest type that PyTorch has
 
 
 class _ArraysOnly(pickle.Unpickler):
-    """Knows arrays and how old pickles write bytes; everything else is refused by its name."""
+    """Reads arrays, and bytes as old pickles write them; refuses everything else by its name."""
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) in {("numpy", "ndarray"), ("numpy", "dtype")}:
@@ -45,7 +45,7 @@ class _ArraysOnly(pickle.Unpickler):
 
 
 class _RefusedError(Exception):
-    """The pickle asks for something that is no array."""
+    """The pickle needs something that is no array."""
 
 
 def read_arrays(path: Path) -> dict[str, Tensor]:
@@ -76,7 +76,7 @@ def read_arrays(path: Path) -> dict[str, Tensor]:
 
 
 def _is_array(name: object, value: object) -> bool:
-    """Whether PyTorch can take it: numbers, under a name."""
+    """Whether PyTorch can read it: numbers under a name."""
     if not isinstance(name, str) or not isinstance(value, np.ndarray):
         return False
     return value.dtype.kind in "fiub" and value.dtype.itemsize <= LARGEST_NUMBER
@@ -84,7 +84,7 @@ def _is_array(name: object, value: object) -> bool:
 
 WRAPPERS = ("state_dict", "model_state_dict", "model")  # under which trainers keep the tensors
 REFUSED = re.compile(r"GLOBAL ([\w.]+)")
-# What Lightning keeps in a .ckpt beside the tensors: a mapping stands in for each, nothing of it is imported or run.
+# What Lightning saves in a .ckpt besides the tensors. A mapping replaces each class; none is imported or run.
 LIGHTNING = """
     callbacks.early_stopping.EarlyStopping callbacks.lr_monitor.LearningRateMonitor
     callbacks.model_checkpoint.ModelCheckpoint utilities.parsing.AttributeDict
@@ -101,9 +101,9 @@ def read_state(source: str) -> dict[str, Tensor]:
 
 
 def read_layout(source: str) -> dict[str, Tensor]:
-    """As `read_state`, for names and shapes alone: where a file's values need not be read for them, they are not.
+    """As `read_state`, for names and shapes: the values are read only if the file's format requires it.
 
-    Tensors are then on the meta device, or mapped to the file. Damage among the values is not found.
+    The tensors are on the meta device, or mapped to the file. Damaged values are not found.
     """
     return _read(source, values=False)
 
@@ -115,7 +115,7 @@ def _read(source: str, *, values: bool) -> dict[str, Tensor]:
 
 
 def read_metadata(source: str) -> dict[str, str]:
-    """What a safetensors file says of itself; empty for any other. Raises InputError where it is damaged."""
+    """The metadata of a safetensors file; empty for any other. Raises InputError if it is damaged."""
     path = weights_file(source)
     if path.suffix != ".safetensors":
         return {}
@@ -130,7 +130,7 @@ def read_metadata(source: str) -> dict[str, str]:
 
 def _read_file(path: Path, *, values: bool) -> dict[str, Tensor]:
     if path.suffix == ".safetensors":
-        return _read_safetensors(path)  # maps the file, and reads no value before it is asked for
+        return _read_safetensors(path)  # maps the file, and reads values only when they are used
     if path.suffix == ".pkl":
         return read_arrays(path)
     return _tensors(path, _read_pickle(path, "cpu" if values or not zipfile.is_zipfile(path) else "meta"))
@@ -153,7 +153,7 @@ def _read_pickle(path: Path, device: str) -> Any:
             "where you trust it, save the state_dict() of torch.jit.load(...) as safetensors"
         )
     try:
-        with warnings.catch_warnings():  # of pickle protocols that it may not know; what it cannot read it refuses
+        with warnings.catch_warnings():  # of pickle protocols that it may not know
             warnings.simplefilter("ignore")
             with torch.serialization.safe_globals(BESIDE_TENSORS):
                 return torch.load(path, map_location=device, weights_only=True)
@@ -173,7 +173,7 @@ def _read_pickle(path: Path, device: str) -> Any:
 
 
 def _is_program(path: Path) -> bool:
-    """Whether a file is TorchScript's, as OpenAI's own of CLIP are; a state_dict's has no such record."""
+    """Whether a file is TorchScript's, as those of OpenAI's CLIP are; a state_dict has no such record."""
     if not zipfile.is_zipfile(path):
         return False
     try:
@@ -184,7 +184,7 @@ def _is_program(path: Path) -> bool:
 
 
 def _first_global(path: Path) -> str | None:
-    """The first thing that a bare pickle would import, read without running it; None where it is no pickle."""
+    """The first import of a bare pickle, found without running it; None if it is no pickle."""
     texts: list[str] = []
     try:
         with path.open("rb") as file:

@@ -1,6 +1,6 @@
-"""Rules that carry tensors from published names to ours, strictly.
+"""Rules that map tensors from published names to ours, strictly.
 
-Each of theirs is used once, each of ours is filled, and all else is told by name.
+Each of theirs is used once, each of ours is filled, and every exception is reported by name.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ class Rule:
 
     Attributes:
         ours: the name here.
-        theirs: the name there; of several, the tensors are put one after the other.
-        make: what becomes of them, where that is something else.
-        again: on purpose, of a tensor that another rule uses too.
+        theirs: the name there; several tensors are concatenated.
+        make: computes ours from theirs, if it is something else.
+        again: whether another rule uses the same tensor, on purpose.
     """
 
     ours: str
@@ -52,7 +52,7 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Dropped:
-    """Tensors of theirs that nothing here needs, and why."""
+    """Tensors of theirs that nothing here needs, and the reason."""
 
     theirs: str
     reason: str
@@ -63,7 +63,7 @@ COUNTERS = Dropped(f"*{COUNTER}", "counts batches for a BatchNorm whose momentum
 
 @dataclass(frozen=True, slots=True)
 class Untouched:
-    """Tensors of ours that such a checkpoint says nothing of, so that they keep what they had, and why."""
+    """Tensors of ours that such a checkpoint does not hold, so that they keep their values, and the reason."""
 
     ours: str
     reason: str
@@ -76,12 +76,12 @@ class Family:
     Attributes:
         title: as a message names it.
         signature: names that only its checkpoints hold; all of them.
-        rules: one for each of our tensors, the first that fits.
-        dropped: what is left out on purpose.
-        untouched: what stays as it was on purpose.
-        heads: kinds of head that it fills; empty where any will do.
-        implies: fields of a spec, by dotted names, which its tensors do not tell and without which they mean nothing.
-        when: what else tells it from a family of the same names, by the shapes of its signature.
+        rules: for each of our tensors the first that fits.
+        dropped: tensors of theirs that are left out on purpose.
+        untouched: tensors of ours that keep their values on purpose.
+        heads: kinds of head that it fills; empty if it fills any.
+        implies: fields of a spec, by dotted names, that its tensors need and that their shapes do not determine.
+        when: distinguishes it from a family of the same names, by the shapes of its signature.
     """
 
     title: str
@@ -98,21 +98,21 @@ class Family:
         return all(name in state for name in self.signature) and (self.when is None or self.when(state))
 
     def knows(self, ours: str) -> bool:
-        """Whether it says where one of our tensors comes from."""
+        """Whether it covers one of our tensors, by a rule or on purpose not."""
         return _rule_for(self, ours)[0] is not None or self.leaves(ours)
 
     def theirs(self, ours: str) -> tuple[str, ...]:
-        """Their tensors that one of ours comes from; none where no rule says so."""
+        """Their tensors that one of ours is made of; empty if it has no rule."""
         rule, values = _rule_for(self, ours)
         return () if rule is None else tuple(name.format(**values) for name in rule.names())
 
     def leaves(self, ours: str) -> bool:
-        """Whether one of our tensors stays as it was on purpose."""
+        """Whether one of our tensors keeps its values on purpose."""
         return any(_pattern(one.ours).fullmatch(ours) for one in self.untouched)
 
 
 def mapped(family: Family, state: State, wanted: Mapping[str, Tensor], *, source: str) -> dict[str, Tensor]:
-    """Our tensors, by our names, each of the wanted shape; without those that the family leaves untouched.
+    """Our tensors by our names, in the shapes of `wanted`, without those that the family leaves untouched.
 
     Raises InputError, in one line with their names, where one of ours has none, one of theirs is not used, or a shape
     differs; ValueError where two rules use a tensor of theirs and neither says that it does so again. The batches that
@@ -167,7 +167,7 @@ def _is_dropped(family: Family, name: str) -> bool:
 
 @cache
 def _pattern(template: str) -> re.Pattern[str]:
-    """What a variable may be is in VALUES; * is anything."""
+    """A regular expression; VALUES has the values of a variable, and * is anything."""
     escaped = re.escape(template).replace(r"\*", ".*")
     seen: set[str] = set()
 
@@ -182,18 +182,18 @@ def _pattern(template: str) -> re.Pattern[str]:
 
 
 def refuse_gaps(title: str, source: str, missing: Sequence[str], unused: Sequence[str]) -> None:
-    """Raises InputError, with every name, where there is one."""
+    """Raises InputError with all names, if there are any."""
     parts = []
     if missing:
-        parts.append(f"has nothing for {_told(missing)}")
+        parts.append(f"has nothing for {_listed(missing)}")
     if unused:
-        parts.append(f"holds {_told(unused)}, which this model has no place for")
+        parts.append(f"holds {_listed(unused)}, which this model has no place for")
     if parts:
         raise InputError(f"weights {source}: {title}, but it {' and '.join(parts)}")
 
 
 def refuse_shapes(title: str, source: str, found: State, wanted: State) -> None:
-    """Raises InputError, with the first name, where a tensor is not of the wanted shape."""
+    """Raises InputError with the first tensor that has not the wanted shape."""
     wrong = [name for name, tensor in found.items() if tensor.shape != wanted[name].shape]
     if wrong:
         name = wrong[0]
@@ -206,8 +206,8 @@ def _size(tensor: Tensor) -> str:
     return "x".join(map(str, tensor.shape)) or "a number"
 
 
-def _told(names: Sequence[str]) -> str:
-    """Every name: those that differ in a number or in their last word alone are put together."""
+def _listed(names: Sequence[str]) -> str:
+    """All names; those that differ only in a number or in their last word are grouped."""
     by_stem: dict[str, list[str]] = {}
     for name in names:
         stem, _, last = name.rpartition(".")
@@ -234,5 +234,5 @@ def _ranges(numbers: Sequence[int]) -> str:
 
 
 def recognised(families: Sequence[Family], state: State) -> Iterator[Family]:
-    """The families whose names these are."""
+    """The families that have these names."""
     return (family for family in families if family.fits(state))

@@ -1,6 +1,6 @@
 """ImageNet weights under timm's names: a ResNet for a backbone, a ViT for patches and the layers behind them.
 
-They start a model's eyes and nothing else: what they hold no place for stays as it was.
+They initialise only the visual part; all other weights keep their values.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _IMAGENET = "tells ImageNet's classes apart, which no task here asks"
 
 
 def _bottlenecks(ours: str, theirs: str) -> tuple[Rule, ...]:
-    """A stage of torchvision's bottlenecks, whose parts timm names alike."""
+    """A stage of torchvision's bottlenecks, whose parts have the same names in timm."""
     parts = ("conv{m}.weight", "bn{m}.{s}", "downsample.0.weight", "downsample.1.{s}")
     return tuple(Rule(f"{ours}.{{n}}.{part}", f"{theirs}.{{n}}.{part}") for part in parts)
 
@@ -62,18 +62,18 @@ VIT = Family(
 TIMM_FAMILIES = (RESNET, VIT)
 
 
-def timm_recognised(model: VLModel, state: State, source: str) -> str | None:
+def load_timm(model: VLModel, state: State, source: str) -> str | None:
     """Fills a model's ResNet backbone, and with a C4 head its res5; or its patches and the pre-norm layers behind them.
 
-    A ViT starts ViLT so (Kim et al. 2021, section 4.1). Text, types of modality, heads and what else a detector has
-    are left as they are.
+    ViLT starts from a ViT in this way (Kim et al. 2021, section 4.1). Text, modal types, heads and the other parts of a
+    detector keep their weights.
 
     Returns:
-        what the weights are; None, and nothing done, where they are not timm's.
+        what the weights are; None, with nothing done, if they are not timm's.
 
     Raises:
-        InputError: in one line, where the model has no place for the weights or computes otherwise with them, or where
-            not each of them fits.
+        InputError: if the model has no place for the weights, would compute something else with them, or if one of
+            them does not fit.
 
     Args:
         model: is changed.
@@ -83,13 +83,13 @@ def timm_recognised(model: VLModel, state: State, source: str) -> str | None:
     family = next(recognised(TIMM_FAMILIES, state), None)
     if family is None:
         return None
-    found = timm_mapped(model, family, state, source=source)
+    found = map_timm(model, family, state, source=source)
     model.load_state_dict(found, strict=False)  # `mapped` was strict about what these weights are for
     return family.title
 
 
-def timm_mapped(model: VLModel, family: Family, state: State, *, source: str) -> dict[str, Tensor]:
-    """What `timm_recognised` puts in, by our names; the model may lie on the meta device. Raises what that raises."""
+def map_timm(model: VLModel, family: Family, state: State, *, source: str) -> dict[str, Tensor]:
+    """What `load_timm` fills in, by our names; the model may be on the meta device. Raises as `load_timm`."""
     ours = model.state_dict()
     if family is RESNET:
         return _resnet(model, ours, state, source)
@@ -111,7 +111,7 @@ def _resnet(model: VLModel, ours: State, state: State, source: str) -> dict[str,
 
 
 def _refuse_other_stride(model: VLModel, source: str) -> None:
-    """The same tensors with the stride elsewhere are another network."""
+    """Refuses a backbone whose strides are in other convolutions: with the same tensors it is another network."""
     for name, module in model.visual.named_modules(prefix="visual"):
         if name.startswith((BACKBONE, RES5)) and name.endswith(".conv1") and max(module.stride) > 1:  # type: ignore[arg-type]
             raise InputError(
@@ -131,7 +131,7 @@ def _vit(ours: State, state: State, source: str) -> dict[str, Tensor]:
 
 
 def _refuse_other_grid(ours: Mapping[str, Tensor], state: State, source: str) -> None:
-    """The learned grid is the model's; every other image has its positions interpolated as it comes."""
+    """Refuses positions of another grid; only the model interpolates positions, image by image."""
     theirs, wanted = (table.shape[1] - 1 for table in (state["pos_embed"], ours[POSITIONS]))
     side = math.isqrt(max(theirs, 0))
     if theirs != wanted and side * side == theirs:
@@ -142,7 +142,7 @@ def _refuse_other_grid(ours: Mapping[str, Tensor], state: State, source: str) ->
 
 
 def _place(ours: State) -> str:
-    """What such a model takes."""
+    """The weights that such a model takes."""
     if PATCH in ours:
         return "it takes a ViT's"
     if STEM in ours:

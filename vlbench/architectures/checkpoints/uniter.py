@@ -20,7 +20,7 @@ SIGNATURE = "uniter.img_embeddings.img_linear.weight"
 
 
 def _of_text(types: Tensor) -> Tensor:
-    """Ours has two segments, of which a text uses the first."""
+    """Ours has two segments; a text uses the first."""
     return types[:2]
 
 
@@ -29,7 +29,7 @@ def _of_image(types: Tensor) -> Tensor:
 
 
 def _of_pair(types: Tensor) -> Tensor:
-    """The left image's and the right's, (2, D): rows of their own where the table has three, else both the second."""
+    """Types of the left and the right image, (2, D): rows 1 and 2 of a table of three, else row 1 for both."""
     return types[[1, -1]]
 
 
@@ -68,7 +68,7 @@ def _key_value(in_proj: Tensor) -> Tensor:
 
 
 def _between(ours: str, theirs: str) -> tuple[Rule, ...]:
-    """An attention whose query, key and value lie in one tensor; here the query has its own."""
+    """An attention whose query, key and value are one tensor; here the query has its own."""
     return (
         *(Rule(f"{ours}.query.{part}", f"{theirs}.in_proj_{part}", _query) for part in ("weight", "bias")),
         *(

@@ -64,7 +64,7 @@ _HEAD = Untouched("head.*", "pre-training leaves no head for this task")
 
 
 def _of_a_pair(types: Tensor) -> Tensor:
-    """A row for the right image, which begins as the left's does (the released code's fine-tuning)."""
+    """Adds a row for the right image, equal to that of the left one, as the released code does before fine-tuning."""
     return torch.cat((types, types[-1:]))
 
 
@@ -80,7 +80,7 @@ def _one_image(state: State) -> bool:
 def _before_fine_tuning(
     title: str, signature: tuple[str, ...], rules: tuple[Rule, ...], dropped: tuple[Dropped, ...]
 ) -> tuple[Family, Family]:
-    """The families of a checkpoint without a head for the task: for two images, and for one."""
+    """The families of a checkpoint that has no head for the task: for two images, and for one."""
     (modal,) = (rule for rule in rules if rule.ours == "interaction.modal_types.weight")
     pair = (Rule(modal.ours, modal.theirs, _of_a_pair), *rules)
     common = {"title": title, "signature": signature, "dropped": (*dropped, _POOLER), "untouched": (_HEAD,)}
