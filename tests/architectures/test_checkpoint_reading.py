@@ -131,7 +131,7 @@ def bad(folder: Path) -> dict[str, tuple[Path, str]]:
         "empty.safetensors": (folder / "empty.safetensors", "damaged or cut off ("),
         "empty.pt": (folder / "empty.pt", "damaged or cut off; fetch it again"),
         "text.ckpt": (folder / "text.ckpt", "damaged"),
-        "npz": (folder / "weights.npz", "none of .safetensors, .bin, .pt, .pth, .ckpt"),
+        "npz": (folder / "weights.npz", "neither .safetensors, .bin, .pt, .pth, .ckpt"),
         "list": (folder / "list.pt", "holds no tensors by name"),
         "number": (folder / "number.pt", "'b' is no tensor; a state_dict is wanted"),
         "empty folder": (folder / "nothing", "the folder holds no model.safetensors or"),
