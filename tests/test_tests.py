@@ -1,4 +1,4 @@
-"""The tests themselves: none of them reaches into a module of vlbench by a private name."""
+"""The tests themselves: none reaches into a module of vlbench by a private name, and no two files have one name."""
 
 from __future__ import annotations
 
@@ -36,6 +36,12 @@ def first_name(node: ast.expr) -> str | None:
     while isinstance(node, ast.Attribute):
         node = node.value
     return node.id if isinstance(node, ast.Name) else None
+
+
+def test_every_test_file_has_a_name_of_its_own() -> None:
+    """pytest imports them by their bare names, as the folders of tests are no packages."""
+    names = [path.name for path in FILES if path.name.startswith("test_")]
+    assert [name for name in names if names.count(name) > 1] == []
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(ROOT).as_posix())
