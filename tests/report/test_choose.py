@@ -324,7 +324,7 @@ def test_the_command(tmp_path: Path, vlbench_command: Command) -> None:
         ("there --latency-ms 9 --device tpu", "'tpu' is not one of 'cpu', 'cuda'"),
         ("there --latency-ms 9 --device cuda", "--device cuda: no such measurements; there are cpu"),
         ("there --latency-ms 9 --batch 0", "Invalid value for '--batch'"),
-        ("absent --latency-ms 9", "absent: is no folder of results"),
+        ("absent --latency-ms 9", "absent: is not a folder of results"),
         ("empty --latency-ms 9", "the results hold no measurements to choose from; vlbench run makes some"),
     ],
 )

@@ -314,7 +314,7 @@ def test_the_command_writes_what_the_file_ends_in(tmp_path: Path, vlbench_comman
         ("export shapes --table summary", "No such option: --table; .* is ./shapes"),
         ("export there --split val", "No such option: --split; the generated world is `vlbench export shapes`"),
         ("export shapes", "Missing option '--out'"),
-        ("export absent", "absent: is no folder of results"),
+        ("export absent", "absent: is not a folder of results"),
         ("export there --format parquet", "--format parquet: is no text to print; add -o FILE"),
         ("export there --format json", "Invalid value for '--format': 'json'"),
         ("export there -o absent/t.md", "-o absent/t.md: no folder absent; make it first"),

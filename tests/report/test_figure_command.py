@@ -247,7 +247,7 @@ def test_a_suite_that_two_folders_hold_is_not_chosen_between(figure: Figure, eve
 def test_a_folder_that_is_missing_is_told(figure: Figure, tmp_path: Path) -> None:
     code, told = figure("stages", tmp_path / "nowhere", "-o", tmp_path / "x.png")
     assert code == 2
-    assert "nowhere: is no folder of results" in told
+    assert "nowhere: is not a folder of results" in told
 
 
 def test_the_help_lists_every_figure(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

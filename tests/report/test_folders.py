@@ -101,7 +101,7 @@ def test_a_damaged_reproduction_is_told_in_one_line(tmp_path: Path, content: str
 
 
 def test_where_nothing_is_one_line_says_so(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"is no folder of results$"):
+    with pytest.raises(InputError, match=r"is not a folder of results$"):
         read_folders([tmp_path / "absent"])
     with pytest.raises(InputError, match="in or below it; vlbench run writes some"):
         read_folders([tmp_path])

@@ -15,7 +15,7 @@ from vlbench.cli.main import app
 from vlbench.report import frontier_figure
 from vlbench.report.colours import FAMILIES
 from vlbench.report.frontier import FrontierPoint, frontier_frame, group_key, lines, pareto, standings
-from vlbench.report.labels import place
+from vlbench.report.labels import place_labels
 from vlbench.runner.records import Evaluation, Result
 
 
@@ -202,13 +202,13 @@ def test_names_lie_apart_from_each_other_from_the_points_and_within_the_axes(
     seen: list[tuple[Any, list[Any], Any]] = []
 
     def watched(axes: Any, at: Any, names: Any, **values: Any) -> list[Any]:
-        texts = place(axes, at, names, **values)
+        texts = place_labels(axes, at, names, **values)
         centres = axes.transData.transform(at)
         boxes = [text.get_window_extent() for text in texts]
         seen.append((axes.get_window_extent(), boxes, centres))
         return texts
 
-    monkeypatch.setattr(frontier_figure, "place", watched)
+    monkeypatch.setattr(frontier_figure, "place_labels", watched)
     frontier_figure.draw(*crowd(count), tmp_path)
     assert len(seen) == 2
     for inner, boxes, centres in seen:

@@ -1,5 +1,5 @@
-"""Results folders as they lie on disk, read for a page, a figure or an export; and measured results compared with what
-the papers report of the same models, also where no suite was run."""
+"""Reads results folders for a page, a figure or an export, and compares measured results with the values that papers
+report for the same models, also if no suite was run."""
 
 from __future__ import annotations
 
@@ -27,17 +27,18 @@ CATEGORIES: tuple[Category, ...] = ("params", "flops", "latency")
 
 
 def compare_to_papers(results: Sequence[Result]) -> list[SuiteOutcome]:
-    """Of each suite that has a row of a measured model's very spec: the figures that both have, and decided claims."""
-    measured = {(one.spec_hash, one.batch): one for one in results if one.status == "ok"}
-    found = []
-    for path in suite_paths().values():
-        outcome = _held_rows(read_suite(path), measured) if measured else None
-        if outcome:
-            found.append(outcome)
-    return found
+    """Per suite with a row of a measured model's exact spec: the values both measured and reported, and its claims.
+
+    Claims without a verdict are left out.
+    """
+    measured = {(result.spec_hash, result.batch): result for result in results if result.status == "ok"}
+    if not measured:
+        return []
+    outcomes = (_outcome(read_suite(path), measured) for path in suite_paths().values())
+    return [outcome for outcome in outcomes if outcome]
 
 
-def _held_rows(loaded: LoadedSuite, measured: dict[tuple[str, int], Result]) -> SuiteOutcome | None:
+def _outcome(loaded: LoadedSuite, measured: dict[tuple[str, int], Result]) -> SuiteOutcome | None:
     evidence = {row.label: RowEvidence(row=row, spec=loaded.specs.get(row.label)) for row in loaded.suite.rows}
     matched = False
     for row in loaded.suite.rows:
@@ -49,21 +50,13 @@ def _held_rows(loaded: LoadedSuite, measured: dict[tuple[str, int], Result]) -> 
     if not matched:
         return None
     outcome = evaluate(loaded.suite, evidence, CATEGORIES, quick=False)
-    cells = tuple(cell for cell in outcome.cells if _is_told(cell))
-    claims = tuple(claim for claim in outcome.claims if _is_decided(claim))
+    cells = tuple(cell for cell in outcome.cells if cell.measured is not None and cell.reported is not None)
+    claims = tuple(claim for claim in outcome.claims if claim.verdict != "cannot tell")
     return SuiteOutcome(suite=outcome.suite, cells=cells, claims=claims, quick=False) if cells else None
 
 
-def _is_told(cell: ReproducedCell) -> bool:
-    return cell.measured is not None and cell.reported is not None
-
-
-def _is_decided(claim: ClaimOutcome) -> bool:
-    return claim.verdict != "cannot tell"
-
-
 def _counts(result: Result) -> Counts:
-    """As they stand in the line; an older one lacks some."""
+    """The counts of a result, unchecked: some may be None."""
     known: dict[str, Any] = {name: getattr(result, name, None) for name in Counts.model_fields}
     return Counts.model_construct(**known)
 
@@ -75,8 +68,8 @@ _CELLS, _CLAIMS = TypeAdapter(tuple[ReproducedCell, ...]), TypeAdapter(tuple[Cla
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reproduced:
-    """Measured beside reported, and the claims: what `reproduction.json` says, or, where there is none, what the suites
-    say of the cells."""
+    """Measured and reported values, and the claims: from `reproduction.json`, or, without one, by comparison of the
+    folder's measurements with the papers."""
 
     titles: dict[str, str]  # of the suites, by name
     cells: tuple[ReproducedCell, ...]
@@ -88,9 +81,9 @@ class Reproduced:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Folder:
-    """One results folder. `label` tells it from the others that are read with it.
+    """One results folder. `label` distinguishes it from the others that are read with it.
 
-    `results` are the latest line of each cell and machine, in the order first measured.
+    `results` are the latest line of each model, setting and machine, in the order of their first measurement.
     """
 
     label: str
@@ -102,23 +95,23 @@ class Folder:
 
 
 def read_folders(paths: Sequence[Path], warn: Callable[[str], None] = warn) -> tuple[Folder, ...]:
-    """Each folder that is named, once; one that holds no results itself stands for those below it that do, by name.
+    """Reads each folder once. A folder without result files stands for all folders below it that have some, by name.
 
-    Raises InputError where nothing is there, or a file is damaged.
+    Raises InputError if there are no results, or if a file is damaged.
     """
-    by_place: dict[Path, Path] = {}
+    by_target: dict[Path, Path] = {}
     for path in paths:
-        for one in _with_results(path):
-            by_place.setdefault(one.resolve(), one)
-    found = list(by_place.values())
-    return tuple(_read(path, label, warn) for path, label in zip(found, _labels(found), strict=True))
+        for folder in _with_results(path):
+            by_target.setdefault(folder.resolve(), folder)
+    folders = list(by_target.values())
+    return tuple(_read(path, label, warn) for path, label in zip(folders, _labels(folders), strict=True))
 
 
 def _with_results(path: Path) -> list[Path]:
     if not path.is_dir():
         named = f"; name its folder, {path.parent}" if path.is_file() else ""
-        raise InputError(f"{path}: is no folder of results{named}")
-    if _holds_results(path):
+        raise InputError(f"{path}: is not a folder of results{named}")
+    if any((path / name).is_file() for name in FILES):
         return [path]
     below = sorted({file.parent for name in FILES for file in path.rglob(name)})
     if not below:
@@ -126,40 +119,36 @@ def _with_results(path: Path) -> list[Path]:
     return below
 
 
-def _holds_results(path: Path) -> bool:
-    return any((path / name).is_file() for name in FILES)
-
-
 def _labels(paths: Sequence[Path]) -> list[str]:
-    """The last name of each path, or as many as tell it from the others."""
+    """The last name of each path, or as many as make the labels unique."""
     parts = [path.resolve().parts for path in paths]
     depth = 1
-    while len({one[-depth:] for one in parts}) < len(parts) and depth < max(map(len, parts)):
+    while len({names[-depth:] for names in parts}) < len(parts) and depth < max(map(len, parts)):
         depth += 1
-    return ["/".join(one[-depth:]).replace("//", "/") for one in parts]
+    return ["/".join(names[-depth:]).replace("//", "/") for names in parts]
 
 
 def _read(path: Path, label: str, warn: Callable[[str], None]) -> Folder:
     results = read_results(path, warn) if (path / CELLS).is_file() else []
-    latest = {(one.cell_hash, one.machine.model_dump_json()): one for one in results}
+    latest = tuple({(result.cell_hash, result.machine.model_dump_json()): result for result in results}.values())
     return Folder(
         label=label,
         path=path,
-        results=tuple(latest.values()),
+        results=latest,
         evaluations=tuple(read_evaluations(path, warn)),
-        reproduced=_read_reproduction(path / REPRODUCTION) or _held(tuple(latest.values())),
+        reproduced=_read_reproduction(path / REPRODUCTION) or _reproduced(latest),
         peaks=tuple(read_lines(path / PEAKS, Peaks, warn)),
     )
 
 
-def _held(results: Sequence[Result]) -> Reproduced | None:
+def _reproduced(results: Sequence[Result]) -> Reproduced | None:
     outcomes = compare_to_papers(results)
     if not outcomes:
         return None
     return Reproduced(
-        titles={one.suite.name: one.suite.title for one in outcomes},
-        cells=tuple(cell for one in outcomes for cell in one.cells),
-        claims=tuple(claim for one in outcomes for claim in one.claims),
+        titles={outcome.suite.name: outcome.suite.title for outcome in outcomes},
+        cells=tuple(cell for outcome in outcomes for cell in outcome.cells),
+        claims=tuple(claim for outcome in outcomes for claim in outcome.claims),
         machine=results[-1].machine,
         settings={},
         quick=False,
@@ -172,7 +161,7 @@ def _read_reproduction(path: Path) -> Reproduced | None:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         return Reproduced(
-            titles={one["name"]: one["title"] for one in content["suites"]},
+            titles={suite["name"]: suite["title"] for suite in content["suites"]},
             cells=_CELLS.validate_python(content["cells"]),
             claims=_CLAIMS.validate_python(content["claims"]),
             machine=Machine.model_validate(content["machine"]) if content["machine"] else None,
@@ -182,6 +171,8 @@ def _read_reproduction(path: Path) -> Reproduced | None:
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
     except (ValueError, KeyError, TypeError) as error:
-        where = ".".join(map(str, error.errors()[0]["loc"])) if isinstance(error, ValidationError) else ""
-        said = f"{where}: {error.errors()[0]['msg']}" if isinstance(error, ValidationError) else "damaged"
-        raise InputError(f"{path}: {said}; vlbench reproduce --out {path.parent} writes it anew") from error
+        reason = "damaged"
+        if isinstance(error, ValidationError):
+            first = error.errors()[0]
+            reason = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+        raise InputError(f"{path}: {reason}; vlbench reproduce --out {path.parent} writes it again") from error

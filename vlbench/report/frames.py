@@ -1,5 +1,5 @@
-"""Results folders as tidy data frames: one row per measurement, plain units, names as in the files. Accuracies join
-measurements by the hash of the model's spec."""
+"""Results folders as tidy data frames: one row per measurement, plain units, names as in the files. Accuracies are
+joined to measurements by the hash of the model's spec."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from vlbench.report.labels import cell_names
 from vlbench.runner.records import Accuracy, Evaluation, Result
 from vlbench.suites.outcomes import ClaimOutcome, ReproducedCell
 
-WHOLE = "end to end"  # the stage of a sample that is of a whole pass, nothing hooked
+WHOLE = "end to end"  # the stage of a sample of a whole pass, which is timed without hooks
 PLAIN: tuple[str, ...] = (
     "archetype",
     "text_tokens",
@@ -38,8 +38,8 @@ PEAKS = ("device", "precision", "threads", "gflops_per_second", "gigabytes_per_s
 def read(*folders: str | Path) -> Results:
     """The results of one folder or several, as data frames.
 
-    A folder without results of its own stands for all below it that hold some. Raises InputError where there are none,
-    or a file is damaged.
+    A folder without result files stands for all folders below it that have some. Raises InputError if there are none,
+    or if a file is damaged.
     """
     return Results(read_folders([Path(folder) for folder in folders]))
 
@@ -47,20 +47,20 @@ def read(*folders: str | Path) -> Results:
 class Results:
     """What results folders hold. Times are in milliseconds, sizes in bytes, shares between 0 and 1.
 
-    Every frame has `folder`, and those of measurements `cell`, the cell's name within its folder: its model, and those
-    settings by which it differs from other cells of that model. `_low` and `_high` are the ends of a 95% interval, and
-    nothing (NA, NaN) stands for what was not measured. Columns and their kinds are the same whatever is held; see
-    `columns.py`. docs/results.md explains the figures.
+    Every frame has `folder`; those of measurements also have `cell`, the measurement's name within its folder: its
+    model, and the settings by which it differs from other measurements of that model. `_low` and `_high` are the ends
+    of a 95% interval. What was not measured is NA or NaN. An empty frame has the same columns and types; see
+    `columns.py`. docs/results.md explains the values.
 
     Attributes:
-        cells: a row a cell: what was measured, with what settings, and its counts, memory, latency and noise.
-        stages: a row a cell and stage.
-        samples: a row a sample: of a whole pass, or of a stage in a pass by stage; those of every restart, disturbed
-            ones too.
-        accuracy: a row a model, task, split and metric.
-        peaks: a row a machine, device and precision: what it reaches at the most, in 10^9 FLOPs and bytes a second.
-        reported: a row a figure of a suite: measured beside reported; `_words` hold what is no number.
-        claims: a row a claim of a paper, with its verdict.
+        cells: one row per measurement: its settings, counts, memory, latency and noise.
+        stages: one row per measurement and stage.
+        samples: one row per sample: of a whole pass, or of a stage in a pass by stage; from every restart, also
+            disturbed ones.
+        accuracy: one row per model, task, split and metric.
+        peaks: one row per machine, device and precision: the most it reaches, in 10^9 FLOPs and bytes per second.
+        reported: one row per value of a suite, measured and reported; `_words` hold values that are not numbers.
+        claims: one row per claim of a paper, with its verdict.
     """
 
     def __init__(self, folders: Sequence[Folder]) -> None:
@@ -68,7 +68,7 @@ class Results:
 
     @cached_property
     def named(self) -> tuple[tuple[str, str, Result], ...]:
-        """Folder, cell and result of every cell, in the order of `cells`."""
+        """Folder, name and result of every measurement, in the order of `cells`."""
         return tuple(
             (folder.label, name, result)
             for folder in self.folders
@@ -77,11 +77,11 @@ class Results:
 
     @cached_property
     def cells(self) -> pd.DataFrame:
-        return columns.frame((_cell(*one) for one in self.named), columns.CELLS)
+        return columns.frame((_cell(*named) for named in self.named), columns.CELLS)
 
     @cached_property
     def stages(self) -> pd.DataFrame:
-        return columns.frame((row for one in self.named for row in _stages(*one)), columns.STAGES)
+        return columns.frame((row for named in self.named for row in _stages(*named)), columns.STAGES)
 
     @cached_property
     def samples(self) -> pd.DataFrame:
@@ -89,34 +89,39 @@ class Results:
 
     @cached_property
     def accuracy(self) -> pd.DataFrame:
-        rows = (row for folder in self.folders for one in folder.evaluations for row in _accuracies(folder.label, one))
+        rows = (
+            row
+            for folder in self.folders
+            for evaluation in folder.evaluations
+            for row in _accuracies(folder.label, evaluation)
+        )
         return columns.frame(rows, columns.ACCURACY)
 
     @cached_property
     def peaks(self) -> pd.DataFrame:
         rows = (
-            {"folder": folder.label, "machine": one.machine.in_few_words()}
-            | {name: getattr(one, name) for name in PEAKS}
+            {"folder": folder.label, "machine": peaks.machine.in_few_words()}
+            | {name: getattr(peaks, name) for name in PEAKS}
             for folder in self.folders
-            for one in folder.peaks
+            for peaks in folder.peaks
         )
         return columns.frame(rows, columns.PEAKS)
 
     @cached_property
     def reported(self) -> pd.DataFrame:
         rows = (
-            _reported(folder.label, one)
+            _reported(folder.label, cell)
             for folder in self.folders
-            for one in (folder.reproduced.cells if folder.reproduced else ())
+            for cell in (folder.reproduced.cells if folder.reproduced else ())
         )
         return columns.frame(rows, columns.REPORTED)
 
     @cached_property
     def claims(self) -> pd.DataFrame:
         rows = (
-            _claim(folder.label, one)
+            _claim(folder.label, claim)
             for folder in self.folders
-            for one in (folder.reproduced.claims if folder.reproduced else ())
+            for claim in (folder.reproduced.claims if folder.reproduced else ())
         )
         return columns.frame(rows, columns.CLAIMS)
 
@@ -135,7 +140,7 @@ def _cell(folder: str, cell: str, result: Result) -> Row:
         **_identity(folder, cell, result),
         **{name: getattr(result, name) for name in PLAIN},
         **{"image_height": height, "image_width": width},
-        **_summary("latency_ms", latency),
+        **_summary(latency),
         "latency_ms_p90": latency.p90 if latency else None,
         "restarts": len(latency.by_restart) if latency else None,
         "noise": noise.verdict if noise else None,
@@ -144,13 +149,17 @@ def _cell(folder: str, cell: str, result: Result) -> Row:
     }
 
 
-def _summary(name: str, summary: LatencySummary | None) -> Row:
-    low, high = (summary.ci95 if summary else None) or (None, None)
-    return {name: summary.median if summary else None, f"{name}_low": low, f"{name}_high": high}
+def _summary(latency: LatencySummary | None) -> Row:
+    return _value("latency_ms", latency.median if latency else None, latency.ci95 if latency else None)
+
+
+def _value(name: str, value: float | None, interval: tuple[float, float] | None) -> Row:
+    low, high = interval or (None, None)
+    return {name: value, f"{name}_low": low, f"{name}_high": high}
 
 
 def _stages(folder: str, cell: str, result: Result) -> Iterator[Row]:
-    """`of` is the stage that a step belongs to, nothing for a stage itself; `share` is of the pass by stage."""
+    """`of` is the stage that a step belongs to, None for a stage; `share` is of the pass by stage."""
     times = (result.latency_ms_by_stage or {}) if result.status == "ok" else {}
     counts = {"params": result.params_by_stage or {}, "macs": result.macs_by_stage or {}}
     counts["bytes_moved"] = result.bytes_moved_by_stage or {}
@@ -162,13 +171,13 @@ def _stages(folder: str, cell: str, result: Result) -> Iterator[Row]:
             **_identity(folder, cell, result),
             **{"stage": stage, "of": whole or None},
             "share": summary.median / total if summary and total else None,
-            **_summary("latency_ms", summary),
+            **_summary(summary),
             **{name: by_stage.get(stage) for name, by_stage in counts.items()},
         }
 
 
 def _samples(named: Sequence[tuple[str, str, Result]]) -> pd.DataFrame:
-    """Built by columns: there are ten thousands of rows."""
+    """Built column by column, as there are tens of thousands of rows."""
     rows: list[Row] = []
     taken: list[Sequence[float]] = []
     for folder, cell, result in named:
@@ -179,64 +188,73 @@ def _samples(named: Sequence[tuple[str, str, Result]]) -> pd.DataFrame:
                 taken.append(samples)
     counts = [len(samples) for samples in taken]
     shared = {name: kind for name, kind in columns.SAMPLES.items() if name not in ("sample", "latency_ms")}
-    places = np.repeat(np.arange(len(rows)), counts)
-    found = columns.frame(rows, shared).iloc[places].reset_index(drop=True)
-    found["sample"] = columns.series([place for count in counts for place in range(1, count + 1)], columns.COUNT)
-    found["latency_ms"] = columns.series(list(chain.from_iterable(taken)), columns.FIGURE)
-    return found
+    indices = np.repeat(np.arange(len(rows)), counts)
+    frame = columns.frame(rows, shared).iloc[indices].reset_index(drop=True)
+    frame["sample"] = columns.series([number for count in counts for number in range(1, count + 1)], columns.COUNT)
+    frame["latency_ms"] = columns.series(list(chain.from_iterable(taken)), columns.FIGURE)
+    return frame
 
 
-def _accuracies(folder: str, one: Evaluation) -> Iterator[Row]:
-    """The first metric of a model; blind baselines are of that one alone."""
-    accuracy, training = one.accuracy, one.training
+def _accuracies(folder: str, evaluation: Evaluation) -> Iterator[Row]:
+    """One row per metric; only the first has blind baselines."""
+    accuracy, training = evaluation.accuracy, evaluation.training
     for metric in accuracy.metrics:
         first = metric.name == accuracy.metric
-        low, high = metric.ci95 or (None, None)
         yield {
-            **{"folder": folder, "model": one.model, "family": one.family, "weights": one.weights},
+            **{"folder": folder, **{name: getattr(evaluation, name) for name in ("model", "family", "weights")}},
             **{"task": accuracy.task, "split": accuracy.split, "metric": metric.name, "first": first},
-            **{"value": metric.value, "value_low": low, "value_high": high, "n": metric.n},
+            **_value("value", metric.value, metric.ci95),
+            "n": metric.n,
             "majority": accuracy.majority if first else None,
             "text_only": accuracy.text_only if first else None,
             "shuffled_images": accuracy.shuffled_images if first else None,
             **{"preset": training.preset if training else None, "seed": training.seed if training else None},
             "training_seconds": training.seconds if training else None,
-            "spec_hash": one.spec_hash,
+            "spec_hash": evaluation.spec_hash,
         }
 
 
-def _reported(folder: str, one: ReproducedCell) -> Row:
-    """`measured_words` and `reported_words` hold what is no number."""
-    low, high = one.interval or (None, None)
-    row: Row = {"folder": folder, "suite": one.suite, "row": one.row, "model": one.model, "quantity": one.quantity}
-    for name, value in (("measured", one.measured), ("reported", one.reported)):
-        row |= {name: None, f"{name}_words": None}
-        row[f"{name}_words" if isinstance(value, str) else name] = value
-    row |= {"unit": one.unit, "category": one.category, "measured_low": low, "measured_high": high}
-    row |= {"error": one.error, "tolerance": one.tolerance, "verdict": one.verdict}
-    return row | {"erratum": one.erratum, "reason": one.reason}
+def _reported(folder: str, cell: ReproducedCell) -> Row:
+    """Values that are not numbers are in `measured_words` and `reported_words`."""
+    names = (
+        "suite",
+        "row",
+        "model",
+        "quantity",
+        "unit",
+        "category",
+        "error",
+        "tolerance",
+        "verdict",
+        "erratum",
+        "reason",
+    )
+    row: Row = {"folder": folder, **{name: getattr(cell, name) for name in names}}
+    for name, value in (("measured", cell.measured), ("reported", cell.reported)):
+        is_text = isinstance(value, str)
+        row |= {name: None if is_text else value, f"{name}_words": value if is_text else None}
+    return row | _value("measured", row["measured"], cell.interval)
 
 
-def _claim(folder: str, one: ClaimOutcome) -> Row:
-    low, high = one.interval or (None, None)
-    row: Row = {"folder": folder, "suite": one.suite, "claim": one.text, "where": one.where, "verdict": one.verdict}
-    row |= {"value": one.value, "value_low": low, "value_high": high}
-    return row | {"expression": one.expr, "reason": one.reason}
+def _claim(folder: str, claim: ClaimOutcome) -> Row:
+    row: Row = {"folder": folder, "claim": claim.text, "expression": claim.expr}
+    row |= {name: getattr(claim, name) for name in ("suite", "where", "verdict", "reason")}
+    return row | _value("value", claim.value, claim.interval)
 
 
 Key = tuple[str, str, str]  # task, split, metric
 
 
 class Accuracies:
-    """What models answer right, by task, split and metric: that in a cell's own folder, or else the latest of all."""
+    """Accuracies of models by task, split and metric: from a measurement's own folder, or else the latest of all."""
 
     def __init__(self, folders: Sequence[Folder]) -> None:
         self._by_key: dict[Key, dict[tuple[str | None, str], Accuracy]] = {}
-        evaluations = [(folder.label, one) for folder in folders for one in folder.evaluations]
-        for label, one in sorted(evaluations, key=lambda pair: pair[1].measured_at):
-            accuracy = one.accuracy
-            own = self._by_key.setdefault((accuracy.task, accuracy.split, accuracy.metric), {})
-            own[label, one.spec_hash] = own[None, one.spec_hash] = accuracy
+        evaluations = [(folder.label, evaluation) for folder in folders for evaluation in folder.evaluations]
+        for label, evaluation in sorted(evaluations, key=lambda labelled: labelled[1].measured_at):
+            accuracy = evaluation.accuracy
+            by_model = self._by_key.setdefault((accuracy.task, accuracy.split, accuracy.metric), {})
+            by_model[label, evaluation.spec_hash] = by_model[None, evaluation.spec_hash] = accuracy
 
     @property
     def keys(self) -> list[Key]:
@@ -244,10 +262,10 @@ class Accuracies:
         return sorted(self._by_key)
 
     def of(self, key: Key, folder: str, spec_hash: str) -> Accuracy | None:
-        own = self._by_key.get(key, {})
-        return own.get((folder, spec_hash)) or own.get((None, spec_hash))
+        by_model = self._by_key.get(key, {})
+        return by_model.get((folder, spec_hash)) or by_model.get((None, spec_hash))
 
     def keys_of(self, named: Iterable[tuple[str, str, Result]]) -> list[Key]:
-        """Those that some of these cells' models were asked."""
-        hashes = {(folder, result.spec_hash) for folder, _, result in named}
-        return [key for key in self.keys if any(self.of(key, *one) for one in hashes)]
+        """The keys for which at least one of these measurements has an accuracy."""
+        models = {(folder, result.spec_hash) for folder, _, result in named}
+        return [key for key in self.keys if any(self.of(key, *model) for model in models)]

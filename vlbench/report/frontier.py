@@ -1,4 +1,4 @@
-"""The frontier: which models nobody beats on accuracy and cost at once, cost being latency or MACs."""
+"""The Pareto frontier: the models that no other beats on both accuracy and cost, which is latency or MACs."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from vlbench.runner.records import Evaluation, Result
 
 Interval = tuple[float, float]
 ON, PERHAPS, BEATEN = "yes", "perhaps", "no"
-COSTS = {"frontier": "latency_ms", "frontier_macs": "macs"}  # a column of standings: of accuracy over what
+COSTS = {"frontier": "latency_ms", "frontier_macs": "macs"}  # columns of standings, and the cost of each
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FrontierPoint:
-    """What a model costs and what it answers right; without an interval a value is taken as exact."""
+    """A model's cost and accuracy; a value without an interval counts as exact."""
 
     cost: float
     accuracy: float
@@ -39,48 +39,49 @@ class FrontierPoint:
 
 
 def pareto(points: Sequence[FrontierPoint]) -> list[bool]:
-    """Which are on the frontier: no other is as good on both and better on one. Equal points are on it together."""
+    """Which points are on the frontier: no other is as good on both and better on one. Equal points share it."""
     values = [(point.cost, point.accuracy) for point in points]
-    return [not any(_beats(other, own) for other in values) for own in values]
+    return [not any(_beats(other, value) for other in values) for value in values]
 
 
 def standings(points: Sequence[FrontierPoint]) -> list[str]:
-    """`yes` on the frontier, `no` beaten by a model beyond all four intervals, `perhaps` beaten only within them."""
-    found = []
-    for own, on in zip(points, pareto(points), strict=True):
-        surely_beaten = any(_beats(other.worst, own.best) for other in points)
-        found.append(ON if on else BEATEN if surely_beaten else PERHAPS)
-    return found
+    """`yes` on the frontier, `no` if a model beats it beyond all four intervals, `perhaps` if only within them."""
+    result = []
+    for point, is_on in zip(points, pareto(points), strict=True):
+        is_surely_beaten = any(_beats(other.worst, point.best) for other in points)
+        result.append(ON if is_on else BEATEN if is_surely_beaten else PERHAPS)
+    return result
 
 
-def _beats(one: tuple[float, float], other: tuple[float, float]) -> bool:
-    return one != other and one[0] <= other[0] and one[1] >= other[1]
+def _beats(values: tuple[float, float], others: tuple[float, float]) -> bool:
+    """Whether one pair of cost and accuracy is as good as another on both, and better on one."""
+    return values != others and values[0] <= others[0] and values[1] >= others[1]
 
 
 def group_key(evaluation: Evaluation) -> Hashable:
-    """What evaluations share that are one point: those of a model trained alike, under several seeds, are."""
-    accuracy, training = evaluation.accuracy, getattr(evaluation, "training", None)
+    """Evaluations with the same key are one point: those of a model that was trained alike with several seeds."""
+    accuracy, training = evaluation.accuracy, evaluation.training
     shared = (accuracy.task, accuracy.split, accuracy.metric, evaluation.model)
     return (*shared, training.preset) if training else (*shared, evaluation.weights, evaluation.visual_weights)
 
 
 def frontier_frame(results: Iterable[Result], evaluations: Sequence[Evaluation]) -> pd.DataFrame:
-    """A row a model, task and split: its accuracy with its costs, and where it stands on the frontier.
+    """One row per model, task and split: its accuracy, its costs, and its standing on the frontier.
 
-    Empty where no model has both an accuracy and a latency. Latencies are of one machine with one setting, that which
-    most of the models have. Under several seeds `accuracy` is the mean and `deviation` theirs, which is the interval,
-    too. `frontier` is of accuracy over latency, `frontier_macs` over MACs: see `standings`.
+    Empty if no model has both an accuracy and a latency. All latencies are of one machine and setting, the one that
+    most models have. With several seeds, `accuracy` is their mean, and `deviation` their standard deviation, which is
+    also the interval. `frontier` is of accuracy over latency, `frontier_macs` over MACs: see `standings`.
     """
     timed = comparable(results, evaluations)
     groups: dict[Hashable, list[Evaluation]] = {}
-    for one in evaluations:
-        groups.setdefault(group_key(one), []).append(one)
+    for evaluation in evaluations:
+        groups.setdefault(group_key(evaluation), []).append(evaluation)
     rows = []
-    for own in groups.values():
-        hashes = {one.spec_hash for one in own}
+    for group in groups.values():
+        hashes = {evaluation.spec_hash for evaluation in group}
         cells = [result for result in timed if result.spec_hash in hashes]
         if cells:
-            rows.append(_accuracies(own) | _costs(cells))
+            rows.append(_accuracies(group) | _costs(cells))
     frame = pd.DataFrame(rows)
     if len(frame):
         frame["label"] = _labels(frame)
@@ -93,31 +94,31 @@ def frontier_frame(results: Iterable[Result], evaluations: Sequence[Evaluation])
 
 
 def comparable(results: Iterable[Result], evaluations: Sequence[Evaluation]) -> list[Result]:
-    """The latest latency of each evaluated model, all of one machine and setting: those that most of them have."""
-    wanted = {one.spec_hash for one in evaluations}
-    timed = [one for one in results if one.spec_hash in wanted and one.status == "ok" and one.latency_ms]
-    latest = {(one.spec_hash, _setting(one)): one for one in timed}
+    """The latest latency of each evaluated model, all of one machine and setting: the one that most models have."""
+    hashes = {evaluation.spec_hash for evaluation in evaluations}
+    timed = [result for result in results if result.spec_hash in hashes and result.status == "ok" and result.latency_ms]
+    latest = {(result.spec_hash, _setting(result)): result for result in timed}
     counts = Counter(setting for _, setting in latest)
-    chosen = max(counts, key=lambda setting: counts[setting], default=None)
-    return [one for (_, setting), one in latest.items() if setting == chosen]
+    most_common = max(counts, key=lambda setting: counts[setting], default=None)
+    return [result for (_, setting), result in latest.items() if setting == most_common]
 
 
 def _setting(result: Result) -> Hashable:
     return result.device, result.precision, result.batch, result.machine.model_dump_json()
 
 
-def _accuracies(own: Sequence[Evaluation]) -> dict[str, Any]:
-    """Of one model; the latest of each seed."""
-    by_seed = {getattr(getattr(one, "training", None), "seed", None): one for one in own}
+def _accuracies(evaluations: Sequence[Evaluation]) -> dict[str, Any]:
+    """The columns of one model's accuracy, from the latest evaluation of each seed."""
+    by_seed = {evaluation.training and evaluation.training.seed: evaluation for evaluation in evaluations}
     latest = list(by_seed.values())
-    values = [one.accuracy.value for one in latest]
+    first, training = latest[0], latest[0].training
+    values = [evaluation.accuracy.value for evaluation in latest]
     mean, deviation = fmean(values), stdev(values) if len(values) > 1 else None
-    low, high = latest[0].accuracy.ci95 or (None, None)
+    low, high = first.accuracy.ci95 or (None, None)
     if deviation is not None:
         low, high = mean - deviation, mean + deviation
-    first, training = latest[0], getattr(latest[0], "training", None)
-    without = [(one.accuracy.majority, one.accuracy.text_only) for one in latest]
-    majority, text_only = without[0] if len(set(without)) == 1 else (None, None)
+    baselines = {(evaluation.accuracy.majority, evaluation.accuracy.text_only) for evaluation in latest}
+    majority, text_only = baselines.pop() if len(baselines) == 1 else (None, None)
     return {
         "task": first.accuracy.task,
         "split": first.accuracy.split,
@@ -137,7 +138,7 @@ def _accuracies(own: Sequence[Evaluation]) -> dict[str, Any]:
 
 
 def _costs(cells: Sequence[Result]) -> dict[str, Any]:
-    """Of one model; under several seeds its restarts are pooled, for it is the same computation."""
+    """The columns of one model's costs. Restarts of several seeds are pooled, as they are the same computation."""
     latencies = [cell.latency_ms for cell in cells if cell.latency_ms]
     medians = sorted(value for latency in latencies for value in latency.by_restart)
     low, high = (latencies[0].ci95 if len(latencies) == 1 else median_interval(medians)) or (None, None)
@@ -150,7 +151,7 @@ def _costs(cells: Sequence[Result]) -> dict[str, Any]:
 
 
 def _labels(frame: pd.DataFrame) -> list[str]:
-    """The model's name; of several points of one model on a task, with what tells them apart."""
+    """The model's name; if a model has several points on a task, with the preset or weights of each."""
     several = frame.duplicated(["task", "split", "metric", "model"], keep=False)
     return [
         f"{model} ({variant})" if more else model
@@ -168,26 +169,26 @@ def _point(row: dict[Hashable, Any], cost: str) -> FrontierPoint:
 
 
 def interval(row: dict[Hashable, Any], name: str) -> Interval | None:
-    """Of a figure of a row; None where it has none."""
+    """The interval of a row's value; None if it has none."""
     low, high = row.get(f"{name}_low"), row.get(f"{name}_high")
     return None if low is None or high is None or pd.isna(low) or pd.isna(high) else (low, high)
 
 
 def lines(results: Iterable[Result], evaluations: Sequence[Evaluation]) -> list[str]:
-    """Who is on the frontier, a line a task and split of which there are two models at least."""
+    """The models on the frontier: one line per task and split that at least two models have."""
     frame = frontier_frame(results, evaluations)
-    found: list[str] = []
     if not len(frame):
-        return found
+        return []
+    sentences = []
     for (task, split, _), part in frame.groupby(["task", "split", "metric"], sort=False):
         if len(part) > 1:
-            over = {"latency": _told(part, "frontier"), "MACs": _told(part, "frontier_macs")}
-            told = "; ".join(f"over {cost} {names}" for cost, names in over.items() if names)
-            found.append(f"Frontier of accuracy, {task} {split}: {told}")
-    return found
+            names = {"latency": _names(part, "frontier"), "MACs": _names(part, "frontier_macs")}
+            by_cost = "; ".join(f"over {cost} {models}" for cost, models in names.items() if models)
+            sentences.append(f"Frontier of accuracy, {task} {split}: {by_cost}")
+    return sentences
 
 
-def _told(part: pd.DataFrame, column: str) -> str:
+def _names(part: pd.DataFrame, column: str) -> str:
     """`a, b, perhaps c`, the cheapest first."""
     ordered = part.sort_values(COSTS[column], kind="stable")
     names = {standing: list(ordered.loc[ordered[column] == standing, "label"]) for standing in (ON, PERHAPS)}

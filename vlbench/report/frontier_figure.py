@@ -12,7 +12,7 @@ from vlbench.errors import InputError, nearest
 from vlbench.report.colours import families_of, family_style
 from vlbench.report.frames import Results
 from vlbench.report.frontier import COSTS, ON, comparable, frontier_frame, interval
-from vlbench.report.labels import Line, place
+from vlbench.report.labels import Line, place_labels
 from vlbench.report.paper import DPI, drawing, plain_ticks, save, set_foot, settle
 from vlbench.runner.records import Evaluation, Result
 
@@ -176,7 +176,7 @@ def _name(axes: Any, frame: pd.DataFrame, cost: str, standing: str) -> None:
     lines = [line for row, at in zip(rows, points, strict=True) for line in _bars(row, cost, *at)]
     lines += _stairs(frame, cost, standing, axes.get_xlim()[1])
     lines += [(axes.get_xlim(), (100 * value, 100 * value)) for value in _baselines(frame).values()]
-    place(axes, points, [row["label"] for row in rows], mark=MARK, lines=lines, fontsize=7.5, color="#222222")
+    place_labels(axes, points, [row["label"] for row in rows], mark=MARK, lines=lines, fontsize=7.5, color="#222222")
 
 
 def _legend(frame: pd.DataFrame, lowest: float, plt: Any) -> tuple[list[Any], list[str]]:

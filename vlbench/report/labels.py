@@ -1,5 +1,5 @@
-"""Names of measurements (the model, and the settings by which it differs from its other measurements), and where they
-are drawn beside the points of a picture."""
+"""Names of measurements (the model, and the settings by which it differs from its other measurements), and where a
+figure writes them next to its points."""
 
 from __future__ import annotations
 
@@ -12,30 +12,32 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vlbench.report.tables import image_words, token_words
 from vlbench.runner.records import Result
+from vlbench.tables.numbers import counted
 
-Line = tuple[tuple[float, float], tuple[float, float]]  # from and to along x, along y; upright or level
+Line = tuple[tuple[float, float], tuple[float, float]]  # both ends' x, both ends' y; horizontal or vertical
 Floats = NDArray[np.float64]  # boxes are (N, 4): left, bottom, right, top
 GAPS = (3, 6, 10, 16, 24, 34, 46, 60, 76, 94, 114)  # points from a point's mark to its name
 DIRECTIONS = ((1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (1, -1), (-1, 1), (-1, -1))
-LEADER = 8  # points; a name farther off has a line to its point
-# How much worse, in points of distance: a name on a line, or nearer to another's point; its leader on a name or a mark;
-# a name on these.
+LEADER = 8  # points; a name that is farther from its point is joined to it by a line, its leader
+# Costs in points of distance: a name on a line; a name nearer to another point; a leader across a name or a mark; a
+# name on a name or a mark.
 CROSSED, MISTAKEN, COVERED, LOST = 25, 20, 60, 10_000
-CROWDED = 60  # points; who has most neighbours so near is named first
+CROWDED = 60  # points; the point with most neighbours within this distance is named first
 BORDER = 3  # points that stay free within the axes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Place:
+class _Position:
     box: Floats  # (4,), of the name
-    way: Floats  # (2,), from the point to the name
+    offset: Floats  # (2,), from the point to the name
     gap: float
 
 
 @dataclass(slots=True, kw_only=True)
 class _Picture:
-    """All in points, from the figure's lower left corner; `taken` by names grows."""
+    """All in points, from the figure's lower left corner; `taken` holds the names written so far."""
 
     centres: Floats  # (N, 2)
     marks: Floats  # (N, 4)
@@ -43,18 +45,18 @@ class _Picture:
     inner: Floats  # (4,)
     taken: Floats  # (K, 4)
 
-    def cost(self, index: int, tried: _Place) -> float:
-        """What it disturbs to name a point there."""
-        own = self.centres[index]
-        lost = _meeting(tried.box, np.vstack((self.taken, self.marks))) + _beyond(tried.box, self.inner)
-        nearer = (_apart(tried.box, self.centres) < _apart(tried.box, own[None]) - 0.5).any()
+    def cost(self, index: int, position: _Position) -> float:
+        """The cost of a position of a point's name."""
+        box, centre = position.box, self.centres[index]
+        lost = _overlaps(box, np.vstack((self.taken, self.marks))) + _beyond(box, self.inner)
+        nearer = (_distances(box, self.centres) < _distances(box, centre[None]) - 0.5).any()
         others = np.vstack((self.taken, np.delete(self.marks, index, axis=0)))
-        covered = _meeting_way(own, tried.way, others) if tried.gap > LEADER else 0
-        crossed = _meeting(tried.box, self.drawn)
-        return tried.gap + MISTAKEN * nearer + LOST * lost + COVERED * covered + CROSSED * crossed
+        covered = _overlaps_of_leader(centre, position.offset, others) if position.gap > LEADER else 0
+        crossed = _overlaps(box, self.drawn)
+        return position.gap + MISTAKEN * nearer + LOST * lost + COVERED * covered + CROSSED * crossed
 
 
-def place(
+def place_labels(
     axes: Any,
     points: Sequence[tuple[float, float]],
     names: Sequence[str],
@@ -63,12 +65,12 @@ def place(
     lines: Sequence[Line],
     **style: Any,
 ) -> list[Any]:
-    """Writes each name where it disturbs least, on axes that keep their limits and their place; gives the texts.
+    """Writes each name at its position of least cost, on axes that do not change any more, and returns the texts.
 
     Args:
-        points: x and y of each, in units of the axes.
+        points: x and y of each point, in units of the axes.
         mark: side of a point's mark, in points.
-        lines: what should not be written upon, in units of the axes.
+        lines: lines that names should not cross, in units of the axes.
         style: of the texts.
     """
     texts = [
@@ -80,12 +82,11 @@ def place(
     for index in map(int, np.argsort(-near.sum(axis=1), kind="stable")):
         extent = texts[index].get_window_extent()
         size = np.array([extent.width, extent.height]) / scale
-        places = list(_places(picture.centres[index], size, mark))
-        best = min(places, key=partial(picture.cost, index))
+        best = min(_positions(picture.centres[index], size, mark), key=partial(picture.cost, index))
         texts[index].set_position(best.box[:2] - picture.centres[index])
         picture.taken = np.vstack((picture.taken, best.box))
         if best.gap > LEADER:
-            _lead(axes, points[index], best.way)
+            _draw_leader(axes, points[index], best.offset)
     return texts
 
 
@@ -103,29 +104,29 @@ def _picture(axes: Any, points: Sequence[tuple[float, float]], mark: float, line
     )
 
 
-def _places(centre: Floats, size: Floats, mark: float) -> Iterator[_Place]:
-    """Those nearest first; a name has its nearest side, corner or middle on the way that leads to it."""
+def _positions(centre: Floats, size: Floats, mark: float) -> Iterator[_Position]:
+    """The nearest first. The offset leads to the corner, or the middle of the side, that faces the point."""
     for gap, direction in product(GAPS, DIRECTIONS):
         towards = np.asarray(direction, dtype=float)
-        way = towards / np.hypot(*towards) * (gap + mark / 2)
-        low = centre + way - size * (1 - towards) / 2
-        yield _Place(box=np.hstack((low, low + size)), way=way, gap=gap)
+        offset = towards / np.hypot(*towards) * (gap + mark / 2)
+        low = centre + offset - size * (1 - towards) / 2
+        yield _Position(box=np.hstack((low, low + size)), offset=offset, gap=gap)
 
 
-def _meeting(box: Floats, others: Floats) -> int:
-    """How many of the boxes share a point with it."""
+def _overlaps(box: Floats, others: Floats) -> int:
+    """How many of the other boxes overlap or touch this one."""
     apart = (others[:, :2] > box[2:]) | (others[:, 2:] < box[:2])
     return int((~apart.any(axis=1)).sum())
 
 
-def _apart(box: Floats, points: Floats) -> Floats:
-    """How far points lie from a box, (N,)."""
+def _distances(box: Floats, points: Floats) -> Floats:
+    """Distances of points from a box, (N,)."""
     return np.hypot(*np.maximum(0, np.maximum(box[:2] - points, points - box[2:])).T)
 
 
-def _meeting_way(start: Floats, way: Floats, others: Floats) -> int:
-    """How many of the boxes a straight way leads through."""
-    steps = start + np.linspace(0, 1, 25)[:, None] * way
+def _overlaps_of_leader(start: Floats, offset: Floats, others: Floats) -> int:
+    """How many of the boxes a leader crosses."""
+    steps = start + np.linspace(0, 1, 25)[:, None] * offset
     inside = (steps[:, None] >= others[:, :2]) & (steps[:, None] <= others[:, 2:])
     return int(inside.all(axis=2).any(axis=0).sum())
 
@@ -134,11 +135,11 @@ def _beyond(box: Floats, inner: Floats) -> int:
     return int((box[:2] < inner[:2]).any() or (box[2:] > inner[2:]).any())
 
 
-def _lead(axes: Any, point: tuple[float, float], way: Floats) -> None:
+def _draw_leader(axes: Any, point: tuple[float, float], offset: Floats) -> None:
     axes.annotate(
         "",
         point,
-        way,
+        offset,
         textcoords="offset points",
         arrowprops={"arrowstyle": "-", "color": "#777777", "lw": 0.5},
         zorder=1,
@@ -146,61 +147,62 @@ def _lead(axes: Any, point: tuple[float, float], way: Floats) -> None:
 
 
 SETTINGS: dict[str, Callable[[Result], str]] = {
-    "image": lambda one: "x".join(map(str, one.image_size)),
-    "tokens": lambda one: f"{one.text_tokens}+{'?' if one.image_tokens is None else one.image_tokens} tokens",
-    "batch": lambda one: f"batch {one.batch}",
-    "device": lambda one: one.device,
-    "precision": lambda one: one.precision,
-    "backend": lambda one: one.backend,
-    "threads": lambda one: f"{one.machine.threads} thread{'s' if one.machine.threads > 1 else ''}",
-    "weights": lambda one: one.weights,
-    "machine": lambda one: one.machine.in_few_words(),
-    "torch": lambda one: f"torch {one.machine.torch}",
-    "vlbench": lambda one: f"vlbench {one.vlbench_version}",
-    "spec": lambda one: one.spec_hash[:6],
+    "image": image_words,
+    "tokens": lambda result: f"{token_words(result)} tokens",
+    "batch": lambda result: f"batch {result.batch}",
+    "device": lambda result: result.device,
+    "precision": lambda result: result.precision,
+    "backend": lambda result: result.backend,
+    "threads": lambda result: counted(result.machine.threads, "thread"),
+    "weights": lambda result: result.weights,
+    "machine": lambda result: result.machine.in_few_words(),
+    "torch": lambda result: f"torch {result.machine.torch}",
+    "vlbench": lambda result: f"vlbench {result.vlbench_version}",
+    "spec": lambda result: result.spec_hash[:6],
 }
 
 
 def cell_names(results: Sequence[Result]) -> list[str]:
-    """A name for each, no two alike: `vilt-b32`; `vilt-b32, batch 8` where that model has cells of other batches."""
-    return tell_apart(results, [one.model for one in results])
+    """A unique name of each: `vilt-b32`; `vilt-b32, batch 8` if that model was also measured at other batches."""
+    return tell_apart(results, [result.model for result in results])
 
 
 def tell_apart(results: Sequence[Result], names: Sequence[str], without: Collection[str] = ()) -> list[str]:
-    """The names, and behind those that several have, the settings by which these differ; no two alike.
+    """Unique names: where several results share a name, the settings by which they differ are appended.
 
-    Settings `without` which it must do are not named.
+    Args:
+        without: names of SETTINGS that are not used.
     """
     settings = [setting for name, setting in SETTINGS.items() if name not in without]
-    told = list(names)
+    labels = list(names)
     by_name: dict[str, list[int]] = {}
-    for place, name in enumerate(names):
-        by_name.setdefault(name, []).append(place)
-    for places in by_name.values():
+    for index, name in enumerate(names):
+        by_name.setdefault(name, []).append(index)
+    for indices in by_name.values():
         for setting in settings:
-            if len({told[place] for place in places}) == len(places):
+            if len({labels[index] for index in indices}) == len(indices):
                 break
-            values = {place: setting(results[place]) for place in places}
-            if _separates(told, values):
-                for place, value in values.items():
-                    told[place] += f", {value}"
-    return _numbered(told)
+            values = {index: setting(results[index]) for index in indices}
+            if _separates(labels, values):
+                for index, value in values.items():
+                    labels[index] += f", {value}"
+    return _numbered(labels)
 
 
 def _separates(names: Sequence[str], values: dict[int, str]) -> bool:
-    """Whether a setting tells apart any two that have the same name so far."""
-    return len({(names[place], value) for place, value in values.items()}) > len({names[place] for place in values})
+    """Whether a setting differs between results that have the same name so far."""
+    return len({(names[index], value) for index, value in values.items()}) > len({names[index] for index in values})
 
 
 def _numbered(names: Sequence[str]) -> list[str]:
-    """Those that are alike, and only those, are numbered from the second on, past any name that is there already."""
-    taken, found = set(names), []
+    """Repeated names get a number from the second on, which gives no name that is taken."""
+    taken, unique = set(names), []
     seen: set[str] = set()
     for name in names:
-        own = name
+        label = name
         if name in seen:
-            own = next(one for number in count(2) if (one := f"{name} ({number})") not in taken)
+            label = next(numbered for number in count(2) if (numbered := f"{name} ({number})") not in taken)
         seen.add(name)
-        taken.add(own)
-        found.append(own)
-    return found
+        taken.add(label)
+        unique.append(label)
+    return unique

@@ -10,7 +10,7 @@ import pandas as pd
 from vlbench.errors import InputError
 from vlbench.report.colours import families_of, family_style
 from vlbench.report.frames import Results
-from vlbench.report.labels import Line, place
+from vlbench.report.labels import Line, place_labels
 from vlbench.report.paper import DPI, PLATE, TALLEST, plain_number, set_foot, set_legend, settle
 from vlbench.specs.catalog import catalog
 
@@ -148,7 +148,7 @@ def _name(axes: Any, rows: pd.DataFrame, points: list[tuple[float, float]], erra
     alike = 1 if axes.get_xscale() == "log" else 0
     lines: list[Line] = [*dots, ((alike, alike), axes.get_ylim())]
     style = {"fontsize": 6.5, "color": "#222222", "bbox": PLATE}
-    place(axes, [at for at, _ in told], [words for _, words in told], mark=MARK, lines=lines, **style)
+    place_labels(axes, [at for at, _ in told], [words for _, words in told], mark=MARK, lines=lines, **style)
 
 
 def _legend(rows: pd.DataFrame, plt: Any) -> list[tuple[Any, str]]:

@@ -11,7 +11,7 @@ import pandas as pd
 from vlbench.errors import InputError
 from vlbench.report.colours import families_of, family_style
 from vlbench.report.frames import Results
-from vlbench.report.labels import Line, place
+from vlbench.report.labels import Line, place_labels
 from vlbench.report.paper import DPI, PLATE, machines, plain_ticks, set_foot, set_legend, settle
 from vlbench.report.views import LEAST_SHARE, PASS, ROOF, roofline
 from vlbench.tables.numbers import short_number
@@ -99,7 +99,7 @@ def _name(axes: Any, points: pd.DataFrame, lines: list[Line]) -> None:
     marks = zip(small["intensity"], small["gflops_per_second"], strict=True)
     lines += [((x * 0.985, x * 1.015), (y, y)) for x, y in marks]
     words = list(passes["label"])
-    place(axes, at, words, mark=MARK, lines=lines, fontsize=7.5, color="#222222", bbox=PLATE)
+    place_labels(axes, at, words, mark=MARK, lines=lines, fontsize=7.5, color="#222222", bbox=PLATE)
 
 
 def _legend(points: pd.DataFrame, plt: Any) -> list[tuple[Any, str]]:

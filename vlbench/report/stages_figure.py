@@ -9,11 +9,11 @@ from typing import Any
 import pandas as pd
 
 from vlbench.errors import InputError
-from vlbench.report.colours import NEUTRALS, families_of, family_style, ink_on
+from vlbench.report.colours import NEUTRALS, families_of, family_style, ink_on, stage_colour
 from vlbench.report.frames import Results
 from vlbench.report.paper import DPI, TALLEST, machines, plain_number, set_foot, set_legend, settle
 from vlbench.report.tables import merged_order
-from vlbench.report.views import labels, stage_bars, stage_colour
+from vlbench.report.views import labels, stage_bars
 from vlbench.runner.records import Result
 from vlbench.tables.numbers import short_number
 

@@ -41,19 +41,21 @@ def _accuracy(accuracy: Accuracy) -> str:
     return f"{percent(accuracy.value)}% {metric}{accuracy.task} {accuracy.split}"
 
 
-def _size(result: Result) -> str:
+def image_words(result: Result) -> str:
+    """Height and width in pixels: `384x640`."""
     return "x".join(map(str, result.image_size))
 
 
-def _tokens(result: Result) -> str:
+def token_words(result: Result) -> str:
+    """Text and image tokens: `40+240`."""
     return f"{result.text_tokens}+{result.image_tokens if result.image_tokens is not None else '?'}"
 
 
 millions, billions = scaled(1e6, 1), scaled(1e9, 1)
 MODEL = TableColumn[Result]("model", lambda result: result.model)
 FAMILY = TableColumn[Result]("family", lambda result: result.family)
-IMAGE = TableColumn[Result]("image", _size)
-TOKENS = TableColumn[Result]("tokens", _tokens)
+IMAGE = TableColumn[Result]("image", image_words)
+TOKENS = TableColumn[Result]("tokens", token_words)
 PARAMS = TableColumn[Result]("params M", lambda result: result.params_total, millions, latex="parameters (M)")
 TRAINABLE = TableColumn[Result]("trainable M", lambda result: result.params_trainable, millions, shown="files")
 GMACS = TableColumn[Result]("GMACs", lambda result: result.macs, billions, latex="MACs (G)")
@@ -160,7 +162,7 @@ def _plain_values(result: Result) -> dict[str, Any]:
     shown = {
         name: value for name, value in content.items() if value is not None or name not in ("accuracy", "training")
     }
-    return shown | {"image_size": _size(result), "machine": shown.pop("machine")}
+    return shown | {"image_size": image_words(result), "machine": shown.pop("machine")}
 
 
 def results_json(results: Sequence[Result]) -> str:

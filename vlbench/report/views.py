@@ -1,4 +1,4 @@
-"""What the figures show, as data: pure functions of results, for the pictures on paper and for the interactive page."""
+"""The data of the figures: pure functions of results, for the figures on paper and for the interactive page."""
 
 from __future__ import annotations
 
@@ -9,22 +9,21 @@ from itertools import groupby
 
 import pandas as pd
 
-from vlbench.report.colours import stage_colour as stage_colour  # beside the data that it colours
 from vlbench.report.frames import Results, Row
 from vlbench.report.labels import SETTINGS, tell_apart
 from vlbench.runner.records import Result
+from vlbench.tables.numbers import counted
 
 REST, TOTAL, PASS = "rest", "total", "pass"
 BARS = ("folder", "cell", "label", "family", "stage", "start_ms", "end_ms", "latency_ms", "share")
-LEAST = 3  # cells that make a line
+LEAST = 3  # measurements of a line
 
 
 def labels(results: Results) -> list[str]:
-    """A name of every cell, in the order of `results.named`, no two alike: its folder's label behind it where another
-    folder has a cell of that model."""
-    held = {(one.model, folder) for folder, _, one in results.named}
-    folders = Counter(model for model, _ in held)
-    return [f"{cell} · {folder}" if folders[one.model] > 1 else cell for folder, cell, one in results.named]
+    """A unique name of every measurement, in the order of `results.named`: followed by its folder's label if another
+    folder measured the same model."""
+    folders = Counter(model for model, _ in {(result.model, folder) for folder, _, result in results.named})
+    return [f"{cell} · {folder}" if folders[result.model] > 1 else cell for folder, cell, result in results.named]
 
 
 def _several_folders(results: Results) -> bool:
@@ -32,12 +31,13 @@ def _several_folders(results: Results) -> bool:
 
 
 def stage_bars(results: Results) -> pd.DataFrame:
-    """A row a cell and segment, in the order of the pass: stages, or the steps of one that has some, and the rests.
+    """One row per measurement and segment, in the order of the pass: stages, or the steps of a stage that has steps.
 
-    `visual.rest` is what `visual` does beside its steps, `rest` what the pass does beside its stages. Segments lie end
-    to end from 0 to the pass's `total`. `latency_ms` is the median as measured, and medians of parts need not sum to
-    the median of the whole: what they lack is its rest, and where they have more, they are narrowed alike. `share` is
-    of the segments as they lie. A cell that has no stages, or did not run, has no rows.
+    `visual.rest` is the part of `visual` outside its steps, and `rest` the part of the pass outside its stages.
+    Segments lie end to end from 0 to the `total` of the pass. `latency_ms` is the measured median. The medians of the
+    parts need not sum to the median of the whole: if they sum to less, the rest fills the gap; if to more, all are
+    narrowed by the same factor. `share` is of the segments as drawn. A measurement without stages, or one that failed,
+    has no rows.
     """
     rows: list[Row] = []
     for (folder, cell, result), label in zip(results.named, labels(results), strict=True):
@@ -45,33 +45,33 @@ def stage_bars(results: Results) -> pd.DataFrame:
         segments = _segments(result)
         whole = sum(width for _, width, _ in segments)
         for stage, width, latency in segments:
-            place = {"start_ms": start, "end_ms": start + width, "latency_ms": latency}
-            rows.append({**identity, "stage": stage, **place, "share": width / whole})
+            times = {"start_ms": start, "end_ms": start + width, "latency_ms": latency}
+            rows.append({**identity, "stage": stage, **times, "share": width / whole})
             start += width
     return pd.DataFrame(rows, columns=list(BARS))
 
 
 def _segments(result: Result) -> list[tuple[str, float, float]]:
-    """Stage, how wide it is drawn, and its own median, of every leaf."""
+    """The name, drawn width in ms and measured median in ms of every stage without steps, and of every step."""
     summaries = (result.latency_ms_by_stage or {}) if result.status == "ok" else {}
     times = {name: summary.median for name, summary in summaries.items()}
     if not times.get(TOTAL):
         return []
     tops = _fill({name: time for name, time in times.items() if "." not in name and name != TOTAL}, times[TOTAL], REST)
-    found = []
+    segments = []
     for stage, width in tops.items():
         steps = {name: time for name, time in times.items() if name.rpartition(".")[0] == stage}
         if not steps:
-            found.append((stage, width, times.get(stage, width)))
+            segments.append((stage, width, times.get(stage, width)))
             continue
         inner = _fill(steps, times[stage], f"{stage}.{REST}")
         narrower = width / times[stage] if times[stage] else 0.0
-        found += [(name, within * narrower, times.get(name, within)) for name, within in inner.items()]
-    return [segment for segment in found if segment[1] > 0]
+        segments += [(name, within * narrower, times.get(name, within)) for name, within in inner.items()]
+    return [segment for segment in segments if segment[1] > 0]
 
 
 def _fill(parts: dict[str, float], whole: float, rest: str) -> dict[str, float]:
-    """Parts that sum to the whole: what they lack is the rest where none was measured, else it is shared alike."""
+    """The parts scaled to sum to the whole; if no rest was measured, it first fills what they lack."""
     full = parts if rest in parts else {**parts, rest: max(0.0, whole - sum(parts.values()))}
     return {name: part * whole / sum(full.values()) for name, part in full.items()} if any(full.values()) else {}
 
@@ -82,80 +82,90 @@ def _tokens(result: Result) -> int | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Axis:
-    """Where a cell lies on it; what the cells of a line share besides; which settings change along it; what a line's
-    name says of the input that does not."""
+    """An axis along which latency grows.
 
-    place: Callable[[Result], int | None]
-    shared: Callable[[Result], Hashable]
-    changes: frozenset[str]
-    said: Callable[[Result], str]
+    Attributes:
+        position: where a measurement lies on it; None if that is unknown.
+        fixed: what the measurements of a line share, apart from their model and settings.
+        varying: the settings, of SETTINGS, that change along it.
+        describe: the part of the input that does not change, for a line's name.
+    """
+
+    position: Callable[[Result], int | None]
+    fixed: Callable[[Result], Hashable]
+    varying: frozenset[str]
+    describe: Callable[[Result], str]
 
 
 AXES = {
     "batch": _Axis(
-        place=lambda one: one.batch,
-        shared=lambda one: (one.image_size, one.text_tokens, one.image_tokens),
-        changes=frozenset({"batch"}),
-        said=SETTINGS["image"],
+        position=lambda result: result.batch,
+        fixed=lambda result: (result.image_size, result.text_tokens, result.image_tokens),
+        varying=frozenset({"batch"}),
+        describe=SETTINGS["image"],
     ),
     "image pixels": _Axis(
-        place=lambda one: one.image_size[0] * one.image_size[1],
-        shared=lambda one: (one.batch, one.text_tokens),
-        changes=frozenset({"image", "tokens"}),
-        said=lambda one: f"{one.text_tokens} text tokens",
+        position=lambda result: result.image_size[0] * result.image_size[1],
+        fixed=lambda result: (result.batch, result.text_tokens),
+        varying=frozenset({"image", "tokens"}),
+        describe=lambda result: f"{result.text_tokens} text tokens",
     ),
     "tokens": _Axis(
-        place=_tokens,
-        shared=lambda one: (one.batch, one.image_size),
-        changes=frozenset({"tokens"}),
-        said=SETTINGS["image"],
+        position=_tokens,
+        fixed=lambda result: (result.batch, result.image_size),
+        varying=frozenset({"tokens"}),
+        describe=SETTINGS["image"],
     ),
 }
 LINES = ("axis", "line", "family", "folder", "x", "latency_ms", "low", "high", "per_example_ms")
 
 
 def scaling(results: Results) -> pd.DataFrame:
-    """A row a point of every line: at least three cells alike in all but the batch, the image's pixels or the tokens.
+    """One row per point of a line: at least three measurements that differ only in batch, image pixels or tokens.
 
-    Tokens are those of text and image together, at one image size; with the image's pixels its tokens may change.
-    `low` and `high` are the ends of the 95% interval of `latency_ms`. Where several cells lie at one place of a line,
-    such as a model with other settings that have no name here, none of them is in it.
+    Tokens are those of text and image together, at one image size; along the pixels, the image tokens may change, too.
+    `low` and `high` are the ends of the 95% interval of `latency_ms`. If several measurements lie at one position of a
+    line, such as those of a model with other settings that are not named here, the line has none of them.
     """
     rows: list[Row] = []
     several = _several_folders(results)
     for name, axis in AXES.items():
-        for folder, own in groupby(results.named, key=lambda one: one[0]):
-            lines = _lines([one for *_, one in own if one.status == "ok" and one.latency_ms], axis)
+        for folder, group in groupby(results.named, key=lambda named: named[0]):
+            lines = _lines([result for *_, result in group if result.status == "ok" and result.latency_ms], axis)
             firsts = [line[0] for line in lines]
-            told = tell_apart(firsts, [f"{one.model}, {axis.said(one)}" for one in firsts], axis.changes)
-            for line, label in zip(lines, told, strict=True):
+            names = [f"{first.model}, {axis.describe(first)}" for first in firsts]
+            for line, label in zip(lines, tell_apart(firsts, names, axis.varying), strict=True):
                 identity = {"axis": name, "line": f"{label} · {folder}" if several else label, "folder": folder}
-                rows += [{**identity, "family": one.family, "x": axis.place(one), **_times(one)} for one in line]
+                rows += [
+                    {**identity, "family": result.family, "x": axis.position(result), **_times(result)}
+                    for result in line
+                ]
     return pd.DataFrame(rows, columns=list(LINES)).astype({"low": float, "high": float})
 
 
 def _lines(results: Sequence[Result], axis: _Axis) -> list[list[Result]]:
-    """Each in the order of the axis, of what stands alone at its place; only where this is enough to make a line."""
+    """The lines that are long enough, each in the order of the axis, without positions that several results share."""
     groups: dict[Hashable, dict[int, list[Result]]] = {}
-    for one in results:
-        if (place := axis.place(one)) is not None:
-            groups.setdefault((_alike(one), axis.shared(one)), {}).setdefault(place, []).append(one)
-    lines = [[group[place][0] for place in sorted(group) if len(group[place]) == 1] for group in groups.values()]
+    for result in results:
+        if (position := axis.position(result)) is not None:
+            group = groups.setdefault((_same_settings(result), axis.fixed(result)), {})
+            group.setdefault(position, []).append(result)
+    lines = [[at[0] for _, at in sorted(group.items()) if len(at) == 1] for group in groups.values()]
     return [line for line in lines if len(line) >= LEAST]
 
 
-def _alike(one: Result) -> Hashable:
-    """What neither batch nor input changes. Parameters of the interaction tell apart what bears one name."""
-    settings = (one.device, one.precision, one.backend, one.weights, one.image_sha256)
-    parameters = (one.params_by_stage or {}).get("interaction")
-    return one.model, one.family, one.machine.model_dump_json(), *settings, parameters
+def _same_settings(result: Result) -> Hashable:
+    """What neither batch nor input changes; the interaction's parameters distinguish models of the same name."""
+    settings = (result.device, result.precision, result.backend, result.weights, result.image_sha256)
+    parameters = (result.params_by_stage or {}).get("interaction")
+    return result.model, result.family, result.machine.model_dump_json(), *settings, parameters
 
 
-def _times(one: Result) -> Row:
-    assert one.latency_ms
-    low, high = one.latency_ms.ci95 or (None, None)
-    median = one.latency_ms.median
-    return {"latency_ms": median, "low": low, "high": high, "per_example_ms": median / one.batch}
+def _times(result: Result) -> Row:
+    assert result.latency_ms
+    low, high = result.latency_ms.ci95 or (None, None)
+    median = result.latency_ms.median
+    return {"latency_ms": median, "low": low, "high": high, "per_example_ms": median / result.batch}
 
 
 POINTS: tuple[str, ...] = (
@@ -171,19 +181,18 @@ POINTS: tuple[str, ...] = (
 )
 POINTS += ("device", "precision", "threads", "machine")
 ROOFS = ("label", "machine", "device", "precision", "threads", "peak_gflops", "gigabytes_per_second", "ridge")
-ROOF = list(ROOFS[1:5])  # what tells roofs apart, and what a point and its roof share
-LEAST_SHARE = 0.01  # of a pass, that a stage takes to be drawn; a head of microseconds would stretch a roofline
+ROOF = list(ROOFS[1:5])  # the key of a roof, which a point shares with its roof
+LEAST_SHARE = 0.01  # of a pass; stages that take less are not drawn: a head of microseconds would stretch the axes
 
 
 def roofline(results: Results) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Points and roofs of the roofline model (Williams et al., CACM 2009).
 
-    A point is a cell (its stage is `pass`), or a stage or step of one: `intensity` is FLOPs a byte moved, and
-    `gflops_per_second` what was achieved, FLOPs over latency. `of` is the stage that a step belongs to,
-    and `share` its part of the pass by stage. What has no
-    MACs has no point, nor has what an older version of vlbench measured, which did not count bytes.
-    A roof is what a machine reaches at the most in a precision: `peak_gflops`, and below an intensity of `ridge` only
-    `gigabytes_per_second` times the intensity. Of a roof measured several times the highest peaks are taken.
+    A point is a measurement (its stage is `pass`), or one of its stages or steps. `intensity` is FLOPs per byte moved,
+    and `gflops_per_second` is FLOPs over latency. `of` is the stage that a step belongs to, and `share` its part of the
+    pass by stage. A stage without MACs, or without bytes moved, has no point.
+    A roof is the most that a machine reaches in a precision: `peak_gflops`, and below an intensity of `ridge` only
+    `gigabytes_per_second` times the intensity. If a roof was measured several times, its highest peaks count.
     """
     rows: list[Row] = []
     for (folder, cell, result), label in zip(results.named, labels(results), strict=True):
@@ -215,14 +224,10 @@ def _points(result: Result) -> Iterator[Row]:
 
 
 def _roof_names(roofs: pd.DataFrame) -> list[str]:
-    """`cpu fp32`, and the threads and the machine where these differ."""
-    said = [
-        lambda one: f"{one['device']} {one['precision']}",
-        lambda one: f"{one['threads']} thread{'s' if one['threads'] > 1 else ''}",
-        lambda one: one["machine"],
-    ]
-    several = [True, roofs["threads"].nunique() > 1, roofs["machine"].nunique() > 1]
-    return [
-        ", ".join(say(one) for say, wanted in zip(said, several, strict=True) if wanted)
-        for one in roofs.to_dict("records")
-    ]
+    """`cpu fp32`, followed by the threads and the machine if the roofs differ in them."""
+    names = roofs["device"] + " " + roofs["precision"]
+    if roofs["threads"].nunique() > 1:
+        names += ", " + roofs["threads"].map(lambda threads: counted(threads, "thread"))
+    if roofs["machine"].nunique() > 1:
+        names += ", " + roofs["machine"]
+    return list(names)
