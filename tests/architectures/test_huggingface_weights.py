@@ -137,6 +137,7 @@ def no_hub(tmp_path: Path) -> dict[str, str]:
     return os.environ | {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path)}
 
 
+@pytest.mark.slow
 def test_a_hub_that_cannot_be_reached_is_one_line(no_hub: dict[str, str]) -> None:
     process = subprocess.run(
         [sys.executable, "-c", UNREACHABLE],

@@ -20,6 +20,7 @@ def in_fresh_process(body: str) -> int:
     return int(subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout)
 
 
+@pytest.mark.slow
 def test_a_short_allocation_is_not_missed() -> None:
     body = "peak = PeakMemory(torch.device('cpu'))\nx = torch.ones(200 * 2**18)\ndel x"
     assert in_fresh_process(body) == pytest.approx(200 * MIB, rel=0.02)

@@ -43,6 +43,7 @@ def measured(source: random.Random, draw: Callable[[random.Random], float], with
     return latencies
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("machine", MACHINES)
 def test_the_stated_interval_holds_the_median_though_measuring_stops_early(machine: str) -> None:
     draw, truth = MACHINES[machine]

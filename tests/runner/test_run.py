@@ -112,6 +112,7 @@ def test_show_prints_every_format(tiny_run: Run, form: str) -> None:
     assert all(line["model"] in process.stdout for line in tiny_run.lines)
 
 
+@pytest.mark.slow
 def test_a_cell_that_cannot_be_measured_is_a_line_and_the_others_run(tmp_path: Path) -> None:
     """A vocabulary of 400 billion words fits into no memory."""
     good = write_tiny(tmp_path, "vit-b16")

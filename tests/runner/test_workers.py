@@ -147,6 +147,7 @@ def test_every_job_has_a_process_of_its_own_which_leaves_nothing_behind(worker: 
     assert second.peak_memory_bytes == pytest.approx(first.peak_memory_bytes, rel=0.25)
 
 
+@pytest.mark.slow
 def test_torchvision_is_imported_once_and_only_for_models_that_see_with_a_resnet() -> None:
     with Worker(1) as running:
         restarted(running, tiny_cell("vilt-b32", budget_seconds=0.2))

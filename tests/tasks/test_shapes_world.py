@@ -73,6 +73,7 @@ def test_the_number_of_things_can_be_bounded() -> None:
     assert {len(scene_at("train", index, most=3).things) for index in range(100)} == {2, 3}
 
 
+@pytest.mark.slow
 def test_no_scene_of_one_split_is_in_another() -> None:
     """A scene's content decides its split, so no scene is in two splits, however many are drawn."""
     seen: dict[tuple[Thing, ...], str] = {}

@@ -190,6 +190,7 @@ def seconds_of(command: list[str]) -> float:
     return time.monotonic() - start
 
 
+@pytest.mark.slow
 @pytest.mark.serial
 def test_it_answers_in_half_a_second(tmp_path: Path) -> None:
     """The best of several; on a slow machine 3.5 times what importing the libraries takes, of which it needs 2.4."""
