@@ -99,7 +99,7 @@ def test_what_an_engine_cannot_do_is_one_line(names: tuple[str, ...], settings: 
 
 def test_ab_takes_an_engine_for_one_side() -> None:
     assert parse_options("--head-option", ["detector=detectron2"]) == {"detector": "detectron2"}
-    with pytest.raises(InputError, match="--head-option detector=d2: 'd2' is no detector"):
+    with pytest.raises(InputError, match="--head-option detector=d2: 'd2' is not a valid detector"):
         parse_options("--head-option", ["detector=d2"])
 
 
@@ -137,4 +137,4 @@ def test_a_run_through_detectron2_times_the_same_stages(tmp_path: Path) -> None:
     assert list(theirs["latency_ms_by_stage"]) == list(ours["latency_ms_by_stage"])
     assert "visual.fpn" in theirs["latency_ms_by_stage"]
     assert theirs["macs"] == ours["macs"]
-    assert theirs["load"]["proposals"] == ours["load"]["proposals"]
+    assert theirs["detector_load"]["proposals"] == ours["detector_load"]["proposals"]
