@@ -23,7 +23,6 @@ RETIRED = frozenset(
 OPEN: dict[str, set[str]] = {
     "architectures": set("found held one own place wanted".split()),
     "architectures/checkpoints": set("found held one place told wanted".split()),
-    "report": set("found held one own place said told wanted".split()),
     "specs": set("found wanted".split()),
 }
 

@@ -211,7 +211,7 @@ def test_a_suite_that_has_changed_since_is_drawn_as_far_as_it_fits(
         ("stages", "folder.png", "is a folder; name a file in it"),
         ("scaling", "x.png", "scaling: no model of these results was measured at 3 batches"),
         ("frontier", "x.png", "frontier: no model of these results has both accuracy and latency"),
-        ("reported", "x.png", "reported: these results hold no figure beside a paper's"),
+        ("reported", "x.png", "reported: these results have no value that a paper also reports"),
         ("vilt-table6", "x.png", "vilt-table6: these results hold no reproduction of it; they hold no suite"),
         ("ablation-detector", "x.png", "vlbench reproduce ablation-detector --figures DIR draws it"),
         ("none.yaml", "x.png", "none.yaml"),

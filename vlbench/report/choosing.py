@@ -1,4 +1,4 @@
-"""Which models meet a budget on one machine, best first: the rules; `choice_tables` prints what they find."""
+"""The rules by which models are ranked for a budget on one machine; `choice_tables` prints the ranking."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ RankedBy = Literal["accuracy", "latency"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Requirements:
-    """Which measurements are considered; None: all. `machine` is a part of its description, `task` a task's name."""
+    """Which measurements are considered; None: all. `machine` is part of a description, `task` the name of a task."""
 
     device: str | None = None
     precision: str | None = None
@@ -33,12 +33,12 @@ class Requirements:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RankedModel:
-    """A measurement, judged by the budget. `rank` is among those that meet it, surely or perhaps.
+    """A measurement and whether it meets the budget. `rank` counts those that do, surely or perhaps.
 
     Attributes:
         judged: each requirement, and whether it is met.
-        accuracy: of its model on the task that is ranked by.
-        frontier: whether no other candidate beats it on accuracy and latency; see `frontier.standings`.
+        accuracy: of its model, on the task of the ranking.
+        frontier: whether no other measurement beats it on accuracy and latency; see `frontier.standings`.
     """
 
     folder: str
@@ -55,28 +55,28 @@ class RankedModel:
 
     @property
     def reasons(self) -> tuple[str, ...]:
-        """Why it does not meet the budget, or perhaps not."""
+        """Why it does not meet the budget, or might not."""
         return tuple(judged.reason for judged in self.judged if judged.reason and judged.meets == self.meets)
 
     @property
     def latency_ms(self) -> float:
-        """Infinite where it is not known."""
+        """Infinite if it is unknown."""
         return self.result.latency_ms.median if self.result.status == "ok" and self.result.latency_ms else math.inf
 
     @property
     def excess(self) -> float:
-        """How many times a budget it takes at most; infinite where that is not known."""
+        """The largest share of a budget that it takes; infinite if none is known."""
         return max((judged.share for judged in self.judged if judged.share is not None), default=math.inf)
 
 
 @dataclass(frozen=True)
 class Choice:
-    """What meets a budget. `candidates` are those that do, best first, then the others, nearest first."""
+    """A ranking for a budget. `candidates` are the models that meet it, best first, then the others, nearest first."""
 
     budget: ModelBudget
     machine: Machine
     here: bool  # whether that is the machine this process runs on
-    key: Key | None  # the task, split and metric that count
+    key: Key | None  # the task, split and metric of the ranking
     ranked_by: RankedBy
     candidates: tuple[RankedModel, ...]
     notes: tuple[str, ...]
@@ -96,17 +96,17 @@ class Choice:
 
     @property
     def exit_code(self) -> int:
-        """0 where a model meets the budget, 1 where none surely does."""
+        """0 if a model surely meets the budget, else 1."""
         return 0 if self.best else 1
 
 
 def choose(results: Results, budget: ModelBudget, requirements: Requirements, here: Machine | None) -> Choice:
-    """Ranks the measurements of one machine by a budget: of `here`, if there are some.
+    """Ranks the measurements of one machine by a budget: those of `here`, if there are any.
 
-    Raises InputError if none fits the requirements, or they are of several machines, none of them this one.
+    Raises InputError if none meets the requirements, or if they are of several machines and none of them is `here`.
     """
     accuracies = Accuracies(results.folders)
-    entries = _as_wanted([(folder, result) for folder, _, result in results.named], requirements)
+    entries = _of_settings([(folder, result) for folder, _, result in results.named], requirements)
     of_machine, on_here, notes = _of_one_machine(entries, requirements, here)
     latest = _latest(of_machine)
     if len(latest) < len(of_machine):
@@ -136,8 +136,8 @@ def choose(results: Results, budget: ModelBudget, requirements: Requirements, he
 Entry = tuple[str, Result]
 
 
-def _as_wanted(entries: Sequence[Entry], requirements: Requirements) -> list[Entry]:
-    """Cells of the settings that were asked for."""
+def _of_settings(entries: Sequence[Entry], requirements: Requirements) -> list[Entry]:
+    """The measurements with the required settings."""
     if not entries:
         raise InputError("the results hold no measurements to choose from; vlbench run makes some")
     for name in ("device", "precision", "batch"):
@@ -154,7 +154,7 @@ def _as_wanted(entries: Sequence[Entry], requirements: Requirements) -> list[Ent
 def _of_one_machine(
     entries: Sequence[Entry], requirements: Requirements, here: Machine | None
 ) -> tuple[list[Entry], bool, list[str]]:
-    """The measurements of this machine, or else of the only one; whether it is this one; and notes."""
+    """The measurements of this machine, or else of the only one; whether it is this machine; and notes."""
     machines: list[Machine] = []
     for _, result in entries:
         if all(result.machine.differing_hardware(machine) for machine in machines):
@@ -186,7 +186,7 @@ def machine_words(machine: Machine) -> str:
 
 
 def _latest(entries: Sequence[Entry]) -> list[Entry]:
-    """Of each model and setting the latest measurement with a valid latency, or else the latest."""
+    """The latest measurement of each model and setting, one with a valid latency if there is any."""
     latest: dict[str, Entry] = {}
     for entry in sorted(entries, key=lambda entry: (_has_valid_latency(entry[1]), entry[1].measured_at)):
         latest[entry[1].cell_hash] = entry
@@ -199,7 +199,7 @@ def _has_valid_latency(result: Result) -> bool:
 
 
 def _key(accuracies: Accuracies, entries: Sequence[Entry], requirements: Requirements) -> Key | None:
-    """The task, split and metric that most candidates have."""
+    """The task, split and metric that most models have."""
     named = [(folder, result.cell_hash, result) for folder, result in entries]
     keys = accuracies.keys_of(named)
     if requirements.task is not None:
@@ -239,7 +239,7 @@ def _ranked(models: Iterable[RankedModel]) -> list[RankedModel]:
 
 
 def _order(model: RankedModel) -> tuple[int, float, float, float, str]:
-    """Those that meet the budget, then perhaps, by accuracy, then latency; of the others the nearest first."""
+    """Models that meet the budget, then those that might, by accuracy, then latency; then the others, nearest first."""
     index = ("yes", "perhaps", "no", "unknown").index(model.meets)
     memory = model.result.peak_memory_bytes or math.inf
     if model.meets not in MEETING:

@@ -1,4 +1,4 @@
-"""The columns of the frames that `vlbench.read` gives, and what they hold: the same whatever was measured."""
+"""The columns and types of the frames of `vlbench.read`, which are the same whatever was measured."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Any
 
 import pandas as pd
 
-# pandas' own kinds: a gap is NA in text, counts and truths, and NaN in figures
+# pandas' types: a gap is NA in text, counts and truths, and NaN in figures
 TEXT, COUNT, FIGURE, TRUTH = "string", "Int64", "float64", "boolean"
-Columns = Mapping[str, str]  # what each holds, in order
+Columns = Mapping[str, str]  # the type of each, in order
 Row = dict[str, Any]
 
 
@@ -50,7 +50,7 @@ CLAIMS = _all(TEXT, "folder suite claim where verdict") | _interval("value") | _
 
 
 def frame(rows: Iterable[Row], columns: Columns) -> pd.DataFrame:
-    """One row a row, with all columns and their kinds also where there are none."""
+    """A frame of the rows; without rows it has the same columns and types."""
     listed = list(rows)
     return pd.DataFrame({name: series([row[name] for row in listed], kind) for name, kind in columns.items()})
 

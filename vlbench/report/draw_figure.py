@@ -1,4 +1,4 @@
-"""Draws one figure of results folders, by its name, as one file."""
+"""Draws a figure of results folders, chosen by its name, into a file."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from vlbench.suites.reader import LoadedSuite, ablation_paths, resolve_suites, s
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FigureRequest:
-    """One of FIGURES, of a task if it is drawn by task; or a suite's figure."""
+    """One of FIGURES, with a task if it is drawn by task; or a suite's figure."""
 
     name: str
     task: str | None = None
@@ -28,7 +28,7 @@ class FigureRequest:
 def parse_figure(text: str) -> FigureRequest:
     """`stages`, `frontier`, `frontier:TASK`, ..., a suite's name, or the path of its file.
 
-    Raises InputError for another, or if a suite's file is not valid.
+    Raises InputError for any other text, or if a suite's file is not valid.
     """
     name, _, task = text.partition(":")
     if name in FIGURES and (name == text or FIGURES[name].by_task):
@@ -42,7 +42,7 @@ def parse_figure(text: str) -> FigureRequest:
 
 
 def draw(request: FigureRequest, results: Results, path: Path) -> list[str]:
-    """Writes one file of the kind that its name ends in; gives remarks for the user.
+    """Writes a figure in the format of the file's ending; returns remarks for the user.
 
     Raises InputError, with the reason, if there is nothing to draw, and OSError if the file cannot be written.
     """

@@ -80,8 +80,8 @@ def _accuracy_column(key: Key, accuracies: Accuracies) -> TableColumn[Any]:
 def _where(results: Results) -> str:
     """` on AMD EPYC, 2 cores, 2 threads (cpu, fp32, batch 1)`, as far as all measurements share it."""
     cells = [result for _, _, result in results.named]
-    machines = {f"{one.machine.in_few_words()}, {counted(one.machine.threads, 'thread')}" for one in cells}
-    settings = {f"{one.device}, {one.precision}, batch {one.batch}" for one in cells}
+    machines = {f"{cell.machine.in_few_words()}, {counted(cell.machine.threads, 'thread')}" for cell in cells}
+    settings = {f"{cell.device}, {cell.precision}, batch {cell.batch}" for cell in cells}
     where = f" on {next(iter(machines))}" if len(machines) == 1 else f" on {len(machines)} machines"
     return where + (f" ({next(iter(settings))})" if len(settings) == 1 else "")
 
@@ -161,10 +161,10 @@ def _with_accuracies(results: Results) -> pd.DataFrame:
     """With three columns per task, split and metric, named `shapes_test_accuracy`."""
     accuracies, frame = Accuracies(results.folders), results.cells.copy()
     for key in accuracies.keys_of(results.named):
-        own = [accuracies.of(key, folder, result.spec_hash) for folder, _, result in results.named]
-        ends = [(one.ci95 if one else None) or (None, None) for one in own]
+        measured = [accuracies.of(key, folder, result.spec_hash) for folder, _, result in results.named]
+        ends = [(accuracy.ci95 if accuracy else None) or (None, None) for accuracy in measured]
         name = "_".join(key)
-        frame[name] = columns.series([one.value if one else None for one in own], columns.FIGURE)
+        frame[name] = columns.series([accuracy.value if accuracy else None for accuracy in measured], columns.FIGURE)
         frame[f"{name}_low"] = columns.series([low for low, _ in ends], columns.FIGURE)
         frame[f"{name}_high"] = columns.series([high for _, high in ends], columns.FIGURE)
     return frame
@@ -197,12 +197,12 @@ def notes(results: Results) -> list[str]:
     several = len(results.folders) > 1
     lines: list[str] = []
     for folder in results.folders:
-        own = [
+        cells = [
             result.model_copy(update={"model": cell}) for label, cell, result in results.named if label == folder.label
         ]
-        own_notes = result_notes(own) if own else []
-        untimed = {one.model for one in folder.evaluations} - {result.model for result in folder.results}
-        if own and untimed:
-            own_notes.append(f"Accuracy without latency: {', '.join(sorted(untimed))}")
-        lines += [f"{folder.label}: {line}" if several else line for line in own_notes]
+        of_folder = result_notes(cells) if cells else []
+        untimed = {evaluation.model for evaluation in folder.evaluations} - {result.model for result in folder.results}
+        if cells and untimed:
+            of_folder.append(f"Accuracy without latency: {', '.join(sorted(untimed))}")
+        lines += [f"{folder.label}: {line}" if several else line for line in of_folder]
     return lines

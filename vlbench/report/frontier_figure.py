@@ -1,4 +1,4 @@
-"""The frontier as a picture: accuracy over latency and over MACs, a point a model, the Pareto line."""
+"""The frontier as a figure: accuracy over latency and over MACs, one point per model, and the Pareto line."""
 
 from __future__ import annotations
 
@@ -25,24 +25,24 @@ BASELINES = {"majority": ":", "text_only": "--"}
 
 
 def draw(results: Sequence[Result], evaluations: Sequence[Evaluation], folder: Path) -> list[Path]:
-    """Writes frontier-TASK-SPLIT.png and .svg of each task and split of which a model has accuracy and latency.
+    """Writes frontier-TASK-SPLIT.png and .svg for each task and split on which a model has accuracy and latency.
 
-    Gives the files written. Raises OSError where the folder cannot be written.
+    Returns the files written. Raises OSError if the folder cannot be written.
     """
-    found = parts(results, evaluations)
-    if not found:
+    drawable = parts(results, evaluations)
+    if not drawable:
         return []
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     measured = comparable(results, evaluations)[0]
     with drawing() as plt:
-        for (task, split), part in found.items():
+        for (task, split), part in drawable.items():
             written += save(picture(part, measured, plt), folder, f"frontier-{task}-{split}", plt)
     return written
 
 
 def picture_of_task(results: Results, plt: Any, task: str | None) -> tuple[Any, list[str]]:
-    """Of the task and split of most models, or of `task`; with a remark that names other tasks.
+    """The figure of the task and split that most models have, or of `task`; and a remark that names the others.
 
     Raises InputError if no model has both accuracy and latency, or none has an accuracy on the task.
     """
@@ -62,7 +62,7 @@ def picture_of_task(results: Results, plt: Any, task: str | None) -> tuple[Any, 
 
 
 def parts(results: Sequence[Result], evaluations: Sequence[Evaluation]) -> dict[tuple[str, str], pd.DataFrame]:
-    """What each task and split has to draw, in the order of the evaluations."""
+    """The rows of each task and split, in the order of the evaluations."""
     frame = frontier_frame(results, evaluations)
     if not len(frame):
         return {}
@@ -71,10 +71,10 @@ def parts(results: Sequence[Result], evaluations: Sequence[Evaluation]) -> dict[
 
 
 def picture(frame: pd.DataFrame, measured: Result, plt: Any) -> Any:
-    """Of one task and split; `measured` says what all latencies were measured with."""
+    """The figure of one task and split; `measured` is one of its results, which share their machine and settings."""
     costs = {standing: cost for standing, cost in COSTS.items() if frame[cost].notna().any()}
     height = 3.6 + 0.1 * min(len(frame), 20)
-    # names are as wide as in the file only at its resolution
+    # At the resolution of the file, as only then names are as wide as in it.
     drawn, panels = plt.subplots(
         1, len(costs), figsize=(PANEL * len(costs), height), dpi=DPI, layout="constrained", sharey=True, squeeze=False
     )
@@ -97,7 +97,7 @@ def _below(picture: Any, handles: Sequence[Any], names: Sequence[str], foot: str
         names,
         loc="upper left",
         bbox_to_anchor=(0, 0),
-        bbox_transform=picture.transFigure,  # the saved figure's own box is another
+        bbox_transform=picture.transFigure,  # the saved figure has another box
         ncols=len(names) if picture.get_figwidth() > PANEL else 4,
         fontsize=7.5,
         handletextpad=0.5,
@@ -107,7 +107,7 @@ def _below(picture: Any, handles: Sequence[Any], names: Sequence[str], foot: str
 
 
 def _panel(axes: Any, frame: pd.DataFrame, cost: str, standing: str) -> None:
-    """The points with both intervals, the baselines across, the frontier as the stairs below which all others lie."""
+    """Points with both intervals, baselines as horizontal lines, and the frontier as stairs above all other points."""
     for row in frame.to_dict("records"):
         colour, marker = family_style(row["family"])
         x, y = row[cost] * SCALE[cost], 100 * row["accuracy"]
@@ -127,24 +127,24 @@ def _panel(axes: Any, frame: pd.DataFrame, cost: str, standing: str) -> None:
 
 
 def _bars(row: Any, cost: str, x: float, y: float) -> list[Line]:
-    """Both intervals."""
-    across, upward = interval(row, cost), interval(row, "accuracy")
-    found: list[Line] = [((across[0] * SCALE[cost], across[1] * SCALE[cost]), (y, y))] if across else []
-    return [*found, ((x, x), (100 * upward[0], 100 * upward[1]))] if upward else found
+    """The lines of both intervals."""
+    of_cost, of_accuracy = interval(row, cost), interval(row, "accuracy")
+    lines: list[Line] = [((of_cost[0] * SCALE[cost], of_cost[1] * SCALE[cost]), (y, y))] if of_cost else []
+    return [*lines, ((x, x), (100 * of_accuracy[0], 100 * of_accuracy[1]))] if of_accuracy else lines
 
 
 def _stairs(frame: pd.DataFrame, cost: str, standing: str, right: float) -> list[Line]:
-    """From the cheapest model on the frontier to the dearest, and on to the right border."""
+    """From the cheapest model on the frontier to the most expensive, and on to the right border."""
     on = frame[frame[standing] == ON].sort_values([cost, "accuracy"])
     corners = list(zip(on[cost] * SCALE[cost], 100 * on["accuracy"], strict=True))
-    found: list[Line] = []
+    lines: list[Line] = []
     for (x, y), (to_x, to_y) in zip(corners, [*corners[1:], (right, corners[-1][1])], strict=True):
-        found += [((x, to_x), (y, y)), ((to_x, to_x), (y, to_y))]
-    return found
+        lines += [((x, to_x), (y, y)), ((to_x, to_x), (y, to_y))]
+    return lines
 
 
 def _limit_cost(axes: Any, frame: pd.DataFrame, cost: str) -> None:
-    """With room for names; a lone model has some around it, too."""
+    """Leaves room for names, also around a single model."""
     costs = [bound * SCALE[cost] for bound in _bounds(frame, cost)]
     spread = max(costs) / min(costs)
     room = max(spread**0.25, (12 / spread) ** 0.5)
@@ -152,7 +152,7 @@ def _limit_cost(axes: Any, frame: pd.DataFrame, cost: str) -> None:
 
 
 def _limit_accuracy(axes: Any, frame: pd.DataFrame) -> None:
-    """Down to the baselines only if these are so near that the models can still be distinguished."""
+    """Shows the baselines only if they are so near that the models can still be distinguished."""
     shares = _bounds(frame, "accuracy")
     high, height = max(shares), max(max(shares) - min(shares), 0.04)
     low = min([min(shares), *(value for value in _baselines(frame).values() if value > min(shares) - 0.75 * height)])
@@ -160,12 +160,12 @@ def _limit_accuracy(axes: Any, frame: pd.DataFrame) -> None:
 
 
 def _bounds(frame: pd.DataFrame, name: str) -> list[float]:
-    """All values of a figure, and the ends of its intervals."""
+    """All values of a column, and the ends of their intervals."""
     return [bound for row in frame.to_dict("records") for bound in (row[name], *(interval(row, name) or ()))]
 
 
 def _baselines(frame: pd.DataFrame) -> dict[str, float]:
-    """Blind baselines, if they are the same for all models: these were evaluated on the same items then."""
+    """Blind baselines that are the same for all models, as they are if all were evaluated on the same items."""
     same = [column for column in BASELINES if frame[column].notna().all() and frame[column].nunique() == 1]
     return {column: float(frame[column].iloc[0]) for column in same}
 
@@ -198,7 +198,7 @@ def _legend(frame: pd.DataFrame, lowest: float, plt: Any) -> tuple[list[Any], li
 
 
 def _foot(frame: pd.DataFrame, measured: Result) -> str:
-    """What the intervals are, and what was measured on what."""
+    """The number of items, the kinds of intervals, the settings and the machine."""
     counts, seeds = sorted(set(frame["n"])), sorted(set(frame["seeds"]))
     things = " to ".join(f"{count:,}" for count in dict.fromkeys((counts[0], counts[-1])))
     spans = "bootstrap 95%" if seeds[0] == 1 else f"standard deviation of {' to '.join(map(str, seeds))} seeds"

@@ -1,10 +1,11 @@
-"""How figures look on paper, and how they become files: the same bytes for the same picture."""
+"""The look of figures on paper, and how they are written: the same figure gives the same bytes."""
 
 from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ UNDATED: dict[str, Any] = {
     ".svg": {"metadata": {"Date": None}},
     ".pdf": {"metadata": {"CreationDate": None}},
 }
-# Behind words that may lie on something drawn. An outline around them would cost an SVG their names.
+# Behind text that may overlap lines. An outline would turn the text of an SVG into paths, which cannot be searched.
 PLATE: Any = {"facecolor": "white", "edgecolor": "none", "alpha": 0.7, "pad": 0.4}
 GAP = 0.06  # inches, between a legend and the foot
 FOOT = {"fontsize": 6.5, "color": "#666666", "va": "top"}
@@ -37,7 +38,7 @@ FOOT = {"fontsize": 6.5, "color": "#666666", "va": "top"}
 
 @contextmanager
 def drawing() -> Iterator[Any]:
-    """Gives pyplot, in the style of vlbench, for figures that no screen shows."""
+    """Yields pyplot in the style of vlbench, without a display."""
     import matplotlib as mpl  # noqa: PLC0415  slow to import, and only drawing needs it
     from matplotlib import pyplot as plt  # noqa: PLC0415
 
@@ -47,7 +48,7 @@ def drawing() -> Iterator[Any]:
 
 
 def check_file(path: Path) -> None:
-    """Raises InputError where no picture can be written, before anything is read."""
+    """Raises InputError if no figure can be written to this path, before anything is read."""
     if path.suffix not in UNDATED:
         *others, last = UNDATED
         raise InputError(f"--out {path}: ends in neither {', '.join(others)} nor {last}")
@@ -58,12 +59,12 @@ def check_file(path: Path) -> None:
 
 
 def write(picture: Any, path: Path) -> None:
-    """Writes a picture as the kind that its file's name says."""
+    """Writes a figure in the format of the file's ending."""
     picture.savefig(path, dpi=DPI, bbox_inches="tight", **UNDATED[path.suffix])
 
 
 def save(picture: Any, folder: Path, name: str, plt: Any) -> list[Path]:
-    """Writes a picture as NAME.png and NAME.svg, and closes it."""
+    """Writes a figure as NAME.png and NAME.svg, closes it, and returns the paths."""
     paths = [folder / f"{name}.{kind}" for kind in ("png", "svg")]
     for path in paths:
         write(picture, path)
@@ -72,31 +73,31 @@ def save(picture: Any, folder: Path, name: str, plt: Any) -> list[Path]:
 
 
 def settle(picture: Any, title: str) -> None:
-    """Gives it its title and lays all out, so that what comes now can stand below."""
+    """Writes the title and fixes the layout, so that a legend and a foot can be placed below."""
     picture.suptitle(title, x=0.01, ha="left", fontsize=11)
     picture.draw_without_rendering()
     picture.set_layout_engine("none")
 
 
 def set_foot(picture: Any, text: str, top: float = -0.01) -> None:
-    """Small and grey below the picture, from `top` on, in shares of its height."""
+    """Small grey text below the figure; `top` is where it starts, as a share of the figure's height."""
     columns = int(picture.get_figwidth() * 20)
     lines = [line for part in text.splitlines() for line in textwrap.wrap(part, columns)]
     picture.text(0.01, top, "\n".join(lines), **FOOT)
 
 
 def set_legend(picture: Any, rows: Sequence[tuple[str, Sequence[tuple[Any, str]]]], plt: Any, top: float = 0) -> float:
-    """Below the picture, a line of handles and labels each under its name; gives where it ends."""
+    """Writes named rows of handles and labels below the figure; returns where a foot below them may start."""
     for name, entries in rows:
         head = [(plt.Line2D([], [], linestyle=""), name)] if name else []
-        handles, said = zip(*head, *entries, strict=True)
+        handles, labels = zip(*head, *entries, strict=True)
         legend = picture.legend(
             handles,
-            said,
+            labels,
             loc="upper left",
             bbox_to_anchor=(0, top),
-            bbox_transform=picture.transFigure,  # the saved figure's own box is another
-            ncols=len(said),
+            bbox_transform=picture.transFigure,  # the saved figure has another box
+            ncols=len(labels),
             fontsize=7.5,
             handlelength=1.2,
             handletextpad=0.5,
@@ -108,27 +109,30 @@ def set_legend(picture: Any, rows: Sequence[tuple[str, Sequence[tuple[Any, str]]
 
 
 def machines(measured: Iterable[tuple[str, Result]]) -> str:
-    """What each folder's cells were measured on and how, a line a machine."""
+    """The machine and the settings of the measurements, one line per machine, with its folders if these differ."""
     by_machine: dict[str, dict[str, list[Result]]] = {}
-    for folder, one in measured:
-        by_machine.setdefault(one.machine.in_words(), {}).setdefault(folder, []).append(one)
+    for folder, result in measured:
+        by_machine.setdefault(result.machine.in_words(), {}).setdefault(folder, []).append(result)
     lines = []
     for machine, folders in by_machine.items():
-        own = [one for results in folders.values() for one in results]
-        said = [" and ".join(dict.fromkeys(getattr(one, name) for one in own)) for name in ("device", "precision")]
-        batches = sorted({one.batch for one in own})
-        said.append(f"batch {batches[0]}" + (f" to {batches[-1]}" if len(batches) > 1 else ""))
-        lines.append((", ".join(folders), f"{', '.join(said)}. {machine}"))
+        results = list(chain.from_iterable(folders.values()))
+        devices, precisions = (
+            " and ".join(dict.fromkeys(getattr(result, name) for result in results)) for name in ("device", "precision")
+        )
+        batches = sorted({result.batch for result in results})
+        batch = f"batch {batches[0]}" + (f" to {batches[-1]}" if len(batches) > 1 else "")
+        lines.append((", ".join(folders), f"{devices}, {precisions}, {batch}. {machine}"))
     several = len({folders for folders, _ in lines}) > 1
     return "\n".join(f"{folders}: {line}" if several else line for folders, line in lines)
 
 
 def plain_number(value: float) -> str:
+    """Without an exponent for large values: `10,000`, `0.5`."""
     return f"{value:,.0f}" if value >= 1e3 else f"{value:g}"
 
 
 def plain_ticks(axis: Any) -> None:
-    """Numbers rather than powers on a logarithmic axis; 2 and 5 between the tens where there are few of these."""
+    """Plain numbers instead of powers on a logarithmic axis; if it has few powers of ten, also 2 and 5 times them."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter  # noqa: PLC0415
 
     low, high = axis.get_view_interval()

@@ -18,7 +18,7 @@ WORST_FIRST: tuple[Meets, ...] = ("no", "unknown", "perhaps", "yes")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelBudget:
-    """The most latency and memory of a pass, and the least accuracy; None: any.
+    """The highest latency and memory of a pass, and the lowest accuracy; None: any.
 
     Raises InputError if neither latency nor memory is limited, or a limit is not valid.
     """
@@ -50,8 +50,8 @@ class Judged:
 
     Attributes:
         of: `latency`, `memory` or `accuracy`.
-        share: of the budget that it takes, where both are known; of an accuracy, none.
-        reason: why it does not meet it, or perhaps not.
+        share: of the budget that it takes, if both are known; None for accuracy.
+        reason: why it does not meet it, or might not.
     """
 
     of: str
@@ -66,7 +66,7 @@ def judge(result: Result, accuracy: Accuracy | None, budget: ModelBudget) -> tup
 
 
 def worst(meets: Iterable[Meets]) -> Meets:
-    """What all of them come to: one `no` is enough."""
+    """The worst of several: one `no` is enough."""
     return min(meets, key=WORST_FIRST.index)
 
 
@@ -107,8 +107,9 @@ def _judge_memory(result: Result, budget_gb: float) -> Judged:
     share = result.peak_memory_bytes / (budget_gb * GB)
     if share <= 1:
         return Judged(of="memory", meets="yes", share=share)
-    own, over = result.peak_memory_bytes / GB, result.peak_memory_bytes / GB - budget_gb
-    reason = f"{own:.3g} GB of memory, {over:.2g} GB over"
+    peak_gb = result.peak_memory_bytes / GB
+    over = peak_gb - budget_gb
+    reason = f"{peak_gb:.3g} GB of memory, {over:.2g} GB over"
     return Judged(of="memory", meets="no", share=share, reason=reason)
 
 

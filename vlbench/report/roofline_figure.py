@@ -42,9 +42,9 @@ def picture(results: Results, plt: Any) -> Any:
         (small, {"markersize": SMALL, "markerfacecolor": "white"}),
         (_passes(points), {"markersize": MARK}),
     ):
-        for one in part.to_dict("records"):
-            colour, marker = family_style(one["family"])
-            axes.plot(one["intensity"], one["gflops_per_second"], marker, color=colour, zorder=3, **style)
+        for point in part.to_dict("records"):
+            colour, marker = family_style(point["family"])
+            axes.plot(point["intensity"], point["gflops_per_second"], marker, color=colour, zorder=3, **style)
     for axis in (axes.xaxis, axes.yaxis):
         plain_ticks(axis)
     axes.set_xlabel("arithmetic intensity, FLOPs a byte moved")
@@ -53,7 +53,7 @@ def picture(results: Results, plt: Any) -> Any:
     settle(drawn, "What the machine allows, and what is achieved")
     _name(axes, points, lines)
     end = set_legend(drawn, [("", _legend(points, plt)), *_roof_legend(roofs, plt)], plt)
-    measured = ((folder, one) for folder, _, one in results.named if one.status == "ok")
+    measured = ((folder, result) for folder, _, result in results.named if result.status == "ok")
     set_foot(drawn, "\n".join((HOW if len(roofs) else f"{HOW} {NO_PEAKS}", machines(measured))), end)
     return drawn
 
@@ -63,7 +63,7 @@ def _passes(points: pd.DataFrame) -> pd.DataFrame:
 
 
 def _has_steps(points: pd.DataFrame) -> pd.Series:
-    """Of each point, whether the same cell has points of its steps."""
+    """Per point, whether the same measurement also has points of its steps."""
     owners = set(zip(points["label"], points["of"], strict=True))
     return pd.Series(
         [pair in owners for pair in zip(points["label"], points["stage"], strict=True)], index=points.index
@@ -71,7 +71,7 @@ def _has_steps(points: pd.DataFrame) -> pd.Series:
 
 
 def _limit(axes: Any, points: pd.DataFrame, roofs: pd.DataFrame) -> None:
-    """Around all points and ridges, with room for names."""
+    """Shows all points and ridges, with room for names."""
     across = [*points["intensity"], *roofs["ridge"]]
     upward = [*points["gflops_per_second"], *roofs["peak_gflops"]]
     axes.set_xlim(min(across) / 2, max(across) * 3)
@@ -79,18 +79,17 @@ def _limit(axes: Any, points: pd.DataFrame, roofs: pd.DataFrame) -> None:
 
 
 def _draw_roofs(axes: Any, roofs: pd.DataFrame) -> list[Line]:
-    """Gives what names should not be written upon; what climbs, in short pieces."""
+    """Draws the roofs, and returns the lines that names should not cross, in short pieces where they climb."""
     low, high = axes.get_xlim()
-    found: list[Line] = []
-    for number, one in enumerate(roofs.to_dict("records")):
-        peak, speed, ridge = one["peak_gflops"], one["gigabytes_per_second"], one["ridge"]
+    lines: list[Line] = []
+    for number, roof in enumerate(roofs.to_dict("records")):
+        peak, speed, ridge = roof["peak_gflops"], roof["gigabytes_per_second"], roof["ridge"]
         dash = DASHES[number % len(DASHES)]
         axes.plot((low, ridge, high), (low * speed, peak, peak), dash, color=LINE, linewidth=1.1, zorder=1)
         axes.plot(ridge, peak, "o", color=LINE, zorder=2, **RIDGE)
-        found.append(((ridge, high), (peak, peak)))
-        places = np.geomspace(low, ridge, 60)
-        found += [((a, b), (a * speed, b * speed)) for a, b in pairwise(places)]
-    return found
+        lines.append(((ridge, high), (peak, peak)))
+        lines += [((a, b), (a * speed, b * speed)) for a, b in pairwise(np.geomspace(low, ridge, 60))]
+    return lines
 
 
 def _name(axes: Any, points: pd.DataFrame, lines: list[Line]) -> None:
@@ -106,19 +105,19 @@ def _legend(points: pd.DataFrame, plt: Any) -> list[tuple[Any, str]]:
     def mark(colour: str, marker: str, **style: Any) -> Any:
         return plt.Line2D([], [], color=colour, marker=marker, linestyle="", **style)
 
-    entries = [(mark(*family_style(one), markersize=MARK), one) for one in families_of(points["family"])]
+    entries = [(mark(*family_style(family), markersize=MARK), family) for family in families_of(points["family"])]
     if (points["stage"] != PASS).any():
         entries.append((mark("#777777", "o", markersize=SMALL, markerfacecolor="white"), "stages"))
     return entries
 
 
 def _roof_legend(roofs: pd.DataFrame, plt: Any) -> list[tuple[str, list[tuple[Any, str]]]]:
-    """A line a roof."""
+    """One line per roof."""
     rows = []
-    for number, one in enumerate(roofs.to_dict("records")):
+    for number, roof in enumerate(roofs.to_dict("records")):
         dash = DASHES[number % len(DASHES)]
         line = plt.Line2D([], [], color=LINE, linewidth=1.1, linestyle=dash, marker="o", **RIDGE)
-        peak, speed, ridge = (short_number(one[name]) for name in ("peak_gflops", "gigabytes_per_second", "ridge"))
-        said = f"{one['label']}: {peak} GFLOP/s, {speed} GB/s as measured; ridge at {ridge} FLOPs a byte"
-        rows.append(("", [(line, said)]))
+        peak, speed, ridge = (short_number(roof[name]) for name in ("peak_gflops", "gigabytes_per_second", "ridge"))
+        words = f"{roof['label']}: {peak} GFLOP/s, {speed} GB/s as measured; ridge at {ridge} FLOPs a byte"
+        rows.append(("", [(line, words)]))
     return rows

@@ -1,4 +1,4 @@
-"""How latency grows with the batch, the image and the tokens: a panel an axis that results hold, a line a model."""
+"""How latency grows with batch, image and tokens: one panel per axis that was measured, one line per model."""
 
 from __future__ import annotations
 
@@ -13,13 +13,18 @@ from vlbench.report.paper import DPI, machines, plain_ticks, set_foot, settle
 from vlbench.report.views import AXES, LEAST, scaling
 
 WORDS = {"batch": "batch, examples", "image pixels": "image, million pixels", "tokens": "tokens of text and image"}
-SHADES = ("", "visual.projection", "visual.backbone", "visual.nms")  # of lines of one family, the family's own first
+SHADES = (
+    "",
+    "visual.projection",
+    "visual.backbone",
+    "visual.nms",
+)  # of a family's lines; the first has the family's colour
 DASHES = ("-", "--", ":", "-.")
 PANEL = 4.4  # inches
 
 
 def picture(results: Results, plt: Any) -> Any:
-    """Raises InputError where nothing was measured at three places of an axis."""
+    """Raises InputError if no model was measured at three positions of an axis."""
     lines = scaling(results)
     if not len(lines):
         raise InputError(
@@ -33,13 +38,13 @@ def picture(results: Results, plt: Any) -> Any:
         _panel(axes, lines[lines["axis"] == axis])
         _ticks(axes, sorted(set(lines.loc[lines["axis"] == axis, "x"])), millions=axis == "image pixels")
         axes.set_xlabel(WORDS[axis])
-        # one below the other, so that long names do not squeeze the axes
+        # below the axes and in one column, so that long names do not squeeze them
         axes.legend(loc="upper left", bbox_to_anchor=(0, -0.16), borderaxespad=0, fontsize=8, handlelength=3)
     panels[0][0].set_ylabel("latency of a pass, ms")
     settle(drawn, "How latency grows")
     known = "Shaded: 95% intervals. " if lines["low"].notna().any() else ""
     used = set(lines["folder"])
-    measured = ((folder, one) for folder, _, one in results.named if folder in used and one.status == "ok")
+    measured = ((folder, result) for folder, _, result in results.named if folder in used and result.status == "ok")
     set_foot(drawn, known + machines(measured))
     return drawn
 
@@ -49,9 +54,9 @@ def _panel(axes: Any, lines: pd.DataFrame) -> None:
     for name, line in lines.groupby("line", sort=False):
         family = line["family"].iloc[0]
         number = seen[family] = seen.get(family, -1) + 1
-        own, marker = family_style(family)
+        colour, marker = family_style(family)
         shade = SHADES[number % len(SHADES)]
-        style = {"color": stage_colour(family, shade) if shade else own, "linestyle": DASHES[number % len(DASHES)]}
+        style = {"color": stage_colour(family, shade) if shade else colour, "linestyle": DASHES[number % len(DASHES)]}
         filled = number < len(DASHES)
         axes.plot(
             *(line["x"], line["latency_ms"]),
@@ -69,12 +74,12 @@ def _panel(axes: Any, lines: pd.DataFrame) -> None:
     axes.grid(alpha=0.25)
 
 
-def _ticks(axes: Any, places: list[int], *, millions: bool) -> None:
-    """Where cells lie, as far as their numbers have room."""
-    spread = places[-1] / places[0]
-    kept: list[int] = []
-    for place in places:
-        if not kept or place >= kept[-1] * max(1.1, spread**0.09):
-            kept.append(place)
-    axes.set_xticks(kept, [f"{place / 1e6:.2g}" if millions else f"{place:,}" for place in kept])
+def _ticks(axes: Any, positions: list[int], *, millions: bool) -> None:
+    """At the measured positions, without those that are too near to the one before."""
+    spread = positions[-1] / positions[0]
+    ticks: list[int] = []
+    for position in positions:
+        if not ticks or position >= ticks[-1] * max(1.1, spread**0.09):
+            ticks.append(position)
+    axes.set_xticks(ticks, [f"{tick / 1e6:.2g}" if millions else f"{tick:,}" for tick in ticks])
     axes.set_xticks([], minor=True)

@@ -17,10 +17,10 @@ from vlbench.report.views import labels, stage_bars
 from vlbench.runner.records import Result
 from vlbench.tables.numbers import short_number
 
-BAR = 0.72  # of the distance from one to the next
-NAME = 38  # letters in a line of it
+BAR = 0.72  # height, as a share of the distance between bars
+NAME = 38  # letters per line
 TICKS = 3
-INNER = 7  # points, letters within a bar
+INNER = 7  # points, the text within a bar
 
 
 def picture(results: Results, plt: Any) -> Any:
@@ -30,8 +30,8 @@ def picture(results: Results, plt: Any) -> Any:
         raise InputError("stages: no measurement of these results has stages")
     shown = set(bars["label"])
     cells = {
-        label: (folder, one)
-        for label, (folder, _, one) in zip(labels(results), results.named, strict=True)
+        label: (folder, result)
+        for label, (folder, _, result) in zip(labels(results), results.named, strict=True)
         if label in shown
     }
     names = [textwrap.fill(label, NAME) for label in cells]
@@ -45,9 +45,9 @@ def picture(results: Results, plt: Any) -> Any:
         layout="constrained",
         sharey=True,
     )
-    for place, label in enumerate(cells):
-        _bar(left, bars[bars["label"] == label], place)
-        _total(right, cells[label][1], place)
+    for y, label in enumerate(cells):
+        _bar(left, bars[bars["label"] == label], y)
+        _total(right, cells[label][1], y)
     left.set_yticks(range(len(cells)), names)
     left.tick_params(axis="y", length=0)
     left.set_ylim(len(cells) - 0.5, -0.5)
@@ -67,27 +67,25 @@ INTERVALS = (
 )
 
 
-def _bar(axes: Any, segments: pd.DataFrame, place: int) -> None:
+def _bar(axes: Any, segments: pd.DataFrame, y: int) -> None:
     start = 0.0
-    for one in segments.to_dict("records"):
-        colour, width = stage_colour(one["family"], one["stage"]), 100 * one["share"]
-        axes.barh(place, width, BAR, left=start, color=colour, edgecolor="white", linewidth=0.4)
-        words = f"{_step(one['stage'])} {width:.0f}%"
-        text = axes.text(
-            start + width / 2, place, words, ha="center", va="center", fontsize=INNER, color=ink_on(colour)
-        )
+    for segment in segments.to_dict("records"):
+        colour, width = stage_colour(segment["family"], segment["stage"]), 100 * segment["share"]
+        axes.barh(y, width, BAR, left=start, color=colour, edgecolor="white", linewidth=0.4)
+        words = f"{_step(segment['stage'])} {width:.0f}%"
+        text = axes.text(start + width / 2, y, words, ha="center", va="center", fontsize=INNER, color=ink_on(colour))
         text.room = (start, start + width)
         start += width
 
 
 def _step(stage: str) -> str:
-    """Without the stage that a step belongs to."""
+    """A step's name without its stage."""
     name, _, step = stage.partition(".")
     return (step or name).replace("_", " ") if step != "rest" else f"{name}, rest"
 
 
 def _fits(text: Any) -> bool:
-    """Whether a segment's words lie within it; its share alone is written where that does."""
+    """Whether a segment's text fits into it, if need be shortened to the share alone."""
     low, high = (text.axes.transData.transform((end, 0))[0] for end in text.room)
     room = high - low - 4
     if text.get_window_extent().width > room:
@@ -95,15 +93,15 @@ def _fits(text: Any) -> bool:
     return bool(text.get_window_extent().width <= room)
 
 
-def _total(axes: Any, one: Result, place: int) -> None:
-    latency = one.latency_ms
+def _total(axes: Any, result: Result, y: int) -> None:
+    latency = result.latency_ms
     if not latency:
         return
-    colour, marker = family_style(one.family)
+    colour, marker = family_style(result.family)
     if latency.ci95:
-        axes.plot(latency.ci95, (place, place), color=colour, linewidth=2, alpha=0.6)
-    axes.plot(latency.median, place, marker, color=colour, markersize=5.5)
-    axes.annotate(short_number(latency.median), (latency.median, place), (6, 0), **BESIDE)
+        axes.plot(latency.ci95, (y, y), color=colour, linewidth=2, alpha=0.6)
+    axes.plot(latency.median, y, marker, color=colour, markersize=5.5)
+    axes.annotate(short_number(latency.median), (latency.median, y), (6, 0), **BESIDE)
 
 
 BESIDE: Any = {"textcoords": "offset points", "va": "center", "fontsize": 8}
@@ -114,7 +112,7 @@ def _scale(axes: Any) -> None:
     low, high = axes.get_xlim()
     middle, spread = (low * high) ** 0.5, max(high / low, 10) ** 0.5
     low, high = middle / spread**1.16, middle * spread**1.16
-    axes.set_xlim(low, middle * spread**2)  # room for the last figure
+    axes.set_xlim(low, middle * spread**2)  # room for the last number
     tens = [10.0**power for power in range(-4, 9) if low <= 10.0**power <= high]
     shown = tens[:: -(-len(tens) // TICKS)]
     axes.set_xticks(shown, [plain_number(ten) for ten in shown])
@@ -124,16 +122,16 @@ def _scale(axes: Any) -> None:
 
 
 def _legend(bars: pd.DataFrame, plt: Any) -> list[tuple[str, list[tuple[Any, str]]]]:
-    """A line a family, of what it sees by; one of the stages that all have."""
+    """One line per family with the stages that only it has; one line with the common stages."""
 
     def entries(family: str, stages: Sequence[str]) -> list[tuple[Any, str]]:
-        return [(plt.Rectangle((0, 0), 1, 1, color=stage_colour(family, one)), _step(one)) for one in stages]
+        return [(plt.Rectangle((0, 0), 1, 1, color=stage_colour(family, stage)), _step(stage)) for stage in stages]
 
     rows = []
     for family in families_of(bars["family"]):
         passes = [list(cell["stage"]) for _, cell in bars[bars["family"] == family].groupby("label", sort=False)]
-        own = [one for one in merged_order(passes) if one.partition(".")[0] not in NEUTRALS]
-        if own:
-            rows.append((f"{family}:", entries(family, own)))
-    common = [one for one in ("text", "interaction", "head", "rest") if one in set(bars["stage"])]
+        visual = [stage for stage in merged_order(passes) if stage.partition(".")[0] not in NEUTRALS]
+        if visual:
+            rows.append((f"{family}:", entries(family, visual)))
+    common = [stage for stage in ("text", "interaction", "head", "rest") if stage in set(bars["stage"])]
     return [*rows, ("all:" if rows else "", entries("", common))]

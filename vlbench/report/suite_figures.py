@@ -1,4 +1,4 @@
-"""Suites as figures: what was measured, with the paper's values beside it."""
+"""Suites as figures: measured values next to those of the paper."""
 
 from __future__ import annotations
 
@@ -16,31 +16,31 @@ PAPER = "#444444"
 
 
 def draw(reproduction: Reproduction, folder: Path) -> list[Path]:
-    """Writes NAME.png and NAME.svg of each suite that has the figures its picture needs; gives the files written.
+    """Writes NAME.png and NAME.svg for each suite that has the values its figure needs; returns the files written.
 
-    Raises OSError where the folder cannot be written.
+    Raises OSError if the folder cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     with drawing() as plt:
         for outcome in reproduction.suites:
-            found = picture(outcome, reproduction.machine, plt)
-            if found is not None:
-                written += save(found, folder, outcome.suite.name, plt)
+            drawn = picture(outcome, reproduction.machine, plt)
+            if drawn is not None:
+                written += save(drawn, folder, outcome.suite.name, plt)
     return written
 
 
 def picture(outcome: SuiteOutcome, machine: Machine | None, plt: Any) -> Any:
-    """A suite as its file says; None where it has no figures for that."""
-    found = PICTURES[outcome.suite.figure.kind](outcome, plt)
-    if found is not None:
-        settle(found, outcome.suite.title)
-        set_foot(found, _foot(outcome, machine))
-    return found
+    """The figure that a suite's file describes; None if the values that it shows are missing."""
+    drawn = PICTURES[outcome.suite.figure.kind](outcome, plt)
+    if drawn is not None:
+        settle(drawn, outcome.suite.title)
+        set_foot(drawn, _foot(outcome, machine))
+    return drawn
 
 
 def _foot(outcome: SuiteOutcome, machine: Machine | None) -> str:
-    """The machine, where something in the suite was timed on it."""
+    """The machine, if the suite has latencies."""
     if not machine or not any(cell.category == "latency" for cell in outcome.cells):
         return ""
     warning = "SMALL SETTINGS (--quick), not the paper's. " if outcome.quick else ""
@@ -48,7 +48,7 @@ def _foot(outcome: SuiteOutcome, machine: Machine | None) -> str:
 
 
 def _stages(outcome: SuiteOutcome, plt: Any) -> Any:
-    """Left, what share of a pass each stage takes, the paper's as outlines; right, how long a pass takes."""
+    """Left the share of a pass that each stage takes, the paper's as outlines; right the latency of a pass."""
     figure = outcome.suite.figure
     rows = _rows_with(outcome, figure.columns)
     if not rows:
@@ -56,11 +56,11 @@ def _stages(outcome: SuiteOutcome, plt: Any) -> Any:
     picture, (left, right) = plt.subplots(
         1, 2, figsize=(9.5, 1.5 + 0.75 * len(rows)), width_ratios=(3.4, 1), layout="constrained", sharey=True
     )
-    for place, row in enumerate(rows):
+    for index, row in enumerate(rows):
         starts = {"measured": 0.0, "reported": 0.0}
         for column, colour in zip(figure.columns, NO_FAMILY, strict=False):
-            cell = outcome.cell(row, column)  # none where the suite has changed since
-            for of, height, y in (("measured", 0.36, place - 0.2), ("reported", 0.26, place + 0.2)):
+            cell = outcome.cell(row, column)  # None if the suite has changed since
+            for of, height, y in (("measured", 0.36, index - 0.2), ("reported", 0.26, index + 0.2)):
                 value = _number(getattr(cell, of, None)) or 0.0
                 fill = {"color": colour} if of == "measured" else {"facecolor": "none", "edgecolor": colour}
                 left.barh(y, value, height, left=starts[of], **fill, linewidth=1.6)
@@ -78,7 +78,7 @@ def _stages(outcome: SuiteOutcome, plt: Any) -> Any:
 
 
 def _legend_below(axes: Any, handles: Sequence[Any], labels: Sequence[str], *, side: str) -> None:
-    """One row below the label of the x axis."""
+    """A legend of one row below the label of the x axis."""
     corner = (0.0 if side == "left" else 1.0, 0.0)
     axes.legend(
         handles,
@@ -98,13 +98,13 @@ def _totals(outcome: SuiteOutcome, rows: Sequence[str], axes: Any) -> None:
     if name is None:
         return
     cells = [outcome.cell(row, name) for row in rows]
-    for place, cell in enumerate(cells):
+    for index, cell in enumerate(cells):
         for of, y, marker, colour in (("measured", -0.2, "o", MEASURED), ("reported", 0.2, "|", PAPER)):
             value = _number(getattr(cell, of, None))
             if value:
-                axes.plot(value, place + y, marker, color=colour, markersize=8, markeredgewidth=2)
+                axes.plot(value, index + y, marker, color=colour, markersize=8, markeredgewidth=2)
                 text = short_number(value) if of == "measured" else f"{value:,g}"
-                axes.annotate(text, (value, place + y), (7, 0), textcoords="offset points", va="center")
+                axes.annotate(text, (value, index + y), (7, 0), textcoords="offset points", va="center")
     axes.set_xscale("log")
     axes.margins(x=0.4)
     plain_ticks(axes.xaxis)
@@ -112,7 +112,7 @@ def _totals(outcome: SuiteOutcome, rows: Sequence[str], axes: Any) -> None:
 
 
 def _lines(outcome: SuiteOutcome, plt: Any) -> Any:
-    """Columns over another, a line a model where the suite has several, else a line a column; 95% intervals shaded."""
+    """Columns over another: one line per model and column, named by what differs; 95% intervals are shaded."""
     figure = outcome.suite.figure
     assert figure.x
     rows = _rows_with(outcome, (*figure.columns, figure.x), every=True)
@@ -128,8 +128,8 @@ def _lines(outcome: SuiteOutcome, plt: Any) -> Any:
         series = [(model, column) for model in models for column in figure.columns]
         for (model, column), colour, marker in zip(series, COLOURS, MARKERS, strict=False):
             label = outcome.suite.column(column).title if len(models) == 1 else (model or "")
-            own = [row for row in shown if _model(outcome, row) == model]
-            _line(axes, outcome, own, column, colour=colour, marker=marker, label=label)
+            of_model = [row for row in shown if _model(outcome, row) == model]
+            _line(axes, outcome, of_model, column, colour=colour, marker=marker, label=label)
         if figure.facet:
             axes.set_title(f"{facet:,g} {outcome.suite.column(figure.facet).title}")
         axes.set_xlabel(_label(outcome, figure.x))
@@ -154,9 +154,9 @@ def _line(
     axes.plot(x, [_number(cell.measured) for cell in cells if cell], marker=marker, color=colour, label=label, ms=4.5)
     known = [(at, cell.interval) for at, cell in zip(x, cells, strict=True) if cell and cell.interval]
     if known:
-        places, intervals = zip(*known, strict=True)
+        known_x, intervals = zip(*known, strict=True)
         lows, highs = zip(*intervals, strict=True)
-        axes.fill_between(places, lows, highs, color=colour, alpha=0.2, linewidth=0)
+        axes.fill_between(known_x, lows, highs, color=colour, alpha=0.2, linewidth=0)
 
 
 def _log_axes(axes: Any, ticks: Sequence[float]) -> None:
@@ -169,7 +169,7 @@ def _log_axes(axes: Any, ticks: Sequence[float]) -> None:
 
 
 def _bars(outcome: SuiteOutcome, plt: Any) -> Any:
-    """A panel a column, a line a row: a dot as measured, with its 95% interval, a bar's mark as the paper reports."""
+    """One panel per column, one line per row: a dot for the measured value, its 95% interval, a bar for the paper's."""
     figure = outcome.suite.figure
     columns = [column for column in figure.columns if _rows_with(outcome, (column,))]
     if not columns:
@@ -184,8 +184,8 @@ def _bars(outcome: SuiteOutcome, plt: Any) -> Any:
         layout="constrained",
     )
     for axes, column in zip(panels[0], columns, strict=True):
-        for place, row in enumerate(rows):
-            _dot(axes, outcome.cell(row, column), place)
+        for y, row in enumerate(rows):
+            _dot(axes, outcome.cell(row, column), y)
         axes.set_xlabel(_label(outcome, column))
         axes.margins(x=0.1)
         if figure.log:
@@ -206,24 +206,24 @@ def _bars(outcome: SuiteOutcome, plt: Any) -> Any:
     return picture
 
 
-def _dot(axes: Any, cell: ReproducedCell | None, place: int) -> None:
+def _dot(axes: Any, cell: ReproducedCell | None, y: int) -> None:
     measured, reported = _number(cell.measured if cell else None), _number(cell.reported if cell else None)
     if cell and cell.interval:
-        axes.plot(cell.interval, (place, place), color=MEASURED, linewidth=2)
+        axes.plot(cell.interval, (y, y), color=MEASURED, linewidth=2)
     if measured is not None:
-        axes.plot(measured, place, "o", color=MEASURED, markersize=6)
+        axes.plot(measured, y, "o", color=MEASURED, markersize=6)
     if reported is not None:
-        axes.plot(reported, place, "|", color=COLOURS[5], markersize=12, markeredgewidth=2)
+        axes.plot(reported, y, "|", color=COLOURS[5], markersize=12, markeredgewidth=2)
 
 
 PICTURES: dict[str, Callable[[SuiteOutcome, Any], Any]] = {"stages": _stages, "lines": _lines, "bars": _bars}
 
 
 def _rows_with(outcome: SuiteOutcome, columns: Sequence[str], *, every: bool = False) -> list[str]:
-    """The rows that have a number in one of the columns, or in every one."""
-    ask = all if every else any
+    """The rows that have a number in at least one of the columns, or in every column."""
+    are_enough = all if every else any
     labels = [row.label for row in outcome.suite.rows]
-    return [label for label in labels if ask(_value(outcome, label, column) is not None for column in columns)]
+    return [label for label in labels if are_enough(_value(outcome, label, column) is not None for column in columns)]
 
 
 def _values(outcome: SuiteOutcome, rows: Sequence[str], column: str | None) -> list[float | None]:
