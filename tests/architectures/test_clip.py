@@ -17,8 +17,8 @@ from vlbench.architectures.checkpoints.rules import mapped
 from vlbench.architectures.clip import TextTransformer, VisionTransformer
 from vlbench.architectures.clip_resnet import ClipResNet
 from vlbench.architectures.initialise import initialise_random
+from vlbench.architectures.interaction import DotProduct, score_matrix
 from vlbench.architectures.interfaces import Images, Text
-from vlbench.architectures.similarity import DotProduct, score_matrix
 from vlbench.architectures.vl_model import VLModel
 from vlbench.specs import ClipResNetSpec, DotProductSpec, TextTransformerSpec, VisionTransformerSpec
 

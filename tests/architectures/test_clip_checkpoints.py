@@ -21,7 +21,7 @@ from vlbench.architectures.build import build
 from vlbench.architectures.checkpoints.clip import CLIP_FAMILIES
 from vlbench.architectures.checkpoints.reading import read_state
 from vlbench.architectures.checkpoints.rules import mapped, recognised
-from vlbench.architectures.similarity import score_matrix
+from vlbench.architectures.interaction import score_matrix
 from vlbench.architectures.vl_model import VLModel
 from vlbench.errors import InputError
 from vlbench.specs.catalog import catalog

@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from vlbench.architectures.initialise import initialise_random
+from vlbench.architectures.interaction import DotProduct, StackedCrossAttention, score_matrix
 from vlbench.architectures.interfaces import Tokens
-from vlbench.architectures.similarity import DotProduct, StackedCrossAttention, score_matrix
 from vlbench.specs import DotProductSpec, StackedCrossAttentionSpec
 
 TEMPERATURE = {"text_image": 9.0, "image_text": 4.0}

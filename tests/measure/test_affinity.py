@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from vlbench.measure.affinity import confine, core_sets
+from vlbench.measure.machine import confine, core_sets
 from vlbench.runner.worker_client import Worker
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="only Linux confines processes")

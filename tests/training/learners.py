@@ -18,8 +18,7 @@ from torch.nn import functional as F
 
 from vlbench.evaluation.processes import Process, joined_processes
 from vlbench.training.budget import parse_budget
-from vlbench.training.hyperparameters import TrainingSettings
-from vlbench.training.learner import Losses
+from vlbench.training.learner import Losses, TrainingSettings
 from vlbench.training.loop import TrainingResult, train
 
 WIDTH, CLASSES = 6, 3

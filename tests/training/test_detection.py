@@ -22,8 +22,7 @@ from vlbench.training.budget import parse_budget
 from vlbench.training.checkpoint import Interrupted
 from vlbench.training.detection import DetectionSettings, DetectorLearner, LabelledImages, detect, detections_of
 from vlbench.training.detection_losses import Detections, average_precision
-from vlbench.training.hyperparameters import TrainingSettings
-from vlbench.training.learner import Losses
+from vlbench.training.learner import Losses, TrainingSettings
 from vlbench.training.loop import train
 
 SIDE, CLASSES = 64, 3

@@ -25,7 +25,7 @@ from vlbench.tasks.wordpiece import WordPiece
 from vlbench.training import loop
 from vlbench.training.budget import Budget
 from vlbench.training.checkpoint import Interrupted
-from vlbench.training.hyperparameters import TrainingSettings
+from vlbench.training.learner import TrainingSettings
 from vlbench.training.preset import PRESETS, Preset, read_preset, with_preset_sizes
 from vlbench.training.progress import TrainingListener, TrainingProgress
 from vlbench.training.recipe import OBJECTIVES, CurriculumStage, Recipe

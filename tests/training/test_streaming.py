@@ -12,7 +12,7 @@ from tests.training.learners import Classifier, Examples, network, settings
 from vlbench.errors import InputError
 from vlbench.evaluation.processes import Process
 from vlbench.training.budget import Spent
-from vlbench.training.hyperparameters import TrainingSettings
+from vlbench.training.learner import TrainingSettings
 from vlbench.training.loop import train
 from vlbench.training.samples import batch_at, divided, micro_batches, stream_batches
 

@@ -15,8 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from vlbench import specs
-from vlbench.architectures.interaction import SingleStream
-from vlbench.architectures.similarity import DotProduct, StackedCrossAttention
+from vlbench.architectures.interaction import DotProduct, SingleStream, StackedCrossAttention
 from vlbench.architectures.vl_model import VLModel
 
 VOCABULARY = 30522  # charged whatever the model's own is

@@ -125,7 +125,7 @@ def _measure(
 ) -> None:
     """Measures and prints. Raises typer.Exit with the exit code of the command where that is not 0."""
     from vlbench.report.reproduction import reproduction_json, reproduction_tables, save
-    from vlbench.suites.reproduce import reproduce_suites
+    from vlbench.suites.collect import reproduce_suites
 
     reproduction, kept, interrupted = reproduce_suites(suites, request)
     print_kept(kept, request.folder)

@@ -19,8 +19,7 @@ from typing import Any
 import psutil
 
 from vlbench.errors import InputError, WorkerError
-from vlbench.measure.affinity import confine
-from vlbench.measure.machine import Machine
+from vlbench.measure.machine import Machine, confine
 from vlbench.specs import RANDOM, AnySpec
 
 SILENCE_SECONDS = 600  # the longest time without a message from a worker

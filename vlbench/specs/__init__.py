@@ -4,7 +4,7 @@ A class of `vlbench.architectures` is built from each. Nothing here imports torc
 checks models at once.
 """
 
-from vlbench.specs.base import RANDOM, Part, Size
+from vlbench.specs.base import RANDOM, CentreCrop, ExactResize, Part, ShorterSide, Size
 from vlbench.specs.detector import (
     C4HeadSpec,
     FeaturePyramidSpec,
@@ -38,7 +38,6 @@ from vlbench.specs.interaction import (
 )
 from vlbench.specs.model import Input, ModelSpec, Table6
 from vlbench.specs.region import RegionProjectionSpec, RegionSpec
-from vlbench.specs.resizing import CentreCrop, ExactResize, ShorterSide
 from vlbench.specs.text import BertEmbeddingsSpec, GruSpec, TextTransformerSpec
 from vlbench.specs.visual import (
     ClipResNetSpec,

@@ -136,7 +136,7 @@ class PairClassifierSpec(TextHeadSpec):
     The order of LayerNorm and GELU is as for `vqa` (ViLT, section 4.2; LXMERT, section 4.2).
     """
 
-    implementation: ClassVar[str] = "vlbench.architectures.pair_heads:PairClassifier"
+    implementation: ClassVar[str] = "vlbench.architectures.heads:PairClassifier"
     pairs: ClassVar[Literal["apart", "together"] | None] = "apart"
     kind: Literal["pair"]
     norm: Literal["before_gelu", "after_gelu"] = "before_gelu"
@@ -146,7 +146,7 @@ class PairClassifierSpec(TextHeadSpec):
 class LinearPairSpec(TextHeadSpec):
     """The same through one linear layer (UNITER, section 4, "Pair")."""
 
-    implementation: ClassVar[str] = "vlbench.architectures.pair_heads:LinearPair"
+    implementation: ClassVar[str] = "vlbench.architectures.heads:LinearPair"
     pairs: ClassVar[Literal["apart", "together"] | None] = "apart"
     kind: Literal["pair_linear"]
 
@@ -159,7 +159,7 @@ class AttentivePairSpec(TextHeadSpec):
         dropout: while training.
     """
 
-    implementation: ClassVar[str] = "vlbench.architectures.pair_heads:AttentivePair"
+    implementation: ClassVar[str] = "vlbench.architectures.heads:AttentivePair"
     pairs: ClassVar[Literal["apart", "together"] | None] = "apart"
     kind: Literal["pair_attention"]
     heads: PositiveInt = 12
@@ -177,7 +177,7 @@ class AttentivePairSpec(TextHeadSpec):
 class TogetherPairSpec(TextHeadSpec):
     """Both images side by side in one sequence, whose pooled token is classified (UNITER, section 4, "Triplet")."""
 
-    implementation: ClassVar[str] = "vlbench.architectures.pair_heads:TogetherPair"
+    implementation: ClassVar[str] = "vlbench.architectures.heads:TogetherPair"
     pairs: ClassVar[Literal["apart", "together"] | None] = "together"
     kind: Literal["pair_together"]
 

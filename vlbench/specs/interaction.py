@@ -142,7 +142,7 @@ class DotProductSpec(Part):
         logit_scale: initial factor of the cosine, whose logarithm is learned; None: the cosine itself is the score.
     """
 
-    implementation: ClassVar[str] = "vlbench.architectures.similarity:DotProduct"
+    implementation: ClassVar[str] = "vlbench.architectures.interaction:DotProduct"
     scores: ClassVar[bool] = True
     kind: Literal["dot_product"]
     logit_scale: PositiveFloat | None = None
@@ -158,7 +158,7 @@ class StackedCrossAttentionSpec(Part):
         text_image_lse, image_text_lse: factor within LogSumExp; a larger one favours the most relevant query.
     """
 
-    implementation: ClassVar[str] = "vlbench.architectures.similarity:StackedCrossAttention"
+    implementation: ClassVar[str] = "vlbench.architectures.interaction:StackedCrossAttention"
     scores: ClassVar[bool] = True
     kind: Literal["stacked_cross_attention"]
     directions: tuple[Literal["text_image", "image_text"], ...] = Field(("text_image", "image_text"), min_length=1)

@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
-from vlbench.specs.base import RANDOM, Engine, Part, Size
+from vlbench.specs.base import RANDOM, CentreCrop, Engine, ExactResize, Part, Resizing, ShorterSide, Size
 from vlbench.specs.heads import (
     SUITABLE,
     HeadPart,
@@ -19,7 +19,6 @@ from vlbench.specs.heads import (
     TextHeadSpec,
 )
 from vlbench.specs.interaction import DotProductSpec, InteractionPart, StackedCrossAttentionSpec
-from vlbench.specs.resizing import CentreCrop, ExactResize, Resizing, ShorterSide
 from vlbench.specs.text import TextPart
 from vlbench.specs.visual import VisualPart
 

@@ -1,4 +1,5 @@
-"""Collects the counts and latencies that suites need, each once, in one session. `--quick` uses small settings."""
+"""Reproduces suites: collects the counts and latencies that they need, each once, in one session, and compares them to
+the papers. `--quick` uses small settings."""
 
 from __future__ import annotations
 
@@ -19,7 +20,9 @@ from vlbench.runner.records import Result
 from vlbench.runner.scheduler import CountRequest
 from vlbench.runner.store import Measured
 from vlbench.specs import AnySpec, HuggingFaceSpec
+from vlbench.suites.evaluate import evaluate
 from vlbench.suites.evidence import RowEvidence
+from vlbench.suites.outcomes import Reproduction
 from vlbench.suites.quantities import Origin, origin
 from vlbench.suites.reader import LoadedSuite
 from vlbench.suites.schema import Category, Row
@@ -176,3 +179,31 @@ def _measure(
 def _or_reason(result: Any) -> Any:
     """The result if it is valid, otherwise the reason why there is none."""
     return result if isinstance(result, str) or result.status == "ok" else f"{result.status}: {result.error}"
+
+
+def reproduce_suites(suites: Sequence[LoadedSuite], request: SuiteRequest) -> tuple[Reproduction, list[str], bool]:
+    """Collects the figures of the suites and compares them to those of the papers.
+
+    Returns:
+        The outcome; the names of the measurements that were kept from an earlier run; whether Ctrl-C ended it.
+    """
+    collected = collect(suites, request)
+    outcomes = [
+        evaluate(
+            loaded.suite,
+            {row.label: collected.evidence[loaded.suite.name, row.label] for row in loaded.suite.rows},
+            request.categories,
+            quick=request.quick,
+        )
+        for loaded in suites
+    ]
+    settings = None
+    if collected.machine:
+        settings = {
+            "device": collected.device,
+            "precision": request.settings.precision,
+            "threads": request.settings.threads,
+            "budget_seconds": request.budget_seconds,
+        }
+    outcome = Reproduction(suites=tuple(outcomes), machine=collected.machine, settings=settings, quick=request.quick)
+    return outcome, collected.kept, collected.interrupted

@@ -27,8 +27,7 @@ from vlbench.training.budget import Spent, training_macs
 from vlbench.training.checkpoint import Interrupted, StopRequest, interrupt_deferred
 from vlbench.training.curve import CurveFile, CurvePoint, RunningMeans, check_finite, parts_of
 from vlbench.training.gradients import GradientReducer, clip_gradient
-from vlbench.training.hyperparameters import TrainingSettings
-from vlbench.training.learner import Learner, Stream
+from vlbench.training.learner import Learner, Stream, TrainingSettings
 from vlbench.training.progress import TrainingClock, TrainingListener
 from vlbench.training.samples import batch_at, micro_batches, stream_batches
 

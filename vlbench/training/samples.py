@@ -29,8 +29,7 @@ from vlbench.tasks.shapes.scenes import Scene, class_of, scene_at
 from vlbench.tasks.wordpiece import WordPiece
 from vlbench.training.augmentation import KEEP_ANSWERS, RandAugment
 from vlbench.training.budget import Spent
-from vlbench.training.hyperparameters import TrainingSettings
-from vlbench.training.learner import Stream
+from vlbench.training.learner import Stream, TrainingSettings
 from vlbench.training.recipe import Recipe
 
 SCENES_PER_SEED = 2**32  # so that two seeds of training share no scene

@@ -27,9 +27,8 @@ from vlbench.tasks.shapes.items import VOCABULARY
 from vlbench.training.budget import FORWARDS_PER_STEP, Budget, Spent
 from vlbench.training.checkpoint import CHECKPOINT
 from vlbench.training.detection import DetectionSettings, DetectorLearner, LabelledImages
-from vlbench.training.hyperparameters import TrainingSettings
 from vlbench.training.item_samples import ItemStream
-from vlbench.training.learner import Losses, Stream
+from vlbench.training.learner import Losses, Stream, TrainingSettings
 from vlbench.training.loop import TrainingResult, train
 from vlbench.training.preset import Preset
 from vlbench.training.progress import TrainingListener

@@ -18,7 +18,7 @@ from vlbench.tasks.shapes.items import VOCABULARY
 from vlbench.tasks.shapes.language import ANSWERS
 from vlbench.tasks.wordpiece import WordPiece
 from vlbench.training.budget import Budget, parse_budget
-from vlbench.training.hyperparameters import TrainingSettings
+from vlbench.training.learner import TrainingSettings
 from vlbench.training.preset import Preset, read_preset, with_preset_sizes
 from vlbench.training.recipe import Recipe, parse_objectives, parse_recipe, with_changes
 from vlbench.training.train import TrainingRun

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from vlbench.report.page.scales import domain, scale_and_axis, ticks
+from vlbench.report.page.vega import domain, scale_and_axis, ticks
 
 
 @pytest.mark.parametrize(

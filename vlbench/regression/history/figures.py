@@ -10,8 +10,7 @@ from typing import Any
 
 from vlbench.errors import InputError
 from vlbench.regression.history.runs import HistoryRun
-from vlbench.regression.history.series import Series
-from vlbench.regression.history.series_names import Names, name_all
+from vlbench.regression.history.series import Names, Series, name_all
 from vlbench.tables.numbers import signed_percent
 
 # Of Okabe and Ito's palette, which colour-blind readers can tell apart

@@ -8,8 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from vlbench.regression.history.runs import HistoryRun
-from vlbench.regression.history.series import SIGNIFICANCE, Series, Shift
-from vlbench.regression.history.series_names import Names, name_all
+from vlbench.regression.history.series import SIGNIFICANCE, Names, Series, Shift, name_all
 from vlbench.tables.numbers import bracketed, short_number, signed_percent
 from vlbench.tables.table import Table, TableColumn
 from vlbench.tables.writers import to_json

@@ -12,8 +12,8 @@ from vlbench.report.accuracy import BLIND
 from vlbench.report.frames import Results
 from vlbench.report.frontier import ON, frontier_frame
 from vlbench.report.page import vega
-from vlbench.report.page.scales import scale_and_axis
 from vlbench.report.page.sections import Chart, Rows, Section
+from vlbench.report.page.vega import scale_and_axis
 from vlbench.report.tables import billions
 from vlbench.tables.numbers import bracketed, ends, percent
 from vlbench.tables.table import Table, TableColumn

@@ -14,8 +14,8 @@ from vlbench.regression.compare.outcomes import CellOutcome, Comparison
 from vlbench.regression.compare.verdicts import change
 from vlbench.report.frames import Results
 from vlbench.report.page import vega
-from vlbench.report.page.scales import scale_and_axis
 from vlbench.report.page.sections import MOST_BARS, Chart, Rows
+from vlbench.report.page.vega import scale_and_axis
 from vlbench.runner.records import Result
 from vlbench.tables.numbers import short_number
 

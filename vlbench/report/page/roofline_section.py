@@ -10,8 +10,8 @@ import altair as alt
 
 from vlbench.report.frames import Results
 from vlbench.report.page import vega
-from vlbench.report.page.scales import scale_and_axis
 from vlbench.report.page.sections import Chart, Rows, Section
+from vlbench.report.page.vega import scale_and_axis
 from vlbench.report.views import LEAST_SHARE, ROOF, roofline
 from vlbench.tables.table import Table, TableColumn
 
