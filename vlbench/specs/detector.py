@@ -125,7 +125,7 @@ class C4HeadSpec(Part):
         return self
 
     def tiny(self) -> C4HeadSpec:
-        return self.model_copy(update={"blocks": 1, "classes": self.classes and 9})
+        return self.model_copy(update={"pool_size": 4, "blocks": 1, "classes": self.classes and 9})
 
 
 class FpnHeadSpec(Part):
