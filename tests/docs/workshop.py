@@ -17,6 +17,7 @@ import yaml
 from tests.command_line import vlbench
 from tests.paths import ROOT
 from vlbench import yaml_files
+from vlbench.regression.live import lockstep
 from vlbench.specs import catalog
 from vlbench.tasks.shapes import items
 
@@ -59,6 +60,8 @@ class Workshop:
             patched.setattr(torch.cuda, "is_available", lambda: False)
             patched.setattr(constants, "HF_HUB_OFFLINE", True)
             patched.setattr(items, "SCENES", SCENES)
+            patched.setattr(lockstep, "WARM_UP_SECONDS", 0.02)  # these speeds are not judged
+            patched.setattr(lockstep, "SECONDS_A_REPLICATE", 0.02)
             if catalogue == "small":
                 patched.setattr(yaml_files, "models_folder", lambda: self.small / "models")
             catalog.catalog.cache_clear()
