@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
@@ -39,9 +40,37 @@ def counts_of(name: str) -> Any:
     return count(catalog()[name])
 
 
-def write_tiny(folder: Path, model: str, /, **changes: object) -> Path:
+def tiny(name: str, **changes: object) -> Any:
+    """A model of the catalog at its tiny size."""
+    return catalog()[name].tiny().model_copy(update=changes)
+
+
+def write_tiny(folder: Path, model: str = "vilt-b32", /, **changes: object) -> Path:
     """A tiny copy of a model as a YAML file."""
     content = catalog()[model].tiny().model_dump(mode="json", exclude_none=True) | changes
-    path = folder / f"{content['name']}.yaml"
-    path.write_text(yaml.safe_dump(content))
+    return write_yaml(folder / f"{content['name']}.yaml", content)
+
+
+def write_yaml(path: Path, content: Any) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(yaml.safe_dump(content), encoding="utf-8")
     return path
+
+
+def write_lines(path: Path, records: Iterable[Any]) -> Path:
+    """One line per record: a text as it stands, a result as it is stored, anything else as JSON."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(f"{line_of(record)}\n" for record in records), encoding="utf-8")
+    return path
+
+
+def line_of(record: Any) -> str:
+    if isinstance(record, str):
+        return record
+    return record.to_line() if hasattr(record, "to_line") else json.dumps(record)
+
+
+def write_results(folder: Path, results: Iterable[Any]) -> Path:
+    """A results folder with these lines in its `cells.jsonl`."""
+    write_lines(folder / "cells.jsonl", results)
+    return folder

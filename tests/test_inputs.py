@@ -14,7 +14,7 @@ from vlbench.specs import Input
 from vlbench.specs.catalog import catalog
 
 
-def saved(path: Path, width: int, height: int, mode: str = "RGB") -> Path:
+def blank_image(path: Path, width: int, height: int, mode: str = "RGB") -> Path:
     Image.new(mode, (width, height), color=0).save(path)
     return path
 
@@ -37,7 +37,7 @@ def test_every_level_of_every_channel_is_normalised_by_the_formula() -> None:
 @pytest.mark.parametrize("mode", ["L", "RGBA", "P", "1", "CMYK", "I;16"])
 def test_any_kind_of_pixel_becomes_rgb(tmp_path: Path, mode: str) -> None:
     suffix = ".tiff" if mode in ("CMYK", "I;16") else ".png"
-    assert open_image(saved(tmp_path / f"image{suffix}", 40, 30, mode)).mode == "RGB"
+    assert open_image(blank_image(tmp_path / f"image{suffix}", 40, 30, mode)).mode == "RGB"
 
 
 def test_what_is_transparent_lies_on_white(tmp_path: Path) -> None:
@@ -92,9 +92,9 @@ def test_a_photograph_taken_sideways_stands_upright(tmp_path: Path) -> None:
         (lambda path: path.mkdir() or path, "folder"),
         (lambda path: path.write_bytes(b"not an image at all") and path, "not an image"),
         (lambda path: path.write_bytes(default_image().read_bytes()[:5000]) and path, "damaged or cut off"),
-        (lambda path: saved(path, 1, 1), "at least 16"),
-        (lambda path: saved(path, 20_000, 20_000, "1"), "too large|100 million"),
-        (lambda path: saved(path, 11_000, 10_000, "1"), "100 million"),
+        (lambda path: blank_image(path, 1, 1), "at least 16"),
+        (lambda path: blank_image(path, 20_000, 20_000, "1"), "too large|100 million"),
+        (lambda path: blank_image(path, 11_000, 10_000, "1"), "100 million"),
     ],
     ids=["missing", "empty", "folder", "text", "truncated", "1x1", "20000x20000", "11000x10000"],
 )

@@ -1,4 +1,4 @@
-"""The tests themselves: none reaches into a module of vlbench by a private name, and no two files have one name."""
+"""The tests: no private name of vlbench, no two files of one name, and no shared helper that is written again."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pytest
 from tests.paths import ROOT
 
 FILES = sorted((ROOT / "tests").rglob("*.py"))
+SHARED = (ROOT / "tests" / "helpers.py",)
 
 
 def private_names(source: str) -> Iterator[str]:
@@ -28,6 +29,13 @@ def private_names(source: str) -> Iterator[str]:
             yield node.attr
 
 
+def helper_names(path: Path) -> list[str]:
+    """Functions and classes at the top level of a file that are no tests."""
+    body = ast.parse(path.read_text(encoding="utf-8")).body
+    names = [node.name for node in body if isinstance(node, (ast.FunctionDef, ast.ClassDef))]
+    return [name for name in names if not name.lower().startswith("test")]
+
+
 def is_private(name: str) -> bool:
     return name.startswith("_") and not name.startswith("__")
 
@@ -42,6 +50,12 @@ def test_every_test_file_has_a_name_of_its_own() -> None:
     """pytest imports them by their bare names, as the folders of tests are no packages."""
     names = [path.name for path in FILES if path.name.startswith("test_")]
     assert [name for name in names if names.count(name) > 1] == []
+
+
+def test_no_file_defines_a_shared_helper_again() -> None:
+    shared = {name: path for path in SHARED for name in helper_names(path)}
+    again = [(path.name, name) for path in FILES for name in helper_names(path) if shared.get(name, path) != path]
+    assert again == []
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(ROOT).as_posix())

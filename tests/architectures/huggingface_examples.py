@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 import torch
 
@@ -11,13 +9,8 @@ from vlbench.architectures.build import build
 from vlbench.architectures.interfaces import Images, Text
 from vlbench.errors import SpecError
 from vlbench.specs import HuggingFaceSpec
-from vlbench.specs.catalog import catalog
 
 ATOL = 1e-5
-
-
-def tiny(name: str, **changes: Any) -> HuggingFaceSpec:
-    return catalog()[name].tiny().model_copy(update=changes)
 
 
 def refusal(spec: HuggingFaceSpec) -> str:

@@ -14,7 +14,7 @@ from test_resnet import randomise_norms
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import CLIPConfig, CLIPModel
-from weights import Weights, randomise
+from weights import Weights, randomise, saved
 
 from vlbench import specs
 from vlbench.architectures.build import build
@@ -88,11 +88,6 @@ def resnet_of_open_clip() -> CLIP:
         if isinstance(module, nn.Conv2d | nn.Linear):  # so many channels of `randomise`'s scale would drown all else
             module.weight.normal_(0, module.weight[0].numel() ** -0.5)
     return model
-
-
-def saved(state: Weights, folder: Path) -> Weights:
-    save_file({name: tensor.contiguous() for name, tensor in state.items()}, folder / "model.safetensors")
-    return read_state(str(folder))
 
 
 def loaded(model: VLModel, state: Weights) -> VLModel:

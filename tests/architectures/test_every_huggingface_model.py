@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from tests.helpers import counts_of, each_model
+from tests.helpers import counts_of, each_model, tiny
 from vlbench.architectures.build import build
 from vlbench.architectures.count import count
 from vlbench.architectures.huggingface import HuggingFaceModel
@@ -28,10 +28,6 @@ every_scoring_model = pytest.mark.parametrize("name", each_model(SCORING))
 
 WIDTHS = {"answers": 11, "words": 3, "matching": 2, "ranking": 1, "similarity": 1}
 ATOL = 1e-5  # ViLT's patches come in another order each time
-
-
-def tiny(name: str) -> HuggingFaceSpec:
-    return catalog()[name].tiny()
 
 
 def batch_of(spec: HuggingFaceSpec) -> tuple[Text, Images | RegionFeatures]:

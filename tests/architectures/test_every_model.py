@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.helpers import each_model
+from tests.helpers import each_model, tiny
 from vlbench import specs
 from vlbench.architectures import detector, dual_stream, region
 from vlbench.architectures.build import build
@@ -30,10 +30,6 @@ detectors = pytest.mark.parametrize(
 fixed_boxes = pytest.mark.parametrize(
     "name", [name for name, spec in OWN.items() if spec.family == "region" and spec.visual.grid_boxes]
 )
-
-
-def tiny(name: str) -> specs.ModelSpec:
-    return catalog()[name].tiny()
 
 
 def batch_of(spec: specs.ModelSpec) -> tuple[Text | None, Images]:

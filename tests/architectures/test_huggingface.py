@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 import torch
-from huggingface_examples import ATOL, images_of, refusal, text_of, tiny
+from huggingface_examples import ATOL, images_of, refusal, text_of
 from torch import Tensor, nn
 
+from tests.helpers import tiny
 from vlbench.architectures.build import build
 from vlbench.architectures.count import count
 from vlbench.architectures.huggingface import HuggingFaceModel, random_images

@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 import torch
 import transformers
-from huggingface_examples import ATOL, images_of, refusal, text_of, tiny
+from huggingface_examples import ATOL, images_of, refusal, text_of
 
+from tests.helpers import tiny
 from tests.paths import ROOT
 from vlbench.architectures.build import build
 from vlbench.architectures.count import count
@@ -22,7 +23,7 @@ from vlbench.specs import HuggingFaceSpec
 
 
 @pytest.fixture(scope="module")
-def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def vilt_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny ViLT for questions with names for its answers, as transformers saves it."""
     folder = tmp_path_factory.mktemp("weights") / "vilt-vqa"
     spec = tiny("hf-vilt-b32", seed=5).for_task("answers", 3)
@@ -37,9 +38,9 @@ def loading(folder: Path | str, **changes: Any) -> HuggingFaceSpec:
 
 
 @torch.no_grad()
-def test_weights_of_a_folder_are_those_that_were_saved(saved: Path) -> None:
-    spec = loading(saved)
-    ours, reference = build(spec).eval(), transformers.ViltForQuestionAnswering.from_pretrained(saved).eval()
+def test_weights_of_a_folder_are_those_that_were_saved(vilt_folder: Path) -> None:
+    spec = loading(vilt_folder)
+    ours, reference = build(spec).eval(), transformers.ViltForQuestionAnswering.from_pretrained(vilt_folder).eval()
     text, images = text_of(spec, 9, 6), images_of((128, 192), (128, 192))
     assert text.mask is not None
     expected = reference(input_ids=text.ids, attention_mask=text.mask.long(), pixel_values=images.pixels)
@@ -49,32 +50,32 @@ def test_weights_of_a_folder_are_those_that_were_saved(saved: Path) -> None:
     assert count(spec).params_total == sum(value.numel() for value in reference.parameters())
 
 
-def test_a_folders_config_alone_makes_random_weights(saved: Path) -> None:
-    spec = tiny("hf-vilt-b32").for_task("answers").model_copy(update={"config": str(saved)})
+def test_a_folders_config_alone_makes_random_weights(vilt_folder: Path) -> None:
+    spec = tiny("hf-vilt-b32").for_task("answers").model_copy(update={"config": str(vilt_folder)})
     assert build(spec).model.num_labels == 3
     different = build(spec).model.vilt.encoder.layer[0].attention.attention.query.weight
     assert not torch.equal(
-        different, build(loading(saved)).model.vilt.encoder.layer[0].attention.attention.query.weight
+        different, build(loading(vilt_folder)).model.vilt.encoder.layer[0].attention.attention.query.weight
     )
 
 
-def test_another_class_is_refused_with_what_it_lacks(saved: Path) -> None:
-    message = refusal(tiny("hf-vilt-b32", weights=str(saved)))
+def test_another_class_is_refused_with_what_it_lacks(vilt_folder: Path) -> None:
+    message = refusal(tiny("hf-vilt-b32", weights=str(vilt_folder)))
     assert "looks like ViltForQuestionAnswering, not ViltForImageAndTextRetrieval: lacks rank_output" in message
 
 
-def test_another_family_is_refused_by_its_name(saved: Path) -> None:
-    assert refusal(tiny("hf-clip-vit-b32", weights=str(saved))).endswith("is vilt, not clip")
+def test_another_family_is_refused_by_its_name(vilt_folder: Path) -> None:
+    assert refusal(tiny("hf-clip-vit-b32", weights=str(vilt_folder))).endswith("is vilt, not clip")
 
 
-def test_another_number_of_answers_is_refused(saved: Path) -> None:
-    spec = loading(saved).model_copy(update={"answers": 13})
-    assert refusal(spec) == f"{saved} has 3 answers, but 13 are asked for"
+def test_another_number_of_answers_is_refused(vilt_folder: Path) -> None:
+    spec = loading(vilt_folder).model_copy(update={"answers": 13})
+    assert refusal(spec) == f"{vilt_folder} has 3 answers, but 13 are asked for"
 
 
-def damaged(saved: Path, tmp_path: Path, name: str, content: bytes | None) -> Path:
+def damaged(vilt_folder: Path, tmp_path: Path, name: str, content: bytes | None) -> Path:
     folder = tmp_path / "damaged"
-    shutil.copytree(saved, folder)
+    shutil.copytree(vilt_folder, folder)
     if content is None:
         (folder / name).unlink()
     else:
@@ -94,9 +95,9 @@ DAMAGED = {
 
 @pytest.mark.parametrize(("name", "content", "says"), DAMAGED.values(), ids=DAMAGED.keys())
 def test_a_damaged_folder_is_refused_in_one_line(
-    saved: Path, tmp_path: Path, name: str, content: bytes | None, says: str
+    vilt_folder: Path, tmp_path: Path, name: str, content: bytes | None, says: str
 ) -> None:
-    folder = damaged(saved, tmp_path, name, content)
+    folder = damaged(vilt_folder, tmp_path, name, content)
     message = refusal(loading(folder))
     assert message.startswith(str(folder))
     assert says in message
@@ -112,8 +113,8 @@ class Runs:
         return os.mkdir, (str(self.path),)
 
 
-def test_a_pickle_that_would_run_code_is_refused_and_does_not_run(saved: Path, tmp_path: Path) -> None:
-    folder = damaged(saved, tmp_path, "model.safetensors", None)
+def test_a_pickle_that_would_run_code_is_refused_and_does_not_run(vilt_folder: Path, tmp_path: Path) -> None:
+    folder = damaged(vilt_folder, tmp_path, "model.safetensors", None)
     torch.save({"x": Runs(tmp_path / "ran")}, folder / "pytorch_model.bin", pickle_module=pickle)
     assert "cannot be read" in refusal(loading(folder))
     assert not (tmp_path / "ran").exists()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,7 @@ from test_region_parity import CHANNELS, HEADS, MLP, POSITIONS, SIZES, VOCABULAR
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import LxmertConfig, LxmertForPreTraining, LxmertForQuestionAnswering
-from weights import Weights, randomise
+from weights import Weights, published_tensors, randomise
 
 from vlbench import specs
 from vlbench.architectures import heads, region
@@ -97,7 +96,7 @@ def reference(kind: type[nn.Module]) -> nn.Module:
     return model
 
 
-def saved(model: nn.Module, folder: Path) -> Weights:
+def saved_by_transformers(model: nn.Module, folder: Path) -> Weights:
     """What transformers writes, read as any checkpoint is."""
     model.save_pretrained(folder)
     return read_state(str(folder))
@@ -118,7 +117,7 @@ def logits(model: VLModel, batch: Batch) -> Tensor:
 @pytest.mark.parametrize("padded", [False, True])
 def test_answers_equal_transformers(tmp_path: Path, padded: bool) -> None:
     theirs, batch = reference(LxmertForQuestionAnswering), Batch.random(padded=padded)
-    state, ours = saved(theirs, tmp_path), ours_with(answer_head(7))
+    state, ours = saved_by_transformers(theirs, tmp_path), ours_with(answer_head(7))
     (family,) = recognised(LXMERT_FAMILIES, state)
     assert family is ANSWERS
     ours.load_state_dict(mapped(family, state, ours.state_dict(), source="it"))
@@ -132,7 +131,7 @@ def test_answers_equal_transformers(tmp_path: Path, padded: bool) -> None:
 def test_both_streams_equal_transformers(tmp_path: Path, padded: bool) -> None:
     theirs, batch = reference(LxmertForQuestionAnswering), Batch.random(padded=padded)
     ours = ours_with(answer_head(7))
-    ours.load_state_dict(mapped(ANSWERS, saved(theirs, tmp_path), ours.state_dict(), source="it"))
+    ours.load_state_dict(mapped(ANSWERS, saved_by_transformers(theirs, tmp_path), ours.state_dict(), source="it"))
     expected = theirs.lxmert(**batch.theirs, visual_feats=batch.features, visual_pos=batch.boxes)
     joint = batch.joint(ours.text, ours.visual.projection, ours.interaction)
     assert_close_where_real(joint.text.values, expected.language_output, batch.words.mask)
@@ -146,7 +145,7 @@ def test_both_streams_equal_transformers(tmp_path: Path, padded: bool) -> None:
 )
 def test_both_heads_of_pre_training_equal_transformers(tmp_path: Path, family: Family, output: str) -> None:
     theirs, batch = reference(LxmertForPreTraining), Batch.random(padded=True)
-    state = saved(theirs, tmp_path)
+    state = saved_by_transformers(theirs, tmp_path)
     assert family in recognised(LXMERT_FAMILIES, state)
     ours = ours_with(
         heads.ImageTextMatching(ImageTextMatchingSpec(kind="itm", width=WIDTH))
@@ -160,7 +159,7 @@ def test_both_heads_of_pre_training_equal_transformers(tmp_path: Path, family: F
 
 
 def test_pre_training_is_taken_for_matching_first(tmp_path: Path) -> None:
-    state = saved(reference(LxmertForPreTraining), tmp_path)
+    state = saved_by_transformers(reference(LxmertForPreTraining), tmp_path)
     assert next(recognised(LXMERT_FAMILIES, state)) is MATCHING
 
 
@@ -172,16 +171,8 @@ def full_size(head: specs.Part) -> Weights:
     return {name: tensor for name, tensor in state.items() if not name.startswith(DETECTOR)}
 
 
-def published(reference_data: Path, name: str) -> Weights:
-    path = reference_data / "state_dict_keys" / f"{name}.json"
-    if not path.is_file():
-        pytest.skip(f"{path} is absent")
-    shapes = json.loads(path.read_text())["shapes"]
-    return {key: torch.empty(shape, device="meta") for key, shape in shapes.items()}
-
-
 def test_every_published_name_has_its_place_at_full_size(reference_data: Path) -> None:
-    state = published(reference_data, "hf_lxmert_vqa")
+    state = published_tensors(reference_data, "hf_lxmert_vqa")
     wanted = full_size(specs.VisualQuestionAnsweringSpec(kind="vqa"))
     (family,) = recognised(LXMERT_FAMILIES, state)
     assert mapped(family, state, wanted, source="it").keys() == wanted.keys()

@@ -36,7 +36,7 @@ def test_every_tensor_comes_back_detector_and_all(tmp_path: Path, name: str) -> 
 
 
 @pytest.fixture(scope="module")
-def saved(tmp_path_factory: pytest.TempPathFactory) -> str:
+def checkpoint_file(tmp_path_factory: pytest.TempPathFactory) -> str:
     path = tmp_path_factory.mktemp("native") / "m.safetensors"
     spec = catalog()["vilt-b32"].tiny().for_task("answers", 13)
     save_model(path, build(spec), spec)
@@ -56,19 +56,19 @@ REFUSED = {
 
 
 @pytest.mark.parametrize(("spec", "says"), REFUSED.values(), ids=REFUSED)
-def test_other_parts_are_told(saved: str, spec: ModelSpec, says: str) -> None:
+def test_other_parts_are_told(checkpoint_file: str, spec: ModelSpec, says: str) -> None:
     with pytest.raises(InputError) as caught:
-        build(spec.model_copy(update={"weights": saved}))
+        build(spec.model_copy(update={"weights": checkpoint_file}))
     assert says in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
-def test_dropout_may_differ(saved: str) -> None:
-    build(changed(ANSWERS, {"text.dropout": 0.5, "weights": saved}))
+def test_dropout_may_differ(checkpoint_file: str) -> None:
+    build(changed(ANSWERS, {"text.dropout": 0.5, "weights": checkpoint_file}))
 
 
-def test_a_file_without_a_tensor_is_told(saved: str, tmp_path: Path) -> None:
-    tensors = load_file(saved)
+def test_a_file_without_a_tensor_is_told(checkpoint_file: str, tmp_path: Path) -> None:
+    tensors = load_file(checkpoint_file)
     del tensors["head.norm.bias"]
     path = tmp_path / "m.safetensors"
     save_file(tensors, path, metadata={SPEC: ANSWERS.model_dump_json()})

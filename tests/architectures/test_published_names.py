@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
+from weights import published_tensors
 
 from vlbench import specs
 from vlbench.architectures.build import build
@@ -32,14 +32,6 @@ PUBLISHED = {
 }
 
 
-def published(folder: Path, name: str) -> dict[str, Tensor]:
-    path = folder / "state_dict_keys" / f"{name}.json"
-    if not path.is_file():
-        pytest.skip(f"{path} is absent")
-    shapes = json.loads(path.read_text())["shapes"]
-    return {key: torch.empty(shape, device="meta") for key, shape in shapes.items()}
-
-
 def ours(spec: ModelSpec) -> dict[str, Tensor]:
     with torch.device("meta"):
         model = build(spec)
@@ -50,21 +42,21 @@ def ours(spec: ModelSpec) -> dict[str, Tensor]:
 def test_every_name_has_its_place(reference_data: Path, name: str) -> None:
     model, task, changes = PUBLISHED[name]
     spec = catalog()[model].model_copy(update=changes).for_task(task)
-    state, wanted = published(reference_data, name), ours(spec)
+    state, wanted = published_tensors(reference_data, name), ours(spec)
     family = family_of(state, wanted, spec, source=name)
     found = mapped(family, state, wanted, source=name)
     assert {key: tensor.shape for key, tensor in found.items()} == {key: one.shape for key, one in wanted.items()}
 
 
 def test_uniters_matching_fills_the_measured_head(reference_data: Path) -> None:
-    state, spec = published(reference_data, "uniter_base_itm"), catalog()["uniter-base"]
+    state, spec = published_tensors(reference_data, "uniter_base_itm"), catalog()["uniter-base"]
     family = family_of(state, ours(spec), spec, source="uniter")
     assert set(mapped(family, state, ours(spec), source="uniter")) == set(ours(spec))
 
 
 def test_uniter_large_is_base_with_other_sizes(reference_data: Path) -> None:
     """Its 24 layers of 1,024 and 16 heads (section 3.1), under the names of base."""
-    state = published(reference_data, "uniter_base_vqa")
+    state = published_tensors(reference_data, "uniter_base_vqa")
     wide = {768: 1024, 1536: 2048, 3072: 4096}
     for name in list(state):
         if "encoder.layer.0." in name:

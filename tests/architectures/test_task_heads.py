@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.helpers import tiny
 from vlbench.architectures.build import build
 from vlbench.architectures.count import count
 from vlbench.architectures.interfaces import Images, Text
@@ -24,8 +25,8 @@ WIDTHS = {"answers": 5, "pairs": 2, "statement": 2, "ranking": 1}
 each_kind = pytest.mark.parametrize(("name", "kind"), OF_EACH_KIND)
 
 
-def tiny(name: str, kind: str) -> ModelSpec:
-    return catalog()[name].tiny().with_input(image_size=(64, 64)).for_task(kind, 5)
+def tiny_for(name: str, kind: str) -> ModelSpec:
+    return tiny(name).with_input(image_size=(64, 64)).for_task(kind, 5)
 
 
 def batch_of(spec: ModelSpec) -> tuple[Text, Images]:
@@ -42,7 +43,7 @@ def scores(model: VLModel, words: Text, images: Images) -> Tensor:
 
 @each_kind
 def test_a_head_gives_scores_that_both_text_and_images_change(name: str, kind: str) -> None:
-    spec = tiny(name, kind)
+    spec = tiny_for(name, kind)
     model, (words, images) = build(spec).eval(), batch_of(spec)
     output = scores(model, words, images)
     assert output.shape == (2, WIDTHS[kind])
@@ -58,7 +59,7 @@ def test_a_head_gives_scores_that_both_text_and_images_change(name: str, kind: s
 
 @each_kind
 def test_a_head_trains(name: str, kind: str) -> None:
-    spec = tiny(name, kind)
+    spec = tiny_for(name, kind)
     model = build(spec).train()
     model(*batch_of(spec)).square().mean().backward()
     untrained = [key for key, weight in model.head.named_parameters() if weight.grad is None]
@@ -67,14 +68,14 @@ def test_a_head_trains(name: str, kind: str) -> None:
 
 @pytest.mark.parametrize(("name", "kind"), DECLARED)
 def test_every_declared_head_fits_its_model(name: str, kind: str) -> None:
-    counts = count(tiny(name, kind), batch=2)
+    counts = count(tiny_for(name, kind), batch=2)
     assert counts.macs_by_stage["head"] > 0
     assert counts.params_by_stage["head"] > 0
 
 
 @pytest.mark.parametrize("name", ["vilt-b32", "uniter-base", "visualbert"])
 def test_a_pair_costs_two_images_and_its_parts_twice(name: str) -> None:
-    one, pair = count(tiny(name, "answers")), count(tiny(name, "pairs"))
+    one, pair = count(tiny_for(name, "answers")), count(tiny_for(name, "pairs"))
     assert pair.macs_by_stage["visual"] == 2 * one.macs_by_stage["visual"]
     assert pair.image_tokens == one.image_tokens
     assert pair.flops_table6 is None
@@ -84,7 +85,7 @@ def test_a_pair_costs_two_images_and_its_parts_twice(name: str) -> None:
 
 def test_images_of_pairs_alternate() -> None:
     """Each example's two images are its own rows, whatever else is in the batch."""
-    spec = tiny("vilt-b32", "pairs")
+    spec = tiny_for("vilt-b32", "pairs")
     model, (words, images) = build(spec).eval(), batch_of(spec)
     together = scores(model, words, images)
     for row in range(2):

@@ -8,14 +8,12 @@ import pytest
 import timm
 import torch
 from examples import images_of
-from safetensors.torch import save_file
 from test_resnet import randomise_norms
 from torch import Tensor, nn
-from weights import Weights, randomise
+from weights import Weights, randomise, saved
 
 from vlbench import specs
 from vlbench.architectures.build import build
-from vlbench.architectures.checkpoints.reading import read_state
 from vlbench.architectures.checkpoints.rules import recognised
 from vlbench.architectures.checkpoints.timm import RESNET, TIMM_FAMILIES, VIT, load_timm, map_timm
 from vlbench.architectures.interfaces import Images
@@ -47,12 +45,6 @@ def stage_features(network: nn.Module, stages: int, pixels: Tensor) -> Tensor:
     return features
 
 
-def saved(network: nn.Module, folder: Path) -> Weights:
-    """As timm's folder on a hub holds it, read as any checkpoint is."""
-    save_file(network.state_dict(), folder / "model.safetensors")
-    return read_state(str(folder))
-
-
 def of_other_parts(model: VLModel, filled: tuple[str, ...]) -> Weights:
     state = model.state_dict()
     return {name: tensor.clone() for name, tensor in state.items() if not name.startswith(filled)}
@@ -71,7 +63,7 @@ NETWORKS = {
 def test_a_backbone_gives_timms_features(tmp_path: Path, network: str, groups: dict, norm: str) -> None:
     theirs, model = resnet(network), with_backbone("pixelbert-r50", (1, 2, 2, 1), norm=norm, **groups)
     others = of_other_parts(model, ("visual.backbone.",))
-    state = saved(theirs, tmp_path)
+    state = saved(theirs.state_dict(), tmp_path)
     assert list(recognised(TIMM_FAMILIES, state)) == [RESNET]
     load_timm(model, state, "it")
     pixels = torch.randn(2, 3, 70, 101)
@@ -157,7 +149,7 @@ def patches_of(name: str, grid: tuple[int, int] = (12, 12)) -> VLModel:
 @torch.no_grad()
 def test_a_vit_gives_timms_features(tmp_path: Path) -> None:
     theirs, model = vit(), patches_of("vit-b32")
-    state = saved(theirs, tmp_path)
+    state = saved(theirs.state_dict(), tmp_path)
     assert list(recognised(TIMM_FAMILIES, state)) == [VIT]
     load_timm(model, state, "it")
     images = Images(pixels=torch.randn(2, 3, 384, 384), sizes=((384, 384),) * 2)

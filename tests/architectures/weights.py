@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
+import pytest
 import torch
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torchvision.models.resnet import Bottleneck
 
+from vlbench.architectures.checkpoints.reading import read_state
 from vlbench.architectures.resnet import ResNetTrunk
 
 State = Mapping[str, Tensor]
@@ -112,3 +117,18 @@ def detectron2_stage(stage: nn.Sequential) -> Weights:
 
 def under(prefix: str, weights: State) -> Weights:
     return {f"{prefix}.{name}": value for name, value in weights.items()}
+
+
+def saved(state: Weights, folder: Path) -> Weights:
+    """The weights as a hub's folder holds them, read as any checkpoint is."""
+    save_file({name: tensor.contiguous() for name, tensor in state.items()}, folder / "model.safetensors")
+    return read_state(str(folder))
+
+
+def published_tensors(reference_data: Path, name: str) -> Weights:
+    """The tensors of a published checkpoint, without their values."""
+    path = reference_data / "state_dict_keys" / f"{name}.json"
+    if not path.is_file():
+        pytest.skip(f"{path} is absent")
+    shapes = json.loads(path.read_text())["shapes"]
+    return {key: torch.empty(shape, device="meta") for key, shape in shapes.items()}

@@ -12,6 +12,7 @@ import yaml
 from PIL import Image
 
 from tests.docs.workshop import ROOT, Workshop
+from tests.helpers import tiny, write_yaml
 from tests.regression.live.made_up import Repository
 from tests.tasks import data_sets
 from vlbench.specs.catalog import catalog
@@ -40,15 +41,13 @@ def data(shop: Workshop) -> None:
 def my_model(shop: Workshop) -> None:
     """Tiny models of a user's own, under the names that pages give them."""
     for path in ("my_model.yaml", "small.yaml", "path/to/it.yaml", "path/to/mine.yaml"):
-        write_tiny(shop.folder / path, "vilt-b32")
+        write_named(shop.folder / path, "vilt-b32")
     for name in ("pixelbert-r50", "uniter-base"):
-        write_tiny(shop.folder / f"{name}.yaml", name)
+        write_named(shop.folder / f"{name}.yaml", name)
 
 
-def write_tiny(path: Path, model: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    content = catalog()[model].tiny().model_dump(mode="json", exclude_none=True)
-    path.write_text(yaml.safe_dump(content | {"name": path.stem, "aliases": []}))
+def write_named(path: Path, model: str) -> None:
+    write_yaml(path, tiny(model, name=path.stem, aliases=()).model_dump(mode="json", exclude_none=True))
 
 
 def models_of_the_page(shop: Workshop) -> None:

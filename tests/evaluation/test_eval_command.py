@@ -14,19 +14,13 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
+from tests.helpers import write_tiny
 from tests.tasks import data_sets
 from vlbench.cli.main import app
 from vlbench.errors import InputError
 from vlbench.specs.catalog import catalog
 
 QUICK = ("--device", "cpu", "--threads", "1", "--batch", "4")
-
-
-def tiny(folder: Path, name: str = "vilt-b32") -> Path:
-    content = catalog()[name].tiny().model_dump(mode="json", exclude_none=True)
-    path = folder / f"{content['name']}.yaml"
-    path.write_text(yaml.safe_dump(content))
-    return path
 
 
 def evaluate(*arguments: object, latency: bool = False) -> str:
@@ -59,7 +53,7 @@ MADE: dict[str, Callable[[Path], Path]] = {
 @pytest.mark.parametrize("task", MADE)
 def test_score_confirms_what_eval_reports(tmp_path: Path, task: str) -> None:
     data, out = MADE[task](tmp_path / "data"), tmp_path / "out"
-    found = as_json("--models", tiny(tmp_path), "--task", task, "--data", data, "--out", out)
+    found = as_json("--models", write_tiny(tmp_path), "--task", task, "--data", data, "--out", out)
     accuracy = found["accuracy"]
     scored = score("--task", task, "--data", data, "--predictions", out / found["predictions"])
     assert scored["metrics"] == accuracy["metrics"]
@@ -75,7 +69,7 @@ def test_vqav2_with_named_answers(tmp_path: Path) -> None:
     data = data_sets.vqav2(tmp_path / "data")
     (tmp_path / "answers.txt").write_text("yes\nno\nmaybe\n")
     found = as_json(
-        *("--models", tiny(tmp_path), "--task", "vqav2", "--data", data, "--answers", tmp_path / "answers.txt"),
+        *("--models", write_tiny(tmp_path), "--task", "vqav2", "--data", data, "--answers", tmp_path / "answers.txt"),
         *("--out", tmp_path / "out"),
     )
     predicted = json.loads((tmp_path / "out" / found["predictions"]).read_text())
@@ -92,7 +86,8 @@ def test_a_split_without_public_answers_is_predicted(tmp_path: Path) -> None:
     found = CliRunner().invoke(
         app,
         [
-            *("eval", "--models", str(tiny(tmp_path)), "--task", "vqav2", "--split", "test-dev", "--data", str(data)),
+            *("eval", "--models", str(write_tiny(tmp_path)), "--task", "vqav2"),
+            *("--split", "test-dev", "--data", str(data)),
             *("--answers", str(tmp_path / "answers.txt"), "--out", str(tmp_path / "out"), "--no-latency", *QUICK),
         ],
         catch_exceptions=False,
@@ -105,7 +100,7 @@ def test_a_split_without_public_answers_is_predicted(tmp_path: Path) -> None:
 
 
 def test_an_answer_classifier_decides_statements(tmp_path: Path) -> None:
-    content = yaml.safe_load(tiny(tmp_path).read_text())
+    content = yaml.safe_load(write_tiny(tmp_path).read_text())
     content["head"] = content["heads"]["answers"]
     (tmp_path / "vqa.yaml").write_text(yaml.safe_dump(content))
     (tmp_path / "answers.txt").write_text("red\nno\nyes\n")
@@ -118,7 +113,7 @@ def test_an_answer_classifier_decides_statements(tmp_path: Path) -> None:
 
 def test_finished_evaluations_are_kept(tmp_path: Path) -> None:
     data, out = data_sets.nlvr(tmp_path / "data"), tmp_path / "out"
-    command = ("--models", tiny(tmp_path), "--task", "nlvr", "--data", data, "--out", out)
+    command = ("--models", write_tiny(tmp_path), "--task", "nlvr", "--data", data, "--out", out)
     first = as_json(*command)
     assert as_json(*command) == first  # its seconds, too
     assert len((out / "evaluations.jsonl").read_text().splitlines()) == 1
@@ -130,7 +125,7 @@ def test_a_broken_image_loses_no_prediction(tmp_path: Path) -> None:
     last = data / "dev" / "images" / "4" / "dev-3-0-5.png"
     whole = last.read_bytes()
     last.write_bytes(whole[: len(whole) // 2])
-    command = ("--models", tiny(tmp_path), "--task", "nlvr", "--data", data, "--no-control")
+    command = ("--models", write_tiny(tmp_path), "--task", "nlvr", "--data", data, "--no-control")
     with pytest.raises(InputError, match=r"dev-3-0-5.png: .*(damaged|cut off)") as error:
         evaluate(*command, "--out", out)
     assert "\n" not in str(error.value)
@@ -148,7 +143,7 @@ def test_a_broken_image_loses_no_prediction(tmp_path: Path) -> None:
 
 def test_kill_and_resume(tmp_path: Path) -> None:
     data, out = data_sets.nlvr(tmp_path / "data", statements=40), tmp_path / "out"
-    command = ("--models", tiny(tmp_path), "--task", "nlvr", "--data", data)
+    command = ("--models", write_tiny(tmp_path), "--task", "nlvr", "--data", data)
     arguments = map(str, ("eval", *command, "--out", out, "--no-latency", *QUICK))
     process = subprocess.Popen([sys.executable, "-m", "vlbench", *arguments], stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
@@ -168,7 +163,7 @@ def test_kill_and_resume(tmp_path: Path) -> None:
 @pytest.mark.parametrize("task", ["nlvr2", "flickr30k"])
 def test_two_processes_give_the_predictions_of_one(tmp_path: Path, task: str) -> None:
     data = MADE[task](tmp_path / "data")
-    command = ("eval", "--models", tiny(tmp_path), "--task", task, "--data", data, "--no-latency", *QUICK)
+    command = ("eval", "--models", write_tiny(tmp_path), "--task", task, "--data", data, "--no-latency", *QUICK)
     arguments = [*map(str, command), "--out"]
     alone, shared = tmp_path / "alone", tmp_path / "shared"
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
@@ -190,7 +185,7 @@ def test_two_processes_give_the_predictions_of_one(tmp_path: Path, task: str) ->
 
 def test_accuracy_next_to_latency(tmp_path: Path) -> None:
     data, out = data_sets.easy_vqa(tmp_path / "data"), tmp_path / "out"
-    command = ("--models", tiny(tmp_path), "--task", "easy-vqa", "--data", data, "--out", out, "--budget", 0.5)
+    command = ("--models", write_tiny(tmp_path), "--task", "easy-vqa", "--data", data, "--out", out, "--budget", 0.5)
     found = as_json(*command, latency=True)
     assert found["cell"]["status"] == "ok"
     assert found["cell"]["latency_ms"]["median"] > 0
@@ -208,7 +203,8 @@ def test_accuracy_next_to_latency(tmp_path: Path) -> None:
 def test_formats_of_the_table(tmp_path: Path, output: str) -> None:
     data = data_sets.nlvr2(tmp_path / "data")
     table = evaluate(
-        *("--models", tiny(tmp_path), "--task", "nlvr2", "--data", data, "--out", tmp_path / "out", "--format", output)
+        *("--models", write_tiny(tmp_path), "--task", "nlvr2", "--data", data),
+        *("--out", tmp_path / "out", "--format", output),
     )
     assert "vilt-b32-tiny" in table
     assert "consistency" in table
@@ -238,7 +234,7 @@ def test_bad_input_is_reported_before_anything_runs(
     tmp_path: Path, task: str, arguments: tuple[str, ...], why: str
 ) -> None:
     data = (MADE | {"vqav2": data_sets.vqav2}).get(task, data_sets.nlvr)(tmp_path / "data")
-    options = {"--models": tiny(tmp_path), "--task": task, "--data": data, "--out": tmp_path / "out"}
+    options = {"--models": write_tiny(tmp_path), "--task": task, "--data": data, "--out": tmp_path / "out"}
     options |= dict(zip(arguments[::2], arguments[1::2], strict=True))
     with pytest.raises(InputError, match=why) as error:
         evaluate(*(part for pair in options.items() for part in pair))
@@ -250,9 +246,10 @@ def test_a_missing_image_is_reported_before_anything_runs(tmp_path: Path) -> Non
     data = data_sets.nlvr(tmp_path / "data")
     (data / "dev" / "images" / "4" / "dev-2-0-5.png").unlink()
     with pytest.raises(InputError, match=r"dev-2-0-5.png: no such image"):
-        evaluate("--models", tiny(tmp_path), "--task", "nlvr", "--data", data, "--out", tmp_path / "out")
+        evaluate("--models", write_tiny(tmp_path), "--task", "nlvr", "--data", data, "--out", tmp_path / "out")
     assert not (tmp_path / "out").exists()
-    evaluate("--models", tiny(tmp_path), "--task", "nlvr", "--data", data, "--out", tmp_path / "out", "--limit", 12)
+    command = ("--models", write_tiny(tmp_path), "--task", "nlvr", "--data", data, "--limit", 12)
+    evaluate(*command, "--out", tmp_path / "out")
 
 
 def asked_of(folder: Path, images: list[str]) -> Path:

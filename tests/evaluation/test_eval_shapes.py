@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import yaml
 from PIL import Image
 from typer.testing import CliRunner
 
+from tests.helpers import tiny, write_yaml
 from vlbench.architectures.build import build
 from vlbench.architectures.checkpoints.native import save_model
 from vlbench.architectures.region import RegionEmbedder
@@ -24,7 +24,6 @@ from vlbench.inputs import normalised
 from vlbench.report.accuracy import notes
 from vlbench.runner.records import Evaluation
 from vlbench.specs import Input, ModelSpec
-from vlbench.specs.catalog import catalog
 from vlbench.tasks.registry import TASKS
 from vlbench.tasks.shapes import items
 from vlbench.tasks.shapes.drawing import draw
@@ -40,16 +39,8 @@ def _few_scenes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(items.SEARCHED, "test", 3)
 
 
-def tiny(name: str) -> ModelSpec:
-    found = catalog()[name].tiny()
-    assert isinstance(found, ModelSpec)
-    return found
-
-
-def written(spec: ModelSpec, folder: Path) -> Path:
-    path = folder / f"{spec.name}.yaml"
-    path.write_text(yaml.safe_dump(spec.model_dump(mode="json", exclude_none=True)))
-    return path
+def write_spec(spec: ModelSpec, folder: Path) -> Path:
+    return write_yaml(folder / f"{spec.name}.yaml", spec.model_dump(mode="json", exclude_none=True))
 
 
 def run(*arguments: object) -> dict:
@@ -67,7 +58,7 @@ def evaluate(model: Path, task: str, out: Path) -> dict:
 @pytest.mark.parametrize("task", GENERATED)
 @pytest.mark.parametrize("name", ["vilt-b32", "uniter-base"])
 def test_score_confirms_what_eval_reports(tmp_path: Path, task: str, name: str) -> None:
-    found = evaluate(written(tiny(name), tmp_path), task, tmp_path / "out")
+    found = evaluate(write_spec(tiny(name), tmp_path), task, tmp_path / "out")
     accuracy = found["accuracy"]
     scored = run("score", "--task", task, "--predictions", tmp_path / "out" / found["predictions"])
     assert scored["metrics"] == accuracy["metrics"]
@@ -144,7 +135,7 @@ def test_a_detector_that_was_trained_is_not_called_random(tmp_path: Path) -> Non
         pieces = items.VOCABULARY.read_text().splitlines()[:100]  # no more than the tiny model has embeddings for
         (folder / "vocab.txt").write_text("\n".join(pieces))
         named = spec.model_copy(update={"weights": str(folder / "model.safetensors")})
-        found = evaluate(written(named, folder), "shapes-retrieval", folder / "out")
+        found = evaluate(write_spec(named, folder), "shapes-retrieval", folder / "out")
         assert found["detector_weights"] == state
         line = (folder / "out" / "evaluations.jsonl").read_text()
         said[state] = "detector has random" in "\n".join(notes([Evaluation.model_validate_json(line)], {}))

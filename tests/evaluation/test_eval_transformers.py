@@ -11,6 +11,7 @@ import pytest
 import torch
 import transformers
 
+from tests.helpers import tiny
 from tests.tasks import data_sets
 from vlbench.architectures.build import build
 from vlbench.errors import InputError
@@ -23,20 +24,13 @@ from vlbench.evaluation.split import EvaluationSettings, Split
 from vlbench.evaluation.task_head import head_for
 from vlbench.evaluation.tokens import tokenizer_for
 from vlbench.specs import HuggingFaceSpec
-from vlbench.specs.catalog import catalog
 from vlbench.tasks.registry import TASKS
 
 PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "what", "color", "is", "it", "red", "?", "there", "a", "##s"]
 ANSWERS = ["red", "blue", "yes", "no"]
 
 
-def tiny(name: str) -> HuggingFaceSpec:
-    spec = catalog()[name].tiny()
-    assert isinstance(spec, HuggingFaceSpec)
-    return spec
-
-
-def saved(folder: Path, spec: HuggingFaceSpec, answers: Sequence[str] = ()) -> HuggingFaceSpec:
+def with_saved_weights(folder: Path, spec: HuggingFaceSpec, answers: Sequence[str] = ()) -> HuggingFaceSpec:
     """The same model with weights from a folder that transformers wrote, tokenizer included."""
     model = build(spec).model
     if answers:
@@ -56,7 +50,7 @@ def evaluated(spec: HuggingFaceSpec, task: str, data: Path, out: Path) -> Evalua
 
 
 def test_answers_are_named_by_the_weights_folder(tmp_path: Path) -> None:
-    spec = saved(tmp_path / "vilt", tiny("hf-vilt-b32").for_task("answers", 4), ANSWERS[::-1])
+    spec = with_saved_weights(tmp_path / "vilt", tiny("hf-vilt-b32").for_task("answers", 4), ANSWERS[::-1])
     found = evaluated(spec, "easy-vqa", data_sets.easy_vqa(tmp_path / "data"), tmp_path / "out")
     answers = [one["answer"] for one in json.loads(found.predictions.read_text())]
     assert set(answers) <= set(ANSWERS)
@@ -76,7 +70,7 @@ def test_answers_are_named_by_the_weights_folder(tmp_path: Path) -> None:
 
 
 def test_pairs(tmp_path: Path) -> None:
-    spec = saved(tmp_path / "vilt", tiny("hf-vilt-b32").for_task("pairs"))
+    spec = with_saved_weights(tmp_path / "vilt", tiny("hf-vilt-b32").for_task("pairs"))
     found = evaluated(spec, "nlvr2", data_sets.nlvr2(tmp_path / "data"), tmp_path / "out")
     assert found.accuracy.n == 12
 
@@ -84,7 +78,7 @@ def test_pairs(tmp_path: Path) -> None:
 def test_generated_answers(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"generates words, but random weights have no vocabulary"):
         evaluated(tiny("hf-blip-vqa"), "easy-vqa", data_sets.easy_vqa(tmp_path / "data"), tmp_path / "out")
-    spec = saved(tmp_path / "blip", tiny("hf-blip-vqa"))
+    spec = with_saved_weights(tmp_path / "blip", tiny("hf-blip-vqa"))
     found = evaluated(spec, "easy-vqa", tmp_path / "data", tmp_path / "out")
     answers = [one["answer"] for one in json.loads(found.predictions.read_text())]
     assert len(answers) == 12

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import yaml
 from PIL import Image
 from typer.testing import CliRunner, Result
 
+from tests.helpers import write_tiny
 from vlbench.architectures.build import build
 from vlbench.architectures.checkpoints.native import save_model
 from vlbench.cli.main import app
@@ -29,13 +29,6 @@ def photo(tmp_path: Path) -> Path:
     return path
 
 
-def tiny(folder: Path, name: str = "vilt-b32") -> Path:
-    content = catalog()[name].tiny().model_dump(mode="json", exclude_none=True)
-    path = folder / f"{content['name']}.yaml"
-    path.write_text(yaml.safe_dump(content))
-    return path
-
-
 def explain(*arguments: object) -> Result:
     result = CliRunner().invoke(app, ["explain", *map(str, arguments), *QUICK])
     if result.exception and not isinstance(result.exception, SystemExit):
@@ -46,7 +39,7 @@ def explain(*arguments: object) -> Result:
 
 def test_figures_and_a_table(tmp_path: Path, photo: Path) -> None:
     out = tmp_path / "out"
-    result = explain("--model", tiny(tmp_path), "--image", photo, "--text", TEXT, "--out", out, "--layer", 2)
+    result = explain("--model", write_tiny(tmp_path), "--image", photo, "--text", TEXT, "--out", out, "--layer", 2)
     assert sorted(path.name for path in out.glob("*.png")) == ["attention-layer-2.png", "attention.png", "plan.png"]
     assert len(list(out.glob("*.svg"))) == 3
     header, first, *_ = [line.split() for line in result.stdout.splitlines()[1:]]
@@ -58,7 +51,7 @@ def test_figures_and_a_table(tmp_path: Path, photo: Path) -> None:
 
 
 def test_json_of_trained_weights(tmp_path: Path, photo: Path) -> None:
-    model = tiny(tmp_path)
+    model = write_tiny(tmp_path)
     spec = catalog()["vilt-b32"].tiny()
     save_model(tmp_path / "weights" / "model.safetensors", build(spec), spec)
     (tmp_path / "weights" / "vocab.txt").write_text("\n".join("[PAD] [UNK] [CLS] [SEP] a cat sit ##s on red".split()))
@@ -85,7 +78,7 @@ def test_json_of_trained_weights(tmp_path: Path, photo: Path) -> None:
 
 
 def test_two_streams_have_attention_and_no_patterns(tmp_path: Path, photo: Path) -> None:
-    command = ("--model", tiny(tmp_path, "vilbert"), "--image", photo, "--text", TEXT, "--out", tmp_path / "out")
+    command = ("--model", write_tiny(tmp_path, "vilbert"), "--image", photo, "--text", TEXT, "--out", tmp_path / "out")
     result = explain(*command, "--format", "json")
     content = json.loads(result.stdout)
     assert all("pattern" not in head for layer in content["attention"] for head in layer["heads"])
@@ -102,7 +95,8 @@ def test_a_text_that_the_model_does_not_read_to_its_end_is_reported(
         (tmp_path / "vocab.txt").write_text("\n".join(pieces.split()))
         vocabulary = ("--vocabulary", tmp_path / "vocab.txt")
     text = f"{'so ' * 20} zebra"
-    result = explain("--model", tiny(tmp_path), "--image", photo, "--text", text, "--out", tmp_path / "o", *vocabulary)
+    command = ("--model", write_tiny(tmp_path), "--image", photo, "--text", text, "--out", tmp_path / "o")
+    result = explain(*command, *vocabulary)
     assert "reads 20 tokens, and not the end of the text: so so zebra" in result.stderr
 
 
@@ -125,7 +119,7 @@ def test_bad_input_is_refused_in_one_line_and_nothing_is_written(
     tmp_path: Path, photo: Path, monkeypatch: pytest.MonkeyPatch, changed: dict[str, str], says: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    options = {"--model": str(tiny(tmp_path)), "--image": str(photo), "--text": TEXT, "--out": "out"} | changed
+    options = {"--model": str(write_tiny(tmp_path)), "--image": str(photo), "--text": TEXT, "--out": "out"} | changed
     with pytest.raises(InputError) as error:
         explain(*(part for option in options.items() for part in option))
     assert says in str(error.value)

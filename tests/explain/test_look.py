@@ -11,7 +11,7 @@ import yaml
 from PIL import Image
 from scipy.optimize import linear_sum_assignment
 
-from tests.helpers import each_model
+from tests.helpers import each_model, tiny
 from vlbench.architectures.build import build
 from vlbench.architectures.checkpoints.native import save_model
 from vlbench.architectures.interfaces import Joint, Tokens
@@ -37,19 +37,13 @@ def photo(tmp_path: Path) -> Path:
     return path
 
 
-def small(name: str) -> ModelSpec:
-    spec = catalog()[name].tiny()
-    assert isinstance(spec, ModelSpec)
-    return spec
-
-
 def explained(spec: ModelSpec, photo: Path, **settings: object) -> Explanation:
     return look(spec, read_example(photo, TEXT), ExplainSettings(**settings))
 
 
 @pytest.mark.parametrize("name", each_model(EXPLAINED))
 def test_every_model_with_token_sequences_is_explained(name: str, photo: Path) -> None:
-    explanation = explained(small(name), photo)
+    explanation = explained(tiny(name), photo)
     assert [word.text for word in explanation.words] == TEXT.split()
     assert explanation.labels == ("[CLS]", *TEXT.split(), "[SEP]")
     image_tokens = explanation.layout.special + len(explanation.layout.boxes)
@@ -76,7 +70,7 @@ def test_every_model_with_token_sequences_is_explained(name: str, photo: Path) -
 
 def test_patches_lie_where_they_were_cut(photo: Path) -> None:
     # 128x192 pixels in patches of 32; the shorter side of 150x90 becomes 128, then 192 at most
-    spec = small("vilt-b32")
+    spec = tiny("vilt-b32")
     layout = explained(spec, photo).layout
     rows, columns = layout.grid or (0, 0)
     assert (rows, columns, layout.special) == (3, 6, 1)
@@ -85,7 +79,7 @@ def test_patches_lie_where_they_were_cut(photo: Path) -> None:
 
 
 def test_cells_of_a_feature_map_cover_the_pixels_they_were_computed_from(photo: Path) -> None:
-    spec = small("pixelbert-r50")
+    spec = tiny("pixelbert-r50")
     layout = explained(spec, photo).layout
     step = spec.visual.backbone.stride * spec.visual.pool_size
     assert layout.grid is not None
@@ -97,7 +91,7 @@ def test_cells_of_a_feature_map_cover_the_pixels_they_were_computed_from(photo: 
 
 @pytest.mark.parametrize("name", ["vilt-b32", "pixelbert-r50", "pixelbert-x152"])
 def test_a_token_lies_where_a_change_of_the_image_changes_it_most(name: str, tmp_path: Path) -> None:
-    spec = small(name).with_input(image_size=(256, 384))
+    spec = tiny(name).with_input(image_size=(256, 384))
     visual = build(spec).eval().visual
     picture = Image.new("RGB", (384, 256), (90, 90, 90))
     values = []
@@ -115,7 +109,7 @@ def test_a_token_lies_where_a_change_of_the_image_changes_it_most(name: str, tmp
 
 
 def test_precomputed_regions_keep_their_boxes(photo: Path) -> None:
-    spec = small("uniter-base")
+    spec = tiny("uniter-base")
     boxes = np.array([[0, 0, 75, 45], [75, 45, 150, 90], [15, 9, 30, 18]], np.float32)
 
     class Source:
@@ -137,7 +131,7 @@ def test_precomputed_regions_keep_their_boxes(photo: Path) -> None:
 
 
 def test_a_whole_image_token_is_special(photo: Path) -> None:
-    assert explained(small("vilbert"), photo).layout.special == 1
+    assert explained(tiny("vilbert"), photo).layout.special == 1
 
 
 def test_words_are_aligned_with_the_tokens_closest_to_them() -> None:
@@ -156,7 +150,7 @@ def test_words_are_aligned_with_the_tokens_closest_to_them() -> None:
 
 
 def test_weights_with_another_head_and_a_pair_of_images_are_read(photo: Path, tmp_path: Path) -> None:
-    measured = small("vilt-b32")
+    measured = tiny("vilt-b32")
     for kind in ("answers", "pairs"):
         spec = measured.for_task(kind, 7 if kind == "answers" else None)
         save_model(tmp_path / f"{kind}.safetensors", build(spec), spec)
@@ -169,7 +163,7 @@ def test_weights_with_another_head_and_a_pair_of_images_are_read(photo: Path, tm
 
 def test_random_weights_are_those_of_eval(photo: Path) -> None:
     """The first layer's attention is the same for a model that is built again."""
-    spec = small("visualbert")
+    spec = tiny("visualbert")
     again = build(spec).eval()
     first, second = (explained(spec, photo).maps[0].weights for _ in range(2))
     np.testing.assert_array_equal(first, second)
@@ -198,7 +192,7 @@ def test_what_cannot_be_explained_says_why_in_one_line(name: str, says: str) -> 
 
 
 def test_pixels_are_not_sampled(tmp_path: Path) -> None:
-    content = small("pixelbert-r50").model_dump(mode="json", exclude_none=True)
+    content = tiny("pixelbert-r50").model_dump(mode="json", exclude_none=True)
     content["visual"]["sample"] = "always"
     (tmp_path / "sampled.yaml").write_text(yaml.safe_dump(content))
     assert explainable_model(str(tmp_path / "sampled.yaml")).visual.sample == "training"

@@ -29,7 +29,7 @@ KINDS = {
 }
 
 
-def small(folder: Path) -> ModelSpec:
+def tiny_of_published_form(folder: Path) -> ModelSpec:
     content = catalog()["vilt-b32"].tiny().model_dump(mode="json")
     content["text"] |= {"vocabulary": len(PIECES), "positions": 40}
     content["visual"] |= {"position_grid": [2, 2]}
@@ -46,7 +46,7 @@ def test_attention_is_that_of_transformers(head: str, tmp_path: Path) -> None:
     theirs.save_pretrained(tmp_path)
     (tmp_path / "vocab.txt").write_text("\n".join(PIECES))
     Image.effect_noise((96, 64), 90).convert("RGB").save(tmp_path / "photo.png")
-    spec = small(tmp_path)
+    spec = tiny_of_published_form(tmp_path)
     assert with_whatever_head(spec).head.kind == head
     explanation = look(spec, read_example(tmp_path / "photo.png", TEXT), ExplainSettings())
     assert explanation.random_parts == ()
@@ -70,4 +70,4 @@ def test_random_weights_and_a_head_of_the_same_kind_stay(tmp_path: Path) -> None
     theirs = transformers.ViltForQuestionAnswering(transformers.ViltConfig(**SIZES, num_labels=9))
     theirs.save_pretrained(tmp_path)
     assert json.loads((tmp_path / "config.json").read_text())["model_type"] == "vilt"
-    assert with_whatever_head(small(tmp_path)).head.answers == 9
+    assert with_whatever_head(tiny_of_published_form(tmp_path)).head.answers == 9

@@ -12,7 +12,7 @@ import matplotlib as mpl
 import pytest
 from evaluated import MACHINE, WHEN, evaluation, result
 
-from tests.helpers import others_slow
+from tests.helpers import others_slow, write_lines, write_results
 from tests.paths import RESULTS
 from vlbench.cli import main
 from vlbench.measure.statistics import LatencySummary
@@ -64,11 +64,10 @@ def cell(name: str, latency_ms: float, **values: Any) -> Result:
     return one.model_copy(update=own | values)
 
 
-def write(folder: Path, results: Sequence[Result], *, peaks: bool = True, evaluated: Sequence[str] = ()) -> Path:
-    folder.mkdir()
-    (folder / "cells.jsonl").write_text("".join(f"{one.to_line()}\n" for one in results), encoding="utf-8")
+def write_folder(folder: Path, results: Sequence[Result], *, peaks: bool = True, evaluated: Sequence[str] = ()) -> Path:
+    write_results(folder, results)
     if peaks:
-        one = Peaks(
+        machine_peaks = Peaks(
             **{
                 "device": "cpu",
                 "precision": "fp32",
@@ -78,11 +77,10 @@ def write(folder: Path, results: Sequence[Result], *, peaks: bool = True, evalua
             },
             **{"machine": MACHINE, "measured_at": WHEN, "vlbench_version": "0"},
         )
-        (folder / "peaks.jsonl").write_text(one.to_line() + "\n", encoding="utf-8")
-    found = [evaluation(name, 0.5 + 0.1 * place) for place, name in enumerate(evaluated)]
-    if found:
-        lines = "".join(f"{one.model_dump_json(by_alias=True)}\n" for one in found)
-        (folder / "evaluations.jsonl").write_text(lines, encoding="utf-8")
+        write_lines(folder / "peaks.jsonl", [machine_peaks])
+    if evaluated:
+        evaluations = [evaluation(name, 0.5 + 0.1 * index) for index, name in enumerate(evaluated)]
+        write_lines(folder / "evaluations.jsonl", evaluations)
     return folder
 
 
@@ -91,7 +89,7 @@ def everything(tmp_path: Path) -> Path:
     """A folder with something for each figure but those of suites."""
     cells = [cell(name, 10.0 * (place + 1), cell_hash=name) for place, name in enumerate(MODELS)]
     cells += [cell("patch-b", 5.0 * batch, batch=batch, cell_hash=f"b{batch}") for batch in (1, 2, 4)]
-    folder = write(tmp_path / "everything", cells, evaluated=MODELS)
+    folder = write_folder(tmp_path / "everything", cells, evaluated=MODELS)
     content = json.loads((RESULTS / "xeon-2-cores" / "vilt" / "reproduction.json").read_text(encoding="utf-8"))
     (folder / "reproduction.json").write_text(json.dumps(content), encoding="utf-8")
     return folder
@@ -107,7 +105,7 @@ NAMED: dict[str, Sequence[str]] = {
 @pytest.mark.parametrize("kind", UNDATED)
 def test_the_name_of_a_file_says_its_kind(kind: str, figure: Figure, tmp_path: Path) -> None:
     out = tmp_path / f"stages{kind}"
-    code, said = figure("stages", write(tmp_path / "r", [cell("patch-a", 10)]), "-o", out)
+    code, said = figure("stages", write_folder(tmp_path / "r", [cell("patch-a", 10)]), "-o", out)
     assert (code, said) == (0, f"figure: {out}\n")
     assert out.read_bytes().startswith({".png": PNG, ".pdf": PDF, ".svg": b"<?xml"}[kind])
 
@@ -151,20 +149,20 @@ def words_of(svg: bytes) -> list[str]:
 
 
 def test_without_peaks_the_foot_says_what_measures_them(figure: Figure, tmp_path: Path) -> None:
-    folder = write(tmp_path / "r", [cell("patch-a", 10)], peaks=False)
+    folder = write_folder(tmp_path / "r", [cell("patch-a", 10)], peaks=False)
     code, said = figure("roofline", folder, "-o", tmp_path / "r.svg")
     assert code == 0, said
     words = " ".join(words_of((tmp_path / "r.svg").read_bytes()))
     assert "These results hold no peaks of the machine; vlbench run measures them." in words
     assert "ridge at" not in words
-    code, _ = figure("roofline", write(tmp_path / "p", [cell("patch-a", 10)]), "-o", tmp_path / "p.svg")
+    code, _ = figure("roofline", write_folder(tmp_path / "p", [cell("patch-a", 10)]), "-o", tmp_path / "p.svg")
     assert "cpu fp32: 300 GFLOP/s, 20.0 GB/s as measured; ridge at 15.0 FLOPs a byte" in words_of(
         (tmp_path / "p.svg").read_bytes()
     )
 
 
 def test_a_frontier_tells_of_other_tasks_and_draws_the_one_asked_for(figure: Figure, tmp_path: Path) -> None:
-    folder = write(tmp_path / "r", [cell("patch-a", 10), cell("grid-a", 20, cell_hash="g")])
+    folder = write_folder(tmp_path / "r", [cell("patch-a", 10), cell("grid-a", 20, cell_hash="g")])
     found = [evaluation("patch-a", 0.6), evaluation("grid-a", 0.7), evaluation("patch-a", 0.4, task="other")]
     lines = "".join(f"{one.model_dump_json(by_alias=True)}\n" for one in found)
     (folder / "evaluations.jsonl").write_text(lines, encoding="utf-8")
@@ -180,7 +178,7 @@ def test_a_frontier_tells_of_other_tasks_and_draws_the_one_asked_for(figure: Fig
 
 
 def test_several_folders_lie_side_by_side(figure: Figure, tmp_path: Path) -> None:
-    one, other = (write(tmp_path / name, [cell("patch-a", 10)]) for name in ("base", "head"))
+    one, other = (write_folder(tmp_path / name, [cell("patch-a", 10)]) for name in ("base", "head"))
     assert figure("stages", one, other, "-o", tmp_path / "s.svg")[0] == 0
     assert {"patch-a · base", "patch-a · head"} <= set(words_of((tmp_path / "s.svg").read_bytes()))
 
@@ -221,7 +219,7 @@ def test_what_cannot_be_drawn_is_told_in_one_line(
     name: str, out: str, said: str, figure: Figure, tmp_path: Path
 ) -> None:
     (tmp_path / "folder.png").mkdir()
-    folder = write(tmp_path / "r", [cell("patch-a", 10)])
+    folder = write_folder(tmp_path / "r", [cell("patch-a", 10)])
     code, told = figure(name, folder, "-o", tmp_path / out)
     assert code == 2
     assert said in told
@@ -231,7 +229,7 @@ def test_what_cannot_be_drawn_is_told_in_one_line(
 
 @pytest.mark.parametrize("name", FIGURES)
 def test_results_of_failed_cells_alone_have_nothing_to_draw(name: str, figure: Figure, tmp_path: Path) -> None:
-    folder = write(tmp_path / "r", [result("patch-a", None)], evaluated=("patch-a",))
+    folder = write_folder(tmp_path / "r", [result("patch-a", None)], evaluated=("patch-a",))
     code, told = figure(name, folder, "-o", tmp_path / "x.png")
     assert code == 2
     assert told.startswith(f"vlbench: {name}: ")
@@ -267,7 +265,7 @@ def test_no_words_of_a_crowd_are_cut_off(
     seen: list[Any] = []
     monkeypatch.setattr("vlbench.report.draw_figure.write", lambda picture, _: seen.append(_names_out_of_axes(picture)))
     long = [f"{('patch', 'grid', 'region')[place % 3]}-of-an-organisation-{place}" for place in range(count)]
-    folder = write(tmp_path / "r", [cell(one, 3.0 + place, cell_hash=one) for place, one in enumerate(long)])
+    folder = write_folder(tmp_path / "r", [cell(one, 3.0 + place, cell_hash=one) for place, one in enumerate(long)])
     assert figure(name, folder, "-o", tmp_path / "x.png")[0] == 0
     assert seen == [[]]
 

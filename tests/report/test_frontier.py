@@ -10,6 +10,7 @@ from matplotlib import pyplot as plt
 from PIL import Image
 from typer.testing import CliRunner
 
+from tests.helpers import write_lines, write_results
 from tests.report.evaluated import CELL, MACHINE, evaluation, result
 from vlbench.cli.main import app
 from vlbench.report import frontier_figure
@@ -249,8 +250,8 @@ def shown(folder: Path, *arguments: object) -> Any:
 
 def test_show_draws_and_tells_the_frontier(tmp_path: Path) -> None:
     cells, found = three()
-    (tmp_path / "cells.jsonl").write_text("".join(f"{one.to_line()}\n" for one in cells))
-    (tmp_path / "evaluations.jsonl").write_text("".join(f"{one.to_line()}\n" for one in found))
+    write_results(tmp_path, cells)
+    write_lines(tmp_path / "evaluations.jsonl", found)
     told = shown(tmp_path, "--figures", tmp_path / "figures")
     assert "Frontier of accuracy, shapes test: over latency patch, grid" in told.stdout
     assert "frontier-shapes-test" in told.stderr
@@ -266,7 +267,7 @@ def test_show_draws_and_tells_the_frontier(tmp_path: Path) -> None:
 
 
 def test_show_without_evaluations_draws_nothing(tmp_path: Path) -> None:
-    (tmp_path / "cells.jsonl").write_text(f"{result(CELL.spec.name, 10.0).to_line()}\n")
+    write_results(tmp_path, [result(CELL.spec.name, 10.0)])
     told = shown(tmp_path, "--figures", tmp_path / "figures")
     assert (told.exit_code, "none" in told.stderr) == (0, True)
     assert "Frontier" not in told.stdout

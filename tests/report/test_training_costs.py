@@ -9,6 +9,7 @@ import pytest
 from pydantic import ValidationError
 from typer.testing import CliRunner
 
+from tests.helpers import write_lines, write_results
 from vlbench.cli.main import app
 from vlbench.inputs import read_example
 from vlbench.measure.machine import Machine
@@ -79,9 +80,8 @@ def result() -> Result:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Two files as they lie on the disk: the training stands with the accuracy alone."""
-    (tmp_path / "evaluations.jsonl").write_text(evaluation(TRAINING).to_line() + "\n")
-    (tmp_path / "cells.jsonl").write_text(result().to_line() + "\n")
-    return tmp_path
+    write_lines(tmp_path / "evaluations.jsonl", [evaluation(TRAINING)])
+    return write_results(tmp_path, [result()])
 
 
 def test_it_is_joined_when_it_is_shown(folder: Path) -> None:

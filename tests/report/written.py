@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
+from tests.helpers import write_lines
 from vlbench.runner.schemas import RESULT_SCHEMA
 
 MACHINE = {"cpu": "EPYC 7", "cores": 2, "logical_cores": 4, "threads": 2, "ram_bytes": 16 * 2**30, "gpu": None}
@@ -83,5 +83,5 @@ def folder_of(path: Path, *lines: dict[str, Any], evaluations: Any = ()) -> Path
     path.mkdir(parents=True, exist_ok=True)
     for name, content in (("cells.jsonl", lines), ("evaluations.jsonl", evaluations)):
         if content:
-            (path / name).write_text("".join(json.dumps(one) + "\n" for one in content), encoding="utf-8")
+            write_lines(path / name, content)
     return path

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.helpers import write_yaml
 from vlbench import yaml_files
 from vlbench.errors import InputError, SpecError, nearest
 from vlbench.specs.catalog import catalog, read_spec, resolve
@@ -27,9 +28,7 @@ def refusal(words: str) -> str:
 
 def write_model(folder: Path, file: str, **changes: object) -> Path:
     content = yaml.safe_load((models_folder() / "vilt-b32.yaml").read_text(encoding="utf-8"))
-    path = folder / file
-    path.write_text(yaml.safe_dump(content | {"aliases": []} | changes), encoding="utf-8")
-    return path
+    return write_yaml(folder / file, content | {"aliases": []} | changes)
 
 
 def catalog_of(folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict:

@@ -7,11 +7,10 @@ import time
 from pathlib import Path
 
 import pytest
-import yaml
 
 from tests.command_line import vlbench
 from tests.conftest import skip_where_busy
-from tests.helpers import write_tiny
+from tests.helpers import write_tiny, write_yaml
 from vlbench.suites.reader import suite_paths
 
 KEYS = {"suite", "row", "model", "quantity", "measured", "reported", "error", "tolerance", "verdict", "erratum"}
@@ -46,9 +45,7 @@ def tiny_suite(folder: Path, **changes: object) -> Path:
         ],
         "figure": {"kind": "bars", "columns": ["macs", "time"]},
     }
-    path = folder / "tiny.yaml"
-    path.write_text(yaml.safe_dump(content | changes))
-    return path
+    return write_yaml(folder / "tiny.yaml", content | changes)
 
 
 @pytest.mark.slow

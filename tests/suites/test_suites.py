@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.helpers import write_yaml
 from tests.paths import ROOT
 from vlbench.architectures.nms import METHODS
 from vlbench.architectures.registry import implementation
@@ -41,10 +42,8 @@ SMALL = {
 }
 
 
-def write(folder: Path, **changes: object) -> Path:
-    path = folder / "small.yaml"
-    path.write_text(yaml.safe_dump(SMALL | changes))
-    return path
+def write_small(folder: Path, **changes: object) -> Path:
+    return write_yaml(folder / "small.yaml", SMALL | changes)
 
 
 def changed(part: str, index: int, **changes: object) -> dict[str, list]:
@@ -81,11 +80,11 @@ def test_globs_and_none_and_paths_mean_suites(tmp_path: Path) -> None:
         "vilt-table7",
     ]
     assert [one.suite.name for one in resolve_suites([])] == SHIPPED
-    assert [one.suite.name for one in resolve_suites([str(write(tmp_path))])] == ["small"]
+    assert [one.suite.name for one in resolve_suites([str(write_small(tmp_path))])] == ["small"]
 
 
 def test_a_suite_without_a_figure_is_drawn_as_bars(tmp_path: Path) -> None:
-    path = write(tmp_path)
+    path = write_small(tmp_path)
     content = yaml.safe_load(path.read_text())
     del content["figure"]
     path.write_text(yaml.safe_dump(content))
@@ -95,7 +94,7 @@ def test_a_suite_without_a_figure_is_drawn_as_bars(tmp_path: Path) -> None:
 
 
 def test_set_changes_the_spec_and_nothing_else(tmp_path: Path) -> None:
-    specs = read_suite(write(tmp_path)).specs
+    specs = read_suite(write_small(tmp_path)).specs
     assert specs["short"].interaction.layers == 2
     assert specs["short"] != specs["base"] == catalog()["vit-b16"]
 
@@ -135,7 +134,7 @@ def test_set_changes_the_spec_and_nothing_else(tmp_path: Path) -> None:
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_what_is_wrong_is_one_line(tmp_path: Path, changes: dict, said: str) -> None:
-    path = write(tmp_path, **changes)
+    path = write_small(tmp_path, **changes)
     with pytest.raises(SpecError) as raised:
         read_suite(path)
     line = str(raised.value)
@@ -146,7 +145,7 @@ def test_what_is_wrong_is_one_line(tmp_path: Path, changes: dict, said: str) -> 
 
 def test_a_reported_count_needs_a_tolerance(tmp_path: Path) -> None:
     with pytest.raises(SpecError, match="row 'base': params is reported, but has no tolerance"):
-        read_suite(write(tmp_path, **changed("columns", 0, tolerance=None)))
+        read_suite(write_small(tmp_path, **changed("columns", 0, tolerance=None)))
 
 
 def test_names_that_mean_nothing() -> None:

@@ -28,7 +28,7 @@ def line(name: str, boxes: np.ndarray, features: np.ndarray, count: int | None =
     return "\t".join(fields.values()) + "\n"
 
 
-def write(folder: Path, *lines: str) -> Path:
+def write_tsv(folder: Path, *lines: str) -> Path:
     path = folder / "regions.tsv"
     path.write_text("".join(lines))
     return path
@@ -50,7 +50,7 @@ def test_the_real_file(reference_data: Path) -> None:
 
 
 def test_an_image_is_found_by_its_name_whatever_the_order(tmp_path: Path) -> None:
-    regions = RegionTsv(write(tmp_path, line("a", BOXES, VALUES), line("b", BOXES + 1, VALUES + 1)))
+    regions = RegionTsv(write_tsv(tmp_path, line("a", BOXES, VALUES), line("b", BOXES + 1, VALUES + 1)))
     assert "b" in regions
     assert "c" not in regions
     for name, added in (("b", 1), ("a", 0), ("b", 1)):
@@ -74,7 +74,7 @@ def test_an_image_is_found_by_its_name_whatever_the_order(tmp_path: Path) -> Non
     ],
 )
 def test_damage_is_reported_in_one_line_with_its_location(tmp_path: Path, second: str, said: str) -> None:
-    path = write(tmp_path, line("a", BOXES, VALUES), second)
+    path = write_tsv(tmp_path, line("a", BOXES, VALUES), second)
     with pytest.raises(InputError, match=said):
         RegionTsv(path).read("b")
 
@@ -83,6 +83,6 @@ def test_files_that_are_not_a_tsv_of_regions(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot be read"):
         RegionTsv(tmp_path / "nowhere.tsv")
     with pytest.raises(InputError, match="line 1: not 10 fields; not a TSV of region features"):
-        RegionTsv(write(tmp_path, "hello\n"))
+        RegionTsv(write_tsv(tmp_path, "hello\n"))
     with pytest.raises(InputError, match="holds no image"):
-        RegionTsv(write(tmp_path))
+        RegionTsv(write_tsv(tmp_path))

@@ -46,7 +46,7 @@ def packed(arrays: Mapping[str, Any]) -> bytes:
     return msgpack.packb(arrays, default=msgpack_numpy.encode, use_bin_type=True)
 
 
-def write(folder: Path, entries: Mapping[str, bytes], *, listed: bool = True) -> Path:
+def write_lmdb(folder: Path, entries: Mapping[str, bytes], *, listed: bool = True) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     with lmdb.open(str(folder), map_size=2**24) as environment, environment.begin(write=True) as transaction:
         for key, entry in entries.items():
@@ -59,7 +59,7 @@ def write(folder: Path, entries: Mapping[str, bytes], *, listed: bool = True) ->
 @pytest.mark.parametrize("form", [compressed, packed])
 def test_stored_regions_are_read(tmp_path: Path, form: Any) -> None:
     stored = {f"coco_val2014_00000000000{n}.npz": dump(count=2 + n, seed=n) for n in range(3)}
-    regions = RegionLmdb(write(tmp_path / "db", {key: form(arrays) for key, arrays in stored.items()}))
+    regions = RegionLmdb(write_lmdb(tmp_path / "db", {key: form(arrays) for key, arrays in stored.items()}))
     assert len(regions) == 3
     for n, arrays in enumerate(stored.values()):
         name = f"COCO_val2014_00000000000{n}"
@@ -72,13 +72,13 @@ def test_stored_regions_are_read(tmp_path: Path, form: Any) -> None:
 
 
 def test_a_database_can_be_pickled(tmp_path: Path) -> None:
-    regions = RegionLmdb(write(tmp_path, {"a.npz": compressed(GOOD)}))
+    regions = RegionLmdb(write_lmdb(tmp_path, {"a.npz": compressed(GOOD)}))
     copy = pickle.loads(pickle.dumps(regions))
     np.testing.assert_array_equal(copy.read("a").features, regions.read("a").features)
 
 
 def test_the_list_of_keys_can_be_missing(tmp_path: Path) -> None:
-    regions = RegionLmdb(write(tmp_path, {"b.npz": compressed(dump()), "a.npz": compressed(dump())}, listed=False))
+    regions = RegionLmdb(write_lmdb(tmp_path, {"b.npz": compressed(dump()), "a.npz": compressed(dump())}, listed=False))
     assert len(regions) == 2
     assert "a" in regions
 
@@ -93,7 +93,7 @@ def test_the_list_of_keys_can_be_missing(tmp_path: Path) -> None:
     ],
 )
 def test_an_image_is_found_by_its_files_name(tmp_path: Path, key: str, image: str) -> None:
-    regions = RegionLmdb(write(tmp_path, {key: compressed(dump(seed=3)), "other_1.npz": compressed(dump())}))
+    regions = RegionLmdb(write_lmdb(tmp_path, {key: compressed(dump(seed=3)), "other_1.npz": compressed(dump())}))
     assert image in regions
     np.testing.assert_array_equal(regions.read(image).features, dump(seed=3)["features"].astype(np.float32))
 
@@ -102,16 +102,16 @@ def test_an_image_is_found_by_its_files_name(tmp_path: Path, key: str, image: st
 def test_of_a_database_of_all_regions_the_confident_ones_are_read(tmp_path: Path, confident: int, kept: int) -> None:
     arrays = dump(count=120) | {"conf": np.array([0.9] * confident + [0.1] * (120 - confident), np.float16)}
     for name, expected in (("all_compressed", kept), ("feat_th0.2_max100_min10_compressed", 120)):
-        regions = RegionLmdb(write(tmp_path / name, {"a.npz": compressed(arrays)}))
+        regions = RegionLmdb(write_lmdb(tmp_path / name, {"a.npz": compressed(arrays)}))
         found = regions.read("a")
         assert len(found.features) == len(found.boxes) == expected
         np.testing.assert_array_equal(found.features, arrays["features"][:expected].astype(np.float32))
 
 
 def test_the_parent_folder_works_if_it_holds_one_database(tmp_path: Path) -> None:
-    write(tmp_path / "feat_th0.2", {"a.npz": compressed(dump())})
+    write_lmdb(tmp_path / "feat_th0.2", {"a.npz": compressed(dump())})
     assert RegionLmdb(tmp_path).path == tmp_path / "feat_th0.2"
-    write(tmp_path / "all", {"a.npz": compressed(dump())})
+    write_lmdb(tmp_path / "all", {"a.npz": compressed(dump())})
     with pytest.raises(InputError, match=r"several LMDBs, all, feat_th0\.2; name one of them"):
         RegionLmdb(tmp_path)
     with pytest.raises(InputError, match=r"no LMDB; the folder of its data\.mdb works"):
@@ -139,7 +139,7 @@ BROKEN = [
 
 @pytest.mark.parametrize(("entry", "said"), BROKEN)
 def test_damage_is_reported_in_one_line_with_the_image(tmp_path: Path, entry: bytes, said: str) -> None:
-    regions = RegionLmdb(write(tmp_path, {"good.npz": compressed(GOOD), "bad.npz": entry}))
+    regions = RegionLmdb(write_lmdb(tmp_path, {"good.npz": compressed(GOOD), "bad.npz": entry}))
     regions.read("good")
     with pytest.raises(InputError, match=said) as caught:
         regions.read("bad")
@@ -162,19 +162,19 @@ def test_no_pickle_is_ever_opened(tmp_path: Path, form: Any) -> None:
     trace = tmp_path / "trace"
     objects = np.empty(1, dtype=object)
     objects[0] = Trap(trace)
-    regions = RegionLmdb(write(tmp_path / "db", {"a.npz": form(GOOD | {"features": objects})}))
+    regions = RegionLmdb(write_lmdb(tmp_path / "db", {"a.npz": form(GOOD | {"features": objects})}))
     with pytest.raises(InputError, match=r"damaged|has no features"):
         regions.read("a")
     assert not trace.exists()
 
 
 def test_a_missing_image_is_refused(tmp_path: Path) -> None:
-    folder = write(tmp_path, {"coco_val2014_000000000001.npz": compressed(GOOD)})
+    folder = write_lmdb(tmp_path, {"coco_val2014_000000000001.npz": compressed(GOOD)})
     regions = RegionLmdb(folder)
     assert "x" not in regions
     with pytest.raises(InputError, match=r"no regions of x, but of images like coco_val2014_000000000001\.npz"):
         regions.read("x")
-    write(folder, {"coco_val2014_000000000001.npz": b"", "gone.npz": b""})
+    write_lmdb(folder, {"coco_val2014_000000000001.npz": b"", "gone.npz": b""})
     with lmdb.open(str(folder)) as environment, environment.begin(write=True) as transaction:
         transaction.delete(b"gone.npz")
     with pytest.raises(InputError, match=r"gone\.npz: listed, but missing"):
@@ -187,16 +187,16 @@ def test_folders_that_hold_no_database(tmp_path: Path) -> None:
         RegionLmdb(tmp_path)
     assert "\n" not in str(caught.value)
     with pytest.raises(InputError, match="holds no image"):
-        RegionLmdb(write(tmp_path / "empty", {}))
+        RegionLmdb(write_lmdb(tmp_path / "empty", {}))
     with pytest.raises(InputError, match="name the same image"):
-        RegionLmdb(write(tmp_path / "two", {"nlvr2_a.npz": b"", "a.npz": b""}))
+        RegionLmdb(write_lmdb(tmp_path / "two", {"nlvr2_a.npz": b"", "a.npz": b""}))
 
 
 @pytest.mark.parametrize("absent", ["lmdb", "msgpack"])
 def test_a_missing_library_is_reported_with_how_to_install_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, absent: str
 ) -> None:
-    folder = write(tmp_path, {"a.npz": packed(GOOD)})
+    folder = write_lmdb(tmp_path, {"a.npz": packed(GOOD)})
     real = builtins.__import__
 
     def without(name: str, *rest: Any, **more: Any) -> Any:
@@ -210,7 +210,7 @@ def test_a_missing_library_is_reported_with_how_to_install_it(
 
 
 def test_a_folder_is_an_lmdb_and_a_file_a_tsv(tmp_path: Path) -> None:
-    assert isinstance(open_regions(write(tmp_path / "db", {"a.npz": packed(GOOD)})), RegionLmdb)
+    assert isinstance(open_regions(write_lmdb(tmp_path / "db", {"a.npz": packed(GOOD)})), RegionLmdb)
     (tmp_path / "some.tsv").write_text("a" + "\t" * 9 + "\n")
     assert isinstance(open_regions(tmp_path / "some.tsv"), RegionTsv)
     with pytest.raises(InputError, match="cannot be read"):

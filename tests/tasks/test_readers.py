@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.helpers import write_lines
 from tests.tasks import data_sets
 from vlbench.errors import InputError
 from vlbench.tasks.items import check_images
@@ -43,7 +44,7 @@ def test_nlvr2(tmp_path: Path) -> None:
 
 def test_training_pictures_of_nlvr2_are_in_numbered_folders(tmp_path: Path) -> None:
     line = {"identifier": "train-7-1-0", "sentence": "A dog.", "label": "True", "directory": 42}
-    data_sets.write_lines(tmp_path / "train.json", [line])
+    write_lines(tmp_path / "train.json", [line])
     (item,) = TASKS["nlvr2"].items(tmp_path, "train")
     assert item.images[0] == tmp_path / "images" / "train" / "42" / "train-7-1-img0.png"
 

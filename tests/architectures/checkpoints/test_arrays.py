@@ -15,7 +15,7 @@ from vlbench.architectures.checkpoints.reading import read_arrays
 from vlbench.errors import InputError
 
 
-def saved(path: Path, content: object, protocol: int = 2) -> Path:
+def pickled(path: Path, content: object, protocol: int = 2) -> Path:
     path.write_bytes(pickle.dumps(content, protocol=protocol))
     return path
 
@@ -25,7 +25,7 @@ def saved(path: Path, content: object, protocol: int = 2) -> Path:
 def test_arrays_come_back_as_tensors(tmp_path: Path, protocol: int, wrapped: bool) -> None:
     arrays = OrderedDict(a=np.arange(6, dtype=np.float32).reshape(2, 3), b=np.array(7), c=np.ones(3, dtype=bool))
     content = {"model": arrays, "__author__": "someone", "iteration": np.int64(3)} if wrapped else arrays
-    found = read_arrays(saved(tmp_path / "w.pkl", content, protocol))
+    found = read_arrays(pickled(tmp_path / "w.pkl", content, protocol))
     assert list(found) == list(arrays)
     for name, values in arrays.items():
         assert torch.equal(found[name], torch.from_numpy(values))
@@ -34,12 +34,12 @@ def test_arrays_come_back_as_tensors(tmp_path: Path, protocol: int, wrapped: boo
 
 @pytest.mark.parametrize("protocol", [2, 5])
 def test_numbers_of_the_other_byte_order_keep_their_values(tmp_path: Path, protocol: int) -> None:
-    found = read_arrays(saved(tmp_path / "w.pkl", {"a": np.array([1.5, -2.0], dtype=">f4")}, protocol))
+    found = read_arrays(pickled(tmp_path / "w.pkl", {"a": np.array([1.5, -2.0], dtype=">f4")}, protocol))
     assert torch.equal(found["a"], torch.tensor([1.5, -2.0]))
 
 
 def test_a_pickle_under_the_older_name_of_numpy_is_read(tmp_path: Path) -> None:
-    path = saved(tmp_path / "w.pkl", {"a": np.zeros(2, dtype=np.float32)})
+    path = pickled(tmp_path / "w.pkl", {"a": np.zeros(2, dtype=np.float32)})
     written = path.read_bytes()
     assert b"numpy._core.multiarray" in written
     path.write_bytes(written.replace(b"numpy._core.multiarray", b"numpy.core.multiarray"))
@@ -58,7 +58,7 @@ class Harmful:
 
 def test_a_pickle_that_would_run_code_is_refused_by_name_and_does_not_run(tmp_path: Path) -> None:
     made = tmp_path / "made"
-    path = saved(tmp_path / "w.pkl", {"model": {"a": Harmful(made)}})
+    path = pickled(tmp_path / "w.pkl", {"model": {"a": Harmful(made)}})
     with pytest.raises(InputError, match=r"refused, its pickle asks for posix\.mkdir, which could run code"):
         read_arrays(path)
     assert not made.exists()

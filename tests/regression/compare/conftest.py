@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.helpers import write_results
 from vlbench.measure.machine import Machine
 from vlbench.measure.statistics import summarise
 from vlbench.runner.cells import Cell, blank_result
@@ -83,16 +84,9 @@ def hash_of(text: str) -> int:
     return sum(place * ord(sign) for place, sign in enumerate(text, start=1))
 
 
-def write(folder: Path, results: Sequence[Result]) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    lines = [result.to_line() + "\n" for result in results]
-    (folder / "cells.jsonl").write_text("".join(lines), encoding="utf-8")
-    return folder
-
-
 @pytest.fixture
 def folders(tmp_path: Path) -> Callable[[Sequence[Result], Sequence[Result]], tuple[Path, Path]]:
     def make(base: Sequence[Result], head: Sequence[Result]) -> tuple[Path, Path]:
-        return write(tmp_path / "base", base), write(tmp_path / "head", head)
+        return write_results(tmp_path / "base", base), write_results(tmp_path / "head", head)
 
     return make

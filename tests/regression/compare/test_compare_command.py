@@ -16,7 +16,8 @@ from rich.console import Console
 from tests.cli.start_up import HEAVY, imported_by, start_up_ratio
 from tests.command_line import vlbench
 from tests.conftest import skip_where_busy
-from tests.regression.compare.conftest import made_up, slowed, speeds, write
+from tests.helpers import write_results
+from tests.regression.compare.conftest import made_up, slowed, speeds
 from vlbench.regression.compare.outcomes import Comparison
 from vlbench.runner.records import Restart, Result, WarmUp
 
@@ -140,7 +141,7 @@ def test_bad_input_is_one_line(folders: Folders, tmp_path: Path) -> None:
     (tmp_path / "wrong.yaml").write_text("models: {tow: 10%}\n")
     assert "no measurement is in both" in refused(base, head)
     assert "no cells.jsonl here" in refused(base, tmp_path / "nowhere")
-    assert "holds no results yet" in refused(base, write(tmp_path / "empty", []))
+    assert "holds no results yet" in refused(base, write_results(tmp_path / "empty", []))
     assert "5% or 0.05 works" in refused(base, base, "--threshold", "5")
     assert "'tow' matches no model; did you mean two?" in refused(base, base, "--thresholds", tmp_path / "wrong.yaml")
     assert "cannot be read" in refused(base, base, "--thresholds", tmp_path / "nowhere.yaml")
@@ -180,7 +181,7 @@ def suite_of_20(folder: Path, seed: int) -> Path:
         for number in range(15)
     )
     cells = [made_up(f"model-{number}", drawn=speeds(seed + number), restarts=restarts) for number in range(20)]
-    return write(folder, cells)
+    return write_results(folder, cells)
 
 
 def seconds_of(command: list[str]) -> float:

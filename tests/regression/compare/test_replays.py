@@ -23,7 +23,8 @@ from benchmarks.harness.replays import (
     read_corpus,
     replay,
 )
-from tests.regression.compare.conftest import made_up, speeds, write
+from tests.helpers import write_results
+from tests.regression.compare.conftest import made_up, speeds
 
 QUIET = {"quiet": tuple(speeds(1, 200)), "louder": tuple(speeds(2, 200, noise=0.02))}
 
@@ -98,7 +99,7 @@ def test_the_script_prints_bars_and_writes_what_it_found(tmp_path: Path, capsys:
 
 def test_a_results_folder_is_a_corpus(tmp_path: Path) -> None:
     results = [made_up("one", drawn=speeds(1, 40)), made_up("two", drawn=speeds(2, 40))]
-    assert read_corpus(write(tmp_path, results)) == {
+    assert read_corpus(write_results(tmp_path, results)) == {
         one.model: one.latency_ms.by_restart for one in results if one.latency_ms
     }
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -10,6 +9,8 @@ from statistics import median
 from typing import Any
 
 import numpy as np
+
+from tests.helpers import write_lines
 
 FIRST = datetime(2026, 1, 5, 2, 0, tzinfo=UTC)
 MACHINE = {
@@ -74,13 +75,9 @@ def contended(content: dict[str, Any]) -> dict[str, Any]:
     return content | {"noise": {"verdict": "contended", "reasons": ["others had 0.9 cores"], "contended_restarts": 9}}
 
 
-def write(folder: Path, lines: Sequence[Mapping[str, Any] | str]) -> Path:
+def write_cells(folder: Path, lines: Sequence[Mapping[str, Any] | str]) -> Path:
     """cells.jsonl of these lines, a text as it stands; gives the file."""
-    folder.mkdir(parents=True, exist_ok=True)
-    file = folder / "cells.jsonl"
-    texts = [content if isinstance(content, str) else json.dumps(content) for content in lines]
-    file.write_text("".join(f"{text}\n" for text in texts), encoding="utf-8")
-    return file
+    return write_lines(folder / "cells.jsonl", lines)
 
 
 def noisy(count: int, *, level: float = 50.0, share: float = 0.01, seed: int = 0) -> np.ndarray:
@@ -96,5 +93,5 @@ def write_series(root: Path, latencies: Mapping[str, Sequence[float | None]], **
             for model, values in latencies.items()
             if day < len(values)
         ]
-        write(root / f"run-{day:03}", lines)
+        write_cells(root / f"run-{day:03}", lines)
     return root

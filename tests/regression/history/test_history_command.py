@@ -12,7 +12,7 @@ from pathlib import Path
 import matplotlib.image
 import numpy as np
 import pytest
-from synthetic import contended, line, noisy, write, write_series
+from synthetic import contended, line, noisy, write_cells, write_series
 
 from vlbench.cli import main
 
@@ -49,7 +49,7 @@ def nightly(tmp_path_factory: pytest.TempPathFactory) -> Path:
             contended(same) if day == 9 else same,
             line("vilt-b32", latency_ms=even[day] / 100, device="cuda", day=day, machine=ANOTHER),
         ]
-        write(root / f"{day:02}-{'abc'[day % 3]}{day}f", lines)
+        write_cells(root / f"{day:02}-{'abc'[day % 3]}{day}f", lines)
     return root
 
 
@@ -122,7 +122,7 @@ def test_names_with_signs_of_markup_are_printed_as_they_are(run, tmp_path: Path)
     values = noisy(40, seed=1)
     values[20:] *= 1.1
     for day, value in enumerate(values):
-        write(tmp_path / f"[bold]{day:02}|x", [line(latency_ms=value, day=day)])
+        write_cells(tmp_path / f"[bold]{day:02}|x", [line(latency_ms=value, day=day)])
     assert "[bold]20|x" in run(tmp_path)[1]
     assert "\\[bold\\]20\\|x" in run(tmp_path, "--format", "markdown")[1]
 
@@ -162,7 +162,7 @@ def test_the_figure(run, nightly: Path, tmp_path: Path, kind: str) -> None:
 
 
 def test_one_run_can_be_drawn(run, tmp_path: Path) -> None:
-    write(tmp_path / "a", [line()])
+    write_cells(tmp_path / "a", [line()])
     assert run(tmp_path / "a", "--figure", tmp_path / "one.png")[0] == 0
 
 
@@ -190,7 +190,7 @@ def test_bad_input_is_one_line(
 
 
 def test_nothing_to_draw_is_one_line(run, tmp_path: Path) -> None:
-    write(tmp_path / "a", [line(latency_ms=None)])
+    write_cells(tmp_path / "a", [line(latency_ms=None)])
     code, out, err = run(tmp_path / "a", "--figure", tmp_path / "none.png")
     assert (code, err.count("\n")) == (2, 1)
     assert "no run has a latency to draw" in err

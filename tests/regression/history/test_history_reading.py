@@ -9,7 +9,7 @@ from pathlib import Path
 
 import duckdb
 import pytest
-from synthetic import contended, line, write
+from synthetic import contended, line, write_cells
 
 from tests.conftest import skip_where_busy
 from tests.paths import ROOT
@@ -19,7 +19,7 @@ from vlbench.regression.history.reading import read_runs
 
 def test_a_line_of_this_schema(tmp_path: Path) -> None:
     written = line(latency_ms=50, day=3, batch=8, machine={"gpu": "H200", "threads": 4, "driver": "570"})
-    write(tmp_path / "a" / "b", [written])
+    write_cells(tmp_path / "a" / "b", [written])
     (run,) = read_runs(tmp_path).runs
     assert (run.folder, run.model, run.status, run.verdict, run.restarts) == ("a/b", "vilt-b32", "ok", "stable", 15)
     assert (run.latency_ms, run.interval_ms) == (50, tuple(written["latency_ms"]["ci95"]))
@@ -32,7 +32,7 @@ def test_a_line_of_this_schema(tmp_path: Path) -> None:
 
 def test_a_single_restart_has_no_interval(tmp_path: Path) -> None:
     latency = {"median": 51.5, "ci95": None, "p90": None, "p99": None, "n": 3, "by_restart": [51.5]}
-    write(tmp_path, [line() | {"latency_ms": latency, "noise": None}])
+    write_cells(tmp_path, [line() | {"latency_ms": latency, "noise": None}])
     (run,) = read_runs(tmp_path).runs
     assert (run.latency_ms, run.interval_ms, run.restarts, run.verdict) == (51.5, None, 1, None)
     assert run.judged
@@ -40,7 +40,7 @@ def test_a_single_restart_has_no_interval(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("schema", "age"), [(1, "older"), (4, "older"), (6, "newer")])
 def test_a_file_of_another_schema_alone_is_refused_in_one_line(tmp_path: Path, schema: int, age: str) -> None:
-    file = write(tmp_path, [line(schema=schema)])
+    file = write_cells(tmp_path, [line(schema=schema)])
     with pytest.raises(InputError) as error:
         read_runs(tmp_path)
     said = f"{file} line 1: schema {schema}, but this vlbench reads schema 5 only; use the {age} vlbench that wrote it"
@@ -62,7 +62,7 @@ def test_the_published_results_of_this_repository_are_read() -> None:
 def test_failed_and_contended_cells_are_not_judged(tmp_path: Path) -> None:
     invalid = line(day=2) | {"status": "invalid", "error": "NaN", "latency_ms": None}
     unknown = line(day=3, a_key_of_tomorrow={"x": [1]})
-    write(tmp_path, [line(latency_ms=None), contended(line(day=1)), invalid, unknown])
+    write_cells(tmp_path, [line(latency_ms=None), contended(line(day=1)), invalid, unknown])
     failed, disturbed, nothing, usual = read_runs(tmp_path).runs
     assert (failed.status, failed.error, failed.latency_ms, failed.judged) == ("failed", "out of memory", None, False)
     assert (disturbed.latency_ms, disturbed.verdict, disturbed.judged) == (50, "contended", False)
@@ -92,8 +92,8 @@ DAMAGED = {
 def test_a_damaged_line_is_named_and_all_others_are_read(tmp_path: Path, kind: str) -> None:
     text, reason = DAMAGED[kind]
     for folder in range(5):
-        write(tmp_path / f"run-{folder}", [line(day=folder)])
-    file = write(tmp_path / "run-2", [line(day=2), "", text, line(day=2.5)])
+        write_cells(tmp_path / f"run-{folder}", [line(day=folder)])
+    file = write_cells(tmp_path / "run-2", [line(day=2), "", text, line(day=2.5)])
     reading = read_runs(tmp_path)
     assert len(reading.runs) == 6
     (warning,) = reading.warnings
@@ -103,7 +103,7 @@ def test_a_damaged_line_is_named_and_all_others_are_read(tmp_path: Path, kind: s
 
 
 def test_many_damaged_lines_of_a_file_are_one_warning(tmp_path: Path) -> None:
-    file = write(tmp_path, ["x", line(), "y", "z", "", json.dumps(line(schema=9))])
+    file = write_cells(tmp_path, ["x", line(), "y", "z", "", json.dumps(line(schema=9))])
     reading = read_runs(tmp_path)
     assert len(reading.runs) == 1
     assert [warning.split(":")[0] for warning in reading.warnings] == [
@@ -116,7 +116,7 @@ def test_many_damaged_lines_of_a_file_are_one_warning(tmp_path: Path) -> None:
 def test_a_file_of_anything_stops_no_other(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "cells.jsonl").write_bytes(content)
-    write(tmp_path / "b", [line(), line(day=1)])
+    write_cells(tmp_path / "b", [line(), line(day=1)])
     reading = read_runs(tmp_path)
     assert len(reading.runs) == 2
     assert reading.warnings
@@ -136,7 +136,7 @@ def test_no_damage_costs_another_line(tmp_path: Path) -> None:
         lines[damaged] = generator.choice(
             [text[:end], text[end:], text[:start] + text[end:], sign, text[:end] + sign + text[end:]]
         )
-        write(tmp_path / str(folder), lines)
+        write_cells(tmp_path / str(folder), lines)
         expected |= {f"{folder}-{place}" for place in range(4) if place != damaged}
     assert expected <= {run.model for run in read_runs(tmp_path).runs}
 
@@ -150,8 +150,8 @@ def test_a_last_line_without_its_end_is_whole_or_named(tmp_path: Path) -> None:
 
 
 def test_an_empty_file_and_a_dangling_link_among_others(tmp_path: Path) -> None:
-    write(tmp_path / "a", [line()])
-    write(tmp_path / "b", [])
+    write_cells(tmp_path / "a", [line()])
+    write_cells(tmp_path / "b", [])
     (tmp_path / "c").mkdir()
     (tmp_path / "c" / "cells.jsonl").symlink_to(tmp_path / "gone")
     (tmp_path / "d" / "cells.jsonl").mkdir(parents=True)
@@ -161,7 +161,7 @@ def test_an_empty_file_and_a_dangling_link_among_others(tmp_path: Path) -> None:
 def test_signs_of_patterns_in_a_name_are_only_signs(tmp_path: Path) -> None:
     names = ["a[1]", "a1", "b*", "bb", "c?", "it's {x}", "ü ñ"]
     for day, name in enumerate(names):
-        write(tmp_path / name, [line(day=day)])
+        write_cells(tmp_path / name, [line(day=day)])
     assert [run.folder for run in read_runs(tmp_path).runs] == names
     assert len(read_runs(tmp_path / "a[1]").runs) == 1
 
@@ -171,8 +171,8 @@ def test_signs_of_patterns_in_a_name_are_only_signs(tmp_path: Path) -> None:
     [
         (lambda folder: None, "does not exist"),
         (lambda folder: folder.mkdir(), "no cells.jsonl in or below it"),
-        (lambda folder: write(folder, []), "holds no results yet"),
-        (lambda folder: write(folder, ["x"]), "line 1: no whole result"),
+        (lambda folder: write_cells(folder, []), "holds no results yet"),
+        (lambda folder: write_cells(folder, ["x"]), "line 1: no whole result"),
     ],
 )
 def test_nothing_to_read_is_one_line(tmp_path: Path, make: object, said: str) -> None:
@@ -185,41 +185,41 @@ def test_nothing_to_read_is_one_line(tmp_path: Path, make: object, said: str) ->
 
 def test_runs_are_in_the_order_measured(tmp_path: Path) -> None:
     for day in (3, 1, 2, 0):
-        write(tmp_path / f"z{9 - day}", [line(latency_ms=10 + day, day=day)])
+        write_cells(tmp_path / f"z{9 - day}", [line(latency_ms=10 + day, day=day)])
     assert [run.latency_ms for run in read_runs(tmp_path).runs] == [10, 11, 12, 13]
 
 
 def test_times_of_other_zones_are_compared_as_times(tmp_path: Path) -> None:
-    write(tmp_path / "a", [line(latency_ms=1, measured_at="2026-01-05T10:00:00+09:00")])
-    write(tmp_path / "b", [line(latency_ms=2, measured_at="2026-01-05T02:00:00Z")])
-    write(tmp_path / "c", [line(latency_ms=3, measured_at="2026-01-04T23:00:00-05:00")])
+    write_cells(tmp_path / "a", [line(latency_ms=1, measured_at="2026-01-05T10:00:00+09:00")])
+    write_cells(tmp_path / "b", [line(latency_ms=2, measured_at="2026-01-05T02:00:00Z")])
+    write_cells(tmp_path / "c", [line(latency_ms=3, measured_at="2026-01-04T23:00:00-05:00")])
     assert [run.latency_ms for run in read_runs(tmp_path).runs] == [1, 2, 3]
 
 
 def test_a_clock_set_back_does_not_reorder_a_file(tmp_path: Path) -> None:
     days = [5, 6, 6, 2, 3, 7]
-    write(tmp_path / "a", [line(latency_ms=place + 1, day=day) for place, day in enumerate(days)])
-    write(tmp_path / "b", [line(latency_ms=100, day=6.5), line(latency_ms=101, day=4)])
+    write_cells(tmp_path / "a", [line(latency_ms=place + 1, day=day) for place, day in enumerate(days)])
+    write_cells(tmp_path / "b", [line(latency_ms=100, day=6.5), line(latency_ms=101, day=4)])
     assert [run.latency_ms for run in read_runs(tmp_path).runs] == [1, 2, 3, 4, 5, 100, 101, 6]
 
 
 def test_a_line_that_lies_in_two_folders_is_read_once(tmp_path: Path) -> None:
     lines = [line(day=day) for day in range(3)]
-    write(tmp_path / "a", lines)
-    write(tmp_path / "copy of a", [*lines, line(day=3)])
+    write_cells(tmp_path / "a", lines)
+    write_cells(tmp_path / "copy of a", [*lines, line(day=3)])
     assert [run.folder for run in read_runs(tmp_path).runs] == ["a", "a", "a", "copy of a"]
 
 
 def test_runners_alike_that_measure_in_the_same_second_are_all_kept(tmp_path: Path) -> None:
-    write(tmp_path / "a", [line(latency_ms=50)])
-    write(tmp_path / "b", [line(latency_ms=51)])
-    write(tmp_path / "c", [line(latency_ms=50, machine={"cpu": "another"})])
+    write_cells(tmp_path / "a", [line(latency_ms=50)])
+    write_cells(tmp_path / "b", [line(latency_ms=51)])
+    write_cells(tmp_path / "c", [line(latency_ms=50, machine={"cpu": "another"})])
     assert len(read_runs(tmp_path).runs) == 3
 
 
 def test_parquet_files_hold_rows_of_the_same_shape(tmp_path: Path) -> None:
     lines = [line(day=day, latency_ms=50 + day) for day in range(3)] + [line(day=3, latency_ms=None)]
-    file = write(tmp_path / "lines", lines)
+    file = write_cells(tmp_path / "lines", lines)
     (tmp_path / "rows").mkdir()
     rows = tmp_path / "rows" / "january [1].parquet"
     with duckdb.connect() as connection:
@@ -243,7 +243,7 @@ def test_parquet_files_hold_rows_of_the_same_shape(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_no_parquet_is_named(tmp_path: Path) -> None:
-    write(tmp_path, [line()])
+    write_cells(tmp_path, [line()])
     (tmp_path / "x.parquet").write_text("PAR1 not really")
     reading = read_runs(tmp_path)
     assert len(reading.runs) == 1
@@ -256,7 +256,7 @@ def test_raw_samples_cost_little(tmp_path: Path) -> None:
     samples = [round(45 + place / 700, 6) for place in range(660)]
     heavy = {"restarts": [{"latency_ms": samples, "measured_at": "x"}] * 15}
     for day in range(20):
-        write(tmp_path / f"run-{day}", [line(f"model-{cell}", day=day, **heavy) for cell in range(20)])
+        write_cells(tmp_path / f"run-{day}", [line(f"model-{cell}", day=day, **heavy) for cell in range(20)])
     start = time.perf_counter()
     assert len(read_runs(tmp_path).runs) == 400
     seconds = time.perf_counter() - start

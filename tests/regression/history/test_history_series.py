@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from synthetic import contended, line, noisy, write, write_series
+from synthetic import contended, line, noisy, write_cells, write_series
 
 from vlbench.errors import InputError
 from vlbench.regression.history.reading import read_runs
@@ -46,8 +46,8 @@ MARKS: dict[str, tuple[dict[str, Any], str]] = {
 
 @pytest.mark.parametrize("kind", SPLITS)
 def test_other_settings_and_hardware_are_another_series(tmp_path: Path, kind: str) -> None:
-    write(tmp_path / "a", [line()])
-    write(tmp_path / "b", [line(day=1, **SPLITS[kind])])
+    write_cells(tmp_path / "a", [line()])
+    write_cells(tmp_path / "b", [line(day=1, **SPLITS[kind])])
     assert [len(series.runs) for series in series_of(tmp_path)] == [1, 1]
 
 
@@ -55,7 +55,7 @@ def test_other_settings_and_hardware_are_another_series(tmp_path: Path, kind: st
 def test_other_software_is_marked_in_the_same_series(tmp_path: Path, kind: str) -> None:
     changes, text = MARKS[kind]
     for day in range(6):
-        write(tmp_path / str(day), [line(day=day, **(changes if day >= 4 else {}))])
+        write_cells(tmp_path / str(day), [line(day=day, **(changes if day >= 4 else {}))])
     (series,) = series_of(tmp_path)
     assert [(event.index, event.text) for event in series.events] == [(4, text)]
 
@@ -63,13 +63,15 @@ def test_other_software_is_marked_in_the_same_series(tmp_path: Path, kind: str) 
 def test_what_only_newer_lines_tell_of_the_machine_is_no_change(tmp_path: Path) -> None:
     governors = [None, "powersave", None, "powersave", "performance"]
     for day, governor in enumerate(governors):
-        write(tmp_path / str(day), [line(day=day, machine={"governor": governor, "timm": None if day else "1.0"})])
+        write_cells(
+            tmp_path / str(day), [line(day=day, machine={"governor": governor, "timm": None if day else "1.0"})]
+        )
     (series,) = series_of(tmp_path)
     assert [(event.index, event.text) for event in series.events] == [(4, "governor powersave -> performance")]
 
 
 def test_memory_that_a_kernel_keeps_to_itself_splits_nothing(tmp_path: Path) -> None:
-    write(tmp_path, [line(), line(day=1, machine={"ram_bytes": 16 * 2**30 - 150_000_000})])
+    write_cells(tmp_path, [line(), line(day=1, machine={"ram_bytes": 16 * 2**30 - 150_000_000})])
     assert len(series_of(tmp_path)) == 1
 
 
@@ -79,7 +81,7 @@ def test_definitions_side_by_side_are_series_of_their_own(tmp_path: Path) -> Non
         lines = [
             line(day=day + place / 100, spec_hash=hash_, latency_ms=50 + 20 * place) for place, hash_ in enumerate("ab")
         ]
-        write(tmp_path / str(day), lines)
+        write_cells(tmp_path / str(day), lines)
     first, second = series_of(tmp_path)
     assert [run.latency_ms for run in first.runs] == [50] * 3
     assert [run.latency_ms for run in second.runs] == [70] * 3
@@ -89,7 +91,7 @@ def test_definitions_side_by_side_are_series_of_their_own(tmp_path: Path) -> Non
 
 def test_definitions_that_return_are_series_of_their_own(tmp_path: Path) -> None:
     for day, hash_ in enumerate("aabbaab"):
-        write(tmp_path / str(day), [line(day=day, spec_hash=hash_)])
+        write_cells(tmp_path / str(day), [line(day=day, spec_hash=hash_)])
     assert sorted(len(series.runs) for series in series_of(tmp_path)) == [3, 4]
 
 
@@ -98,7 +100,7 @@ def stepped(root: Path, *, up: int = 20, software: int | None = None, count: int
     values[up:] *= 1.08
     for day, value in enumerate(values):
         torch = {"torch": "2.15.0" if software is not None and day >= software else "2.14.0"}
-        write(root / f"{day:02}", [line(latency_ms=value, day=day, machine=torch)])
+        write_cells(root / f"{day:02}", [line(latency_ms=value, day=day, machine=torch)])
     (series,) = series_of(root)
     return series
 
@@ -127,14 +129,14 @@ def test_contended_runs_move_no_change_point_and_keep_their_place(tmp_path: Path
         disturbed = contended(
             line(latency_ms=3 * value, day=day, machine={"torch": "2.15.0" if day >= 24 else "2.14.0"})
         )
-        write(tmp_path / f"{day:02}", [disturbed if day in (3, 8, 9, 23, 24) else usual])
+        write_cells(tmp_path / f"{day:02}", [disturbed if day in (3, 8, 9, 23, 24) else usual])
     (series,) = series_of(tmp_path)
     assert (len(series.runs), len(series.judged), len(series.timed)) == (40, 35, 40)
     (shift,) = series.shifts
     assert shift.index == 25
     assert [event.index for event in shift.events] == [24]  # with the contended run just before
     for day in range(40):
-        write(tmp_path / f"{day:02}", [contended(line(latency_ms=values[day], day=day))])
+        write_cells(tmp_path / f"{day:02}", [contended(line(latency_ms=values[day], day=day))])
     (series,) = series_of(tmp_path)
     assert not series.shifts
 
@@ -163,7 +165,7 @@ def test_many_series_share_one_rate_of_false_alarms(tmp_path: Path) -> None:
         lines = [
             line(model, latency_ms=v, day=day) for model, values in latencies.items() for day, v in enumerate(values)
         ]
-        write(tmp_path / str(trial), lines)
+        write_cells(tmp_path / str(trial), lines)
         found = series_of(tmp_path / str(trial))
         alarms += any(series.shifts or series.drift for series in found)
         assert found[0].fewest > 16
@@ -173,13 +175,13 @@ def test_many_series_share_one_rate_of_false_alarms(tmp_path: Path) -> None:
 def test_series_too_short_to_be_tested_do_not_count(tmp_path: Path) -> None:
     stepped(tmp_path / "long", up=6, count=12)
     for place in range(50):
-        write(tmp_path / f"short-{place}", [line(f"m{place}", day=place)])
+        write_cells(tmp_path / f"short-{place}", [line(f"m{place}", day=place)])
     (series,) = [series for series in series_of(tmp_path) if len(series.runs) > 1]
     assert len(series.shifts) == 1
 
 
 def test_select(tmp_path: Path) -> None:
-    write(tmp_path, [line("vilt-b32"), line("vit-b16", device="cuda"), line("clip-rn50")])
+    write_cells(tmp_path, [line("vilt-b32"), line("vit-b16", device="cuda"), line("clip-rn50")])
     runs = read_runs(tmp_path).runs
 
     def names(**wanted: str) -> list[str]:

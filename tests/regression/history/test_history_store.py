@@ -9,7 +9,7 @@ from pathlib import Path
 
 import duckdb
 import pytest
-from synthetic import line, noisy, write, write_series
+from synthetic import line, noisy, write_cells, write_series
 
 from vlbench.errors import InputError
 from vlbench.regression.history.reading import read_runs
@@ -34,11 +34,11 @@ def test_what_was_added_is_read_back_when_the_folders_are_gone(tmp_path: Path) -
 
 def test_the_same_line_is_never_there_twice(tmp_path: Path) -> None:
     store = tmp_path / "history.duckdb"
-    file = write(tmp_path / "results", [line(day=0), line(day=1)])
+    file = write_cells(tmp_path / "results", [line(day=0), line(day=1)])
     for expected in (2, 0, 0):
         reading = read_runs(tmp_path / "results", store=store)
         assert (reading.added, len(reading.runs)) == (expected, 2)
-    write(tmp_path / "results", [line(day=0), line(day=1), line(day=2)])
+    write_cells(tmp_path / "results", [line(day=0), line(day=1), line(day=2)])
     shutil.copytree(file.parent, tmp_path / "copy")
     assert read_runs(tmp_path / "results", store=store).added == 1
     assert read_runs(tmp_path / "copy", store=store).added == 0
@@ -51,7 +51,7 @@ def test_a_day_at_a_time_is_the_same_as_all_at_once(tmp_path: Path) -> None:
     store, today = tmp_path / "history.duckdb", tmp_path / "today"
     for day, value in enumerate(values):
         lines = [line(latency_ms=value, day=day), line(latency_ms=2 * value, day=day - 0.5)]  # a clock set back
-        write(today, lines)
+        write_cells(today, lines)
         reading = read_runs(today, store=store)
         assert reading.added == 2
     medians = [run.latency_ms for run in reading.runs]
@@ -60,7 +60,7 @@ def test_a_day_at_a_time_is_the_same_as_all_at_once(tmp_path: Path) -> None:
 
 def test_stores_can_be_joined(tmp_path: Path) -> None:
     for name in "ab":
-        write(tmp_path / name, [line(name), line("both")])
+        write_cells(tmp_path / name, [line(name), line("both")])
         read_runs(tmp_path / name, store=tmp_path / f"{name}.duckdb")
     joined = read_runs(tmp_path / "a.duckdb", store=tmp_path / "b.duckdb")
     assert (joined.added, len(joined.runs)) == (1, 3)
@@ -70,13 +70,13 @@ def test_stores_can_be_joined(tmp_path: Path) -> None:
 def test_a_store_stays_small(tmp_path: Path) -> None:
     heavy = {"restarts": [{"latency_ms": [1.5] * 5000}]}
     for day in range(30):
-        write(tmp_path / "results" / str(day), [line(f"m{cell}", day=day, **heavy) for cell in range(20)])
+        write_cells(tmp_path / "results" / str(day), [line(f"m{cell}", day=day, **heavy) for cell in range(20)])
     read_runs(tmp_path / "results", store=tmp_path / "history.duckdb")
     assert (tmp_path / "history.duckdb").stat().st_size < 3e6  # 600 cells; their lines take 18 MB
 
 
 def test_damaged_lines_do_not_get_in(tmp_path: Path) -> None:
-    write(tmp_path / "results", [line(), "damaged", line(day=1)])
+    write_cells(tmp_path / "results", [line(), "damaged", line(day=1)])
     reading = read_runs(tmp_path / "results", store=tmp_path / "history.duckdb")
     assert (reading.added, len(reading.warnings)) == (2, 1)
 
@@ -85,7 +85,7 @@ def test_damaged_lines_do_not_get_in(tmp_path: Path) -> None:
 def test_a_file_that_is_no_database(tmp_path: Path, content: bytes) -> None:
     store = tmp_path / "history.duckdb"
     store.write_bytes(content)
-    write(tmp_path / "results", [line()])
+    write_cells(tmp_path / "results", [line()])
     assert "is no DuckDB database" in refused(store)
     assert "is no DuckDB database" in refused(tmp_path / "results", store)
     assert store.read_bytes() == content
@@ -95,7 +95,7 @@ def test_a_database_of_something_else_is_left_alone(tmp_path: Path) -> None:
     store = tmp_path / "other.duckdb"
     with duckdb.connect(store) as connection:
         connection.execute("CREATE TABLE runs AS SELECT 1 AS x")
-    write(tmp_path / "results", [line()])
+    write_cells(tmp_path / "results", [line()])
     for said in (refused(store), refused(tmp_path / "results", store)):
         assert "not one that vlbench history --store made" in said
     with duckdb.connect(store) as connection:
@@ -117,7 +117,7 @@ def test_a_store_of_another_schema_is_left_alone(tmp_path: Path, schema: int, ag
 
 
 def test_a_store_that_cannot_be_written(tmp_path: Path) -> None:
-    write(tmp_path / "results", [line()])
+    write_cells(tmp_path / "results", [line()])
     assert "--store" in refused(tmp_path / "results", tmp_path / "absent" / "history.duckdb")
     assert "--store" in refused(tmp_path / "results", tmp_path)
     assert "--store" in refused(tmp_path / "results", tmp_path / "results" / "cells.jsonl" / "x.duckdb")
@@ -125,9 +125,9 @@ def test_a_store_that_cannot_be_written(tmp_path: Path) -> None:
 
 def test_a_full_disk_leaves_the_store_as_it_was(tmp_path: Path) -> None:
     store = tmp_path / "history.duckdb"
-    write(tmp_path / "first", [line()])
+    write_cells(tmp_path / "first", [line()])
     read_runs(tmp_path / "first", store=store)
-    write(tmp_path / "second", [line(f"m{cell}", text="x" * 2000 + str(cell)) for cell in range(3000)])
+    write_cells(tmp_path / "second", [line(f"m{cell}", text="x" * 2000 + str(cell)) for cell in range(3000)])
     code = f"""
 import resource, signal
 from pathlib import Path
@@ -148,7 +148,7 @@ except InputError as error:
 
 def test_two_processes_at_once(tmp_path: Path) -> None:
     store = tmp_path / "history.duckdb"
-    write(tmp_path / "results", [line()])
+    write_cells(tmp_path / "results", [line()])
     read_runs(tmp_path / "results", store=store)
     code = f"import duckdb, sys; c = duckdb.connect({str(store)!r}); print('open', flush=True); sys.stdin.read()"
     with subprocess.Popen([sys.executable, "-c", code], stdin=-1, stdout=-1, text=True) as other:

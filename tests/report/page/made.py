@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,12 +39,6 @@ def failed(name: str, error: str) -> Line:
         "peak_memory_bytes": None,
     }
     return line(name) | nothing | {"status": "failed", "error": error}
-
-
-def written(folder: Path, lines: Sequence[Line]) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "cells.jsonl").write_text("".join(json.dumps(one) + "\n" for one in lines))
-    return folder
 
 
 def page_of(*folders: Path) -> str:

@@ -11,10 +11,10 @@ from statistics import median
 from typing import Any
 
 import pytest
-from made import PUBLISHED, ROOT, failed, line, page_of, published, written
+from made import PUBLISHED, ROOT, failed, line, page_of, published
 
 from tests.conftest import skip_where_busy
-from tests.helpers import others_slow
+from tests.helpers import others_slow, write_results
 
 ALL = [PUBLISHED, *(PUBLISHED / name for name in ("shapes", "easy-vqa"))]
 ALL += [
@@ -108,7 +108,7 @@ def test_the_bars_stand_in_the_order_of_the_table(open_page: Open) -> None:
 
 def test_what_is_missing_is_last_either_way(open_page: Open, tmp_path: Path) -> None:
     lines = [failed("broken", "out of memory"), line("slow", 3.0), line("quick", 0.5)]
-    page = open_page(page_of(written(tmp_path / "results", lines))).page
+    page = open_page(page_of(write_results(tmp_path / "results", lines))).page
     for wanted in (["quick", "slow", "broken"], ["slow", "quick", "broken"]):
         head(page, "latency").locator("button").click()
         assert names(page) == wanted
@@ -218,7 +218,7 @@ def test_names_are_words_whatever_they_hold(open_page: Open, tmp_path: Path) -> 
         line("</script><b>bold</b>", 2.0),
         failed("<i>broken</i>", "<img src=y onerror=alert(1)> failed"),
     ]
-    opened = open_page(page_of(written(tmp_path / "<b>folder", lines)))
+    opened = open_page(page_of(write_results(tmp_path / "<b>folder", lines)))
     assert opened.said == []
     assert opened.page.title() == "vlbench report"
     assert opened.page.locator("#table b, #table i, #table img, figure img, figure b").count() == 0
@@ -238,7 +238,7 @@ def test_five_hundred_cells(open_page: Open, tmp_path: Path) -> None:
         line(f"model-{place:03}", 0.1 + (37 * place) % 500, family=("patch", "grid", "region")[place % 3])
         for place in range(500)
     ]
-    html = page_of(written(tmp_path / "results", lines))
+    html = page_of(write_results(tmp_path / "results", lines))
     assert len(html.encode()) < 5e6
     start = time.monotonic()
     page = open_page(html).page

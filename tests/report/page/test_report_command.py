@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from made import PUBLISHED, failed, line, page_of, published, written
+from made import PUBLISHED, failed, line, page_of, published
 
+from tests.helpers import write_results
 from tests.report.written import evaluated, folder_of, one_restart
 from vlbench.cli import main
 from vlbench.report.colours import FAMILIES
@@ -126,14 +127,16 @@ def test_a_page_that_cannot_be_written_is_told_in_one_line(report: Report, tmp_p
 
 
 def test_one_cell(tmp_path: Path) -> None:
-    html = page_of(written(tmp_path / "results", [line("alone")]))
+    html = page_of(write_results(tmp_path / "results", [line("alone")]))
     checked(html)
     assert "<b>1</b> <span>cell of 1 model on 1 machine</span>" in html
     assert "Side by side" not in html
 
 
 def test_only_failed_cells(tmp_path: Path) -> None:
-    html = page_of(written(tmp_path / "results", [failed("a", "out of memory: 51 TB"), failed("b", "timeout <10 s>")]))
+    html = page_of(
+        write_results(tmp_path / "results", [failed("a", "out of memory: 51 TB"), failed("b", "timeout <10 s>")])
+    )
     checked(html)
     assert content(html)["charts"] == []
     assert "out of memory: 51 TB" in html
@@ -168,20 +171,20 @@ def test_columns_that_say_nothing_are_left_out() -> None:
 
 def test_two_folders_are_compared_where_they_share_a_cell(tmp_path: Path) -> None:
     """Twice as slow, on the same machine: the rule of `vlbench compare` says so."""
-    before = written(tmp_path / "before", [line("both", 1.0), line("gone", 1.0)])
-    after = written(tmp_path / "after", [line("both", 2.0), line("new", 1.0)])
+    before = write_results(tmp_path / "before", [line("both", 1.0), line("gone", 1.0)])
+    after = write_results(tmp_path / "after", [line("both", 2.0), line("new", 1.0)])
     html = page_of(before, after)
     checked(html)
     (rows,) = [chart["data"]["beside"] for chart in content(html)["charts"] if chart["name"] == "beside"]
     assert [(row["label"], row["head"], row["verdict"]) for row in rows] == [("both", "after", "slower")]
     assert rows[0]["ratio"] == pytest.approx(2, rel=0.1)
-    apart = page_of(written(tmp_path / "other", [line("another")]), before)
+    apart = page_of(write_results(tmp_path / "other", [line("another")]), before)
     assert "Side by side" not in apart
 
 
 def test_precisions_of_one_folder_are_compared(tmp_path: Path) -> None:
     lines = [line("a", 2.0, precision="fp32"), line("a", 1.0, precision="bf16", cell_hash="other")]
-    html = page_of(written(tmp_path / "results", lines))
+    html = page_of(write_results(tmp_path / "results", lines))
     (rows,) = [chart["data"]["beside"] for chart in content(html)["charts"] if chart["name"] == "beside"]
     assert [(row["head"], row["ratio"]) for row in rows] == [("bf16", pytest.approx(0.5, rel=0.1))]
 

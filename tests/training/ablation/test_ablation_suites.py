@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from tests.command_line import vlbench
+from tests.helpers import write_yaml
 from tests.paths import ROOT
 from vlbench.errors import InputError, SpecError
 from vlbench.specs import GridSpec, PatchSpec
@@ -42,10 +42,8 @@ SMALL: dict[str, Any] = {
 }
 
 
-def write(folder: Path, **changes: object) -> Path:
-    path = folder / "ablation-small.yaml"
-    path.write_text(yaml.safe_dump(SMALL | changes))
-    return path
+def write_small(folder: Path, **changes: object) -> Path:
+    return write_yaml(folder / "ablation-small.yaml", SMALL | changes)
 
 
 def arm(**changes: object) -> dict[str, list]:
@@ -186,7 +184,7 @@ REPORTED = {"paper": "A", "where": "Table 1", "metric": "VQA", "reference": 70.0
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_mistakes_are_refused_in_one_line(tmp_path: Path, changes: dict, message: str) -> None:
-    path = write(tmp_path, **changes)
+    path = write_small(tmp_path, **changes)
     with pytest.raises(InputError) as raised:
         planned_runs(read_ablation(path), REQUEST, tmp_path)
     line = str(raised.value)
@@ -198,11 +196,11 @@ def test_mistakes_are_refused_in_one_line(tmp_path: Path, changes: dict, message
 def test_nothing_is_reported_for_the_reference(tmp_path: Path) -> None:
     first, second = SMALL["arms"]
     with pytest.raises(SpecError, match="'plain': is the reference; move"):
-        read_ablation(write(tmp_path, arms=[first | {"reported": [REPORTED]}, second]))
+        read_ablation(write_small(tmp_path, arms=[first | {"reported": [REPORTED]}, second]))
 
 
 def test_measured_and_trained_are_asked_for_apart(tmp_path: Path) -> None:
-    path = str(write(tmp_path))
+    path = str(write_small(tmp_path))
     (loaded,) = resolve_named([path, path])
     assert isinstance(loaded.suite, Ablation)
     with pytest.raises(InputError, match="ablation-small is trained and vit-sizes is not; run them apart"):

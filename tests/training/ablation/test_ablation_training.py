@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import typer
-import yaml
 
+from tests.helpers import write_yaml
 from vlbench.architectures.build import build
 from vlbench.architectures.grid import GridEmbedder
 from vlbench.architectures.vl_model import VLModel
@@ -50,9 +50,7 @@ def suite(folder: Path, model: str = "vilt-b32", **changes: object) -> LoadedAbl
         "reference": "plain",
         "arms": [{"label": "plain"}, {"label": "changed", "recipe": {"augmentation": True}}],
     }
-    path = folder / "ablation-small.yaml"
-    path.write_text(yaml.safe_dump(content | changes))
-    return read_ablation(path)
+    return read_ablation(write_yaml(folder / "ablation-small.yaml", content | changes))
 
 
 def options(folder: Path, **changes: object) -> AblationOptions:
