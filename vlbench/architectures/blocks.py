@@ -48,7 +48,7 @@ class CrossAttention(nn.Module):
     """Multi-head attention of one stream over another, whose width can differ.
 
     Args:
-        width: of the stream that asks.
+        width: of the stream that gives the queries.
         source_width: of the stream that is asked.
         inner_width: of queries, keys and values, over all heads; a multiple of `heads`.
         heads: number of heads.

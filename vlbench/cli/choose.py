@@ -27,25 +27,32 @@ class ChoiceFormat(StrEnum):
 
 def choose(
     folders: Annotated[
-        list[Path], typer.Argument(metavar="RESULTS", help="Results folders; one without any: those below it.")
+        list[Path],
+        typer.Argument(metavar="RESULTS", help="Results folders; a folder that holds none stands for those below it."),
     ],
     latency_ms: Annotated[
-        float | None, typer.Option(metavar="MS", help="The most that a pass of the batch may take.")
+        float | None, typer.Option(metavar="MS", help="The longest time that one pass of the batch may take.")
     ] = None,
-    memory_gb: Annotated[float | None, typer.Option(metavar="GB", help="The most peak memory, in 10^9 bytes.")] = None,
+    memory_gb: Annotated[
+        float | None, typer.Option(metavar="GB", help="The highest peak memory allowed, in 10^9 bytes.")
+    ] = None,
     accuracy: Annotated[
-        str | None, typer.Option(metavar="SHARE", help="The least accuracy, 80% or 0.8, where the results hold it.")
+        str | None,
+        typer.Option(
+            metavar="SHARE", help="The lowest accuracy allowed, such as 80% or 0.8; needs results of vlbench eval."
+        ),
     ] = None,
     task: Annotated[
-        str | None, typer.Option(metavar="TASK", help="Whose accuracy counts; by default that of most models.")
+        str | None,
+        typer.Option(metavar="TASK", help="The task whose accuracy counts; by default the one that most models have."),
     ] = None,
     device: MeasuredOnOption = None,
-    precision: Annotated[PrecisionName | None, typer.Option(help="Only what was measured with this.")] = None,
-    batch: Annotated[int | None, typer.Option(min=1, help="Only what was measured with this.")] = None,
+    precision: Annotated[PrecisionName | None, typer.Option(help="Only measurements in this precision.")] = None,
+    batch: Annotated[int | None, typer.Option(min=1, help="Only measurements with this batch size.")] = None,
     machine: Annotated[
         str | None, typer.Option(metavar="WORDS", help="Only the machine whose description has these words.")
     ] = None,
-    output: Annotated[ChoiceFormat, typer.Option("--format", help="How it is printed.")] = ChoiceFormat.table,
+    output: Annotated[ChoiceFormat, typer.Option("--format", help="Format of the output.")] = ChoiceFormat.table,
 ) -> None:
     """Say which models meet a budget of latency, memory or both on this machine, best first.
 
@@ -70,7 +77,7 @@ def choose(
 
 
 def _this_machine(results: Sequence[Result]) -> Machine:
-    """Only PyTorch knows the GPU, which takes seconds: it is asked where all else is that of a machine with one."""
+    """Asks PyTorch for the GPU, which takes seconds, only if all else matches a machine with one."""
     from vlbench.measure.machine import describe_machine, physical_cores
     from vlbench.runner.benchmark import probe_this_machine
 

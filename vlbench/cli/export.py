@@ -40,23 +40,24 @@ BY_SUFFIX = {".tex": ExportFormat.latex, ".csv": ExportFormat.csv, ".parquet": E
 
 def export(
     folders: Annotated[
-        list[Path], typer.Argument(metavar="RESULTS", help="Results folders; one without any: those below it.")
+        list[Path],
+        typer.Argument(metavar="RESULTS", help="Results folders; a folder that holds none stands for those below it."),
     ],
     output_format: Annotated[
         ExportFormat | None,
-        typer.Option("--format", help="By default what FILE ends in, .tex, .csv or .parquet; else markdown."),
+        typer.Option("--format", help="By default what FILE ends in: .tex, .csv or .parquet; otherwise markdown."),
     ] = None,
     table: Annotated[
-        TableName | None, typer.Option(help="By default summary; of Parquet samples, a row each.", show_default=False)
+        TableName | None, typer.Option(help="Default: summary; for Parquet: samples, one row each.", show_default=False)
     ] = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write it there rather than print it.")
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write to this file instead of printing.")
     ] = None,
 ) -> None:
     """Write results as a table: GitHub Markdown, LaTeX (booktabs), CSV or Parquet.
 
-    Markdown and LaTeX have a row a cell with its intervals, the stages, and notes. CSV and Parquet are in plain units,
-    with the columns that `vlbench.read` gives. `vlbench export shapes` writes the generated world.
+    Markdown and LaTeX have one row per measurement with its intervals, the stages, and notes. CSV and Parquet are in
+    plain units, with the columns of `vlbench.read`. `vlbench export shapes` writes the generated world.
     """
     from vlbench.report import export
     from vlbench.report.frames import read
@@ -88,12 +89,12 @@ def export(
 def export_shapes(
     out: Annotated[Path, typer.Option(metavar="DIR", help="A new folder.")],
     split: Annotated[
-        list[SplitName] | None, typer.Option(help="By default all of them; repeatable.", show_default=False)
+        list[SplitName] | None, typer.Option(help="Default: all splits; repeatable.", show_default=False)
     ] = None,
     scenes: Annotated[
-        int | None, typer.Option(min=2, max=10**6, help="Of each split; by default as many as the task has.")
+        int | None, typer.Option(min=2, max=10**6, help="Scenes of each split; by default as many as the task has.")
     ] = None,
-    side: Annotated[int, typer.Option(min=32, max=4096, help="Of the images, in pixels.")] = 128,
+    side: Annotated[int, typer.Option(min=32, max=4096, help="Side of the images, in pixels.")] = 128,
     seed: Annotated[
         int, typer.Option(help="0: the scenes of the tasks shapes, shapes-pairs and shapes-retrieval.")
     ] = 0,

@@ -31,15 +31,19 @@ def history(
     ],
     model: Annotated[str | None, typer.Option(metavar="GLOB", help="Only these models; several with commas.")] = None,
     device: MeasuredOnOption = None,
-    threshold: Annotated[str, typer.Option(metavar="SHARE", help="The least change that is told: 5% or 0.05.")] = "3%",
-    output: Annotated[HistoryFormat, typer.Option("--format", help="How it is printed.")] = HistoryFormat.table,
-    figure: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw it, too: a .png or .svg file.")] = None,
+    threshold: Annotated[
+        str, typer.Option(metavar="SHARE", help="The smallest change that is reported, such as 5% or 0.05.")
+    ] = "3%",
+    output: Annotated[HistoryFormat, typer.Option("--format", help="Format of the output.")] = HistoryFormat.table,
+    figure: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Also draw a figure: a .png or .svg file.")
+    ] = None,
     store: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Add the results to this .duckdb file, and show all that is in it."),
+        typer.Option(metavar="FILE", help="Add the results to this .duckdb file, and show everything in it."),
     ] = None,
 ) -> None:
-    """Show how each model's latency went over many runs, and where it changed.
+    """Show how each model's latency changed over many runs, and where it changed.
 
     Runs of one model with the same settings on the same machine are one series. Contended runs are shown, but count for
     no change point.

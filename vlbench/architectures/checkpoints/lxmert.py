@@ -49,8 +49,8 @@ _BODY = (
     pooler("lxmert"),
 )
 _MASKED = (
-    Dropped("cls.predictions.*", "the head of masked words, which no task here asks"),
-    Dropped("obj_predict_head.*", "the heads of hidden regions, which no task here asks"),
+    Dropped("cls.predictions.*", "the head of masked words, which no task here uses"),
+    Dropped("obj_predict_head.*", "the heads of hidden regions, which no task here uses"),
 )
 _ANSWERS = answers("answer_head.logit_fc", norm=2)
 

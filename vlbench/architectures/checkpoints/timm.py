@@ -22,7 +22,7 @@ BACKBONE, RES5, STAGES = "visual.backbone.", "visual.roi_head.res5.", 4
 STEM = f"{BACKBONE}stem.0.weight"  # the stem of CLIP's ResNet has its names a level deeper
 PATCH, POSITIONS = "visual.patch.weight", "visual.positions"
 BLOCKS, LAST_NORM = "interaction.blocks.", "interaction.norm."
-_IMAGENET = "tells ImageNet's classes apart, which no task here asks"
+_IMAGENET = "classifies ImageNet, which no task here uses"
 
 
 def _bottlenecks(ours: str, theirs: str) -> tuple[Rule, ...]:

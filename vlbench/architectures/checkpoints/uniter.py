@@ -90,7 +90,7 @@ def _sees_one_pooled(state: State) -> bool:
 
 _MASKED_REGIONS = Dropped("*img_embeddings.mask_embedding.weight", "stands for regions that pre-training hides")
 _PRETRAINING = (
-    Dropped("cls.*", "the head of masked words, which no task here asks"),
+    Dropped("cls.*", "the head of masked words, which no task here uses"),
     Dropped("feat_regress.*", "the head of hidden regions' features"),
     Dropped("region_classifier.*", "the head of hidden regions' classes"),
 )

@@ -56,7 +56,7 @@ _ORIGINAL = (
     pooler(""),
 )
 _POSITION_IDS = Dropped("*text_embeddings.position_ids", "the numbers from 0 on, for which a slice stands here")
-_MASKED_WORDS = Dropped("mlm_score.*", "the head of masked words, which no task here asks")
+_MASKED_WORDS = Dropped("mlm_score.*", "the head of masked words, which no task here uses")
 _MATCHING = Dropped("itm_score.*", "the head of matching, where the model has another")
 _RANKING = Dropped("rank_output.*", "the head of ranking, where the model has another")
 _POOLER = Dropped("*pooler.*", "for a head that does not pool")

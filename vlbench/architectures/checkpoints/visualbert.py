@@ -67,8 +67,8 @@ def _answers(state: State) -> bool:
 _POSITION_IDS = Dropped("*embeddings.position_ids", "the numbers from 0 on, for which a slice stands here")
 _POOLER = Dropped("*pooler.*", "for a head that does not pool")
 _PRETRAINING = (
-    Dropped("cls.predictions.*", "the head of masked words, which no task here asks"),
-    Dropped("cls.seq_relationship.*", "asks whether a second caption fits, which no task here does"),
+    Dropped("cls.predictions.*", "the head of masked words, which no task here uses"),
+    Dropped("cls.seq_relationship.*", "decides whether a second caption fits, which no task here needs"),
 )
 _HEAD = Untouched("head.*", "pre-training leaves no head for this task")
 
