@@ -40,9 +40,9 @@ def counts_of(name: str) -> Any:
     return count(catalog()[name])
 
 
-def tiny(name: str, **changes: object) -> Any:
+def tiny(model: str, /, **changes: object) -> Any:
     """A model of the catalog at its tiny size."""
-    return catalog()[name].tiny().model_copy(update=changes)
+    return catalog()[model].tiny().model_copy(update=changes)
 
 
 def write_tiny(folder: Path, model: str = "vilt-b32", /, **changes: object) -> Path:
