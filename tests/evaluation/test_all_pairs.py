@@ -16,7 +16,8 @@ from vlbench.evaluation.processes import Process
 from vlbench.evaluation.retrieval import ScoreMatrix, expected_seconds, matching_score, pair_count, score_pairs
 from vlbench.evaluation.tokens import tokenizer_for
 from vlbench.specs.catalog import catalog
-from vlbench.tasks.items import Gallery, ImageRegions
+from vlbench.tasks.items import Gallery
+from vlbench.tasks.region_features import ImageRegions
 from vlbench.tasks.registry import TASKS
 
 

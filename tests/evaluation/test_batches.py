@@ -22,7 +22,8 @@ from vlbench.evaluation.inputs import Batch, ItemEncoder, batches
 from vlbench.inputs import token_ids
 from vlbench.specs import ModelSpec
 from vlbench.specs.catalog import catalog
-from vlbench.tasks.items import ImageRegions, Item
+from vlbench.tasks.items import Item
+from vlbench.tasks.region_features import ImageRegions
 from vlbench.tasks.registry import task_named
 
 VILT, PAD = catalog()["vilt-b32"].tiny(), 7

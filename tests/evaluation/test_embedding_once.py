@@ -16,7 +16,8 @@ from vlbench.evaluation.inputs import Batch, ItemEncoder, batches, select_images
 from vlbench.inputs import token_ids
 from vlbench.specs import ModelSpec
 from vlbench.specs.catalog import catalog
-from vlbench.tasks.items import ImageRegions, Item
+from vlbench.tasks.items import Item
+from vlbench.tasks.region_features import ImageRegions
 
 CPU = torch.device("cpu")
 ASKED = (0, 0, 1, 2, 0)  # which image each question is about

@@ -22,7 +22,8 @@ from vlbench.inputs import token_ids
 from vlbench.specs import ModelSpec, RegionSpec
 from vlbench.specs.catalog import catalog
 from vlbench.tasks.features import RegionTsv, open_regions
-from vlbench.tasks.items import ImageRegions, Item, RegionSource
+from vlbench.tasks.items import Item
+from vlbench.tasks.region_features import ImageRegions, RegionSource
 
 REGION_MODELS = [name for name, spec in catalog().items() if isinstance(spec.visual, RegionSpec)]
 UNITER = catalog()["uniter-base"].tiny()

@@ -23,7 +23,7 @@ from vlbench.explain.look import ExplainSettings, align, look
 from vlbench.inputs import read_example
 from vlbench.specs import ModelSpec
 from vlbench.specs.catalog import catalog
-from vlbench.tasks.items import ImageRegions
+from vlbench.tasks.region_features import ImageRegions
 
 TEXT = "a red cat on a mat"
 EXPLAINED = sorted(name for name, spec in catalog().items() if not why_not(spec))

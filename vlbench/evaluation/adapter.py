@@ -33,7 +33,7 @@ from vlbench.evaluation.task_head import TaskHead, weights_of
 from vlbench.evaluation.tokens import Tokenizer, tokenizer_for
 from vlbench.runner.workload import DTYPES
 from vlbench.specs import AnySpec, HuggingFaceSpec
-from vlbench.tasks.items import RegionSource
+from vlbench.tasks.region_features import RegionSource
 
 
 class UnbatchedVisual(VisualEmbedder):

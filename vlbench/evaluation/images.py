@@ -17,7 +17,7 @@ from vlbench.architectures.interfaces import Images, RegionFeatures
 from vlbench.errors import InputError
 from vlbench.inputs import normalised, open_image
 from vlbench.specs import AnySpec, CentreCrop, Input, ShorterSide
-from vlbench.tasks.items import ImageRegions, RegionSource
+from vlbench.tasks.region_features import ImageRegions, RegionSource
 from vlbench.tasks.shapes.drawing import draw
 from vlbench.tasks.shapes.items import generated_scene
 

@@ -15,7 +15,8 @@ from vlbench.architectures.interfaces import Images, RegionFeatures, Text
 from vlbench.errors import InputError, WorkerError
 from vlbench.evaluation.images import ImageReader, image_reader_for
 from vlbench.specs import AnySpec
-from vlbench.tasks.items import Item, RegionSource
+from vlbench.tasks.items import Item
+from vlbench.tasks.region_features import RegionSource
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

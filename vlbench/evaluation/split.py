@@ -17,7 +17,8 @@ from vlbench.evaluation.images import image_reader_for
 from vlbench.evaluation.task_head import TaskHead, head_for
 from vlbench.specs import AnySpec
 from vlbench.tasks.features import open_regions
-from vlbench.tasks.items import Gallery, Item, RegionSource, and_more, check_images
+from vlbench.tasks.items import Gallery, Item, and_more, check_images
+from vlbench.tasks.region_features import RegionSource
 from vlbench.tasks.registry import Task
 from vlbench.tasks.shapes.scenes import WORLD
 

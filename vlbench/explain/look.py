@@ -35,7 +35,7 @@ from vlbench.explain.explanation import (
 )
 from vlbench.inputs import Example, open_image
 from vlbench.specs import RANDOM, CentreCrop, Input, ModelSpec
-from vlbench.tasks.items import RegionSource
+from vlbench.tasks.region_features import RegionSource
 from vlbench.training.transport import cosine_distance, transport_plan
 
 BETA = 0.5  # as in training (ViLT, section 3.2)

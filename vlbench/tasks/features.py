@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from vlbench.errors import InputError
-from vlbench.tasks.items import ImageRegions, RegionSource
+from vlbench.tasks.region_features import ImageRegions, RegionSource
 
 FIELDS = (
     "img_id",

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vlbench.errors import InputError
-from vlbench.tasks.items import ImageRegions
+from vlbench.tasks.region_features import ImageRegions
 
 if TYPE_CHECKING:
     import lmdb

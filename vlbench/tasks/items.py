@@ -1,14 +1,10 @@
-"""What a data set holds, whatever the format of its files: its items, and the precomputed regions of an image."""
+"""What a data set holds, whatever the format of its files."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
-
-import numpy as np
-from numpy.typing import NDArray
 
 from vlbench.errors import InputError
 
@@ -71,25 +67,3 @@ def check_images(paths: Iterable[Path]) -> None:
         raise InputError(
             f"{missing[0]}: no such image{and_more(missing)}; download the split's images, or leave items out: --limit"
         )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ImageRegions:
-    """The regions of one image: features, (R, C) float32; boxes in pixels, left, top, right, bottom, (R, 4) float32."""
-
-    features: NDArray[np.float32]
-    boxes: NDArray[np.float32]
-    height: int
-    width: int
-
-
-class RegionSource(Protocol):
-    """A file or database of region features by image. `read` raises InputError if it cannot give those of an image."""
-
-    path: Path
-
-    def __contains__(self, name: object) -> bool: ...
-
-    def __len__(self) -> int: ...
-
-    def read(self, name: str) -> ImageRegions: ...
