@@ -129,7 +129,7 @@ def test_a_page_that_cannot_be_written_is_told_in_one_line(report: Report, tmp_p
 def test_one_cell(tmp_path: Path) -> None:
     html = page_of(write_results(tmp_path / "results", [line("alone")]))
     checked(html)
-    assert "<b>1</b> <span>cell of 1 model on 1 machine</span>" in html
+    assert "<b>1</b> <span>measurement of 1 model on 1 machine</span>" in html
     assert "Side by side" not in html
 
 

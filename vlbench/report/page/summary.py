@@ -25,12 +25,12 @@ def headlines(results: Results) -> list[Headline]:
 
 
 def _measured(results: Results) -> Iterator[Headline]:
-    cells = [result for *_, result in results.named]
-    if cells:
-        machines = len({result.machine.in_few_words() for result in cells})
-        models = len({result.model for result in cells})
-        words = f"cell{'s' if len(cells) > 1 else ''} of {models} model{'s' if models > 1 else ''} on "
-        yield Headline(figure=f"{len(cells):,}", words=f"{words}{machines} machine{'s' if machines > 1 else ''}")
+    measurements = [result for *_, result in results.named]
+    if measurements:
+        machines = len({result.machine.in_few_words() for result in measurements})
+        models = len({result.model for result in measurements})
+        words = f"measurement{'s' if len(measurements) > 1 else ''} of {models} model{'s' if models > 1 else ''} on "
+        yield Headline(figure=f"{len(measurements):,}", words=f"{words}{machines} machine{'s' if machines > 1 else ''}")
 
 
 def _fastest(results: Results) -> Iterator[Headline]:
@@ -46,7 +46,7 @@ def _fastest(results: Results) -> Iterator[Headline]:
     if ratio >= 1.1:
         yield Headline(
             figure=f"{ratio:,.0f} times" if ratio >= 100 else f"{ratio:.3g} times",
-            words=f"as long takes {slowest[0]}, the slowest",
+            words=f"the time of the fastest: {slowest[0]}, the slowest here",
             kind=slowest[1].family,
         )
 
