@@ -19,16 +19,6 @@ RETIRED = frozenset(
     "Candidate Measuring OneByOne Told Wanted asked asks conclude conclusions found held held_against_papers "
     "not_asked one own place said seeing take_on tell tell_once told traits wanted".split()
 )
-# Where such names still stand. A folder leaves this table with the last of them.
-OPEN: dict[str, set[str]] = {
-    "architectures": set("found held one own place wanted".split()),
-    "architectures/checkpoints": set("found held one place told wanted".split()),
-    "specs": set("found wanted".split()),
-}
-
-
-def folder_of(file: str) -> str:
-    return file.rpartition("/")[0] or file
 
 
 def defined_names(tree: ast.AST) -> Iterator[str]:
@@ -65,7 +55,7 @@ def test_no_file_is_long() -> None:
 
 
 def test_no_retired_name_comes_back() -> None:
-    names = {file: retired_names(tree) - OPEN.get(folder_of(file), set()) for file, tree in TREES.items()}
+    names = {file: retired_names(tree) for file, tree in TREES.items()}
     assert {file: words for file, words in names.items() if words} == {}
 
 

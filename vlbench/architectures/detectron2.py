@@ -150,9 +150,9 @@ def _trunk(spec: specs.RegionSpec) -> Trunk:
         )
         stages.append(stage)
     names = [f"res{index + 2}" for index in range(len(stages))]
-    wanted = names if spec.fpn else names[-1:]
+    outputs = names if spec.fpn else names[-1:]
     stem = Stem(out_channels=backbone.base_width, norm=NORMS[backbone.norm])
-    trunk = Trunk(stem, stages, out_features=wanted, freeze_at=backbone.frozen_stages)
+    trunk = Trunk(stem, stages, out_features=outputs, freeze_at=backbone.frozen_stages)
     trunk.multiple = PYRAMID_STRIDE if spec.fpn else 1
     return trunk
 
@@ -190,7 +190,9 @@ class ProposalNetwork(RPN):
     def forward(self, maps: Maps, images: Images) -> Proposals:
         instances, _ = super().forward(ImageList(images.pixels, list(images.sizes)), maps)
         boxes = (
-            self._declared.over(images) if self.inject_load else [found.proposal_boxes.tensor for found in instances]
+            self._declared.over(images)
+            if self.inject_load
+            else [instance.proposal_boxes.tensor for instance in instances]
         )
         cells = [maps[name].shape[-2] * maps[name].shape[-1] for name in self.in_features]
         return Proposals(boxes=boxes, candidates=self._candidates(cells))

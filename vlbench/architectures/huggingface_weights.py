@@ -90,9 +90,9 @@ def _check_keys(settings: Mapping[str, Any], config: Any, where: str) -> None:
 
 
 def _check_answers(spec: HuggingFaceSpec, config: Any) -> None:
-    held = getattr(config, spec.answers_setting)
-    if held != spec.answers:
-        raise SpecError(f"{spec.name}: {spec.weights} has {held} answers, but {spec.answers} are asked for")
+    answers = getattr(config, spec.answers_setting)
+    if answers != spec.answers:
+        raise SpecError(f"{spec.name}: {spec.weights} has {answers} answers, but {spec.answers} are asked for")
 
 
 def _read(source: str, config_class: Any, spec: HuggingFaceSpec) -> Any:
@@ -151,7 +151,7 @@ def one_line_errors(source: str, spec: HuggingFaceSpec) -> Iterator[None]:
         chain: list[BaseException] = [error]
         while cause := chain[-1].__cause__ or chain[-1].__context__:
             chain.append(cause)
-        if source.startswith(HUB) and any(_of_a_connection(one) for one in chain):
+        if source.startswith(HUB) and any(_of_a_connection(link) for link in chain):
             reason = "the hub cannot be reached, and no copy is cached; a folder of the same files works"
         else:
             reason = f"cannot be read: {_line(error)}"

@@ -179,7 +179,7 @@ class RegionEmbedder(VisualEmbedder):
     def extra_state(self) -> tuple[str, ...]:
         """TRAINED and CAFFE_POOLING, each if it holds."""
         holds = {TRAINED: self.trained, CAFFE_POOLING: self.backbone.pools_as_caffe}
-        return tuple(name for name, held in holds.items() if held)
+        return tuple(name for name, is_set in holds.items() if is_set)
 
     def load_extra_state(self, flags: tuple[str, ...]) -> None:
         if TRAINED in flags:

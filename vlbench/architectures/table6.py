@@ -133,13 +133,13 @@ def _cross_modality(spec: specs.CrossModalitySpec, text: int, image: int, embedd
     width, mlp, heads, joint = spec.width, spec.mlp_width, spec.heads, text + image
     total = _layer(width, mlp, heads, keys=text) * (spec.text_layers * text)
     total += _layer(width, mlp, heads, keys=image) * (spec.image_layers * image)
-    for own, other in ((text, image), (image, text)):
+    for tokens, other in ((text, image), (image, text)):
         if spec.cross == "joint":
             each = _layer(width, mlp, heads, keys=joint)
         else:
             each = _attention(width, width, heads, keys=other) + _after_attention(width)
-            each += _layer(width, mlp, heads, keys=own)
-        total += each * (spec.cross_layers * own) + _embedding(width, own) * own
+            each += _layer(width, mlp, heads, keys=tokens)
+        total += each * (spec.cross_layers * tokens) + _embedding(width, tokens) * tokens
     if embeddings_charged == 2:
         total += _embedding(width, joint) * joint
     return total + _head(width) * joint
@@ -147,12 +147,17 @@ def _cross_modality(spec: specs.CrossModalitySpec, text: int, image: int, embedd
 
 def _co_attention(spec: specs.CoAttentionSpec, text: int, image: int) -> Charge:
     total = _head(spec.text_width) * text
-    for of, own, other, layers in (("text", text, image, spec.text_layers), ("image", image, text, spec.image_layers)):
+    for of, tokens, other, layers in (
+        ("text", text, image, spec.text_layers),
+        ("image", image, text, spec.image_layers),
+    ):
         width, mlp, heads = (getattr(spec, f"{of}_{what}") for what in ("width", "mlp_width", "heads"))
         connection = _attention(width, spec.connection_width, spec.connection_heads, keys=other)
         connection += _after_attention(width) + _mlp(width, mlp)
-        each = _layer(width, mlp, heads, keys=own) * layers + connection * spec.connections + _embedding(width, own)
-        total += each * own
+        each = (
+            _layer(width, mlp, heads, keys=tokens) * layers + connection * spec.connections + _embedding(width, tokens)
+        )
+        total += each * tokens
     return total
 
 

@@ -85,14 +85,14 @@ def load_detector(model: VLModel, state: Mapping[str, Tensor], *, source: str, p
         absent = next(name for name in known.signature if name not in state)
         first = next(iter(state), "nothing")
         raise InputError(f"weights {source}: not {known.title}: it holds no {absent}, but {first} and the like")
-    wanted = {
+    expected = {
         f"visual.{name}": values
         for name, values in visual.state_dict().items()
         if name.split(".")[0] in STEPS and not name.endswith(COUNTER)
     }
-    found = mapped(family, _with_statistics(state), wanted, source=source)
-    found |= _reading(found, state, pixels)
-    visual.load_state_dict({name.removeprefix("visual."): values for name, values in found.items()}, strict=False)
+    filled = mapped(family, _with_statistics(state), expected, source=source)
+    filled |= _reading(filled, state, pixels)
+    visual.load_state_dict({name.removeprefix("visual."): values for name, values in filled.items()}, strict=False)
     visual.load_extra_state((TRAINED, CAFFE_POOLING))
 
 
@@ -106,7 +106,7 @@ def _with_statistics(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return completed
 
 
-def _reading(found: Mapping[str, Tensor], state: Mapping[str, Tensor], pixels: Input) -> dict[str, Tensor]:
+def _reading(filled: Mapping[str, Tensor], state: Mapping[str, Tensor], pixels: Input) -> dict[str, Tensor]:
     """The first convolution and the mean after it, for red, green and blue of the model's own normalisation.
 
     The input that the detector was trained on is `scale` x ours + `shift`, per channel.
@@ -117,8 +117,8 @@ def _reading(found: Mapping[str, Tensor], state: Mapping[str, Tensor], pixels: I
     )
     scale_3: Tensor = 255 * torch.tensor(pixels.std) / std_3
     shift_3: Tensor = (255 * torch.tensor(pixels.mean) - mean_3) / std_3
-    weight_O3HW = found[STEM].flip(1)
+    weight_O3HW = filled[STEM].flip(1)
     return {
         STEM: weight_O3HW * scale_3[:, None, None],
-        STEM_MEAN: found[STEM_MEAN] - (weight_O3HW * shift_3[:, None, None]).sum(dim=(1, 2, 3)),
+        STEM_MEAN: filled[STEM_MEAN] - (weight_O3HW * shift_3[:, None, None]).sum(dim=(1, 2, 3)),
     }

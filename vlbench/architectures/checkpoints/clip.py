@@ -25,18 +25,21 @@ def _transposed(matrix: Tensor) -> Tensor:
     return matrix.T
 
 
-def _one(number: Tensor) -> Tensor:
+def _as_vector(number: Tensor) -> Tensor:
     """(1,)"""
     return number.reshape(1)
 
 
-_SCALE = Rule("interaction.log_scale", "logit_scale", _one)
+_SCALE = Rule("interaction.log_scale", "logit_scale", _as_vector)
 
 
 def _transformers_tower(ours: str, theirs: str) -> tuple[Rule, ...]:
     layer = f"{theirs}.encoder.layers.{{n}}"
     return (
-        Rule(f"{ours}.blocks.{{n}}.attention.qkv.{{p}}", tuple(f"{layer}.self_attn.{one}_proj.{{p}}" for one in "qkv")),
+        Rule(
+            f"{ours}.blocks.{{n}}.attention.qkv.{{p}}",
+            tuple(f"{layer}.self_attn.{letter}_proj.{{p}}" for letter in "qkv"),
+        ),
         Rule(f"{ours}.blocks.{{n}}.attention.out.{{p}}", f"{layer}.self_attn.out_proj.{{p}}"),
         Rule(f"{ours}.blocks.{{n}}.attention_norm.{{p}}", f"{layer}.layer_norm1.{{p}}"),
         Rule(f"{ours}.blocks.{{n}}.mlp.expand.{{p}}", f"{layer}.mlp.fc1.{{p}}"),
@@ -90,8 +93,8 @@ _OPENAI_VIT = (
     Rule("visual.projection.linear.weight", "visual.proj", _transposed),
 )
 _OPENAI_RESNET = (
-    *(Rule(f"visual.backbone.stem.{place}.0.weight", f"visual.conv{place + 1}.weight") for place in range(3)),
-    *(Rule(f"visual.backbone.stem.{place}.1.{{s}}", f"visual.bn{place + 1}.{{s}}") for place in range(3)),
+    *(Rule(f"visual.backbone.stem.{index}.0.weight", f"visual.conv{index + 1}.weight") for index in range(3)),
+    *(Rule(f"visual.backbone.stem.{index}.1.{{s}}", f"visual.bn{index + 1}.{{s}}") for index in range(3)),
     *(
         Rule(f"visual.backbone.stages.{stage}.{{n}}.{ours}", f"visual.layer{stage + 1}.{{n}}.{theirs}")
         for stage in range(4)

@@ -77,18 +77,18 @@ def load_weights(model: VLModel, spec: ModelSpec) -> Loaded | None:
     source = spec.weights
     if source == RANDOM:
         return None
-    wanted = model.state_dict()
+    expected = model.state_dict()
     saved, state = saved_spec(source), _plain(read_state(source))
     if saved is not None:
-        model.load_state_dict(match_saved(state, wanted, saved, spec, source=source))
+        model.load_state_dict(match_saved(state, expected, saved, spec, source=source))
         model.visual.load_extra_state(saved_extra_state(source))
         return Loaded(title=saved.name)
     if isinstance(spec.visual, RegionSpec):
-        wanted = {name: tensor for name, tensor in wanted.items() if not name.startswith(DETECTOR)}
-    family = family_of(state, wanted, spec, source=source)
-    tensors = mapped(family, state, wanted, source=source)
+        expected = {name: tensor for name, tensor in expected.items() if not name.startswith(DETECTOR)}
+    family = family_of(state, expected, spec, source=source)
+    tensors = mapped(family, state, expected, source=source)
     model.load_state_dict(tensors, strict=False)  # `mapped` was strict about what the family fills
-    return Loaded(title=family.title, untouched=tuple(name for name in wanted if name not in tensors))
+    return Loaded(title=family.title, untouched=tuple(name for name in expected if name not in tensors))
 
 
 def load_visual_weights(model: VLModel, spec: ModelSpec) -> Loaded | None:
@@ -112,16 +112,16 @@ def load_visual_weights(model: VLModel, spec: ModelSpec) -> Loaded | None:
 def _load_saved_visual(model: VLModel, state: State, saved: ModelSpec, spec: ModelSpec) -> Loaded:
     source, region = spec.visual.weights, isinstance(spec.visual, RegionSpec)
     names, within = (DETECTOR, BEFORE_PROJECTION) if region else (VISUAL, VISUAL)
-    wanted = {name: tensor for name, tensor in model.state_dict().items() if name.startswith(names)}
-    held = {name: tensor for name, tensor in state.items() if name.startswith(names)}
-    model.load_state_dict(match_saved(held, wanted, saved, spec, source=source, within=within), strict=False)
+    expected = {name: tensor for name, tensor in model.state_dict().items() if name.startswith(names)}
+    saved_tensors = {name: tensor for name, tensor in state.items() if name.startswith(names)}
+    model.load_state_dict(match_saved(saved_tensors, expected, saved, spec, source=source, within=within), strict=False)
     model.visual.load_extra_state(saved_extra_state(source))
     return Loaded(title=saved.name)
 
 
 def family_of(
     state: State,
-    wanted: Mapping[str, Tensor],
+    expected: Mapping[str, Tensor],
     spec: ModelSpec,
     *,
     source: str,
@@ -131,13 +131,15 @@ def family_of(
 
     Raises InputError that says what the checkpoint looks like, if it is none of them.
     """
-    found = list(recognised(families, state))
-    body = [name for name in wanted if not name.startswith("head.")]
-    fitting = [family for family in found if all(map(family.knows, body))]
+    candidates = list(recognised(families, state))
+    body = [name for name in expected if not name.startswith("head.")]
+    fitting = [family for family in candidates if all(map(family.knows, body))]
     if not fitting:
-        raise InputError(f"weights {source}: {_looks(state, found)}, not {spec.name}")
+        raise InputError(f"weights {source}: {_looks(state, candidates)}, not {spec.name}")
     kind = spec.head.kind if spec.head else ""
-    suited = [one for one in fitting if (not one.heads or kind in one.heads) and all(map(one.knows, wanted))]
+    suited = [
+        family for family in fitting if (not family.heads or kind in family.heads) and all(map(family.knows, expected))
+    ]
     if not suited:
         heads = " or ".join(dict.fromkeys(head for family in fitting for head in family.heads))
         other = f"whose head is {heads or 'another'}, not {kind} as that of {spec.name}"
@@ -218,9 +220,9 @@ def _head(family: Family, state: State, spec: ModelSpec) -> Any:
     return TypeAdapter(HeadPart).validate_python(fields)
 
 
-def _looks(state: State, found: list[Family] | None = None) -> str:
+def _looks(state: State, candidates: list[Family] | None = None) -> str:
     """What a checkpoint looks like, by its names."""
-    titles = [family.title for family in found or recognised(FAMILIES, state)]
+    titles = [family.title for family in candidates or recognised(FAMILIES, state)]
     if titles:
         return f"looks like {titles[0]}"
     first = f"its first tensor is {next(iter(state))}" if state else "it holds no tensor"

@@ -57,7 +57,7 @@ def saved_extra_state(source: str) -> tuple[str, ...]:
 
 def match_saved(
     state: State,
-    wanted: Mapping[str, Tensor],
+    expected: Mapping[str, Tensor],
     saved: ModelSpec,
     spec: ModelSpec,
     *,
@@ -69,22 +69,26 @@ def match_saved(
     Raises InputError, with the first field that differs, if its parts are others.
 
     Args:
-        state, wanted: tensors by name, of the file and of the model.
+        state, expected: tensors by name, of the file and of the model.
         saved, spec: what the model of the file was built from, and this one.
         source: of the file, for messages.
         within: dotted names of the parts that must be equal.
     """
     for path, theirs, ours in _differences(saved, spec, within):
         raise InputError(f"weights {source}: saved from {saved.name}, whose {path} is {theirs}; here it is {ours}")
-    refuse_shapes(f"saved from {saved.name}", source, {name: state[name] for name in wanted if name in state}, wanted)
-    missing, unused = ([name for name in one if name not in other] for one, other in ((wanted, state), (state, wanted)))
+    refuse_shapes(
+        f"saved from {saved.name}", source, {name: state[name] for name in expected if name in state}, expected
+    )
+    missing, unused = (
+        [name for name in each if name not in other] for each, other in ((expected, state), (state, expected))
+    )
     refuse_gaps(f"saved from {saved.name}", source, missing, unused)
     return state
 
 
 def _differences(saved: ModelSpec, spec: ModelSpec, within: tuple[str, ...]) -> Iterator[tuple[str, Any, Any]]:
     """The fields of the parts that differ, by their dotted names."""
-    sides = [dict(_leaves(one.model_dump(include=set(PARTS)))) for one in (saved, spec)]
+    sides = [dict(_leaves(each.model_dump(include=set(PARTS)))) for each in (saved, spec)]
     for path in dict.fromkeys([*sides[0], *sides[1]]):
         theirs, ours = (side.get(path, "absent") for side in sides)
         if theirs != ours and path.startswith(within):

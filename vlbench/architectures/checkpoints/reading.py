@@ -111,7 +111,7 @@ def read_layout(source: str) -> dict[str, Tensor]:
 def _read(source: str, *, values: bool) -> dict[str, Tensor]:
     path = weights_file(source)
     paths = [path.parent / name for name in shards(path)] if path.name.endswith(".index.json") else [path]
-    return {key: tensor for one in paths for key, tensor in _read_file(one, values=values).items()}
+    return {key: tensor for shard in paths for key, tensor in _read_file(shard, values=values).items()}
 
 
 def read_metadata(source: str) -> dict[str, str]:
@@ -158,8 +158,8 @@ def _read_pickle(path: Path, device: str) -> Any:
             with torch.serialization.safe_globals(BESIDE_TENSORS):
                 return torch.load(path, map_location=device, weights_only=True)
     except pickle.UnpicklingError as error:
-        wanted = REFUSED.search(str(error))
-        name = wanted[1] if wanted else _first_global(path)
+        refused = REFUSED.search(str(error))
+        name = refused[1] if refused else _first_global(path)
         if name:
             raise InputError(
                 f"weights {path}: refused, its pickle asks for {name}, which could run code; "

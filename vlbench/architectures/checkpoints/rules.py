@@ -108,25 +108,25 @@ class Family:
 
     def leaves(self, ours: str) -> bool:
         """Whether one of our tensors keeps its values on purpose."""
-        return any(_pattern(one.ours).fullmatch(ours) for one in self.untouched)
+        return any(_pattern(rule.ours).fullmatch(ours) for rule in self.untouched)
 
 
-def mapped(family: Family, state: State, wanted: Mapping[str, Tensor], *, source: str) -> dict[str, Tensor]:
-    """Our tensors by our names, in the shapes of `wanted`, without those that the family leaves untouched.
+def mapped(family: Family, state: State, expected: Mapping[str, Tensor], *, source: str) -> dict[str, Tensor]:
+    """Our tensors by our names, in the shapes of `expected`, without those that the family leaves untouched.
 
     Raises InputError, in one line with their names, where one of ours has none, one of theirs is not used, or a shape
     differs; ValueError where two rules use a tensor of theirs and neither says that it does so again. The batches that
-    a BatchNorm counted are wanted of nobody.
+    a BatchNorm counted are expected of nobody.
 
     Args:
         state: theirs.
-        wanted: our state dict, of which only names and shapes count; it may lie on the meta device.
+        expected: our state dict, of which only names and shapes count; it may lie on the meta device.
         source: of the checkpoint, for messages.
     """
-    found: dict[str, Tensor] = {}
+    filled: dict[str, Tensor] = {}
     used: dict[str, bool] = {}  # by name, whether by a rule that does not say so
     missing: list[str] = []
-    for ours in wanted:
+    for ours in expected:
         if ours.endswith(COUNTER):
             continue
         rule, names = _rule_for(family, ours)[0], family.theirs(ours)
@@ -134,15 +134,15 @@ def mapped(family: Family, state: State, wanted: Mapping[str, Tensor], *, source
             if not family.leaves(ours):
                 missing.append(ours)
             continue
-        found[ours] = _made(family, rule, {name: state[name] for name in names}, source)
+        filled[ours] = _made(family, rule, {name: state[name] for name in names}, source)
         twice = [name for name in names if used.get(name) and not rule.again]
         if twice:
             raise ValueError(f"{family.title}: {twice[0]} is used a second time, for {ours}")
         used |= {name: used.get(name, False) or not rule.again for name in names}
-    refuse_shapes(family.title, source, found, wanted)
+    refuse_shapes(family.title, source, filled, expected)
     unused = [name for name in state if name not in used and not _is_dropped(family, name)]
     refuse_gaps(family.title, source, missing, unused)
-    return found
+    return filled
 
 
 def _made(family: Family, rule: Rule, tensors: State, source: str) -> Tensor:
@@ -162,7 +162,7 @@ def _rule_for(family: Family, ours: str) -> tuple[Rule | None, dict[str, str]]:
 
 
 def _is_dropped(family: Family, name: str) -> bool:
-    return any(_pattern(one.theirs).fullmatch(name) for one in family.dropped)
+    return any(_pattern(rule.theirs).fullmatch(name) for rule in family.dropped)
 
 
 @cache
@@ -192,13 +192,13 @@ def refuse_gaps(title: str, source: str, missing: Sequence[str], unused: Sequenc
         raise InputError(f"weights {source}: {title}, but it {' and '.join(parts)}")
 
 
-def refuse_shapes(title: str, source: str, found: State, wanted: State) -> None:
-    """Raises InputError with the first tensor that has not the wanted shape."""
-    wrong = [name for name, tensor in found.items() if tensor.shape != wanted[name].shape]
+def refuse_shapes(title: str, source: str, filled: State, expected: State) -> None:
+    """Raises InputError with the first tensor that does not have the expected shape."""
+    wrong = [name for name, tensor in filled.items() if tensor.shape != expected[name].shape]
     if wrong:
         name = wrong[0]
         more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
-        sizes = f"{_size(found[name])} there and {_size(wanted[name])} here{more}"
+        sizes = f"{_size(filled[name])} there and {_size(expected[name])} here{more}"
         raise InputError(f"weights {source}: {title}, but {name} is {sizes}; another size of model?")
 
 
@@ -219,7 +219,7 @@ def _listed(names: Sequence[str]) -> str:
         number = NUMBER.search(name)
         before, after = (name[: number.start()], name[number.end() :]) if number else (name, "")
         numbers.setdefault((before, after), []).extend([int(number[0])] if number else [])
-    return ", ".join(before + _ranges(found) + after for (before, after), found in numbers.items())
+    return ", ".join(before + _ranges(group) + after for (before, after), group in numbers.items())
 
 
 def _ranges(numbers: Sequence[int]) -> str:

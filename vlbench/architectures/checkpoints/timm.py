@@ -83,8 +83,8 @@ def load_timm(model: VLModel, state: State, source: str) -> str | None:
     family = next(recognised(TIMM_FAMILIES, state), None)
     if family is None:
         return None
-    found = map_timm(model, family, state, source=source)
-    model.load_state_dict(found, strict=False)  # `mapped` was strict about what these weights are for
+    tensors = map_timm(model, family, state, source=source)
+    model.load_state_dict(tensors, strict=False)  # `mapped` was strict about what these weights are for
     return family.title
 
 
@@ -98,16 +98,18 @@ def map_timm(model: VLModel, family: Family, state: State, *, source: str) -> di
 
 def _resnet(model: VLModel, ours: State, state: State, source: str) -> dict[str, Tensor]:
     if STEM not in ours:
-        raise InputError(f"weights {source}: {RESNET.title}, but this model has no such backbone; {_place(ours)}")
+        raise InputError(
+            f"weights {source}: {RESNET.title}, but this model has no such backbone; {_fitting_weights(ours)}"
+        )
     _refuse_other_stride(model, source)
-    wanted = {name: tensor for name, tensor in ours.items() if name.startswith((BACKBONE, RES5))}
+    expected = {name: tensor for name, tensor in ours.items() if name.startswith((BACKBONE, RES5))}
     cut = tuple(
         Dropped(f"layer{index + 1}.*", "a stage that this backbone ends before")
         for index in range(STAGES)
         if f"{BACKBONE}stages.{index}.0.conv1.weight" not in ours
         and not (index == STAGES - 1 and f"{RES5}0.conv1.weight" in ours)
     )
-    return mapped(replace(RESNET, dropped=(*RESNET.dropped, *cut)), state, wanted, source=source)
+    return mapped(replace(RESNET, dropped=(*RESNET.dropped, *cut)), state, expected, source=source)
 
 
 def _refuse_other_stride(model: VLModel, source: str) -> None:
@@ -122,26 +124,28 @@ def _refuse_other_stride(model: VLModel, source: str) -> None:
 
 def _vit(ours: State, state: State, source: str) -> dict[str, Tensor]:
     if PATCH not in ours or f"{BLOCKS}0.attention.qkv.weight" not in ours:
-        raise InputError(f"weights {source}: {VIT.title}, but this model reads no patches with it; {_place(ours)}")
+        raise InputError(
+            f"weights {source}: {VIT.title}, but this model reads no patches with it; {_fitting_weights(ours)}"
+        )
     if f"{LAST_NORM}weight" not in ours:
         raise InputError(f"weights {source}: {VIT.title}, whose layers are pre-norm; interaction.norm: pre fits")
     _refuse_other_grid(ours, state, source)
-    wanted = {name: tensor for name, tensor in ours.items() if name.startswith(("visual.", BLOCKS, LAST_NORM))}
-    return mapped(VIT, state, wanted, source=source)
+    expected = {name: tensor for name, tensor in ours.items() if name.startswith(("visual.", BLOCKS, LAST_NORM))}
+    return mapped(VIT, state, expected, source=source)
 
 
 def _refuse_other_grid(ours: Mapping[str, Tensor], state: State, source: str) -> None:
     """Refuses positions of another grid; only the model interpolates positions, image by image."""
-    theirs, wanted = (table.shape[1] - 1 for table in (state["pos_embed"], ours[POSITIONS]))
+    theirs, expected = (table.shape[1] - 1 for table in (state["pos_embed"], ours[POSITIONS]))
     side = math.isqrt(max(theirs, 0))
-    if theirs != wanted and side * side == theirs:
+    if theirs != expected and side * side == theirs:
         raise InputError(
-            f"weights {source}: positions of {side}x{side} patches, this model's are {wanted}; "
+            f"weights {source}: positions of {side}x{side} patches, this model's are {expected}; "
             f"visual.position_grid: [{side}, {side}] in the model file fits, and other sizes are interpolated"
         )
 
 
-def _place(ours: State) -> str:
+def _fitting_weights(ours: State) -> str:
     """The weights that such a model takes."""
     if PATCH in ours:
         return "it takes a ViT's"
