@@ -2,48 +2,18 @@
 
 from __future__ import annotations
 
-import copy
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
-from vlbench.errors import SpecError
+from tests.specs.changes import ABSENT, error_after
 from vlbench.inputs import padded_ids, read_example, words
 from vlbench.runner.cells import Cell
 from vlbench.specs import HuggingFaceSpec, ModelSpec
-from vlbench.specs.catalog import catalog, read_spec
+from vlbench.specs.catalog import catalog
 from vlbench.suites.collect import small_spec
 from vlbench.suites.quantities import DESCRIPTIONS
-from vlbench.yaml_files import models_folder
-
-ABSENT = object()
-
-
-def changed(name: str, changes: dict[str, Any]) -> dict[str, Any]:
-    model = copy.deepcopy(yaml.safe_load((models_folder() / f"{name}.yaml").read_text(encoding="utf-8")))
-    for key, value in changes.items():
-        *parents, last = key.split("/")
-        part = model
-        for parent in parents:
-            part = part[parent]
-        if value is ABSENT:
-            del part[last]
-        else:
-            part[last] = value
-    return model
-
-
-def error_after(tmp_path: Path, name: str, changes: dict[str, Any]) -> str:
-    path = tmp_path / "model.yaml"
-    path.write_text(yaml.safe_dump(changed(name, changes)), encoding="utf-8")
-    with pytest.raises(SpecError) as caught:
-        read_spec(path)
-    message = str(caught.value)
-    assert "\n" not in message
-    return message.removeprefix(f"{path}: ")
-
 
 REFUSED = [
     ("hf-vilt-b32", {"stagse": {}}, "unknown key 'stagse'; did you mean stages?"),
@@ -69,7 +39,7 @@ REFUSED = [
 def test_a_file_that_does_not_hold_together_is_refused_in_one_line(
     tmp_path: Path, name: str, changes: dict, says: str
 ) -> None:
-    assert says in error_after(tmp_path, name, changes)
+    assert says in error_after(tmp_path, name, changes, "/")
 
 
 def test_a_stage_of_one_path_needs_no_list(tmp_path: Path) -> None:

@@ -2,55 +2,16 @@
 
 from __future__ import annotations
 
-import copy
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from pydantic import ValidationError
 
+from tests.specs.changes import ABSENT, error_after, error_of
 from vlbench.errors import InputError, SpecError
 from vlbench.specs import ModelSpec
-from vlbench.specs.catalog import catalog, read_spec
-from vlbench.yaml_files import models_folder
-
-ABSENT = object()
-
-
-def content(name: str) -> dict[str, Any]:
-    return yaml.safe_load((models_folder() / f"{name}.yaml").read_text(encoding="utf-8"))
-
-
-def changed(name: str, changes: dict[str, Any]) -> dict[str, Any]:
-    model = copy.deepcopy(content(name))
-    for key, value in changes.items():
-        *parents, last = key.split(".")
-        part = model
-        for parent in parents:
-            part = part[parent]
-        if value is ABSENT:
-            del part[last]
-        else:
-            part[last] = value
-    return model
-
-
-def error_of(path: Path) -> str:
-    """The message, which is one line that opens with the file."""
-    with pytest.raises(SpecError) as caught:
-        read_spec(path)
-    message = str(caught.value)
-    assert "\n" not in message
-    assert message.startswith(f"{path}:")
-    return message.removeprefix(f"{path}:").strip()
-
-
-def error_after(tmp_path: Path, name: str, changes: dict[str, Any]) -> str:
-    path = tmp_path / "model.yaml"
-    path.write_text(yaml.safe_dump(changed(name, changes)), encoding="utf-8")
-    return error_of(path)
-
+from vlbench.specs.catalog import catalog
 
 UNKNOWN_KEYS = {
     "imput": "input",
