@@ -15,7 +15,7 @@ PACKAGE = Path(vlbench.__file__).parent
 
 LAYERS = [
     {"errors", "frozen", "tables", "version"},
-    {"yaml_files"},
+    {"files"},
     {"specs"},
     {"inputs"},
     {"tasks", "measure"},

@@ -9,10 +9,10 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from vlbench import yaml_files
 from vlbench.cli.listings import MODEL_KEYS
 from vlbench.cli.main import app
 from vlbench.errors import SpecError
+from vlbench.files import yaml_files
 from vlbench.specs import HuggingFaceSpec, ModelSpec
 from vlbench.specs.catalog import catalog
 
@@ -27,7 +27,7 @@ def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def content(**changes: object) -> dict:
-    path = Path(yaml_files.__file__).parents[1] / "models" / "vilt-b32.yaml"
+    path = Path(yaml_files.__file__).parents[2] / "models" / "vilt-b32.yaml"
     return yaml.safe_load(path.read_text(encoding="utf-8")) | changes
 
 

@@ -16,7 +16,7 @@ import yaml
 
 from tests.command_line import vlbench
 from tests.paths import ROOT
-from vlbench import yaml_files
+from vlbench.files import yaml_files
 from vlbench.regression.live import lockstep
 from vlbench.specs import catalog
 from vlbench.tasks.shapes import items

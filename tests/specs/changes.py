@@ -9,8 +9,8 @@ import pytest
 import yaml
 
 from vlbench.errors import SpecError
+from vlbench.files.yaml_files import models_folder
 from vlbench.specs.catalog import read_spec
-from vlbench.yaml_files import models_folder
 
 ABSENT = object()
 

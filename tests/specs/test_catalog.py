@@ -8,10 +8,10 @@ import pytest
 import yaml
 
 from tests.helpers import write_yaml
-from vlbench import yaml_files
 from vlbench.errors import InputError, SpecError, nearest
+from vlbench.files import yaml_files
+from vlbench.files.yaml_files import models_folder
 from vlbench.specs.catalog import catalog, read_spec, resolve
-from vlbench.yaml_files import models_folder
 
 
 def names(words: str) -> list[str]:
@@ -88,7 +88,7 @@ def test_a_glob_without_a_match_is_refused() -> None:
 
 
 def test_an_absent_path_is_refused(tmp_path: Path) -> None:
-    assert "cannot be read" in refusal(str(tmp_path / "absent.yaml"))
+    assert "no such file" in refusal(str(tmp_path / "absent.yaml"))
 
 
 def test_two_different_models_of_one_name_are_refused_in_one_list(tmp_path: Path) -> None:

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
+from vlbench.files.yaml_files import models_folder
 from vlbench.specs.catalog import catalog, read_spec
-from vlbench.yaml_files import models_folder
 
 
 def leaves(value: Any, path: str = "") -> dict[str, Any]:

@@ -10,8 +10,8 @@ import yaml
 
 from vlbench import specs
 from vlbench.errors import SpecError
+from vlbench.files.yaml_files import models_folder
 from vlbench.specs.catalog import catalog, read_spec
-from vlbench.yaml_files import models_folder
 
 
 def test_a_declared_head_takes_the_place_of_the_measured_one() -> None:

@@ -128,7 +128,7 @@ def test_a_cell_outside_its_tolerance_is_exit_code_1(tmp_path: Path) -> None:
     [
         (("reproduce", "vilt-tabel6"), "no suite 'vilt-tabel6'; did you mean vilt-table6?"),
         (("reproduce", "vilt-table6", "--cells", "flop"), "--cells: no category 'flop'; did you mean flops?"),
-        (("reproduce", "nowhere.yaml"), "nowhere.yaml: cannot be read: No such file"),
+        (("reproduce", "nowhere.yaml"), "nowhere.yaml: no such file"),
         (("reproduce", "vilt-table6", "--format", "csv"), "'table', 'json', 'markdown', 'latex'"),
         (("reproduce", "vilt-table6", "--budget", "0"), "--budget"),
     ],

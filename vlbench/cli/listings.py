@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from vlbench import yaml_files
 from vlbench.cli.commands import HELP_IS_OFF, NamingGroup
 from vlbench.errors import SpecError
+from vlbench.files import yaml_files
+from vlbench.files.yaml_files import read_mapping
 from vlbench.tables.table import Table, TableColumn
 from vlbench.tables.writers import to_text
-from vlbench.yaml_files import read_mapping
 
 if TYPE_CHECKING:
     from vlbench.suites.schema import Source

@@ -10,10 +10,10 @@ from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from vlbench import yaml_files
 from vlbench.errors import InputError, SpecError, nearest
+from vlbench.files import yaml_files
+from vlbench.files.yaml_files import read_mapping
 from vlbench.specs import AnySpec, schema_of
-from vlbench.yaml_files import read_mapping
 
 Schema = TypeVar("Schema", bound=BaseModel)
 

@@ -12,11 +12,11 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from vlbench.errors import InputError, SpecError, nearest
+from vlbench.files.yaml_files import data_folder, read_mapping
 from vlbench.specs import AnySpec
 from vlbench.specs.catalog import catalog, describe, read_spec, read_yaml
 from vlbench.suites.ablations import Ablation
 from vlbench.suites.schema import CATEGORIES, Category, Row, Suite
-from vlbench.yaml_files import data_folder, read_mapping
 
 SUITE = "a suite: the file must be a mapping with name, title, source, columns, rows, ..."
 ABLATION = "ablation"  # the `kind` of a suite that is trained, and the prefix of its name

@@ -11,11 +11,11 @@ import yaml
 from pydantic import Field, NonNegativeFloat, PositiveInt, ValidationError, field_validator, model_validator
 
 from vlbench.errors import InputError, nearest
+from vlbench.files.yaml_files import read_mapping
 from vlbench.frozen import Frozen
 from vlbench.specs.catalog import describe
 from vlbench.tasks.shapes.language import KINDS
 from vlbench.tasks.shapes.scenes import FEWEST, MOST
-from vlbench.yaml_files import read_mapping
 
 Objective = Literal["vqa", "itm", "mlm", "mpp", "mrfr", "mrc", "mrc-kl"]
 OBJECTIVES: tuple[Objective, ...] = get_args(Objective)  # docs/train.md describes them

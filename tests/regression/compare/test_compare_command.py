@@ -144,7 +144,7 @@ def test_bad_input_is_one_line(folders: Folders, tmp_path: Path) -> None:
     assert "holds no results yet" in refused(base, write_results(tmp_path / "empty", []))
     assert "5% or 0.05 works" in refused(base, base, "--threshold", "5")
     assert "'tow' matches no model; did you mean two?" in refused(base, base, "--thresholds", tmp_path / "wrong.yaml")
-    assert "cannot be read" in refused(base, base, "--thresholds", tmp_path / "nowhere.yaml")
+    assert "no such file" in refused(base, base, "--thresholds", tmp_path / "nowhere.yaml")
     assert "a.png works" in refused(base, base, "--picture", "a.gif")
     assert "no folder" in refused(base, base, "--picture", tmp_path / "nowhere" / "a.png")
     assert "'markdown'" in refused(base, base, "--format", "html")

@@ -75,7 +75,7 @@ def test_a_file_that_is_wrong_is_one_line(tmp_path: Path, content: str, said: st
 
 
 def test_a_file_that_is_absent(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="cannot be read"):
+    with pytest.raises(InputError, match="no such file"):
         thresholds_from(None, tmp_path / "nowhere.yaml")
 
 
