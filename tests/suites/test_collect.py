@@ -11,9 +11,9 @@ import pytest
 
 from vlbench.measure.machine import describe_machine
 from vlbench.runner import benchmark
-from vlbench.runner.cells import blank_result
+from vlbench.runner.cells import Cell, blank_result
+from vlbench.runner.nms_records import SuppressionCell, suppression_result
 from vlbench.runner.plan import RunSettings
-from vlbench.runner.records import Result
 from vlbench.suites import collect as module
 from vlbench.suites.collect import SuiteRequest, collect
 from vlbench.suites.reader import read_suite, resolve_suites
@@ -21,17 +21,18 @@ from vlbench.suites.schema import CATEGORIES
 
 
 @pytest.fixture
-def budgets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Gathers suites without measuring; gives the budget of each model that would have been."""
+def cells_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Gathers suites without measuring; gives the cells that would have been measured."""
 
-    def gather(names: list[str], **changes: object) -> list[tuple[str, float]]:
-        asked: list[tuple[str, float]] = []
+    def gather(names: list[str], **changes: object) -> list[Cell]:
+        gathered: list[Cell] = []
         machine = describe_machine(threads=1, gpu=None)
 
-        def measure(cells: list, *_: object) -> Iterator[Result]:
+        def measure(cells: list, *_: object) -> Iterator[Any]:
             for cell in cells:
-                asked.append((cell.spec.name, cell.budget_seconds))
-                yield blank_result(cell, machine, status="failed", measured_at="now")
+                gathered.append(cell)
+                blank = suppression_result if isinstance(cell, SuppressionCell) else blank_result
+                yield blank(cell, machine, status="failed", measured_at="now")
 
         monkeypatch.setattr(benchmark, "measure_rounds", measure)
         monkeypatch.setattr(benchmark, "probe_machine", lambda threads, worker: machine)
@@ -44,29 +45,44 @@ def budgets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
             folder=tmp_path,
         )
         collect(resolve_suites(names), replace(request, **changes))  # type: ignore[arg-type]
-        return asked
+        return gathered
 
     return gather
 
 
-def test_a_row_has_its_own_budget_or_the_suites(budgets: Any) -> None:
-    assert dict(budgets(["vilt-figure1"])) == {"uniter-base-table6": 300, "pixelbert-r50": 45, "vilt-b32": 45}
+def budgets(cells: list[Cell]) -> dict[str, float]:
+    return {cell.spec.name: cell.budget_seconds for cell in cells}
+
+
+def test_a_row_has_its_own_budget_or_the_suites(cells_of: Any) -> None:
+    assert budgets(cells_of(["vilt-figure1"])) == {"uniter-base-table6": 300, "pixelbert-r50": 45, "vilt-b32": 45}
 
 
 @pytest.mark.parametrize("names", [["vilt-figure1", "vilt-table6"], ["vilt-table6", "vilt-figure1"]])
-def test_what_two_suites_want_is_measured_once_for_the_longer_budget(budgets: Any, names: list[str]) -> None:
-    asked = budgets(names)
-    assert len(asked) == len(dict(asked)) == 12  # eleven rows, of which two are in the figure, and its Pixel-BERT
-    assert dict(asked)["uniter-base-table6"] == 300
-    assert dict(asked)["vilbert-table6"] == 45
+def test_what_two_suites_want_is_measured_once_for_the_longer_budget(cells_of: Any, names: list[str]) -> None:
+    cells = cells_of(names)
+    assert len(cells) == len(budgets(cells)) == 12  # eleven rows, of which two are in the figure, and its Pixel-BERT
+    assert budgets(cells)["uniter-base-table6"] == 300
+    assert budgets(cells)["vilbert-table6"] == 45
 
 
-def test_the_command_lines_budget_stands_above_all(budgets: Any) -> None:
-    assert set(dict(budgets(["vilt-figure1"], budget_seconds=7)).values()) == {7}
+def test_the_command_lines_budget_stands_above_all(cells_of: Any) -> None:
+    assert set(budgets(cells_of(["vilt-figure1"], budget_seconds=7)).values()) == {7}
 
 
-def test_quick_has_its_own_budget(budgets: Any) -> None:
-    assert set(dict(budgets(["vilt-figure1"], quick=True)).values()) == {module.BUDGET_SECONDS}
+def test_quick_has_its_own_budget(cells_of: Any) -> None:
+    assert set(budgets(cells_of(["vilt-figure1"], quick=True)).values()) == {module.BUDGET_SECONDS}
+
+
+@pytest.mark.parametrize(
+    ("requested", "quick", "restarts"), [(None, False, None), (None, True, 1), (7, False, 7), (7, True, 7)]
+)
+def test_every_cell_has_the_restarts_of_the_command_line(
+    cells_of: Any, requested: int | None, quick: bool, restarts: int | None
+) -> None:
+    settings = RunSettings(device="cpu", threads=1, restarts=requested)
+    for suite in ("vilt-figure1", "nms-style"):
+        assert {cell.restarts for cell in cells_of([suite], quick=quick, settings=settings)} == {restarts}
 
 
 def test_the_file_of_figure_1_says_so() -> None:

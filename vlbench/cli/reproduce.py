@@ -16,6 +16,7 @@ from vlbench.cli.options import (
     OutOption,
     PrecisionName,
     PrecisionOption,
+    RestartsOption,
     SuiteFormat,
     ThreadsOption,
     default_folder,
@@ -56,6 +57,7 @@ def reproduce(
             min=0.001, metavar="SECONDS", help="Time to warm up and measure each row; by default as the suite says."
         ),
     ] = None,
+    restarts: RestartsOption = None,
     train_budget: Annotated[
         str | None,
         typer.Option(
@@ -84,7 +86,8 @@ def reproduce(
     trained = [suite for suite in named if not isinstance(suite, LoadedSuite)]
     folder = out or default_folder()
     if trained:
-        _check_options(trained[0].suite.name, {"--cells": cells != ALL_CELLS, "--budget": budget}, "trained, not timed")
+        timing = {"--cells": cells != ALL_CELLS, "--budget": budget, "--restarts": restarts}
+        _check_options(trained[0].suite.name, timing, "trained, not timed")
         options = AblationOptions(
             budget=train_budget,
             quick=quick,
@@ -105,6 +108,7 @@ def reproduce(
             device=device.value,
             precision=precision.value,
             threads=threads or (1 if quick else physical_cores()),  # tiny models gain nothing from a second thread
+            restarts=restarts,
         ),
         budget_seconds=budget,
         folder=folder,

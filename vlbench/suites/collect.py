@@ -121,13 +121,17 @@ def _budget(loaded: LoadedSuite, row: Row, request: SuiteRequest) -> float:
     return request.budget_seconds or (BUDGET_SECONDS if request.quick else default)
 
 
+def _restarts(request: SuiteRequest) -> int | None:
+    return request.settings.restarts or (1 if request.quick else None)
+
+
 def _cell(loaded: LoadedSuite, row: Row, request: SuiteRequest, machine: Machine) -> Cell:
     spec = loaded.specs[row.label]
     settings = replace(
         request.settings,
         batch=row.batch,
         budget_seconds=_budget(loaded, row, request),
-        restarts=1 if request.quick else None,
+        restarts=_restarts(request),
     )
     (cell,) = expand([small_spec(spec) if request.quick else spec], read_example(None, None), settings, machine)
     return cell
@@ -145,7 +149,7 @@ def _suppression_cell(loaded: LoadedSuite, row: Row, request: SuiteRequest, mach
         device=_device(request, machine),
         threads=request.settings.threads,
         budget_seconds=_budget(loaded, row, request),
-        restarts=1 if request.quick else None,
+        restarts=_restarts(request),
     )
 
 
