@@ -196,10 +196,10 @@ class VisualEmbedder(nn.Module):
         untimed: all other child modules, whose time is part of `visual` alone.
         ignores_padding: whether an image's tokens are the same however its batch is padded.
         maskable: the parts of an image that objectives of masked images can hide from it.
-        box_source: the child whose inputs say where the tokens lie on the image; "" for the embedder itself, None where
-            they lie nowhere.
 
     Attributes:
+        box_source: the child whose inputs say where the tokens lie on the image; "" for the embedder itself, None where
+            they lie nowhere.
         special_tokens: how many tokens at the start stand for the whole image, such as [CLS].
         patch_size: side of a patch, in pixels; 0 without patches.
         load: what the last forward pass carried through a detector, for the least loaded image of the batch; empty
@@ -210,7 +210,7 @@ class VisualEmbedder(nn.Module):
     untimed: ClassVar[tuple[str, ...]] = ()
     ignores_padding: ClassVar[bool] = False
     maskable: ClassVar[Literal["patches", "regions"] | None] = None
-    box_source: ClassVar[str | None] = None
+    box_source: str | None = None
     special_tokens: int = 0
     patch_size: int = 0
     load: Mapping[str, int] = {}

@@ -103,8 +103,8 @@ def _cautions(spec: ModelSpec, explanation: Explanation) -> list[str]:
         lines.append(f"reads {len(explanation.labels)} tokens, and not the end of the text: {unread}")
     if explanation.alignment is None:
         lines.append(f"no transport plan; {explanation.no_alignment}")
-    if not any(attention.joint for attention in explanation.maps):
-        lines.append("no patterns; UNITER's need text and image in one sequence, and here each has its own")
+    if explanation.missing_for_patterns:
+        lines.append(f"no patterns; UNITER's need {explanation.missing_for_patterns}")
     return [f"{spec.name}: {line}" for line in lines]
 
 

@@ -52,6 +52,7 @@ class UnbatchedVisual(VisualEmbedder):
         super().__init__()
         self.embedder = embedder
         self.special_tokens = embedder.special_tokens
+        self.box_source = embedder.box_source
 
     @property
     def detector(self) -> Literal["random", "trained"] | None:

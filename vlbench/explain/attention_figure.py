@@ -194,9 +194,9 @@ class _HeadMaps:
         parts = "Rows are queries and columns are keys. Text tokens come first"
         if any(BOTH in (attention.queries, attention.keys) for attention in maps):
             parts += "; each modality takes half of a side, whatever its number of tokens"
-        if all(attention.joint for attention in maps):
-            return f"{parts}. Patterns: UNITER, section 4.4."
-        return f"{parts}. No patterns: UNITER's need text and image in one sequence."
+        missing = self.explanation.missing_for_patterns
+        patterns = f"No patterns: UNITER's need {missing}" if missing else "Patterns: UNITER, section 4.4"
+        return f"{parts}. {patterns}."
 
 
 def resampled(

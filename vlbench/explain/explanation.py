@@ -29,7 +29,7 @@ FUNCTION_WORDS = frozenset(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Word:
-    """A word as it is written in the text, and the positions of its tokens."""
+    """A word as it is written in the text, and the positions of its tokens: none where one token is the whole text."""
 
     text: str
     tokens: tuple[int, ...]
@@ -106,7 +106,7 @@ class ImageLayout:
     """Where the image tokens lie on the photo.
 
     Attributes:
-        boxes: left, top, right, bottom of each, as shares of the image.
+        boxes: left, top, right, bottom of each, as shares of the image; none where no token stands for a part of it.
         special: number of tokens before them that stand for the whole image, such as [CLS].
         grid: rows and columns where the boxes are the cells of a grid, row by row; else None.
     """
@@ -180,9 +180,21 @@ class Explanation:
         of_text = (token for token in range(length) if token not in of_words)
         return (*of_text, *range(length, length + self.layout.special))
 
+    @property
+    def has_parts(self) -> bool:
+        """Whether there are tokens that stand for words, and for parts of the image."""
+        return any(word.tokens for word in self.words) and len(self.layout.boxes) > 0
+
+    @property
+    def missing_for_patterns(self) -> str:
+        """What UNITER's patterns need that this model lacks; empty where its heads have patterns."""
+        if not all(attention.joint for attention in self.maps):
+            return "text and image in one sequence"
+        return "" if self.has_parts else "a token for each word and for each part of the image"
+
     def pattern_scores(self, attention: AttentionMap) -> list[PatternScores] | None:
-        """One per head; None unless text and image are one sequence."""
-        if not attention.joint:
+        """One per head; None unless words and parts of the image are one sequence."""
+        if not attention.joint or not self.has_parts:
             return None
         return [score_patterns(weights, len(self.labels), self.special_tokens()) for weights in attention.weights]
 

@@ -4,7 +4,7 @@ transport plan from words to image tokens (ViLT, section 4.7). Recording does no
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from vlbench.architectures.checkpoints.loading import with_whatever_head
 from vlbench.architectures.checkpoints.native import saved_spec
-from vlbench.architectures.interfaces import Joint, whole_mask
+from vlbench.architectures.interfaces import Images, Joint, RegionFeatures, Tokens, VisualEmbedder, whole_mask
 from vlbench.errors import InputError
 from vlbench.evaluation.adapter import ModelUnderTest, load_model_under_test
 from vlbench.evaluation.images import covering_size
@@ -94,11 +94,10 @@ def look(spec: ModelSpec, example: Example, settings: ExplainSettings) -> Explan
     )
     words, unread, labels = _tokenised(model, spec, example.text, settings)
     joint, layout, maps = _recorded_pass(model, spec, example)
-    alignment, no_alignment = None, ""
-    if joint.text is not None and joint.text.values.shape[2] == joint.image.values.shape[2]:
+    no_alignment = _why_not_aligned(spec, joint, layout)
+    alignment = None
+    if not no_alignment:
         alignment = align(joint, words, whole_mask(joint.image)[0].nonzero()[layout.special :, 0])
-    else:
-        no_alignment = "its two streams have different widths, so that words and image tokens have no distance"
     return Explanation(
         model=spec.name,
         weights=spec.weights_label,
@@ -116,6 +115,19 @@ def look(spec: ModelSpec, example: Example, settings: ExplainSettings) -> Explan
     )
 
 
+def _why_not_aligned(spec: ModelSpec, joint: Joint, layout: ImageLayout) -> str:
+    """Why words have no transport plan; empty where they have one."""
+    assert spec.text is not None
+    assert joint.text is not None
+    if spec.text.one_token:
+        return f"one token is its whole text ({spec.text.kind}), so that no word can be told from another"
+    if not len(layout.boxes):
+        return f"no token of its image ({spec.visual.kind}) stands for a part of the photo"
+    if joint.text.values.shape[2] != joint.image.values.shape[2]:
+        return "its two streams have different widths, so that words and image tokens have no distance"
+    return ""
+
+
 def _tokenised(
     model: ModelUnderTest, spec: ModelSpec, text: str, settings: ExplainSettings
 ) -> tuple[tuple[Word, ...], tuple[str, ...], tuple[str, ...]]:
@@ -126,8 +138,11 @@ def _tokenised(
     words = words_of(text, spans)
     if not words:
         raise InputError(f"--text: {spec.name} reads {len(ids)} tokens, which leaves no room for a word")
-    unread = words_of(text, all_spans)[len(words) :]
-    return words, tuple(word.text for word in unread), _token_labels(text, spans)
+    unread = tuple(word.text for word in words_of(text, all_spans)[len(words) :])
+    assert spec.text is not None
+    if spec.text.one_token:
+        return tuple(replace(word, tokens=()) for word in words), unread, ("[TEXT]",)
+    return words, unread, _token_labels(text, spans)
 
 
 def _recorded_pass(
@@ -141,8 +156,7 @@ def _recorded_pass(
     text = model.text([example.text] * spec.images)
     images = model.images([example.image] * spec.images)
     with torch.inference_mode():
-        with network.visual.record_boxes() as recorded:
-            image_tokens = network.visual(images)
+        image_tokens, layout = _embedded(network.visual, images)
         with record_attention(network.interaction) as records:
             joint = network.interaction(network.text(text), image_tokens)
     if not all(bool(torch.isfinite(tokens.values).all()) for tokens in (joint.text, joint.image)):
@@ -150,11 +164,18 @@ def _recorded_pass(
             f"{spec.name}: its last tokens are not finite; its weights are damaged, or too large for this precision"
         )
     masks = {TEXT: whole_mask(joint.text)[0], IMAGE: whole_mask(joint.image)[0]}
-    token_boxes = recorded[0]
-    layout = ImageLayout(
-        boxes=token_boxes.boxes.cpu().numpy(), special=network.visual.special_tokens, grid=token_boxes.grid
-    )
     return joint, layout, attention_maps(records, masks)
+
+
+def _embedded(visual: VisualEmbedder, images: Images | RegionFeatures) -> tuple[Tokens, ImageLayout]:
+    """The image tokens, and where they lie: all are special where the embedder says that they lie nowhere."""
+    if visual.box_source is None:
+        tokens: Tokens = visual(images)
+        return tokens, ImageLayout(boxes=np.zeros((0, 4), np.float32), special=tokens.values.shape[1], grid=None)
+    with visual.record_boxes() as recorded:
+        tokens = visual(images)
+    (boxes,) = recorded
+    return tokens, ImageLayout(boxes=boxes.boxes.cpu().numpy(), special=visual.special_tokens, grid=boxes.grid)
 
 
 def _spans_of_read_tokens(
