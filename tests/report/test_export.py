@@ -16,21 +16,16 @@ import pytest
 from markdown_it import MarkdownIt
 
 import vlbench
+from tests.nasty import NASTY
 from tests.paths import RESULTS
 from tests.report.conftest import Command
 from tests.report.written import evaluated, failed, folder_of, line, one_restart, summary
 from vlbench.errors import InputError
 from vlbench.report.export import PLAIN, export_tables, plain_frame, write_parquet
+from vlbench.tables.markup import one_line
 from vlbench.tables.writers import to_latex, to_markdown
 
-NASTY = [
-    r"a|b \| <b>c</b> &amp; *d* _e_ `f` [g](h) ~~i~~ \\",
-    "# 1",
-    "[*] 100% {x}_{y}^2 ~$z$ #&",
-    "-- < > | 'q' ``r'' ?` -1",
-    "two\nlines <!-- and --> more",
-    "1. <script>alert(1)</script>",
-]
+NAMES = [text for name, text in NASTY.items() if name != "surrogate"]  # no file of results holds one
 
 
 def markdown(results: vlbench.Results, table: str | None = None) -> str:
@@ -73,7 +68,8 @@ class Cells(HTMLParser):
 def shown(text: str) -> Cells:
     """As GitHub would show it, whose Markdown is CommonMark with tables and strikethrough."""
     cells = Cells()
-    cells.feed(MarkdownIt("commonmark").enable(["table", "strikethrough"]).render(text))
+    page = MarkdownIt("commonmark").enable(["table", "strikethrough"]).render(text)
+    cells.feed(page.replace("\u200b", ""))  # what keeps GitHub from linking
     return cells
 
 
@@ -99,17 +95,29 @@ def test_markdown_opens_on_stages_and_notes(tmp_path: Path) -> None:
     assert "- Machine: EPYC 7, 2 cores" in text
 
 
-@pytest.mark.parametrize("name", NASTY)
+@pytest.mark.parametrize("name", NAMES)
 def test_no_name_means_anything_to_markdown_or_html(tmp_path: Path, name: str) -> None:
     folder_of(tmp_path, line(name), failed("x", error=name), evaluations=[evaluated(name, 0.5)])
     results = vlbench.read(tmp_path)
-    told = " ".join(name.split())
+    told = one_line(name)
     for text, column in ((markdown(results), 0), (markdown(results, "accuracy"), 0), (markdown(results, "stages"), 0)):
         found = shown(text)
         assert found.rows[1][column] == told
         assert {len(row) for row in found.rows[: 2 if column else 1]} == {len(found.rows[0])}
-        assert set(found.tags) <= {"table", "thead", "tbody", "tr", "th", "td", "details", "summary", "ul", "li"}
-    html = MarkdownIt("commonmark").render(markdown(results))
+        assert set(found.tags) <= {
+            "table",
+            "thead",
+            "tbody",
+            "tr",
+            "th",
+            "td",
+            "details",
+            "summary",
+            "ul",
+            "li",
+            "span",
+        }
+    html = MarkdownIt("commonmark").render(markdown(results)).replace("\u200b", "")
     assert f"x: failed: {told}" in re.sub(r"<[^>]*>", "", html).replace("&lt;", "<").replace("&gt;", ">").replace(
         "&quot;", '"'
     ).replace("&amp;", "&")
@@ -174,7 +182,7 @@ def test_latex_has_units_intervals_a_caption_and_a_label(tmp_path: Path) -> None
     assert "siunitx" not in text
 
 
-@pytest.mark.parametrize("name", NASTY)
+@pytest.mark.parametrize("name", NAMES)
 def test_no_name_means_anything_to_latex(tmp_path: Path, name: str) -> None:
     folder_of(tmp_path, line(name), failed("x", error="first\nsecond & {"), evaluations=[evaluated(name, 0.5)])
     for table in (None, "accuracy", "stages"):
@@ -182,10 +190,11 @@ def test_no_name_means_anything_to_latex(tmp_path: Path, name: str) -> None:
         first = check_latex(text)[1][0]
         words = {r"\textbackslash": "\\", r"\textasciitilde": "~", r"\textasciicircum": "^", r"\textbar": "|"}
         words |= {r"\textless": "<", r"\textgreater": ">", r"\textasciigrave": "`"}
+        first = first.replace(r"\symbol{34}", "\x0034;")
         for command, sign in words.items():
             first = first.replace(f"{command}{{}}", f"\0{ord(sign)};")
         first = re.sub(r"\\([%&_#${}])", lambda found: f"\0{ord(found[1])};", first).replace("{", "").replace("}", "")
-        assert re.sub("\0(\\d+);", lambda found: chr(int(found[1])), first) == " ".join(name.split())
+        assert re.sub("\0(\\d+);", lambda found: chr(int(found[1])), first) == one_line(name)
     assert "% x: failed: first second & {" in latex(vlbench.read(tmp_path))
 
 

@@ -61,6 +61,7 @@ def export(
     """
     from vlbench.report import export
     from vlbench.report.frames import read
+    from vlbench.tables.writers import frame_to_csv
 
     form = output_format or BY_SUFFIX.get(output.suffix if output else "", ExportFormat.markdown)
     if form is ExportFormat.parquet and output is None:
@@ -80,7 +81,7 @@ def export(
         form.value,
         lambda: export.export_tables(results, name),
         output,
-        csv=lambda: export.plain_frame(results, name or "summary").to_csv(index=False),
+        csv=lambda: frame_to_csv(export.plain_frame(results, name or "summary")),
     )
     if output:
         print(f"written: {output}", file=sys.stderr)

@@ -11,6 +11,7 @@ from typing import Any
 
 from vlbench.errors import InputError
 from vlbench.runner.records import Result
+from vlbench.tables.figures import NO_FORMULAS, write_figure
 
 DPI = 160
 TALLEST = 300  # inches; a PNG of 65,536 dots cannot be written
@@ -22,7 +23,7 @@ STYLE: Any = {
     "axes.titlelocation": "left",
     "legend.frameon": False,
     "svg.hashsalt": "vlbench",  # the same figure gives the same file
-    "text.parse_math": False,  # a name is no formula
+    **NO_FORMULAS,
     "pdf.fonttype": 42,  # publishers refuse Type 3
 }
 UNDATED: dict[str, Any] = {
@@ -60,7 +61,7 @@ def check_file(path: Path) -> None:
 
 def write(picture: Any, path: Path) -> None:
     """Writes a figure in the format of the file's ending."""
-    picture.savefig(path, dpi=DPI, bbox_inches="tight", **UNDATED[path.suffix])
+    write_figure(picture, path, dpi=DPI, bbox_inches="tight", **UNDATED[path.suffix])
 
 
 def save(picture: Any, folder: Path, name: str, plt: Any) -> list[Path]:

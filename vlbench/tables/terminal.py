@@ -9,6 +9,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table as Grid
 from rich.text import Text
 
+from vlbench.tables.markup import escape_terminal
 from vlbench.tables.table import GAP, Table
 
 FILE_WIDTH = 2_000  # columns: no line of a file or a pipe is folded
@@ -37,9 +38,12 @@ def to_terminal(tables: Iterable[Table], width: int | None = None) -> Renderable
     parts: list[RenderableType] = []
     for table in filter(None, tables):
         parts += [Text("")] if parts else []
-        parts += [Text(table.caption, style=table.style)] if table.caption and table.style is not None else []
+        if table.caption and table.style is not None:
+            parts.append(Text(escape_terminal(table.caption), style=table.style))
         parts += [_rows(table.without_empty(), width)] if table.rows else []
-        parts += [Text("\n".join(table.notes), style=table.notes_style, overflow="fold")] if table.notes else []
+        if table.notes:
+            notes = "\n".join(map(escape_terminal, table.notes))
+            parts.append(Text(notes, style=table.notes_style, overflow="fold"))
     return Group(*parts)
 
 
@@ -54,16 +58,19 @@ def _rows(table: Table, width: int | None) -> RenderableType:
     turned[0][0] = Text("")
     if _fits(turned, width):
         return _grid(turned, [True, *[False] * len(table.rows)], [False] * len(lines))
-    return Text("\n").join(_block(table, line) for line in lines[1:])
+    return Text("\n").join(_block(table, lines[0], line) for line in lines[1:])
 
 
 def _lines(table: Table) -> list[list[Text]]:
     """The headings and the rows, styled."""
     rows = [
-        [Text(text, style=column.styles.get(text, "")) for column, text in zip(table.columns, row, strict=True)]
+        [
+            Text(escape_terminal(text), style=column.styles.get(text, ""))
+            for column, text in zip(table.columns, row, strict=True)
+        ]
         for row in table.texts
     ]
-    return [list(map(Text, table.names)), *rows]
+    return [[Text(escape_terminal(name)) for name in table.names], *rows]
 
 
 def _fits(lines: Sequence[Sequence[Text]], width: int | None) -> bool:
@@ -81,12 +88,12 @@ def _grid(lines: Sequence[Sequence[Text]], left: Sequence[bool], wraps: Sequence
     return grid
 
 
-def _block(table: Table, line: Sequence[Text]) -> Text:
+def _block(table: Table, names: Sequence[Text], line: Sequence[Text]) -> Text:
     """A row as lines: the columns with styles, the first column, and below them every other value by its heading."""
-    named = dict(zip(table.names, line, strict=True))
-    title = named.pop(table.names[0])
-    styled = [named.pop(column.name) for column in table.columns[1:] if column.styles]
+    title, *others = zip(table.columns, names, line, strict=True)
+    styled = [text for column, _, text in others if column.styles]
     for text in styled:
         text.pad_right(max(0, 8 - len(text)))
-    detail = ", ".join(f"{name} {text}" for name, text in named.items() if text.plain not in ("", GAP))
-    return Text.assemble(*styled, title, f"\n    {detail}" if detail else "")
+    plain = ((name, text) for column, name, text in others if not column.styles)
+    detail = ", ".join(f"{name} {text}" for name, text in plain if text.plain not in ("", GAP))
+    return Text.assemble(*styled, title[-1], f"\n    {detail}" if detail else "")

@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
-from vlbench.tables.markup import bullets, comments, details, escape_latex, escape_markdown
+from vlbench.tables.markup import bullets, comments, details, escape_csv, escape_latex, escape_markdown, escape_terminal
 from vlbench.tables.table import GAP, Table, TableColumn
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 NUMBER = r"[-+]?\d[\d,]*(\.\d+)?%?"
 NUMERIC = re.compile(rf"{NUMBER}( \[{NUMBER}, {NUMBER}\])?")  # `1,255 [1,118, 1,622]`
@@ -17,7 +21,8 @@ THOUSANDS = re.compile(r"(?<=\d),(?=\d)")
 
 def to_text(table: Table) -> str:
     """Aligned columns without styles, for a command that does without rich."""
-    return "".join(f"{'  '.join(line).rstrip()}\n" for line in _padded(table, [table.names, *table.texts]))
+    lines = [list(map(escape_terminal, line)) for line in (table.names, *table.texts)]
+    return "".join(f"{'  '.join(line).rstrip()}\n" for line in _padded(table, lines))
 
 
 def _padded(table: Table, lines: Sequence[Sequence[str]], least: int = 0) -> list[list[str]]:
@@ -34,9 +39,9 @@ def to_markdown(tables: Iterable[Table]) -> str:
 def _markdown(table: Table) -> str:
     body = [_pipes(table.without_empty())] if table.rows else []
     body += [bullets(table.notes)] if table.notes else []
-    caption = escape_markdown(table.caption)
     if table.folded:
-        return details(caption, "\n\n".join(body))
+        return details(table.caption, "\n\n".join(body))
+    caption = escape_markdown(table.caption)
     return "\n\n".join([*([table.heading.format(caption)] if caption and table.heading else []), *body])
 
 
@@ -49,7 +54,7 @@ def _pipes(table: Table) -> str:
 
 
 def _markdown_cell(column: TableColumn[Any], text: str) -> str:
-    if not column.is_text and NUMERIC.fullmatch(text):
+    if text == GAP or (not column.is_text and NUMERIC.fullmatch(text)):
         return text
     bold = "**" if column.styles.get(text, "").startswith("bold") else ""
     return f"{bold}{escape_markdown(text)}{bold}"
@@ -97,7 +102,17 @@ def to_csv(records: Iterable[Mapping[str, Any]]) -> str:
     import pandas as pd  # noqa: PLC0415  slow to import
 
     frame = pd.DataFrame([dict(_flattened(record)) for record in records])
-    return frame.convert_dtypes().to_csv(index=False)  # whole numbers stay whole next to gaps
+    return frame_to_csv(frame.convert_dtypes())  # whole numbers stay whole next to gaps
+
+
+def frame_to_csv(frame: pd.DataFrame) -> str:
+    """Its headings and values; texts are escaped, other values stay what they are."""
+    escape = cache(escape_csv)
+    escaped = frame.rename(columns=escape)
+    for name, column in escaped.items():
+        if column.dtype.kind == "O":
+            escaped[name] = column.map(lambda value: escape(value) if isinstance(value, str) else value)
+    return escaped.to_csv(index=False)
 
 
 def _flattened(record: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -112,7 +127,7 @@ def _flattened(record: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[st
 
 def to_json(content: Any) -> str:
     """Raises ValueError for a number that JSON does not have."""
-    return json.dumps(content, indent=1, allow_nan=False) + "\n"
+    return json.dumps(content, indent=1, allow_nan=False).replace("\x7f", r"\u007f") + "\n"
 
 
 WRITERS = {"markdown": to_markdown, "latex": to_latex}

@@ -157,7 +157,7 @@ def test_markdown_is_a_comment_with_a_table_and_a_picture() -> None:
 def test_markdown_takes_no_sign_of_a_message_for_its_own() -> None:
     text = comparison_markdown(every_verdict())
     assert "no \\| memory for &lt;b>\\`51\\`&lt;/b>" in text
-    assert "\\* and_so_on $x\\_$" in text
+    assert "\\* and_so_on <span>\\$</span>x\\_<span>\\$</span>" in text
     table = [line for line in text.splitlines() if line.startswith("| broken")]
     assert all(line.replace("\\|", "").count("|") == 9 for line in table)
 

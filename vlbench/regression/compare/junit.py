@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from xml.etree import ElementTree
 
 from vlbench.regression.compare.outcomes import CellOutcome, Comparison, Gate
 from vlbench.regression.compare.tables import headline, latencies, note_lines
-
-# Everything except the characters of XML 1.0: https://www.w3.org/TR/xml/#charsets
-FORBIDDEN = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+from vlbench.tables.markup import escape_xml
 
 
 def junit(comparison: Comparison) -> str:
@@ -29,7 +26,7 @@ def junit(comparison: Comparison) -> str:
         "errors": "0",
         "skipped": counts["skipped"],
     }
-    ElementTree.SubElement(suite, "system-out").text = _clean(
+    ElementTree.SubElement(suite, "system-out").text = escape_xml(
         "\n".join([headline(comparison), *note_lines(comparison)])
     )
     root = ElementTree.Element("testsuites")
@@ -73,15 +70,10 @@ def _case(
     seconds: float = 0.0,
 ) -> None:
     case = ElementTree.SubElement(
-        suite, "testcase", classname=_clean(f"vlbench.{cell}"), name=name, time=f"{seconds:.6f}"
+        suite, "testcase", classname=escape_xml(f"vlbench.{cell}"), name=name, time=f"{seconds:.6f}"
     )
     for kind, message in (("failure", failure), ("skipped", skipped)):
         if message is not None:
-            ElementTree.SubElement(case, kind, message=_clean(message)).text = _clean(message)
+            ElementTree.SubElement(case, kind, message=escape_xml(message)).text = escape_xml(message)
     if output and not len(case):
-        ElementTree.SubElement(case, "system-out").text = _clean(output)
-
-
-def _clean(text: str) -> str:
-    """Replaces characters that XML does not allow, such as terminal codes in an error message."""
-    return FORBIDDEN.sub("?", text)
+        ElementTree.SubElement(case, "system-out").text = escape_xml(output)

@@ -12,6 +12,7 @@ from vlbench.regression.compare.effects import Effect
 from vlbench.regression.compare.outcomes import CellOutcome, Comparison
 from vlbench.regression.compare.tables import headline
 from vlbench.regression.compare.verdicts import change, in_percent
+from vlbench.tables.figures import NO_FORMULAS, write_figure
 
 SUFFIXES = (".png", ".svg")
 # Okabe and Ito's palette, for colour-blind readers, too; the markers differ as well
@@ -29,6 +30,7 @@ STYLE: Any = {
     "axes.spines.right": False,
     "axes.spines.left": False,
     "svg.hashsalt": "vlbench",  # the same figure gives the same file
+    **NO_FORMULAS,
 }
 
 
@@ -56,7 +58,6 @@ def draw(comparison: Comparison, path: Path) -> None:
         axes.axvline(0, color="#444444", linewidth=1, zorder=1)
         axes.set_yticks(range(len(cells)), [_shortened(cell.cell) for cell in cells])
         for label, cell in zip(axes.get_yticklabels(), cells, strict=True):
-            label.set_parse_math(False)
             label.set_fontweight("bold" if cell.regressed else "normal")
         axes.tick_params(axis="y", length=0, pad=8)
         axes.set_ylim(len(cells) - 0.4, -0.6)
@@ -67,8 +68,8 @@ def draw(comparison: Comparison, path: Path) -> None:
         )
         _legend(axes, cells, plt)
         title = textwrap.fill(headline(comparison), 100)
-        picture.suptitle(title, x=0.01, ha="left", fontsize=10, parse_math=False)
-        picture.savefig(path, dpi=160, metadata={"Date": None} if path.suffix.lower() == ".svg" else None)
+        picture.suptitle(title, x=0.01, ha="left", fontsize=10)
+        write_figure(picture, path, dpi=160, metadata={"Date": None} if path.suffix.lower() == ".svg" else None)
         plt.close(picture)
 
 
@@ -100,7 +101,7 @@ def _whisker(axes: Any, cell: CellOutcome, row: int, reach: float) -> None:
     """A dot with its interval; an arrow if the interval goes beyond the axis; the reason if there is no effect."""
     if cell.effect is None:
         text = textwrap.shorten(cell.reason or "", REASON_COLUMNS, placeholder="...")
-        small = {"va": "center", "fontsize": 7.5, "color": "#444444", "parse_math": False}
+        small = {"va": "center", "fontsize": 7.5, "color": "#444444"}
         axes.annotate(text, (0.01, row), xycoords=("axes fraction", "data"), **small)
         return
     look = LOOKS[cell.verdict]

@@ -11,6 +11,7 @@ from typing import Any
 from vlbench.errors import InputError
 from vlbench.regression.history.runs import HistoryRun
 from vlbench.regression.history.series import Names, Series, name_all
+from vlbench.tables.figures import NO_FORMULAS, write_figure
 from vlbench.tables.numbers import signed_percent
 
 # Of Okabe and Ito's palette, which colour-blind readers can tell apart
@@ -23,6 +24,7 @@ STYLE: Any = {
     "axes.titlelocation": "left",
     "legend.frameon": False,
     "svg.hashsalt": "vlbench",  # the same figure gives the same file
+    **NO_FORMULAS,
 }
 KINDS = (".png", ".svg")
 PANEL = (4.6, 2.1)  # inches
@@ -56,7 +58,8 @@ def draw(history: Sequence[Series], path: Path) -> int:
     groups = [list(group) for _, group in groupby(sorted(shown, key=_by_machine), key=_by_machine)]
     with plt.rc_context(STYLE):
         picture = _panels(groups, names, plt)
-        picture.savefig(path, dpi=150, bbox_inches="tight", metadata={"Date": None} if path.suffix == ".svg" else None)
+        undated = {"metadata": {"Date": None}} if path.suffix == ".svg" else {}
+        write_figure(picture, path, dpi=150, bbox_inches="tight", **undated)
         plt.close(picture)
     return len(history) - len(shown)
 

@@ -1,0 +1,38 @@
+"""Texts that mean something to a terminal, a spreadsheet, GitHub, LaTeX, XML, a browser or a CI service."""
+
+from __future__ import annotations
+
+NASTY = {
+    "html": "<img src=x onerror=alert(1)></script><script>alert(2)</script>\"' onmouseover=alert(3) {{7*7}} ${7*7}",
+    "entity": "&lt;b&gt; &#64;team &commat; <!-- and --> more ]]> <![CDATA[",
+    "tables": r"a|b \| <b>c</b> &amp; *d* _e_ __f__ `g` ``h`` [i](j) ![k](l) ~~m~~ \\",
+    "mention": "@team (@org/team) a@b.example owner/repo@0a1b2c3d",
+    "issue": "#12 GH-1 gh-2 owner/repo#3 closes #4",
+    "link": "https://evil.example www.evil.example ftp://x.example/ mailto:a@b.example <http://x.example> HTTP://X.EXAMPLE",
+    "commit": "a1b2c3d4e5f6a7b8c9d0a1b2c3d4e5f6a7b8c9d0 deadbeef (0a1b2c3)",
+    "formula": r"$x^2$ $\color{red}x$ $$y$$ $`z`$ costs 1$ and 2$",
+    "emoji": ":tada: :+1: :100: x:smile:y",
+    "block": "# h\n| x | y |\n|---|---|\n```\ncode\n```\n- [ ] t\n1. u\n> q\n===\n[^1]: note",
+    "heading": "# 1",
+    "rule": "---",
+    "quote": "> quoted",
+    "list": "1. one",
+    "latex": "\\input{/etc/passwd}\\write18{touch x}%$&_#{}~^\\ -- `` '' ?` <>| \n\n\\end{document} ^^41 [*] 100%",
+    "spreadsheet": "=cmd|' /C calc'!A0",
+    "plus": "+1+1",
+    "minus": "-2+3",
+    "at": "@SUM(1)",
+    "tab": "\t=1",
+    "return": '\r=1,"x\n=2',
+    "wide": "\uff1d1+1",
+    "escape": "\x1b[31mred\x1b]0;title\x07\x1b]8;;http://evil\x07link\x1b]8;;\x07 \x9b31m\b\b\r\x00 \x1b[2J\x7f",
+    "bidi": "a\u202eb\u202c \u2066c\u2069 \u200ed \u061ce \ufefff\u200bg\u00adh",
+    "separators": "a\u2028b\u2029c\x85d\x1ce\x0bf\x0cg\r\nh",
+    "surrogate": "caf\udce9 \ud800",
+    "non-character": "a\ufffeb\uffffc\ufff9d\U000e0041",
+    "runner": "::error file=x::message",
+    "old runner": "  ::set-output name=a::b ##[error]c ###[group]d",
+    "markup of rich": "[red]x[/red] [/] [link=http://x]y[/link] \\[z]",
+    "path": "../../../etc/passwd\\..\\x:y*?",
+    "percent": "50% %0A::error::x {} {0} %s",
+}
