@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import warnings
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,14 +11,14 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
 from vlbench.errors import InputError
+from vlbench.files.images import open_image
 from vlbench.specs import AnySpec, Input
 from vlbench.specs.text import TextSpec
 
 DEFAULT_TEXT = "A woman in a dark uniform with medals stands in front of a flag."
-LEAST_SIDE, MOST_PIXELS = 16, 100_000_000
 WORD = re.compile(r"\w+|[^\w\s]")
 CLS, SEP, FIRST_WORD = TextSpec.begin, TextSpec.end, 999  # as in BERT's vocabulary
 
@@ -61,53 +60,6 @@ def short_text(specs: Sequence[AnySpec]) -> str:
     while len(words(text)) > max(1, fewest - 2):
         text = text.rpartition(" ")[0]
     return text
-
-
-def open_image(path: Path, *, option: str = "--image ") -> Image.Image:
-    """Decodes an image to RGB, upright, and puts transparent pixels on white.
-
-    Raises InputError if it is damaged, too small or too large. The message begins with `option` and the path.
-    """
-    where = f"{option}{path}"
-    if not path.exists():
-        raise InputError(f"{where}: no such file")
-    if path.is_dir():
-        raise InputError(f"{where}: is a folder, not an image file")
-    if path.stat().st_size == 0:
-        raise InputError(f"{where}: the file is empty")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
-                _check_extent(where, *image.size)
-                return _opaque(ImageOps.exif_transpose(image))
-    except UnidentifiedImageError as error:
-        raise InputError(f"{where}: not an image that Pillow reads; JPEG and PNG work") from error
-    except Image.DecompressionBombError as error:
-        raise InputError(f"{where}: too large; up to {MOST_PIXELS // 10**6} million pixels work") from error
-    except PermissionError as error:
-        raise InputError(f"{where}: not readable (permission denied)") from error
-    except (OSError, SyntaxError, ValueError) as error:
-        raise InputError(f"{where}: damaged or cut off ({error})") from error
-
-
-def _opaque(image: Image.Image) -> Image.Image:
-    """RGB. Transparent pixels may have any colour in the file, so they are put on white, as a web page shows them."""
-    if not image.has_transparency_data:
-        return image.convert("RGB")
-    layered = image.convert("RGBA")
-    if layered.getchannel("A").getextrema() == (255, 255):
-        return layered.convert("RGB")
-    return Image.alpha_composite(Image.new("RGBA", layered.size, "white"), layered).convert("RGB")
-
-
-def _check_extent(where: str, width: int, height: int) -> None:
-    if min(width, height) < LEAST_SIDE:
-        raise InputError(f"{where}: {width}x{height} pixels; each side must have at least {LEAST_SIDE}")
-    if width * height > MOST_PIXELS:
-        raise InputError(
-            f"{where}: {width}x{height} pixels; up to {MOST_PIXELS // 10**6} million work, so shrink it first"
-        )
 
 
 def pixels(example: Example, model_input: Input) -> np.ndarray:

@@ -76,6 +76,30 @@ def test_the_shorter_side_is_scaled_unless_the_longer_one_gets_too_long(
     assert shorter_side_size(*size, *limits) == expected
 
 
+def released_size(width: int, height: int) -> tuple[int, int]:
+    """`MinMaxResize(shorter=384, longer=639)` of dandelin/ViLT, vilt/transforms/utils.py, operation by operation."""
+    factor = 384 / min(width, height)
+    if height < width:
+        rows, columns = 384.0, factor * width
+    else:
+        rows, columns = factor * height, 384.0
+    if max(rows, columns) > 639:
+        factor = 639 / max(rows, columns)
+        rows, columns = rows * factor, columns * factor
+    return int(rows + 0.5) // 32 * 32, int(columns + 0.5) // 32 * 32
+
+
+def test_vilts_sizes_are_those_of_its_released_code() -> None:
+    resizing = catalog()["vilt-b32"].input.evaluation
+    assert isinstance(resizing, ShorterSide)
+    assert (resizing.shorter, resizing.longer, resizing.multiple) == (None, 639, 32)
+    halves = [size for side in range(16, 1500) for size in ((side, 2 * side), (2 * side, side))]
+    others = [(width, height) for width in range(16, 1400, 7) for height in range(16, 1400, 11)]
+    for width, height in halves + others:
+        expected = released_size(width, height)
+        assert shorter_side_size(height, width, 384, 639, 32) == tuple(max(32, side) for side in expected)
+
+
 @pytest.mark.parametrize(
     ("size", "wanted", "shorter", "expected"),
     [

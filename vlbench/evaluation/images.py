@@ -15,7 +15,8 @@ from PIL import Image
 
 from vlbench.architectures.interfaces import Images, RegionFeatures
 from vlbench.errors import InputError
-from vlbench.inputs import normalised, open_image
+from vlbench.files.images import open_image
+from vlbench.inputs import normalised
 from vlbench.specs import AnySpec, CentreCrop, Input, ShorterSide
 from vlbench.tasks.region_features import ImageRegions, RegionSource
 from vlbench.tasks.shapes.drawing import draw
@@ -47,13 +48,19 @@ def resized(image: Image.Image, model_input: Input) -> Image.Image:
 def shorter_side_size(height: int, width: int, shorter: int, longer: int, multiple: int) -> tuple[int, int]:
     """Height and width in pixels after scaling the shorter side to `shorter` and the longer to at most `longer`.
 
-    Sides are rounded half up, then down to a multiple of `multiple`, but not to zero.
+    Sides are rounded half up, then down to a multiple of `multiple`, but not to zero. In floating point, too, this is
+    what Detectron2's ResizeShortestEdge and `MinMaxResize` of ViLT's released code compute.
     """
     scale = shorter / min(height, width)
-    sides = height * scale, width * scale
-    if max(sides) > longer:
-        sides = sides[0] * (longer / max(sides)), sides[1] * (longer / max(sides))
-    new_height, new_width = (max(multiple, math.floor(side + 0.5) // multiple * multiple) for side in sides)
+    rows, columns = height * scale, width * scale
+    if height < width:
+        rows = float(shorter)  # exactly
+    else:
+        columns = float(shorter)
+    if max(rows, columns) > longer:
+        scale = longer / max(rows, columns)
+        rows, columns = rows * scale, columns * scale
+    new_height, new_width = (max(multiple, math.floor(side + 0.5) // multiple * multiple) for side in (rows, columns))
     return new_height, new_width
 
 

@@ -33,7 +33,8 @@ from vlbench.explain.explanation import (
     Word,
     words_of,
 )
-from vlbench.inputs import Example, open_image
+from vlbench.files.images import open_image
+from vlbench.inputs import Example
 from vlbench.specs import RANDOM, CentreCrop, Input, ModelSpec
 from vlbench.tasks.region_features import RegionSource
 from vlbench.training.transport import cosine_distance, transport_plan

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from vlbench.evaluation.images import resized
-from vlbench.inputs import open_image
+from vlbench.files.images import open_image
 from vlbench.specs import Input
 from vlbench.tasks.items import Item
 from vlbench.training.samples import TextEncoder, TrainingSamples
