@@ -15,6 +15,7 @@ PACKAGE = Path(vlbench.__file__).parent
 
 LAYERS = [
     {"errors", "frozen", "tables", "version"},
+    {"console"},
     {"files"},
     {"specs"},
     {"inputs"},

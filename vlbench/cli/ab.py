@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -43,6 +42,7 @@ from vlbench.cli.options import (
     ThreadsOption,
     parse_size,
 )
+from vlbench.console import print_error
 from vlbench.errors import HeadError, InputError, WorkerError
 from vlbench.runner.backends import check_backend
 
@@ -119,7 +119,7 @@ def ab(
             live = compare_live(request, first, second, workers, show_progress)
     except WorkerError as error:
         clear_progress()
-        print(f"vlbench: {error}", file=sys.stderr)
+        print_error(str(error))
         verdict: Overall = "regression" if isinstance(error, HeadError) else "cannot tell"
         raise typer.Exit(EXIT_CODES[verdict]) from error
     clear_progress()

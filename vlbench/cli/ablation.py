@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ import typer
 
 from vlbench.cli.options import SuiteFormat
 from vlbench.cli.printing import print_as
+from vlbench.console import print_message
 from vlbench.errors import InputError
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def reproduce_ablations(suites: Sequence[LoadedAblation], options: AblationOptio
         outcomes.append(_outcome(loaded, trainings.accuracies, request, conditions_of[name]))
     _print(outcomes, options)
     if interrupted is not None:
-        print(f"interrupted: {interrupted}; the same command with --out {options.folder} resumes", file=sys.stderr)
+        print_message(f"interrupted: {interrupted}; the same command with --out {options.folder} resumes")
         raise typer.Exit(130)
 
 
@@ -90,7 +90,7 @@ def _request(options: AblationOptions) -> AblationRequest:
 
 def _print_kept(name: str, runs: dict[ArmKey, TrainingRun], kept: int, folder: Path) -> None:
     note = f", {kept} of them kept from {folder}" if kept else ""
-    print(f"{name}: {len(runs)} trainings{note}", file=sys.stderr)
+    print_message(f"{name}: {len(runs)} trainings{note}")
 
 
 def _outcome(
@@ -108,7 +108,7 @@ def _print(outcomes: Sequence[AblationOutcome], options: AblationOptions) -> Non
 
     print_as(options.output.value, lambda: ablation_tables(outcomes), json=lambda: ablation_json(outcomes))
     save(outcomes, options.folder)
-    print(f"results: {options.folder}", file=sys.stderr)
+    print_message(f"results: {options.folder}")
     if options.figures:
         from vlbench.training.ablation.ablation_figure import draw
 

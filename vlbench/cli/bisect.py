@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from enum import StrEnum
 from math import ceil, log2
 from pathlib import Path
@@ -26,6 +25,7 @@ from vlbench.cli.live_options import (
 )
 from vlbench.cli.options import DeviceName, DeviceOption, PrecisionName, PrecisionOption, ThreadsOption
 from vlbench.cli.printing import print_as
+from vlbench.console import print_message
 
 if TYPE_CHECKING:
     from vlbench.regression.live.bisect import Bisection
@@ -96,7 +96,7 @@ def bisect(
 
 def _log(line: str) -> None:
     clear_progress()
-    print(line, file=sys.stderr, flush=True)
+    print_message(line)
 
 
 def _write(bisection: Bisection, form: BisectionFormat, output: Path | None) -> None:

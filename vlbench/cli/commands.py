@@ -10,6 +10,8 @@ import typer
 import typer.main
 from typer.core import TyperCommand, TyperGroup
 
+from vlbench.files.text import check_text
+
 SHAPES = "export shapes"
 
 COMMANDS = {  # name: "module of vlbench.cli:function or group", and its line in `vlbench --help`
@@ -45,11 +47,21 @@ class HintingCommand(TyperCommand):
 
     def parse_args(self, ctx: Any, args: list[str]) -> Any:
         try:
-            return super().parse_args(ctx, args)
+            rest = super().parse_args(ctx, args)
         except Exception as error:
             if type(error).__name__ == "NoSuchOption" and self.name in HINTS:
                 error.message = f"{error.message.rstrip('.')}; {HINTS[self.name]}"  # type: ignore[attr-defined]
             raise
+        self._check_texts(ctx.params)
+        return rest
+
+    def _check_texts(self, values: dict[str, Any]) -> None:
+        """Raises InputError for a text that is not UTF-8; a path may hold any bytes."""
+        for parameter in self.params:
+            value = values.get(parameter.name or "")
+            for text in value if isinstance(value, list) else [value]:
+                if type(text) is str:  # no name of an enumeration
+                    check_text(text, f"{parameter.opts[0]} {text}")
 
 
 class NamingGroup(TyperGroup):

@@ -5,7 +5,6 @@ Exit codes: 0 success, 1 a latency could not be measured, 2 bad input, 130 inter
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -29,6 +28,7 @@ from vlbench.cli.options import (
 )
 from vlbench.cli.printing import draw_frontier, print_evaluations
 from vlbench.cli.score import DataOption, SplitOption, TaskOption
+from vlbench.console import print_message
 from vlbench.tasks.registry import task_named
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ def eval_(
         )
     print_evaluations(evaluations, results, output)
     draw_frontier(results, evaluations, figures)
-    print(f"results: {folder}", file=sys.stderr)
+    print_message(f"results: {folder}")
     if any(result.status != "ok" for result in results):
         raise typer.Exit(1)
 
@@ -148,6 +148,6 @@ def measured_latency(
     settings = RunSettings(device=device, precision=precision, threads=threads, budget_seconds=budget)
     run = benchmark(specs, read_example(None, short_text(specs)), settings, folder=folder)
     if run.interrupted:
-        print("interrupted: the accuracies are kept", file=sys.stderr)
+        print_message("interrupted: the accuracies are kept")
         raise typer.Exit(130)
     return run.results

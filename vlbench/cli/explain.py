@@ -5,7 +5,6 @@ Exit codes: 0 explained, 2 bad input.
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,6 +13,7 @@ import typer
 from vlbench.cli.options import DeviceName, DeviceOption, PrecisionName, PrecisionOption, ThreadsOption, default_folder
 from vlbench.cli.printing import print_as
 from vlbench.cli.score import ScoreFormat
+from vlbench.console import print_message
 from vlbench.errors import InputError
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def explain(
     if layer is not None:
         explanation.maps_of(layer)  # refuses an unknown layer before anything is drawn
     for line in _cautions(spec, explanation):
-        print(line, file=sys.stderr)
+        print_message(line)
     figures = _draw(explanation, drawn_words, layer, out or default_folder())
     _print(explanation, drawn_words, figures, output)
 
@@ -127,4 +127,4 @@ def _print(explanation: Explanation, words: list[int], figures: list[Path], outp
     )
     if output is ScoreFormat.json:
         return
-    print(f"figures: {', '.join(str(path) for path in figures if path.suffix == '.png')} (and .svg)", file=sys.stderr)
+    print_message(f"figures: {', '.join(str(path) for path in figures if path.suffix == '.png')} (and .svg)")

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from vlbench.cli.printing import print_as
+from vlbench.console import print_message
 from vlbench.errors import InputError
 
 
@@ -74,7 +75,7 @@ def export(
     if form is ExportFormat.parquet:
         assert output
         rows = export.write_parquet(results, output, table.value if table else "samples")
-        print(f"written: {output}, {rows:,} rows", file=sys.stderr)
+        print_message(f"written: {output}, {rows:,} rows")
         return
     name = table.value if table else None
     print_as(
@@ -84,7 +85,7 @@ def export(
         csv=lambda: frame_to_csv(export.plain_frame(results, name or "summary")),
     )
     if output:
-        print(f"written: {output}", file=sys.stderr)
+        print_message(f"written: {output}")
 
 
 def export_shapes(
@@ -118,4 +119,4 @@ def export_shapes(
     with progress_bars(*columns, shown=sys.stderr.isatty(), redraws=True, transient=True) as bar:
         task = bar.add_task("scenes", total=sum(request.scenes.values()))
         written = write(request, out, on_progress=lambda count: bar.advance(task, count))
-    print(f"{'written' if written else 'kept, exported alike before'}: {out}", file=sys.stderr)
+    print_message(f"{'written' if written else 'kept, exported alike before'}: {out}")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from vlbench.console import print_message
 from vlbench.report.figure_registry import FIGURES
 
 
@@ -26,8 +26,8 @@ def figure(
 
     request = parse_figure(name)
     for line in draw(request, read(*folders), out):
-        print(line, file=sys.stderr)
-    print(f"figure: {out}", file=sys.stderr)
+        print_message(line)
+    print_message(f"figure: {out}")
 
 
 SUITE = "a suite that vlbench reproduce measured (see vlbench list suites), or its YAML file"

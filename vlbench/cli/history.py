@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,6 +10,7 @@ import typer
 
 from vlbench.cli.options import MeasuredOn, MeasuredOnOption
 from vlbench.cli.printing import print_as
+from vlbench.console import print_error, print_message
 from vlbench.errors import InputError
 
 if TYPE_CHECKING:
@@ -59,9 +59,9 @@ def history(
         check_figure(figure)
     reading = read_runs(path, store=store)
     for warning in reading.warnings:
-        print(f"vlbench: {warning}", file=sys.stderr)
+        print_error(str(warning))
     if store:
-        print(f"{store}: {reading.added} results added, {len(reading.runs)} in all", file=sys.stderr)
+        print_message(f"{store}: {reading.added} results added, {len(reading.runs)} in all")
     runs = select(reading.runs, models=model, device=device.value if device else None)
     if not runs:
         raise InputError(_nothing(reading.runs, model, device))
@@ -70,7 +70,7 @@ def history(
     if figure:
         left_out = draw(series, figure)
         if left_out:
-            print(f"{figure}: without {left_out} series that have fewer than two latencies", file=sys.stderr)
+            print_message(f"{figure}: without {left_out} series that have fewer than two latencies")
 
 
 def _nothing(runs: Sequence[HistoryRun], model: str | None, device: MeasuredOn | None) -> str:

@@ -10,6 +10,7 @@ import typer
 
 from vlbench.cli.options import DeviceName, PrecisionName, parse_size
 from vlbench.errors import InputError
+from vlbench.tables.markup import escape_terminal
 
 if TYPE_CHECKING:
     from vlbench.regression.compare.effects import Effect
@@ -91,7 +92,7 @@ def show_progress(name: str, count: int, effect: Effect | None) -> None:
         from vlbench.regression.compare.verdicts import change
 
         so_far = f", {change(effect.ratio)} so far" if effect else ""
-        print(f"\r\x1b[K{name}: replicate {count + 1}{so_far} ", end="", file=sys.stderr, flush=True)
+        print(f"\r\x1b[K{escape_terminal(name)}: replicate {count + 1}{so_far} ", end="", file=sys.stderr, flush=True)
 
 
 def clear_progress() -> None:

@@ -10,11 +10,13 @@ import gc
 import os
 import signal
 import sys
+import warnings
 from typing import Annotated, Any
 
 import typer
 
 from vlbench.cli.commands import HELP_IS_OFF, LazyCommands
+from vlbench.console import discard_output, prepare_streams, print_error, print_python_warning
 from vlbench.errors import InputError, WorkerError
 from vlbench.version import __version__
 
@@ -57,32 +59,33 @@ def _skip_last_collections() -> None:
 def main() -> None:
     """The `vlbench` command. Prints an error that a user can fix as one line, without a traceback."""
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "1")  # looking for them takes as long as importing pydantic
+    prepare_streams()
+    warnings.showwarning = print_python_warning
     atexit.register(_skip_last_collections)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # ends the worker, too, by way of SystemExit
     try:
-        code = app(args=sys.argv[1:] or ["--help"], standalone_mode=False)
+        code = app(args=sys.argv[1:] or ["--help"], prog_name="vlbench", standalone_mode=False)
         sys.stdout.flush()
     except InputError as error:
-        print(f"vlbench: {error}", file=sys.stderr)
+        print_error(str(error))
         code = 2
     except USAGE_ERROR as error:
-        message = " ".join(error.format_message().replace("Value error, ", "").split())
-        print(f"vlbench: {message} (vlbench --help shows what works)", file=sys.stderr)
+        message = error.format_message().replace("Value error, ", "")
+        context = getattr(error, "ctx", None)
+        print_error(f"{message} ({context.command_path if context else 'vlbench'} --help shows what works)")
         code = 2
     except (KeyboardInterrupt, typer.Abort):
-        print("vlbench: interrupted", file=sys.stderr)
+        print_error("interrupted")
         code = 130
     except WorkerError as error:
-        print(f"vlbench: {error}", file=sys.stderr)
+        print_error(str(error))
         code = 1
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader has gone, as `head` does
+        discard_output()  # the reader has gone, as `head` does
         code = 141
     except OSError as error:
-        print(
-            f"vlbench: {error.filename or 'output'}: {error.strerror}; what was measured before is kept",
-            file=sys.stderr,
-        )
+        discard_output()
+        print_error(f"{error.filename or 'output'}: {error.strerror or error}; what was measured before is kept")
         code = 2
     sys.exit(code)
 

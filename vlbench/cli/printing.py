@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vlbench.cli.options import Format
+from vlbench.console import print_message
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -35,10 +36,7 @@ def print_as(
 
 def print_kept(names: Sequence[str], folder: Path) -> None:
     if names:
-        print(
-            f"kept from {folder}: {', '.join(dict.fromkeys(names))}; name another --out to measure again",
-            file=sys.stderr,
-        )
+        print_message(f"kept from {folder}: {', '.join(dict.fromkeys(names))}; name another --out to measure again")
 
 
 def print_results(results: list[Result], output: Format, more: Sequence[str] = ()) -> None:
@@ -77,4 +75,4 @@ def draw_frontier(results: Sequence[Result], evaluations: Sequence[Evaluation], 
 
     written = draw(results, evaluations, folder)
     names = ", ".join(path.stem for path in written if path.suffix == ".png")
-    print(f"figures: {folder}: {names or 'none, as no model has both accuracy and latency'}", file=sys.stderr)
+    print_message(f"figures: {folder}: {names or 'none, as no model has both accuracy and latency'}")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from vlbench.console import print_message
 from vlbench.errors import InputError
 
 SUFFIXES = (".html", ".htm")
@@ -34,4 +34,4 @@ def report(
     from vlbench.report.page.page import write
 
     write(read(*results), out, title)
-    print(f"{out}: {out.stat().st_size / 2**20:.1f} MB", file=sys.stderr)
+    print_message(f"{out}: {out.stat().st_size / 2**20:.1f} MB")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -22,6 +21,7 @@ from vlbench.cli.options import (
     default_folder,
 )
 from vlbench.cli.printing import print_as, print_kept
+from vlbench.console import print_message
 from vlbench.errors import InputError
 
 if TYPE_CHECKING:
@@ -136,12 +136,12 @@ def _measure(
     print_as(output.value, lambda: reproduction_tables(reproduction), json=lambda: reproduction_json(reproduction))
     if reproduction.machine or saved:
         save(reproduction, request.folder)
-        print(f"results: {request.folder}", file=sys.stderr)
+        print_message(f"results: {request.folder}")
     if figures:
         from vlbench.report.suite_figures import draw
 
         draw(reproduction, figures)
     if interrupted:
-        print(f"interrupted: what was measured is kept in {request.folder}", file=sys.stderr)
+        print_message(f"interrupted: what was measured is kept in {request.folder}")
     if interrupted or not reproduction.passed:
         raise typer.Exit(130 if interrupted else 1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -30,6 +29,7 @@ from vlbench.cli.options import (
     unfinished_folder,
 )
 from vlbench.cli.printing import draw_frontier, print_evaluations, print_kept, print_results
+from vlbench.console import print_message
 from vlbench.errors import InputError
 from vlbench.runner.backends import EAGER
 
@@ -95,9 +95,9 @@ def run(
     measured = benchmark(specs, example, settings, folder=folder, report_kept=lambda names: print_kept(names, folder))
     _write_tables(measured.stored, folder)
     print_results(measured.results, output)
-    print(f"results: {folder}", file=sys.stderr)
+    print_message(f"results: {folder}")
     if measured.interrupted:
-        print(f"interrupted: {len(measured.results)} of {measured.cells} models are kept", file=sys.stderr)
+        print_message(f"interrupted: {len(measured.results)} of {measured.cells} models are kept")
         raise typer.Exit(130)
     if any(result.status != "ok" for result in measured.results):
         raise typer.Exit(1)

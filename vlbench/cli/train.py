@@ -5,7 +5,6 @@ Exit codes: 0 all trained, 1 some latency could not be measured, 2 bad input, 13
 
 from __future__ import annotations
 
-import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -25,6 +24,7 @@ from vlbench.cli.options import (
     unfinished_folder,
 )
 from vlbench.cli.printing import draw_frontier, print_evaluations
+from vlbench.console import print_message
 from vlbench.tasks.registry import trainable_tasks
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ def train(
             trained = _trained(runs, process)
         except Interrupted as error:
             if process.first:
-                print(f"interrupted: {error}; the same command with --out {folder} resumes", file=sys.stderr)
+                print_message(f"interrupted: {error}; the same command with --out {folder} resumes")
             raise typer.Exit(130) from None
         evaluations = _evaluated(runs, trained, data or Path(), folder, process, request.threads)
         if not process.first:
@@ -142,7 +142,7 @@ def train(
         )
     print_evaluations(evaluations, results, output)
     draw_frontier(results, evaluations, folder if results else None)
-    print(f"results: {folder}", file=sys.stderr)
+    print_message(f"results: {folder}")
     if any(result.status != "ok" for result in results):
         raise typer.Exit(1)
 

@@ -16,7 +16,7 @@ from vlbench.evaluation.split import Split
 from vlbench.evaluation.task_head import TaskHead
 from vlbench.measure.machine import Machine
 from vlbench.runner.aggregate import now
-from vlbench.runner.progress import progress_bars
+from vlbench.runner.progress import print_above, progress_bars
 from vlbench.runner.records import Evaluation, Training
 from vlbench.runner.store import Store, warn
 from vlbench.runner.workload import probe, set_up_torch
@@ -146,6 +146,6 @@ def _listener(bar: Progress) -> EvaluationListener:
 
     def message(line: str) -> None:
         if not bar.disable:
-            bar.console.print(line, soft_wrap=True)
+            print_above(bar, line)
 
     return EvaluationListener(begin=begin, step=step, message=message)

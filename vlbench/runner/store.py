@@ -9,7 +9,6 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO, Generic, TypeVar
@@ -17,6 +16,7 @@ from typing import Any, BinaryIO, Generic, TypeVar
 from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
 
+from vlbench.console import print_error
 from vlbench.errors import InputError
 from vlbench.measure.machine import Machine
 from vlbench.runner.nms_records import SUPPRESSIONS, SuppressionResult
@@ -80,7 +80,7 @@ class UnfinishedRestart(ResultLine):
 
 def warn(message: str) -> None:
     """Prints a message for the user on standard error."""
-    print(f"vlbench: {message}", file=sys.stderr)
+    print_error(str(message))
 
 
 class MemoryStore(Generic[Line]):

@@ -18,6 +18,7 @@ from typing import Any
 
 import psutil
 
+from vlbench.console import reserve_descriptors
 from vlbench.errors import InputError, WorkerError
 from vlbench.measure.machine import Machine, confine
 from vlbench.specs import RANDOM, AnySpec
@@ -47,6 +48,7 @@ class Worker:
         self.environment = {name: str(threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
         self.environment |= dict(environment or {})
         self.folder = folder
+        reserve_descriptors()  # a pipe or the log would take the number of a closed one
         self.stderr_log = tempfile.TemporaryFile()  # noqa: SIM115  closed by close
         self.stderr_start = 0  # where the output of the present job begins in the log
         self.had_job = False  # since it started

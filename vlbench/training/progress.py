@@ -3,7 +3,6 @@ a line every few seconds elsewhere."""
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,7 +11,8 @@ from dataclasses import dataclass
 from rich.console import Console
 from rich.progress import TaskProgressColumn
 
-from vlbench.runner.progress import progress_bars
+from vlbench.console import print_message
+from vlbench.runner.progress import print_above, progress_bars
 from vlbench.training.budget import Budget, Spent, duration
 
 
@@ -122,13 +122,13 @@ class TrainingDisplay:
                 self.bars.update(bar, completed=progress.share, words=in_words(progress), refresh=True)
             elif self.shown and (progress.share >= 1 or time.monotonic() - self.printed_at >= LINE_SECONDS):
                 self.printed_at = time.monotonic()
-                print(f"{name}: {progress.share:.0%}, {in_words(progress)}", file=sys.stderr, flush=True)
+                print_message(f"{name}: {progress.share:.0%}, {in_words(progress)}")
 
         def on_message(message: str) -> None:
             if bar is not None:
-                self.bars.console.print(f"{name}: {message}", soft_wrap=True, markup=False, highlight=False)
+                print_above(self.bars, f"{name}: {message}")
             elif self.shown:
-                print(f"{name}: {message}", file=sys.stderr, flush=True)
+                print_message(f"{name}: {message}")
 
         return TrainingListener(on_progress=on_progress, on_message=on_message)
 
