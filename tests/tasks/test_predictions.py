@@ -91,7 +91,14 @@ def test_damaged_labels(tmp_path: Path, content: str, said: str) -> None:
         (np.zeros((3, 3)), r"3 x 3, where the split has 3 texts x 2 images"),
         (np.zeros(3), "3, where the split has"),
         (np.array([[0, 0], [0, 0], [0, np.nan]]), "the score of text 2 and image 1 is not a finite number"),
-        (np.array([[None, 1], [1, 1], [1, 1]]), "not a .npy or .npz file of numbers"),
+        (np.array([[None, 1], [1, 1], [1, 1]]), "holds Python objects, which may run code; save numbers"),
+        (np.zeros((3, 2), complex), "scores of type complex128; save real numbers"),
+        (np.zeros((3, 2), "datetime64[s]"), r"scores of type datetime64\[s\]"),
+        (np.zeros((3, 2), "timedelta64[s]"), r"scores of type timedelta64\[s\]"),
+        (np.full((3, 2), "0.5"), "scores of type <U3"),
+        (np.full((3, 2), b"0.5"), r"scores of type \|S3"),
+        (np.zeros((3, 2), "V8"), r"scores of type \|V8"),
+        (np.zeros((3, 2), [("a", "f8")]), "scores of type"),
     ],
 )
 def test_scores_that_do_not_fit(tmp_path: Path, scores: np.ndarray, said: str) -> None:
@@ -114,8 +121,42 @@ def test_a_damaged_file_of_scores(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "scores.npy").write_bytes(content)
     with pytest.raises(InputError, match=r"scores\.npy: "):
         files.read_scores(tmp_path / "scores.npy", GALLERY)
-    with pytest.raises(InputError, match=r"nowhere\.npy: cannot be read"):
+    with pytest.raises(InputError, match=r"nowhere\.npy: no such file"):
         files.read_scores(tmp_path / "nowhere.npy", GALLERY)
+
+
+@pytest.mark.parametrize("index", [np.zeros(()), np.zeros((3, 2)), np.array(["0", "0", "1"]), np.array([])])
+def test_an_index_that_is_none(tmp_path: Path, index: np.ndarray) -> None:
+    np.savez(tmp_path / "scores.npz", scores=np.zeros((3, 2)), image_of_text=index)
+    with pytest.raises(InputError, match="image_of_text is not the split's"):
+        files.read_scores(tmp_path / "scores.npz", GALLERY)
+
+
+@pytest.mark.parametrize("kind", [bool, np.int8, np.uint64, np.float16, np.float32, np.longdouble])
+def test_scores_of_any_real_type_are_read(tmp_path: Path, kind: type) -> None:
+    scores = np.array([[0, 1], [1, 0], [1, 1]], kind)
+    np.save(tmp_path / "scores.npy", scores)
+    assert (files.read_scores(tmp_path / "scores.npy", GALLERY) == scores).all()
+
+
+@pytest.mark.slow
+def test_damaged_scores_are_refused_or_read(tmp_path: Path) -> None:
+    path, random, refused = tmp_path / "scores", np.random.default_rng(0), 0
+    scores = np.arange(6.0).reshape(3, 2)
+    np.save(tmp_path / "a.npy", scores)
+    np.savez(tmp_path / "b.npz", scores=scores, image_of_text=[0, 0, 1])
+    np.savez_compressed(tmp_path / "c.npz", scores=scores, image_of_text=[0, 0, 1])
+    whole = [(tmp_path / name).read_bytes() for name in ("a.npy", "b.npz", "c.npz")]
+    for number in range(1500):
+        content = bytearray(whole[number % 3])
+        for position in random.integers(len(content), size=random.integers(1, 5)):
+            content[position] = random.integers(256)
+        path.write_bytes(content if number % 10 else content[: random.integers(len(content))])
+        try:
+            assert files.read_scores(path, GALLERY).shape == (3, 2)
+        except InputError:
+            refused += 1
+    assert 500 < refused < 1500
 
 
 def test_a_file_must_have_every_item_once_unless_partial(tmp_path: Path) -> None:

@@ -121,7 +121,9 @@ class ImageReader:
             count = regions.features.shape[1]
             if count not in self.channels:
                 known = " or ".join(map(str, self.channels))
-                raise InputError(f"{features.path}: features of {count} numbers; this model reads {known}")
+                halved = 2 * count in self.channels or count / 2 in self.channels
+                remedy = "; were they saved as float32?" if halved else ""
+                raise InputError(f"{features.path}: features of {count} numbers; this model reads {known}{remedy}")
         return _cache(self.cached_regions, path, regions)
 
 

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import io
-import json
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vlbench.errors import InputError
+from vlbench.files.arrays import DAMAGE
+from vlbench.files.json_files import parse_json
 from vlbench.tasks.region_features import ImageRegions
 
 if TYPE_CHECKING:
@@ -45,12 +44,18 @@ class RegionLmdb:
         self.path = _database(path)
         with self._transaction() as transaction:
             listed = transaction.get(KEYS)
-            keys = json.loads(bytes(listed)) if listed else [bytes(key).decode() for key, _ in transaction.cursor()]
+            keys = (
+                parse_json(bytes(listed), f"{self.path}: {KEYS.decode()}")
+                if listed
+                else [bytes(key).decode() for key, _ in transaction.cursor()]
+            )
+        if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
+            raise InputError(f"{self.path}: {KEYS.decode()} is no list of names; the database is damaged")
         self.keys = {_image_name(key): key for key in keys}
         if not self.keys:
             raise InputError(f"{self.path}: holds no image")
-        if len(self.keys) < len(keys):
-            duplicate = next(key for key in keys if self.keys[_image_name(key)] != key)
+        duplicate = next((key for key in keys if self.keys[_image_name(key)] != key), None)
+        if duplicate is not None:
             raise InputError(f"{self.path}: {duplicate} and {self.keys[_image_name(duplicate)]} name the same image")
 
     @contextmanager
@@ -62,9 +67,16 @@ class RegionLmdb:
                 library.open(str(self.path), readonly=True, create=False, lock=False, readahead=False) as environment,
                 environment.begin(buffers=True) as transaction,
             ):
+                self._check_length(environment)
                 yield transaction
         except (library.Error, ValueError) as error:
             raise InputError(f"{self.path}: not an LMDB of region features, or damaged ({error})") from error
+
+    def _check_length(self, environment: lmdb.Environment) -> None:
+        """Raises InputError if the file is shorter than its header says: reading beyond its end kills the process."""
+        declared_bytes = (environment.info()["last_pgno"] + 1) * environment.stat()["psize"]
+        if (self.path / FILE).stat().st_size < declared_bytes:
+            raise InputError(f"{self.path / FILE}: cut off, it should have {declared_bytes:,} bytes; fetch it again")
 
     def __contains__(self, name: object) -> bool:
         return isinstance(name, str) and _image_name(name) in self.keys
@@ -147,8 +159,8 @@ def _arrays(entry: bytes, where: str) -> Arrays:
         }
     except InputError:
         raise
-    except (ValueError, TypeError, KeyError, AttributeError, EOFError, OSError, BadZipFile, zlib.error) as error:
-        raise InputError(f"{where}: cut off or damaged ({error})") from error
+    except (*DAMAGE, TypeError, KeyError, AttributeError) as error:
+        raise InputError(f"{where}: cut off or damaged ({str(error)[:80]})") from error
 
 
 def _array(entry: dict[Any, Any]) -> Any:

@@ -9,17 +9,18 @@ import csv
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 
 from vlbench.errors import InputError
+from vlbench.files.arrays import read_arrays
 from vlbench.tasks.items import Gallery, Item, and_more
 from vlbench.tasks.metrics import Scores
 from vlbench.tasks.readers.files import read_text
 
 LABELS = {"true": "True", "false": "False"}
 NPZ_ARRAYS = ("scores", "image_of_text")
+REAL_NUMBERS = "biuf"  # NumPy's kinds
 
 
 def read_answers(path: Path) -> dict[str, str]:
@@ -60,18 +61,15 @@ def read_scores(path: Path, gallery: Gallery) -> Scores:
 
     Raises InputError if its shape or its index does not fit the gallery, or if a score is not finite.
     """
-    try:
-        loaded = np.load(path, allow_pickle=False)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror or 'cut off or damaged'}") from error
-    except (ValueError, EOFError, BadZipFile) as error:
-        raise InputError(f"{path}: not a .npy or .npz file of numbers") from error
-    if isinstance(loaded, np.ndarray):
-        scores, index = loaded, gallery.image_of_text
+    arrays = read_arrays(path)
+    if set(arrays) == {""}:
+        scores, index = arrays[""], gallery.image_of_text
     else:
-        if set(NPZ_ARRAYS) - set(loaded.files):
-            raise InputError(f"{path}: holds {', '.join(loaded.files) or 'nothing'}, not {' and '.join(NPZ_ARRAYS)}")
-        scores, index = loaded["scores"], tuple(loaded["image_of_text"].tolist())
+        if set(NPZ_ARRAYS) - set(arrays):
+            raise InputError(f"{path}: holds {', '.join(arrays) or 'nothing'}, not {' and '.join(NPZ_ARRAYS)}")
+        scores, index = arrays["scores"], tuple(arrays["image_of_text"].ravel().tolist())
+    if scores.dtype.kind not in REAL_NUMBERS:
+        raise InputError(f"{path}: scores of type {scores.dtype}; save real numbers")
     texts, images = len(gallery.texts), len(gallery.images)
     if scores.shape == (images, texts) != (texts, images):
         raise InputError(f"{path}: images x texts; transpose it to texts x images, {texts} x {images}")
