@@ -73,9 +73,11 @@ def test_an_unknown_name_is_refused_with_the_nearest(word: str, near: str) -> No
     assert f"did you mean {near}?" in message
 
 
-def test_a_name_near_to_none_is_refused_with_all() -> None:
+def test_a_name_near_to_none_is_refused_with_some_that_exist() -> None:
     message = refusal("qqq")
-    assert all(name in message for name in catalog())
+    assert "known: clip, clip-rn50, " in message
+    assert message.endswith(", ... (vlbench list shows all)")
+    assert len(message) <= 300
 
 
 @pytest.mark.parametrize("words", ["", " ", ",", " , "])

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeAlias, overload
 
+import psutil
+import torch
+
 from vlbench import specs
 from vlbench.architectures.initialise import initialise_random, on_meta, without_default_weights
 from vlbench.architectures.interfaces import VisualEmbedder
@@ -26,17 +29,14 @@ def build(spec: specs.AnySpec) -> AnyModel:
     """Builds a model; its weights are random under the spec's seed, except those that a checkpoint fills.
 
     Within `torch.device("meta")` it takes no memory and reads no checkpoint. Raises InputError as `load_weights` does,
-    for a kind of part that nothing implements, and where a class of transformers, its config or its weights do not fit.
+    for a kind of part that nothing implements, for weights that do not fit into memory, and where a class of
+    transformers, its config or its weights do not fit.
     """
     if isinstance(spec, specs.HuggingFaceSpec):
         return implementation("transformers")(spec)  # type: ignore[no-any-return]
-    with without_default_weights():
-        model = VLModel(
-            text=_part(spec.text),
-            visual=_part(spec.visual, spec.images),
-            interaction=_part(spec.interaction, spec.images),
-            head=_part(spec.head),
-        )
+    if torch.get_default_device().type != "meta":
+        check_memory(spec)
+    model = _uninitialised(spec)
     initialise_random(model, spec.seed)
     if isinstance(spec.visual, specs.RegionSpec):
         model.visual = through_engine(spec.visual, model.visual)
@@ -47,6 +47,29 @@ def build(spec: specs.AnySpec) -> AnyModel:
         loaded = loading.load_weights(model, spec)
         model.missing_keys = loaded.untouched if loaded else ()
     return model
+
+
+def _uninitialised(spec: specs.ModelSpec) -> VLModel:
+    with without_default_weights():
+        return VLModel(
+            text=_part(spec.text),
+            visual=_part(spec.visual, spec.images),
+            interaction=_part(spec.interaction, spec.images),
+            head=_part(spec.head),
+        )
+
+
+def check_memory(spec: specs.ModelSpec) -> None:
+    """Raises SpecError if the weights need more memory than there is now. Takes none itself."""
+    with torch.device("meta"):
+        model = _uninitialised(spec)
+    needed = sum(tensor.nbytes for tensor in (*model.parameters(), *model.buffers()))
+    free = psutil.virtual_memory().available + psutil.swap_memory().free
+    if needed > free:
+        raise SpecError(
+            f"{spec.name}: its weights need {needed / 2**30:,.1f} GiB, but {free / 2**30:,.1f} GiB of memory are free; "
+            "a model of fewer or narrower layers works"
+        )
 
 
 def _part(part: Any, images: int = 1) -> Any:

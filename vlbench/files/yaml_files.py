@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from vlbench.errors import InputError, SpecError
+from vlbench.errors import InputError, SpecError, shortened
 from vlbench.files.text import read_text
 
 MODEL = "a model: the file must be a mapping with name, family, input, visual, ..."
+CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")  # all but tabs and line ends
 MOST_BYTES, MOST_DEPTH, MOST_VALUES = 1 << 20, 50, 100_000
 
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -65,7 +67,7 @@ def parse_yaml(text: str, where: str) -> Any:
     """The value of a YAML text: mappings with text as keys, lists and scalars.
 
     Raises SpecError for what YAML allows beyond that: tags, a collection within itself, deep nesting, aliases that
-    expand to very many values; and for a number out of range.
+    expand to very many values; for a number out of range, and for a control character in a text or a key.
 
     Args:
         where: begins the message, such as a path.
@@ -78,7 +80,7 @@ def parse_yaml(text: str, where: str) -> Any:
         line = f" line {mark.line + 1}" if mark else ""
         problem = " ".join(str(getattr(error, "problem", None) or error).split())
         raise SpecError(f"{where}:{line} not valid YAML: {problem}") from error
-    _check_numbers(content, where)
+    _check_values(content, where)
     return content
 
 
@@ -113,12 +115,15 @@ def _check_events(text: str, where: str) -> None:
             raise SpecError(f"{line}: more than {MOST_VALUES:,} values, aliases expanded")
 
 
-def _check_numbers(value: Any, where: str, path: str = "") -> None:
+def _check_values(value: Any, where: str, path: str = "") -> None:
     if isinstance(value, dict):
         for key, child in value.items():
-            _check_numbers(child, where, f"{path}.{key}" if path else str(key))
+            _check_values(key, where, path or "a key")
+            _check_values(child, where, f"{path}.{key}" if path else str(key))
     elif isinstance(value, list):
         for index, child in enumerate(value):
-            _check_numbers(child, where, f"{path}[{index}]")
+            _check_values(child, where, f"{path}[{index}]")
     elif isinstance(value, int) and not -(2**63) <= value < 2**64:
-        raise SpecError(f"{where}: {path or 'the number'} is out of range; integers of up to 64 bits work")
+        raise SpecError(f"{where}: {shortened(path) or 'the number'} is out of range; integers of up to 64 bits work")
+    elif isinstance(value, str) and (control := CONTROL.search(value)):
+        raise SpecError(f"{where}: {shortened(path) or 'the text'} holds the control character {control[0]!r}")

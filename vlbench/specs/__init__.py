@@ -4,7 +4,8 @@ A class of `vlbench.architectures` is built from each. Nothing here imports torc
 checks models at once.
 """
 
-from vlbench.specs.base import RANDOM, CentreCrop, ExactResize, Part, ShorterSide, Size
+from vlbench.specs.base import RANDOM, CentreCrop, ExactResize, Part, ShorterSide
+from vlbench.specs.bounds import Size
 from vlbench.specs.detector import (
     C4HeadSpec,
     FeaturePyramidSpec,

@@ -6,13 +6,11 @@ from __future__ import annotations
 from importlib.util import find_spec
 from typing import Annotated, Any, ClassVar, Literal, get_args
 
-from pydantic import Field, PositiveInt
+from pydantic import Field
 
 from vlbench.errors import InputError
 from vlbench.frozen import Frozen
-
-Fraction = Annotated[float, Field(ge=0, le=1)]
-Size = tuple[PositiveInt, PositiveInt]  # height, width
+from vlbench.specs.bounds import Side
 
 RANDOM = "random"  # the `weights` of a part that no checkpoint fills
 
@@ -140,9 +138,9 @@ class ShorterSide(Part):
     """
 
     kind: Literal["shorter_side"]
-    shorter: PositiveInt | None = None
-    longer: PositiveInt | None = None
-    multiple: PositiveInt = 1
+    shorter: Side | None = None
+    longer: Side | None = None
+    multiple: Side = 1
     resampling: Resampling = "bicubic"
 
     def for_any_size(self) -> ShorterSide:
@@ -159,7 +157,7 @@ class CentreCrop(Part):
     """
 
     kind: Literal["centre_crop"]
-    shorter: PositiveInt | None = None
+    shorter: Side | None = None
     resampling: Resampling = "bicubic"
 
     def for_any_size(self) -> CentreCrop:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from vlbench.errors import InputError, SpecError, nearest
+from vlbench.errors import LONGEST_LIST, InputError, SpecError, nearest, quoted, shortened
 from vlbench.files import yaml_files
 from vlbench.files.yaml_files import read_mapping
 from vlbench.specs import AnySpec, schema_of
@@ -62,11 +62,11 @@ def _resolve_word(word: str) -> list[AnySpec]:
     if any(sign in word for sign in "*?["):
         matched = [spec for name, spec in catalog().items() if fnmatch.fnmatch(name, word)]
         if not matched:
-            raise InputError(f"--models: no model matches {word!r}; see: vlbench list")
+            raise InputError(f"--models: no model matches {quoted(word)}; see: vlbench list")
         return matched
     by_word = {alias: spec for spec in catalog().values() for alias in (spec.name, *spec.aliases)}
     if word not in by_word:
-        raise InputError(f"--models: no model {word!r}; {nearest(word, by_word)} (vlbench list shows all)")
+        raise InputError(f"--models: no model {quoted(word)}; {nearest(word, by_word)} (vlbench list shows all)")
     return [by_word[word]]
 
 
@@ -96,7 +96,7 @@ def describe(error: ValidationError, schema: type[BaseModel]) -> str:
     details = sorted(error.errors(), key=lambda detail: detail["type"] != "extra_forbidden")
     first, more = details[0], len(details) - 1
     path, parent = _follow(first["loc"], schema)
-    key = ".".join(path)
+    key = shortened(".".join(path))
     if first["type"] == "extra_forbidden":
         problem = f"unknown key {key!r}; {nearest(path[-1], parent.model_fields)}"
     elif first["type"] == "missing":
@@ -105,12 +105,12 @@ def describe(error: ValidationError, schema: type[BaseModel]) -> str:
         problem = f"the key {key + '.kind'!r} is missing"
     elif first["type"] == "union_tag_invalid":
         known = [tag.strip(" '") for tag in first["ctx"]["expected_tags"].split(",")]
-        problem = f"{key}.kind: unknown {first['ctx']['tag']!r}; {nearest(first['ctx']['tag'], known)}"
+        problem = f"{key}.kind: unknown {quoted(first['ctx']['tag'])}; {nearest(first['ctx']['tag'], known)}"
     else:
         message = first["msg"].removeprefix("Value error, ")
-        message = message[:1].lower() + message[1:]
+        message = shortened(message[:1].lower() + message[1:], LONGEST_LIST)
         value = first["input"] if isinstance(first["input"], str | int | float | bool) else None
-        problem = f"{key + ': ' if key else ''}{message}{f', not {value!r}' if value is not None else ''}"
+        problem = f"{key + ': ' if key else ''}{message}{f', not {quoted(value)}' if value is not None else ''}"
     return problem + (f" (and {more} more)" if more else "")
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, model_validator
 
-from vlbench.specs.base import Fraction, Part
+from vlbench.specs.base import Part
+from vlbench.specs.bounds import Amount, Factor, Fraction, Layers, PoolSize, Side, Width
 
 
 class ResNetSpec(Part):
@@ -22,10 +23,10 @@ class ResNetSpec(Part):
         frozen_stages: how many stages are not trained; the stem counts as the first.
     """
 
-    blocks: tuple[PositiveInt, ...] = Field(min_length=2, max_length=4)
-    base_width: PositiveInt = 64
-    groups: PositiveInt = 1
-    group_width: PositiveInt = 64
+    blocks: tuple[Layers, ...] = Field(min_length=2, max_length=4)
+    base_width: Width = 64
+    groups: Width = 1
+    group_width: Width = 64
     stride_in: Literal["1x1", "3x3"] = "3x3"
     norm: Literal["frozen", "trained"] = "frozen"
     frozen_stages: Annotated[int, Field(ge=0, le=5)] = 0
@@ -61,7 +62,7 @@ class FeaturePyramidSpec(Part):
         channels: of every level.
     """
 
-    channels: PositiveInt = 256
+    channels: Width = 256
 
     def tiny(self) -> FeaturePyramidSpec:
         return self.model_copy(update={"channels": 16})
@@ -80,13 +81,13 @@ class RegionProposalSpec(Part):
         min_box_size: shortest side, in pixels, of a box that is kept.
     """
 
-    channels: PositiveInt
-    anchor_sizes: tuple[PositiveInt, ...] = Field(min_length=1)
-    aspect_ratios: tuple[PositiveFloat, ...] = Field((0.5, 1.0, 2.0), min_length=1)
-    candidates: PositiveInt = 6000
-    proposals: PositiveInt
+    channels: Width
+    anchor_sizes: tuple[Side, ...] = Field(min_length=1, max_length=64)
+    aspect_ratios: tuple[Factor, ...] = Field((0.5, 1.0, 2.0), min_length=1, max_length=64)
+    candidates: Amount = 6000
+    proposals: Amount
     nms_iou: Fraction = 0.7
-    min_box_size: float = 0.0
+    min_box_size: Annotated[float, Field(ge=0, le=16_384)] = 0.0
 
     def tiny(self) -> RegionProposalSpec:
         return self.model_copy(update={"channels": 16, "candidates": 60, "proposals": 12, "min_box_size": 0.0})
@@ -105,14 +106,14 @@ class C4HeadSpec(Part):
 
     kind: Literal["c4"]
     pooling: Literal["roi_align", "roi_pool"] = "roi_align"
-    pool_size: PositiveInt = 14
-    blocks: PositiveInt = 3
-    base_width: PositiveInt = 64
-    groups: PositiveInt = 1
-    group_width: PositiveInt = 64
+    pool_size: PoolSize = 14
+    blocks: Layers = 3
+    base_width: Width = 64
+    groups: Width = 1
+    group_width: Width = 64
     stride: Literal[1, 2] = 2
     dilation: Literal[1, 2] = 1
-    classes: PositiveInt | None = 1600
+    classes: Amount | None = 1600
     box_regression: Literal["per_class", "class_agnostic"] = "per_class"
 
     @property
@@ -138,9 +139,9 @@ class FpnHeadSpec(Part):
     """
 
     kind: Literal["fpn"]
-    pool_size: PositiveInt = 7
-    width: PositiveInt = 1024
-    classes: PositiveInt = 1600
+    pool_size: PoolSize = 7
+    width: Width = 1024
+    classes: Amount = 1600
     box_regression: Literal["per_class", "class_agnostic"] = "per_class"
 
     @property
@@ -162,7 +163,7 @@ class RegionSelectionSpec(Part):
 
     method: Literal["per_class_loop", "per_class_batched", "class_agnostic"] = "per_class_loop"
     iou: Fraction = 0.3
-    regions: PositiveInt = 36
+    regions: Amount = 36
 
     def tiny(self) -> RegionSelectionSpec:
         return self.model_copy(update={"regions": 5})

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from types import UnionType
 from typing import Annotated, ClassVar, Literal, get_args
 
-from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, model_validator
 
-from vlbench.specs.base import TINY_HEADS, TINY_WIDTH, Fraction, Part, check_heads
+from vlbench.specs.base import TINY_HEADS, TINY_WIDTH, Part, check_heads
+from vlbench.specs.bounds import Amount, Epsilon, Fraction, Width
 from vlbench.specs.huggingface_parts import Gives
 
 # What a task asks of a model, and the keys of `heads` in a model file.
@@ -42,7 +43,7 @@ class PooledFeatureSpec(HeadSpec):
 class TextHeadSpec(HeadSpec):
     """A head that reads text tokens of this width."""
 
-    width: PositiveInt = 768
+    width: Width = 768
 
     def tiny(self) -> TextHeadSpec:
         small = {"width": TINY_WIDTH} | ({"answers": TINY_ANSWERS} if "answers" in type(self).model_fields else {})
@@ -57,9 +58,9 @@ class ProductHeadSpec(HeadSpec):
         width: of the product.
     """
 
-    text_width: PositiveInt = 768
-    image_width: PositiveInt = 1024
-    width: PositiveInt = 1024
+    text_width: Width = 768
+    image_width: Width = 1024
+    width: Width = 1024
 
     def tiny(self) -> ProductHeadSpec:
         small = dict.fromkeys(("text_width", "image_width", "width"), TINY_WIDTH)
@@ -101,9 +102,9 @@ class VisualQuestionAnsweringSpec(TextHeadSpec):
 
     implementation: ClassVar[str] = "vlbench.architectures.heads:VisualQuestionAnswering"
     kind: Literal["vqa"]
-    answers: PositiveInt = 3129
+    answers: Amount = 3129
     norm: Literal["before_gelu", "after_gelu"] = "before_gelu"
-    layer_norm_eps: PositiveFloat = 1e-5
+    layer_norm_eps: Epsilon = 1e-5
 
 
 class LinearAnswersSpec(TextHeadSpec):
@@ -117,7 +118,7 @@ class LinearAnswersSpec(TextHeadSpec):
 
     implementation: ClassVar[str] = "vlbench.architectures.heads:LinearAnswers"
     kind: Literal["vqa_linear"]
-    answers: PositiveInt = 3129
+    answers: Amount = 3129
     reads: Literal["pooled", "last_word"] = "pooled"
 
 
@@ -126,8 +127,8 @@ class ProductAnswersSpec(ProductHeadSpec):
 
     implementation: ClassVar[str] = "vlbench.architectures.heads:ProductAnswers"
     kind: Literal["vqa_product"]
-    answers: PositiveInt = 3129
-    layer_norm_eps: PositiveFloat = 1e-12
+    answers: Amount = 3129
+    layer_norm_eps: Epsilon = 1e-12
 
 
 class PairClassifierSpec(TextHeadSpec):
@@ -140,7 +141,7 @@ class PairClassifierSpec(TextHeadSpec):
     pairs: ClassVar[Literal["apart", "together"] | None] = "apart"
     kind: Literal["pair"]
     norm: Literal["before_gelu", "after_gelu"] = "before_gelu"
-    layer_norm_eps: PositiveFloat = 1e-5
+    layer_norm_eps: Epsilon = 1e-5
 
 
 class LinearPairSpec(TextHeadSpec):
@@ -162,7 +163,7 @@ class AttentivePairSpec(TextHeadSpec):
     implementation: ClassVar[str] = "vlbench.architectures.heads:AttentivePair"
     pairs: ClassVar[Literal["apart", "together"] | None] = "apart"
     kind: Literal["pair_attention"]
-    heads: PositiveInt = 12
+    heads: Width = 12
     dropout: Fraction = 0.1
 
     @model_validator(mode="after")

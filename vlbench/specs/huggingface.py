@@ -7,9 +7,10 @@ import json
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, PositiveInt, Tag, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
-from vlbench.specs.base import Engine, Part, Size
+from vlbench.specs.base import RANDOM, Engine, Part
+from vlbench.specs.bounds import Amount, ModelName, Seed, Side, Size, Weights
 from vlbench.specs.heads import SUITABLE, TaskKind
 from vlbench.specs.huggingface_parts import (
     Arguments,
@@ -53,26 +54,26 @@ class HuggingFaceSpec(Part):
         small: what makes the model tiny.
     """
 
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
-    aliases: tuple[str, ...] = ()
+    name: ModelName
+    aliases: tuple[ModelName, ...] = ()
     family: Literal["patch", "grid", "region"]
     archetype: Literal["a", "b", "c", "d"] | None = None
     source: str
     note: str = ""
-    seed: int = 0
-    weights: str = "random"
+    seed: Seed = 0
+    weights: Weights = RANDOM
     input: Input
     transformers: str
     config: dict[str, Any] | str = Field({})
     text: TokenIds
     features: PrecomputedRegions | None = None
-    patch_size: PositiveInt = 1
+    patch_size: Side = 1
     inputs: Arguments
     options: dict[str, Any] = Field({})
     call: Literal["forward", "generate"] = "forward"
     output: str = "logits"
     gives: Gives
-    answers: PositiveInt | None = None
+    answers: Amount | None = None
     answers_setting: str = "num_labels"
     heads: dict[TaskKind, TaskModel] = Field({})
     stages: dict[StageName, Paths]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BeforeValidator, Field, PositiveInt, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
-from vlbench.specs.base import Part, Size, check_patches
+from vlbench.specs.base import Part, check_patches
+from vlbench.specs.bounds import Amount, Positions, Side, Size, TextLength, TokenId, Vocabulary, Width
 
 Gives = Literal["answers", "words", "pairs", "matching", "ranking", "similarity"]
 StageName = Annotated[str, Field(pattern=r"^(text|visual|interaction|head|visual\.[a-z_]+)$")]
@@ -27,18 +28,18 @@ class TokenIds(Part):
     """
 
     one_token: ClassVar[bool] = False
-    vocabulary: PositiveInt
-    positions: PositiveInt | None = None
-    begin: Annotated[int, Field(ge=0)] | None = None
-    end: Annotated[int, Field(ge=0)]
-    padding: Annotated[int, Field(ge=0)] = 0
+    vocabulary: Vocabulary
+    positions: Positions | None = None
+    begin: TokenId | None = None
+    end: TokenId
+    padding: TokenId = 0
 
 
 class PrecomputedRegions(Part):
     """Features of regions that a model reads in place of pixels: how many per image, and their channels."""
 
-    regions: PositiveInt = 36
-    channels: PositiveInt = 2048
+    regions: Amount = 36
+    channels: Width = 2048
 
 
 class ForeignVisual(Part):
@@ -46,7 +47,7 @@ class ForeignVisual(Part):
 
     kind: Literal["transformers"] = "transformers"
     weights: Literal["random"] = "random"
-    patch_size: PositiveInt
+    patch_size: Side
 
     def check_image(self, height: int, width: int) -> None:
         """Raises ValueError where an image of this size cannot be cut into patches."""
@@ -81,8 +82,8 @@ class Small(Part):
 
     config: dict[str, Any]
     image_size: Size
-    text_tokens: PositiveInt = 20
-    channels: PositiveInt | None = None
+    text_tokens: TextLength = 20
+    channels: Width | None = None
 
 
 class TaskModel(Part):

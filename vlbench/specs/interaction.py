@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, model_validator
 
-from vlbench.specs.base import TINY_HEADS, TINY_WIDTH, Fraction, Part, check_heads
+from vlbench.specs.base import TINY_HEADS, TINY_WIDTH, Part, check_heads
+from vlbench.specs.bounds import Epsilon, Factor, Fraction, Layers, Width
 
 
 class TransformerSpec(Part):
@@ -19,7 +20,7 @@ class TransformerSpec(Part):
 
     scores: ClassVar[bool] = False
     dropout: Fraction = 0.1
-    layer_norm_eps: PositiveFloat = 1e-12
+    layer_norm_eps: Epsilon = 1e-12
 
 
 class SingleStreamSpec(TransformerSpec):
@@ -34,10 +35,10 @@ class SingleStreamSpec(TransformerSpec):
     implementation: ClassVar[str] = "vlbench.architectures.interaction:SingleStream"
     takes_images: ClassVar[bool] = True
     kind: Literal["single_stream"]
-    layers: PositiveInt = 12
-    width: PositiveInt = 768
-    heads: PositiveInt = 12
-    mlp_width: PositiveInt = 3072
+    layers: Layers = 12
+    width: Width = 768
+    heads: Width = 12
+    mlp_width: Width = 3072
     norm: Literal["pre", "post"]
     modal_types: bool = False
 
@@ -67,17 +68,17 @@ class CoAttentionSpec(TransformerSpec):
 
     implementation: ClassVar[str] = "vlbench.architectures.dual_stream:CoAttention"
     kind: Literal["co_attention"]
-    text_layers: PositiveInt = 12
-    image_layers: PositiveInt = 6
-    connections: PositiveInt = 6
-    text_width: PositiveInt = 768
-    image_width: PositiveInt = 1024
-    connection_width: PositiveInt = 1024
-    text_heads: PositiveInt = 12
-    image_heads: PositiveInt = 8
-    connection_heads: PositiveInt = 8
-    text_mlp_width: PositiveInt = 3072
-    image_mlp_width: PositiveInt = 1024
+    text_layers: Layers = 12
+    image_layers: Layers = 6
+    connections: Layers = 6
+    text_width: Width = 768
+    image_width: Width = 1024
+    connection_width: Width = 1024
+    text_heads: Width = 12
+    image_heads: Width = 8
+    connection_heads: Width = 8
+    text_mlp_width: Width = 3072
+    image_mlp_width: Width = 1024
 
     @property
     def stream_widths(self) -> tuple[int, int]:
@@ -112,13 +113,13 @@ class CrossModalitySpec(TransformerSpec):
 
     implementation: ClassVar[str] = "vlbench.architectures.dual_stream:CrossModality"
     kind: Literal["cross_modality"]
-    text_layers: PositiveInt = 9
-    image_layers: PositiveInt = 5
-    cross_layers: PositiveInt = 5
+    text_layers: Layers = 9
+    image_layers: Layers = 5
+    cross_layers: Layers = 5
     cross: Literal["attention", "joint"] = "attention"
-    width: PositiveInt = 768
-    heads: PositiveInt = 12
-    mlp_width: PositiveInt = 3072
+    width: Width = 768
+    heads: Width = 12
+    mlp_width: Width = 3072
 
     @property
     def stream_widths(self) -> tuple[int, int]:
@@ -145,7 +146,7 @@ class DotProductSpec(Part):
     implementation: ClassVar[str] = "vlbench.architectures.interaction:DotProduct"
     scores: ClassVar[bool] = True
     kind: Literal["dot_product"]
-    logit_scale: PositiveFloat | None = None
+    logit_scale: Factor | None = None
 
 
 class StackedCrossAttentionSpec(Part):
@@ -162,11 +163,11 @@ class StackedCrossAttentionSpec(Part):
     scores: ClassVar[bool] = True
     kind: Literal["stacked_cross_attention"]
     directions: tuple[Literal["text_image", "image_text"], ...] = Field(("text_image", "image_text"), min_length=1)
-    text_image_temperature: PositiveFloat = 9.0
-    image_text_temperature: PositiveFloat = 4.0
+    text_image_temperature: Factor = 9.0
+    image_text_temperature: Factor = 4.0
     pooling: Literal["lse", "mean"] = "lse"
-    text_image_lse: PositiveFloat = 6.0
-    image_text_lse: PositiveFloat = 5.0
+    text_image_lse: Factor = 6.0
+    image_text_lse: Factor = 5.0
 
     @model_validator(mode="after")
     def _directions_differ(self) -> StackedCrossAttentionSpec:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
-from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import model_validator
 
-from vlbench.specs.base import RANDOM, CentreCrop, Engine, ExactResize, Part, Resizing, ShorterSide, Size
+from vlbench.specs.base import RANDOM, CentreCrop, Engine, ExactResize, Part, Resizing, ShorterSide
+from vlbench.specs.bounds import Amount, Factor, ModelName, Number, Seed, Size, TextLength, Weights
 from vlbench.specs.heads import (
     SUITABLE,
     HeadPart,
@@ -34,9 +35,9 @@ class Input(Part):
     """
 
     image_size: Size
-    text_tokens: Annotated[int, Field(ge=0)] = 0
-    mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
-    std: tuple[PositiveFloat, PositiveFloat, PositiveFloat] = (0.5, 0.5, 0.5)
+    text_tokens: TextLength = 0
+    mean: tuple[Number, Number, Number] = (0.5, 0.5, 0.5)
+    std: tuple[Factor, Factor, Factor] = (0.5, 0.5, 0.5)
     evaluation: Resizing = ExactResize()
 
     @model_validator(mode="after")
@@ -60,9 +61,9 @@ class Table6(Part):
         embeddings_charged: how often each token's embedding is charged.
     """
 
-    text_tokens: Annotated[int, Field(ge=0)]
-    image_tokens: PositiveInt
-    projected_tokens: PositiveInt | None = None
+    text_tokens: TextLength
+    image_tokens: Amount
+    projected_tokens: Amount | None = None
     embeddings_charged: Literal[1, 2] = 1
 
 
@@ -87,21 +88,21 @@ class ModelSpec(Part):
         "visual.roi_head.base_width": 64,
     }
 
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
-    aliases: tuple[str, ...] = ()
+    name: ModelName
+    aliases: tuple[ModelName, ...] = ()
     family: Literal["patch", "grid", "region"]
     archetype: Literal["a", "b", "c", "d"] | None = None
     source: str
     note: str = ""
     table6: Table6 | None = None
-    seed: int = 0
+    seed: Seed = 0
     input: Input
     text: TextPart | None = None
     visual: VisualPart
     interaction: InteractionPart
     head: HeadPart | None = None
     heads: TaskHeads = TaskHeads()
-    weights: str = Field(RANDOM, min_length=1)
+    weights: Weights = RANDOM
 
     @model_validator(mode="after")
     def _parts_fit(self) -> ModelSpec:

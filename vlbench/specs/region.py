@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, model_validator
 
-from vlbench.specs.base import RANDOM, TINY_WIDTH, Engine, Fraction, Part, Size, VisualSpec, check_inputs
+from vlbench.specs.base import RANDOM, TINY_WIDTH, Engine, Part, VisualSpec, check_inputs
+from vlbench.specs.bounds import Epsilon, Fraction, Layers, Weights, Width
 from vlbench.specs.detector import (
     C4HeadSpec,
     FeaturePyramidSpec,
@@ -15,6 +17,8 @@ from vlbench.specs.detector import (
     RegionSelectionSpec,
     ResNetSpec,
 )
+
+MOST_POOLED = 1 << 32  # numbers, 16 GiB
 
 
 class RegionProjectionSpec(Part):
@@ -35,8 +39,8 @@ class RegionProjectionSpec(Part):
         dropout: while training.
     """
 
-    width: PositiveInt = 768
-    inputs: PositiveInt | None = None
+    width: Width = 768
+    inputs: Width | None = None
     geometry: Literal[0, 4, 5, 6, 7] = 7
     combine: Literal["sum_of_norms", "mean_of_norms", "sum", "concatenation"] = "sum_of_norms"
     segment: bool = True
@@ -44,7 +48,7 @@ class RegionProjectionSpec(Part):
     whole_image: bool = False
     unit_length: bool = False
     dropout: Fraction = 0.1
-    layer_norm_eps: PositiveFloat = 1e-12
+    layer_norm_eps: Epsilon = 1e-12
 
     def tiny(self) -> RegionProjectionSpec:
         return self.model_copy(update={"width": TINY_WIDTH})
@@ -67,12 +71,12 @@ class RegionSpec(VisualSpec):
     has_detector: ClassVar[bool] = True
     family: ClassVar[Literal["patch", "grid", "region"]] = "region"
     kind: Literal["region"]
-    weights: str = Field(RANDOM, min_length=1)
+    weights: Weights = RANDOM
     engine: Engine = "torchvision"
     backbone: ResNetSpec
     fpn: FeaturePyramidSpec | None = None
     rpn: RegionProposalSpec | None = None
-    grid_boxes: Size | None = None
+    grid_boxes: tuple[Layers, Layers] | None = None
     roi_head: Annotated[C4HeadSpec | FpnHeadSpec, Field(discriminator="kind")]
     nms: RegionSelectionSpec | None = None
     projection: RegionProjectionSpec
@@ -109,6 +113,7 @@ class RegionSpec(VisualSpec):
             raise ValueError(f"backbone.blocks has {stages} stages; a C4 head needs res2 to res4, 3")
         if bool(self.fpn) != (self.roi_head.kind == "fpn"):
             raise ValueError("an fpn needs roi_head.kind fpn, and that head needs an fpn")
+        self._check_windows()
         check_inputs("projection.inputs", self.projection.inputs, "RoI head", self.roi_head.channels)
         if self.grid_boxes:
             if self.rpn or self.nms or self.fpn:
@@ -116,6 +121,15 @@ class RegionSpec(VisualSpec):
             return self
         self._check_proposals()
         return self
+
+    def _check_windows(self) -> None:
+        """What the RoI head pools from an image has to fit into memory."""
+        boxes = math.prod(self.grid_boxes) if self.grid_boxes else self.rpn.proposals if self.rpn else 0
+        if boxes * self.roi_head.pool_size**2 * self.feature_channels > MOST_POOLED:
+            raise ValueError(
+                f"{boxes:,} boxes with roi_head.pool_size {self.roi_head.pool_size} pool more than {MOST_POOLED:,} "
+                "numbers of an image; fewer or smaller ones work"
+            )
 
     def _check_proposals(self) -> None:
         if not self.rpn or not self.nms:

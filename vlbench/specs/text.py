@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, model_validator
 
-from vlbench.specs.base import TINY_HEADS, TINY_VOCABULARY, TINY_WIDTH, Fraction, Part, check_heads
+from vlbench.specs.base import TINY_HEADS, TINY_VOCABULARY, TINY_WIDTH, Part, check_heads
+from vlbench.specs.bounds import CausalPositions, Epsilon, Fraction, Layers, Positions, Vocabulary, Width
 
 
 class TextSpec(Part):
@@ -35,12 +36,12 @@ class BertEmbeddingsSpec(TextSpec):
     implementation: ClassVar[str] = "vlbench.architectures.text:BertEmbeddings"
     one_token: ClassVar[bool] = False
     kind: Literal["bert_embeddings"]
-    vocabulary: PositiveInt = 30522
-    positions: PositiveInt = 512
-    segments: PositiveInt = 2
-    width: PositiveInt = 768
+    vocabulary: Vocabulary = 30522
+    positions: Positions = 512
+    segments: Width = 2
+    width: Width = 768
     dropout: Fraction = 0.1
-    layer_norm_eps: PositiveFloat = 1e-12
+    layer_norm_eps: Epsilon = 1e-12
 
     def tiny(self) -> BertEmbeddingsSpec:
         return self.model_copy(update={"width": TINY_WIDTH, "vocabulary": TINY_VOCABULARY})
@@ -60,9 +61,9 @@ class GruSpec(TextSpec):
     implementation: ClassVar[str] = "vlbench.architectures.text:Gru"
     positions: ClassVar[int | None] = None  # it reads texts of any length
     kind: Literal["gru"]
-    vocabulary: PositiveInt = 30522
-    word_width: PositiveInt = 300
-    width: PositiveInt = 1024
+    vocabulary: Vocabulary = 30522
+    word_width: Width = 300
+    width: Width = 1024
     bidirectional: bool = False
     output: Literal["last", "words"] = "last"
 
@@ -94,14 +95,14 @@ class TextTransformerSpec(TextSpec):
     implementation: ClassVar[str] = "vlbench.architectures.clip:TextTransformer"
     one_token: ClassVar[bool] = True
     kind: Literal["text_transformer"]
-    vocabulary: PositiveInt = 49408
-    positions: PositiveInt = 77
-    layers: PositiveInt = 12
-    inner_width: PositiveInt = 512
-    heads: PositiveInt = 8
-    mlp_width: PositiveInt = 2048
-    width: PositiveInt = 512
-    layer_norm_eps: PositiveFloat = 1e-5
+    vocabulary: Vocabulary = 49408
+    positions: CausalPositions = 77
+    layers: Layers = 12
+    inner_width: Width = 512
+    heads: Width = 8
+    mlp_width: Width = 2048
+    width: Width = 512
+    layer_norm_eps: Epsilon = 1e-5
 
     @model_validator(mode="after")
     def _heads_divide_width(self) -> TextTransformerSpec:

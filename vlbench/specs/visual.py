@@ -4,23 +4,23 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, model_validator
 
 from vlbench.specs.base import (
     RANDOM,
     TINY_HEADS,
     TINY_WIDTH,
-    Fraction,
-    Size,
     VisualSpec,
     check_heads,
     check_inputs,
     check_patches,
     check_side,
 )
+from vlbench.specs.bounds import Amount, Epsilon, Fraction, Layers, PoolSize, Side, Size, Weights, Width
 from vlbench.specs.detector import ResNetSpec
 from vlbench.specs.region import RegionSpec
 
+MOST_PATCHES = 1 << 16  # of an image
 CLIP_RESNET_STRIDE, CLIP_RESNET_CHANNELS = 32, 2048
 
 
@@ -31,9 +31,9 @@ class MeanFeatureSpec(VisualSpec):
     family: ClassVar[Literal["patch", "grid", "region"]] = "grid"
     one_token: ClassVar[bool] = True
     kind: Literal["mean_feature"]
-    weights: str = Field(RANDOM, min_length=1)
+    weights: Weights = RANDOM
     backbone: ResNetSpec
-    width: PositiveInt = 1024
+    width: Width = 1024
 
     def tiny(self) -> MeanFeatureSpec:
         return self.model_copy(update={"backbone": self.backbone.tiny(), "width": TINY_WIDTH})
@@ -53,15 +53,15 @@ class VisionTransformerSpec(VisualSpec):
     family: ClassVar[Literal["patch", "grid", "region"]] = "patch"
     one_token: ClassVar[bool] = True
     kind: Literal["vision_transformer"]
-    weights: str = Field(RANDOM, min_length=1)
-    patch_size: PositiveInt
+    weights: Weights = RANDOM
+    patch_size: Side
     position_grid: Size
-    layers: PositiveInt = 12
-    inner_width: PositiveInt = 768
-    heads: PositiveInt = 12
-    mlp_width: PositiveInt = 3072
-    width: PositiveInt = 512
-    layer_norm_eps: PositiveFloat = 1e-5
+    layers: Layers = 12
+    inner_width: Width = 768
+    heads: Width = 12
+    mlp_width: Width = 3072
+    width: Width = 512
+    layer_norm_eps: Epsilon = 1e-5
 
     @model_validator(mode="after")
     def _heads_divide_width(self) -> VisionTransformerSpec:
@@ -74,7 +74,7 @@ class VisionTransformerSpec(VisualSpec):
 
     def check_image(self, height: int, width: int) -> None:
         """Raises ValueError where an image of this size cannot be cut into patches."""
-        check_patches(height, width, self.patch_size)
+        self.patches.check_image(height, width)
 
     @property
     def patches(self) -> PatchSpec:
@@ -102,11 +102,11 @@ class ClipResNetSpec(VisualSpec):
     family: ClassVar[Literal["patch", "grid", "region"]] = "grid"
     one_token: ClassVar[bool] = True
     kind: Literal["clip_resnet"]
-    weights: str = Field(RANDOM, min_length=1)
-    blocks: tuple[PositiveInt, ...] = Field((3, 4, 6, 3), min_length=4, max_length=4)
+    weights: Weights = RANDOM
+    blocks: tuple[Layers, ...] = Field((3, 4, 6, 3), min_length=4, max_length=4)
     position_grid: Size = (7, 7)
-    heads: PositiveInt = 32
-    width: PositiveInt = 1024
+    heads: Width = 32
+    width: Width = 1024
 
     @model_validator(mode="after")
     def _heads_divide_width(self) -> ClipResNetSpec:
@@ -135,9 +135,9 @@ class PatchSpec(VisualSpec):
     implementation: ClassVar[str] = "vlbench.architectures.patch:PatchEmbedder"
     family: ClassVar[Literal["patch", "grid", "region"]] = "patch"
     kind: Literal["patch"]
-    weights: str = Field(RANDOM, min_length=1)
-    patch_size: PositiveInt
-    width: PositiveInt = 768
+    weights: Weights = RANDOM
+    patch_size: Side
+    width: Width = 768
     position_grid: Size
     align_corners: bool = False
     dropout: Fraction = 0.0
@@ -149,6 +149,9 @@ class PatchSpec(VisualSpec):
     def check_image(self, height: int, width: int) -> None:
         """Raises ValueError where an image of this size cannot be cut into patches."""
         check_patches(height, width, self.patch_size)
+        if height * width > MOST_PATCHES * self.patch_size**2:
+            size = f"{height}x{width}"
+            raise ValueError(f"image size {size} has more than {MOST_PATCHES:,} patches of {self.patch_size} pixels")
 
     def tiny(self) -> PatchSpec:
         return self.model_copy(update={"width": TINY_WIDTH})
@@ -168,12 +171,12 @@ class GridSpec(VisualSpec):
     implementation: ClassVar[str] = "vlbench.architectures.grid:GridEmbedder"
     family: ClassVar[Literal["patch", "grid", "region"]] = "grid"
     kind: Literal["grid"]
-    weights: str = Field(RANDOM, min_length=1)
+    weights: Weights = RANDOM
     backbone: ResNetSpec
-    pool_size: PositiveInt = 2
-    projection_inputs: PositiveInt | None = None
-    width: PositiveInt = 768
-    sampled_pixels: PositiveInt = 100
+    pool_size: PoolSize = 2
+    projection_inputs: Width | None = None
+    width: Width = 768
+    sampled_pixels: Amount = 100
     sample: Literal["training", "always"] = "training"
 
     @model_validator(mode="after")

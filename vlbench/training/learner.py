@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from vlbench.frozen import Frozen
-from vlbench.specs.base import Fraction
+from vlbench.specs.bounds import Fraction
 from vlbench.training.budget import Budget
 
 

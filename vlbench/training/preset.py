@@ -14,7 +14,7 @@ from pydantic import BaseModel, Field, PositiveFloat, PositiveInt
 from vlbench.errors import InputError
 from vlbench.frozen import Frozen
 from vlbench.specs import AnySpec, ModelSpec, ResNetSpec
-from vlbench.specs.base import Fraction
+from vlbench.specs.bounds import Fraction
 from vlbench.specs.catalog import read_yaml
 from vlbench.specs.detector import C4HeadSpec, FeaturePyramidSpec, FpnHeadSpec, RegionProposalSpec, RegionSelectionSpec
 from vlbench.training.recipe import Recipe
