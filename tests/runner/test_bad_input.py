@@ -34,7 +34,7 @@ def refused(*arguments: object, code: int = 2) -> str:
         (("run", "--models", "vlit"), "no model 'vlit'; did you mean vilt?"),
         (("run", "--models", "zzz*"), "no model matches 'zzz*'"),
         (("run", "--models", ","), "no model named"),
-        (("run", "--models", "nowhere.yaml"), "nowhere.yaml: cannot be read: No such file"),
+        (("run", "--models", "nowhere.yaml"), "nowhere.yaml: no such file"),
         (("run",), "Missing option '--models'"),
         (("run", "--models", "vilt", "--bugdet", "3"), "No such option"),
         (("run", "--models", "vilt", "--device", "tpu"), "'auto', 'cpu', 'cuda'"),
