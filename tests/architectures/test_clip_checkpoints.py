@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import open_clip
 import pytest
@@ -33,16 +34,25 @@ BLOCKS = (1, 2, 1, 1)
 ATOL = {"atol": 1e-5, "rtol": 0}
 
 
-def ours_of(visual: specs.Part) -> VLModel:
+def spec_of(visual: specs.Part, **changes: Any) -> specs.ModelSpec:
     spec = catalog()["clip-vit-b32"]
-    words = spec.text.model_copy(update={**TEXT, "vocabulary": VOCABULARY, "positions": POSITIONS})
-    return build(spec.model_copy(update={"text": words, "visual": visual})).eval()
+    words = spec.text.model_copy(update={**TEXT, "vocabulary": VOCABULARY, "positions": POSITIONS, **changes})
+    return spec.model_copy(update={"text": words, "visual": visual})
+
+
+def vit_spec(**changes: Any) -> specs.ModelSpec:
+    seen = specs.VisionTransformerSpec(
+        kind="vision_transformer", patch_size=PATCH, position_grid=(4, 4), **TEXT, **changes
+    )
+    return spec_of(seen, **changes)
 
 
 def vit_of_ours() -> VLModel:
-    return ours_of(
-        specs.VisionTransformerSpec(kind="vision_transformer", patch_size=PATCH, position_grid=(4, 4), **TEXT)
-    )
+    return build(vit_spec()).eval()
+
+
+def ours_of(visual: specs.Part) -> VLModel:
+    return build(spec_of(visual)).eval()
 
 
 def resnet_of_ours() -> VLModel:

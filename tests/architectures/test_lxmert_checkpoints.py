@@ -9,7 +9,7 @@ import torch
 from test_region_parity import CHANNELS, HEADS, MLP, POSITIONS, SIZES, VOCABULARY, WIDTH, Batch, assert_close_where_real
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import LxmertConfig, LxmertForPreTraining, LxmertForQuestionAnswering
+from transformers import LxmertConfig, LxmertForPreTraining, LxmertForQuestionAnswering, LxmertModel
 from weights import Weights, published_tensors, randomise
 
 from vlbench import specs
@@ -31,7 +31,7 @@ from vlbench.specs import (
 )
 from vlbench.specs.catalog import catalog
 
-MATCHING, PRETRAINED_ANSWERS, ANSWERS = LXMERT_FAMILIES
+MATCHING, PRETRAINED_ANSWERS, ANSWERS, BARE = LXMERT_FAMILIES
 DEPTH = {"text_layers": 3, "image_layers": 2, "cross_layers": 2}
 DETECTOR = ("visual.backbone.", "visual.rpn.", "visual.roi_head.")
 
@@ -156,6 +156,23 @@ def test_both_heads_of_pre_training_equal_transformers(tmp_path: Path, family: F
     expected = theirs(**batch.theirs, visual_feats=batch.features, visual_pos=batch.boxes)[output]
     assert expected.std() > 0.1
     torch.testing.assert_close(logits(ours, batch), expected, atol=1e-5, rtol=0)
+
+
+@torch.no_grad()
+def test_the_bare_model_fills_all_but_the_head(tmp_path: Path) -> None:
+    body = reference(LxmertForQuestionAnswering).lxmert
+    bare = LxmertModel(body.config)
+    bare.load_state_dict(body.state_dict())
+    state, ours, batch = saved_by_transformers(bare, tmp_path), ours_with(answer_head(7)), Batch.random(padded=True)
+    assert list(recognised(LXMERT_FAMILIES, state)) == [BARE]
+    tensors = mapped(BARE, state, ours.state_dict(), source="it")
+    untouched = {f"head.{name}.{part}" for name in ("expand", "norm", "classifier") for part in ("weight", "bias")}
+    assert set(ours.state_dict()) - set(tensors) == untouched
+    ours.load_state_dict(tensors, strict=False)
+    expected = body(**batch.theirs, visual_feats=batch.features, visual_pos=batch.boxes)
+    joint = batch.joint(ours.text, ours.visual.projection, ours.interaction)
+    assert_close_where_real(joint.image.values, expected.vision_output, batch.mask)
+    torch.testing.assert_close(ours.head.pooler(joint.text), expected.pooled_output, atol=1e-5, rtol=0)
 
 
 def test_pre_training_is_taken_for_matching_first(tmp_path: Path) -> None:

@@ -190,7 +190,7 @@ REFUSED = {
     ),
     "another epsilon": (
         small("vilt-b32", "answers", interaction__layer_norm_eps=1e-5),
-        "where interaction.layer_norm_eps is 1e-12, not 1e-05 as in",
+        "config.json has layer_norm_eps 1e-12, but interaction.layer_norm_eps is 1e-05 in vilt-b32-tiny",
     ),
 }
 

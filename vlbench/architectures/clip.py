@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from vlbench.architectures.blocks import Block, attention_bias, causal_bias, quick_gelu
+from vlbench.architectures.blocks import Activation, Block, attention_bias, causal_bias, quick_gelu
 from vlbench.architectures.interfaces import Images, Text, Tokens, VisualEmbedder, last_real
 from vlbench.architectures.patch import PatchEmbedder
 from vlbench.specs import TextTransformerSpec, VisionTransformerSpec
 
+ACTIVATIONS: dict[str, Activation] = {"quick_gelu": quick_gelu, "gelu": F.gelu}
 TowerSpec = TextTransformerSpec | VisionTransformerSpec
 
 
 class Encoder(nn.Module):
-    """Pre-norm transformer layers with QuickGELU (CLIP, section 2.4)."""
+    """Pre-norm transformer layers (CLIP, section 2.4), with QuickGELU in the released code."""
 
     def __init__(self, spec: TowerSpec) -> None:
         super().__init__()
@@ -26,7 +28,7 @@ class Encoder(nn.Module):
                 norm="pre",
                 dropout=0.0,
                 layer_norm_eps=spec.layer_norm_eps,
-                activation=quick_gelu,
+                activation=ACTIVATIONS[spec.activation],
             )
             for _ in range(spec.layers)
         )

@@ -15,10 +15,12 @@ from torch import nn
 from transformers.initialization import no_init_weights
 from transformers.utils import logging
 
+from vlbench.architectures.checkpoints.config import config_values, refuse_other_settings
+from vlbench.architectures.checkpoints.reading import read_layout
 from vlbench.architectures.initialise import without_default_weights
-from vlbench.errors import SpecError, nearest
+from vlbench.errors import InputError, SpecError, nearest
 from vlbench.specs import HuggingFaceSpec
-from vlbench.specs.weights import HUB
+from vlbench.specs.weights import HUB, weights_file
 
 UNREADABLE = (OSError, ValueError, RuntimeError, KeyError, SafetensorError, pickle.UnpicklingError)
 
@@ -109,9 +111,12 @@ def _with_weights(spec: HuggingFaceSpec, model_class: Any) -> nn.Module:
     config = config_of(spec, model_class)
     identifier, options = located(spec.weights, spec)
     with one_line_errors(spec.weights, spec):
+        layout = read_layout(spec.weights)  # which refuses what is damaged, quantised or would run code
         model, loaded = model_class.from_pretrained(
             identifier, config=config, dtype=torch.float32, output_loading_info=True, **options
         )
+    refuse_other_settings(config_values(("images",), weights_file(spec.weights)), spec, source=spec.weights)
+    _refuse_integers(layout, model, spec)
     kind = (config.architectures or [config.model_type])[0]
     gaps = {
         "lacks": loaded["missing_keys"],
@@ -126,6 +131,15 @@ def _with_weights(spec: HuggingFaceSpec, model_class: Any) -> nn.Module:
                 + (f" (and {len(more)} more)" if more else "")
             )
     return model
+
+
+def _refuse_integers(layout: Mapping[str, torch.Tensor], model: nn.Module, spec: HuggingFaceSpec) -> None:
+    """Refuses tensors that transformers turned into floats without a word."""
+    floats = [name for name, values in model.state_dict().items() if values.is_floating_point()]
+    for name, tensor in layout.items():
+        if not tensor.is_floating_point() and any(theirs.endswith(name) for theirs in floats):
+            kind = str(tensor.dtype).removeprefix("torch.")
+            raise SpecError(f"{spec.name}: {spec.weights}: {name} is {kind}, no float; a quantised checkpoint?")
 
 
 def located(source: str, spec: HuggingFaceSpec) -> tuple[str, dict[str, Any]]:
@@ -147,6 +161,9 @@ def one_line_errors(source: str, spec: HuggingFaceSpec) -> Iterator[None]:
         yield
     except SpecError:
         raise
+    except InputError as error:
+        reason = str(error).partition(": ")[2]
+        raise SpecError(f"{spec.name}: {source}: cannot be read: {reason}") from error
     except UNREADABLE as error:
         chain: list[BaseException] = [error]
         while cause := chain[-1].__cause__ or chain[-1].__context__:

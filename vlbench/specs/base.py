@@ -12,6 +12,8 @@ from vlbench.errors import InputError
 from vlbench.frozen import Frozen
 from vlbench.specs.bounds import Side
 
+Activation = Literal["quick_gelu", "gelu"]
+
 RANDOM = "random"  # the `weights` of a part that no checkpoint fills
 
 TINY_WIDTH, TINY_HEADS, TINY_VOCABULARY = 32, 4, 128

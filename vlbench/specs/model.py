@@ -83,6 +83,8 @@ class ModelSpec(Part):
         "weights": RANDOM,
         "visual.weights": RANDOM,
         "head.norm": "before_gelu",
+        "text.activation": "quick_gelu",
+        "visual.activation": "quick_gelu",
         "visual.engine": "torchvision",
         "visual.backbone.base_width": 64,
         "visual.roi_head.base_width": 64,

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from vlbench.specs.base import TINY_HEADS, TINY_VOCABULARY, TINY_WIDTH, Part, check_heads
+from vlbench.specs.base import TINY_HEADS, TINY_VOCABULARY, TINY_WIDTH, Activation, Part, check_heads
 from vlbench.specs.bounds import CausalPositions, Epsilon, Fraction, Layers, Positions, Vocabulary, Width
 
 
@@ -90,6 +90,7 @@ class TextTransformerSpec(TextSpec):
         positions: the longest text, in tokens.
         layers, inner_width, heads, mlp_width: of the transformer.
         width: of the token that stands for the text.
+        activation: `quick_gelu`, as in all of OpenAI's checkpoints, or `gelu`, as in most of OpenCLIP's.
     """
 
     implementation: ClassVar[str] = "vlbench.architectures.clip:TextTransformer"
@@ -103,6 +104,7 @@ class TextTransformerSpec(TextSpec):
     mlp_width: Width = 2048
     width: Width = 512
     layer_norm_eps: Epsilon = 1e-5
+    activation: Activation = "quick_gelu"
 
     @model_validator(mode="after")
     def _heads_divide_width(self) -> TextTransformerSpec:

@@ -10,6 +10,7 @@ from vlbench.specs.base import (
     RANDOM,
     TINY_HEADS,
     TINY_WIDTH,
+    Activation,
     VisualSpec,
     check_heads,
     check_inputs,
@@ -47,6 +48,7 @@ class VisionTransformerSpec(VisualSpec):
         position_grid: rows and columns of the learned positions; for any other grid they are interpolated bilinearly.
         layers, inner_width, heads, mlp_width: of the transformer.
         width: of the token that stands for the image.
+        activation: `quick_gelu`, as in all of OpenAI's checkpoints, or `gelu`, as in most of OpenCLIP's.
     """
 
     implementation: ClassVar[str] = "vlbench.architectures.clip:VisionTransformer"
@@ -62,6 +64,7 @@ class VisionTransformerSpec(VisualSpec):
     mlp_width: Width = 3072
     width: Width = 512
     layer_norm_eps: Epsilon = 1e-5
+    activation: Activation = "quick_gelu"
 
     @model_validator(mode="after")
     def _heads_divide_width(self) -> VisionTransformerSpec:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
 from vlbench.errors import InputError
+from vlbench.files.json_files import read_json
+from vlbench.files.text import check_regular
 from vlbench.specs import RANDOM, AnySpec, HuggingFaceSpec
 from vlbench.specs.catalog import index_by_name, unknown_model
 
@@ -21,6 +22,15 @@ WEIGHTS = (
     "open_clip_pytorch_model.bin",
 )
 SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".pkl")
+MOST_BYTES = 1 << 40  # a file of tensors is mapped, or read tensor by tensor
+# How files begin that stand where weights should be, and what to do.
+STAND_INS = {
+    b"version https://git-lfs.github.com": "a git-lfs pointer, not the weights; run git lfs pull in its folder",
+    b"<!doctype": "a web page, not the weights; fetch the file itself",
+    b"<html": "a web page, not the weights; fetch the file itself",
+    b"<?xml": "an answer of a server, not the weights; fetch the file itself",
+    b'{"error"': "an error of a server, not the weights; fetch it again",
+}
 
 
 def with_weights(specs: Sequence[AnySpec], options: Sequence[str]) -> list[AnySpec]:
@@ -83,12 +93,28 @@ def weights_file(source: str) -> Path:
             raise InputError(f"weights {source}: the folder holds no {' or '.join(WEIGHTS)}")
         path = file
     if path.name.endswith(".index.json"):
-        missing = [name for name in shards(path) if not (path.parent / name).is_file()]
-        if missing:
-            raise InputError(f"weights {source}: the shard {missing[0]} is missing")
+        for name in shards(path):
+            if not (path.parent / name).exists():
+                raise InputError(f"weights {source}: the shard {name} is missing")
+            _check_file(path.parent / name)
     elif path.suffix not in SUFFIXES:
         raise InputError(f"weights {source}: neither {', '.join(SUFFIXES)} nor a folder with {WEIGHTS[0]}")
+    else:
+        _check_file(path)
     return path
+
+
+def _check_file(path: Path) -> None:
+    """Raises InputError where a path is no file that can be read, or holds something that stands in for weights."""
+    check_regular(path, option="weights ", most_bytes=MOST_BYTES)
+    try:
+        with path.open("rb") as file:
+            start = file.read(64).lstrip().lower()
+    except OSError as error:
+        raise InputError(f"weights {path}: cannot be read: {error.strerror or error}") from error
+    for mark, stand_in in STAND_INS.items():
+        if start.startswith(mark):
+            raise InputError(f"weights {path}: {stand_in}")
 
 
 def located(source: str) -> Path:
@@ -102,11 +128,18 @@ def located(source: str) -> Path:
 
 
 def shards(index: Path) -> list[str]:
-    """The files that an index lists. Raises InputError where it is not an index."""
-    try:
-        return sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
-        raise InputError(f"weights {index}: not an index of shards") from error
+    """The files beside an index that it lists. Raises InputError where it is not an index."""
+    content = read_json(index, option="weights ")
+    names = content.get("weight_map") if isinstance(content, dict) else None
+    files = set(names.values()) if isinstance(names, dict) and all(map(_is_name, names.values())) else set()
+    if not files:
+        raise InputError(f"weights {index}: not an index of shards, a weight_map of tensors' names to files beside it")
+    return sorted(files)
+
+
+def _is_name(value: object) -> bool:
+    """Whether it names a file of weights in the folder of the index, and no other."""
+    return isinstance(value, str) and "\0" not in value and Path(value).name == value and Path(value).suffix in SUFFIXES
 
 
 def _file_in(folder: Path) -> Path | None:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from vlbench.architectures.checkpoints.reading import read_arrays
+from vlbench.architectures.checkpoints.pickles import read_arrays
 from vlbench.errors import InputError
 
 

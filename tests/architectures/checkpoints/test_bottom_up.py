@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from vlbench.architectures.build import build
 from vlbench.architectures.checkpoints.bottom_up import BOTTOM_UP_FAMILIES, MEAN_BGR, fill_bottom_up, load_detector
 from vlbench.architectures.checkpoints.detectron2_names import C4_NAMES, COUNTER, Renaming
-from vlbench.architectures.checkpoints.reading import read_arrays
+from vlbench.architectures.checkpoints.pickles import read_arrays
 from vlbench.architectures.checkpoints.rules import mapped
 from vlbench.architectures.interfaces import Images
 from vlbench.architectures.vl_model import VLModel

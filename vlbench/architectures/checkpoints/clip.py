@@ -1,6 +1,7 @@
 """CLIP's checkpoints (Radford et al. 2021): under transformers' names, and under OpenAI's, which OpenCLIP keeps.
 
-Their names do not show the activation: it is QuickGELU here, as in all of OpenAI's checkpoints, but not in most others.
+Their names do not show the activation: it is QuickGELU in all of OpenAI's checkpoints, but GELU in most others. The
+config next to them says which, and so does `activation` of both towers in a model file.
 """
 
 from __future__ import annotations
@@ -124,6 +125,7 @@ CLIP_FAMILIES = (
         rules=_TRANSFORMERS,
         dropped=(Dropped("*.embeddings.position_ids", "numbers from 0 on, that PyTorch's slices stand for"),),
         implies=_BOTH_NORMS,
+        configs=("clip",),
     ),
     Family(
         title="CLIP of a ViT under OpenAI's names",
@@ -131,6 +133,7 @@ CLIP_FAMILIES = (
         rules=(*_OPENAI_TEXT, *_OPENAI_VIT),
         dropped=_SIZES,
         implies=_BOTH_NORMS,
+        configs=("clip", "open_clip"),
     ),
     Family(
         title="CLIP of a ResNet under OpenAI's names",
@@ -138,5 +141,6 @@ CLIP_FAMILIES = (
         rules=(*_OPENAI_TEXT, *_OPENAI_RESNET),
         dropped=(*_SIZES, COUNTERS),
         implies=_TEXT_NORMS,
+        configs=("open_clip",),
     ),
 )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Set
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from vlbench.architectures.checkpoints.bottom_up import fill_bottom_up
 from vlbench.architectures.checkpoints.clip import CLIP_FAMILIES
+from vlbench.architectures.checkpoints.config import config_values, refuse_other_settings, value_at
 from vlbench.architectures.checkpoints.lxmert import LXMERT_FAMILIES
 from vlbench.architectures.checkpoints.native import match_saved, saved_extra_state, saved_spec
 from vlbench.architectures.checkpoints.reading import read_layout, read_state
@@ -22,6 +24,7 @@ from vlbench.architectures.checkpoints.visualbert import VISUALBERT_FAMILIES
 from vlbench.errors import InputError
 from vlbench.specs import RANDOM, Input, ModelSpec, RegionSpec
 from vlbench.specs.heads import SUITABLE, HeadPart
+from vlbench.specs.weights import weights_file
 
 if TYPE_CHECKING:
     from vlbench.architectures.vl_model import VLModel
@@ -29,7 +32,6 @@ if TYPE_CHECKING:
 VISUAL = ("visual.",)
 DETECTOR = ("visual.backbone.", "visual.fpn.", "visual.rpn.", "visual.roi_head.")
 BEFORE_PROJECTION = ("visual.kind", *DETECTOR)  # what has to be alike where a detector alone is filled
-PARALLEL = "module."  # before every name, where a model was saved from within DataParallel
 
 FAMILIES: tuple[Family, ...] = (
     *VILT_FAMILIES,
@@ -78,14 +80,14 @@ def load_weights(model: VLModel, spec: ModelSpec) -> Loaded | None:
     if source == RANDOM:
         return None
     expected = model.state_dict()
-    saved, state = saved_spec(source), _plain(read_state(source))
+    saved, state = saved_spec(source), read_state(source)
     if saved is not None:
         model.load_state_dict(match_saved(state, expected, saved, spec, source=source))
         model.visual.load_extra_state(saved_extra_state(source))
         return Loaded(title=saved.name)
     if isinstance(spec.visual, RegionSpec):
         expected = {name: tensor for name, tensor in expected.items() if not name.startswith(DETECTOR)}
-    family = family_of(state, expected, spec, source=source)
+    family = family_of(state, expected, spec, source=source, weights=weights_file(source))
     tensors = mapped(family, state, expected, source=source)
     model.load_state_dict(tensors, strict=False)  # `mapped` was strict about what the family fills
     return Loaded(title=family.title, untouched=tuple(name for name in expected if name not in tensors))
@@ -99,12 +101,14 @@ def load_visual_weights(model: VLModel, spec: ModelSpec) -> Loaded | None:
     source = spec.visual.weights
     if source == RANDOM:
         return None
-    saved, state = saved_spec(source), _plain(read_state(source))
+    saved, state = saved_spec(source), read_state(source)
     if saved is not None:
         return _load_saved_visual(model, state, saved, spec)
+    settings = config_values(("timm",), weights_file(source))
     for loader in VISUAL_LOADERS:
         title = loader(model, state, source, spec.input)
         if title is not None:
+            refuse_other_settings(settings, spec, source=source)
             return Loaded(title=title)
     raise InputError(f"weights {source}: {_looks(state)}, not the visual part of {spec.name}")
 
@@ -126,10 +130,12 @@ def family_of(
     *,
     source: str,
     families: tuple[Family, ...] = FAMILIES,
+    weights: Path | None = None,
 ) -> Family:
     """The published names that a checkpoint has, of those that fill such a model and its head.
 
-    Raises InputError that says what the checkpoint looks like, if it is none of them.
+    Raises InputError that says what the checkpoint looks like, if it is none of them, or that names a field of the
+    model file that contradicts it, or the config next to `weights`, its file.
     """
     candidates = list(recognised(families, state))
     body = [name for name in expected if not name.startswith("head.")]
@@ -144,7 +150,10 @@ def family_of(
         heads = " or ".join(dict.fromkeys(head for family in fitting for head in family.heads))
         other = f"whose head is {heads or 'another'}, not {kind} as that of {spec.name}"
         raise InputError(f"weights {source}: {fitting[0].title}, {other}; a model file with such a head fits")
-    for path, theirs, ours in _contradictions(suited[0], spec):
+    settings = config_values(suited[0].configs, weights) if weights else []
+    refuse_other_settings(settings, spec, source=source)
+    known = {path for value in settings for path in value.setting.ours}
+    for path, theirs, ours in _contradictions(suited[0], spec, known):
         other = f"where {path} is {theirs}, not {ours} as in {spec.name}"
         raise InputError(f"weights {source}: {suited[0].title}, {other}")
     return suited[0]
@@ -160,7 +169,7 @@ def saved_heads(spec: ModelSpec) -> tuple[str, ...]:
     saved = saved_spec(spec.weights)
     if saved is not None:
         return (saved.head.kind,) if saved.head else ()
-    return tuple(family.heads[0] for family in _of_one_head(_plain(read_layout(spec.weights))))
+    return tuple(family.heads[0] for family in _of_one_head(read_layout(spec.weights)))
 
 
 def with_saved_head(spec: ModelSpec) -> ModelSpec:
@@ -177,7 +186,7 @@ def with_saved_head(spec: ModelSpec) -> ModelSpec:
     if saved is not None:
         other = saved.head is not None and saved.head.kind != spec.head.kind and saved.head.kind in alike
         return spec.model_copy(update={"head": saved.head}) if other else spec
-    state = _plain(read_layout(spec.weights))
+    state = read_layout(spec.weights)
     families = _of_one_head(state)
     if any(spec.head.kind in family.heads for family in families):
         return spec
@@ -195,7 +204,7 @@ def with_whatever_head(spec: ModelSpec) -> ModelSpec:
     saved = saved_spec(spec.weights)
     if saved is not None:
         return spec.model_copy(update={"head": saved.head}) if saved.head else spec
-    state = _plain(read_state(spec.weights))
+    state = read_state(spec.weights)
     families = _of_one_head(state)
     alike = [family for family in families if spec.head and family.heads[0] == spec.head.kind]
     family = next(iter([*alike, *families]), None)
@@ -229,16 +238,9 @@ def _looks(state: State, candidates: list[Family] | None = None) -> str:
     return f"of no architecture known here ({first})"
 
 
-def _contradictions(family: Family, spec: ModelSpec) -> Iterator[tuple[str, Any, Any]]:
+def _contradictions(family: Family, spec: ModelSpec, known: Set[str]) -> Iterator[tuple[str, Any, Any]]:
+    """Fields that differ from what the family implies, but for those of which a config says more."""
     for path, theirs in family.implies.items():
-        ours: Any = spec
-        for name in path.split("."):
-            ours = getattr(ours, name, None)
-        if ours != theirs and not (path.startswith("head.") and ours is None):
+        ours = value_at(spec, path)
+        if ours != theirs and path not in known and not (path.startswith("head.") and ours is None):
             yield path, theirs, ours
-
-
-def _plain(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    if state and all(name.startswith(PARALLEL) for name in state):
-        return {name.removeprefix(PARALLEL): tensor for name, tensor in state.items()}
-    return state

@@ -1,9 +1,9 @@
-"""LXMERT's checkpoints (Tan & Bansal 2019), under transformers' names: pre-training and answers."""
+"""LXMERT's checkpoints (Tan & Bansal 2019), under transformers' names: pre-training, answers, and the bare model."""
 
 from __future__ import annotations
 
 from vlbench.architectures.checkpoints.bert import answers, embeddings, layer, pooler
-from vlbench.architectures.checkpoints.rules import Dropped, Family, Rule
+from vlbench.architectures.checkpoints.rules import Dropped, Family, Rule, Untouched
 
 IMPLIES = {
     "text.layer_norm_eps": 1e-12,
@@ -18,36 +18,42 @@ SIGNATURE, PRETRAINING, ANSWERS = (
     "cls.seq_relationship.weight",
     "answer_head.logit_fc.3.weight",
 )
-_ENCODER = "lxmert.encoder"
-_CROSS = f"{_ENCODER}.x_layers.{{n}}"
-_BODY = (
-    *embeddings("lxmert.embeddings"),
-    Rule("visual.projection.feature.{p}", f"{_ENCODER}.visn_fc.visn_fc.{{p}}"),
-    Rule("visual.projection.feature_norm.{p}", f"{_ENCODER}.visn_fc.visn_layer_norm.{{p}}"),
-    Rule("visual.projection.geometry.{p}", f"{_ENCODER}.visn_fc.box_fc.{{p}}"),
-    Rule("visual.projection.geometry_norm.{p}", f"{_ENCODER}.visn_fc.box_layer_norm.{{p}}"),
-    *layer("interaction.text.{n}", f"{_ENCODER}.layer.{{n}}"),
-    *layer("interaction.image.{n}", f"{_ENCODER}.r_layers.{{n}}"),
-    Rule("interaction.cross.{n}.attention.query.{p}", f"{_CROSS}.visual_attention.att.query.{{p}}"),
-    Rule(
-        "interaction.cross.{n}.attention.key_value.{p}",
-        tuple(f"{_CROSS}.visual_attention.att.{name}.{{p}}" for name in ("key", "value")),
-    ),
-    Rule("interaction.cross.{n}.attention.out.{p}", f"{_CROSS}.visual_attention.output.dense.{{p}}"),
-    Rule("interaction.cross.{n}.norm.{p}", f"{_CROSS}.visual_attention.output.LayerNorm.{{p}}"),
-    *(
-        rule
-        for ours, theirs in (("text", "lang"), ("image", "visn"))
-        for rule in layer(
-            f"interaction.cross.{{n}}.{ours}",
-            _CROSS,
-            attention=f"{theirs}_self_att",
-            intermediate=f"{theirs}_inter",
-            output=f"{theirs}_output",
-        )
-    ),
-    pooler("lxmert"),
-)
+
+
+def _body(prefix: str) -> tuple[Rule, ...]:
+    encoder = f"{prefix}encoder"
+    cross = f"{encoder}.x_layers.{{n}}"
+    return (
+        *embeddings(f"{prefix}embeddings"),
+        Rule("visual.projection.feature.{p}", f"{encoder}.visn_fc.visn_fc.{{p}}"),
+        Rule("visual.projection.feature_norm.{p}", f"{encoder}.visn_fc.visn_layer_norm.{{p}}"),
+        Rule("visual.projection.geometry.{p}", f"{encoder}.visn_fc.box_fc.{{p}}"),
+        Rule("visual.projection.geometry_norm.{p}", f"{encoder}.visn_fc.box_layer_norm.{{p}}"),
+        *layer("interaction.text.{n}", f"{encoder}.layer.{{n}}"),
+        *layer("interaction.image.{n}", f"{encoder}.r_layers.{{n}}"),
+        Rule("interaction.cross.{n}.attention.query.{p}", f"{cross}.visual_attention.att.query.{{p}}"),
+        Rule(
+            "interaction.cross.{n}.attention.key_value.{p}",
+            tuple(f"{cross}.visual_attention.att.{name}.{{p}}" for name in ("key", "value")),
+        ),
+        Rule("interaction.cross.{n}.attention.out.{p}", f"{cross}.visual_attention.output.dense.{{p}}"),
+        Rule("interaction.cross.{n}.norm.{p}", f"{cross}.visual_attention.output.LayerNorm.{{p}}"),
+        *(
+            rule
+            for ours, theirs in (("text", "lang"), ("image", "visn"))
+            for rule in layer(
+                f"interaction.cross.{{n}}.{ours}",
+                cross,
+                attention=f"{theirs}_self_att",
+                intermediate=f"{theirs}_inter",
+                output=f"{theirs}_output",
+            )
+        ),
+        pooler(prefix.removesuffix(".")),
+    )
+
+
+_BODY = _body("lxmert.")
 _MASKED = (
     Dropped("cls.predictions.*", "the head of masked words, which no task here uses"),
     Dropped("obj_predict_head.*", "the heads of hidden regions, which no task here uses"),
@@ -62,6 +68,7 @@ LXMERT_FAMILIES = (
         dropped=(*_MASKED, Dropped("answer_head.*", "the head of 9,500 answers, where matching is asked")),
         heads=("itm",),
         implies=IMPLIES,
+        configs=("lxmert",),
     ),
     Family(
         title="LXMERT's pre-training with its head of answers",
@@ -70,6 +77,7 @@ LXMERT_FAMILIES = (
         dropped=(*_MASKED, Dropped("cls.seq_relationship.*", "the head of matching, where answers are asked")),
         heads=("vqa",),
         implies=IMPLIES | ANSWER_HEAD,
+        configs=("lxmert",),
     ),
     Family(
         title="LXMERT for answers",
@@ -77,5 +85,14 @@ LXMERT_FAMILIES = (
         rules=(*_BODY, *_ANSWERS),
         heads=("vqa",),
         implies=IMPLIES | ANSWER_HEAD,
+        configs=("lxmert",),
+    ),
+    Family(
+        title="LXMERT without a head",
+        signature=("encoder.visn_fc.box_fc.weight", "embeddings.word_embeddings.weight"),
+        rules=_body(""),
+        untouched=(Untouched("head.*", "the bare model has no head for any task"),),
+        implies=IMPLIES,
+        configs=("lxmert",),
     ),
 )

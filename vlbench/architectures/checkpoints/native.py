@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 
 from vlbench.architectures.checkpoints.reading import read_metadata
-from vlbench.architectures.checkpoints.rules import State, refuse_gaps, refuse_shapes
+from vlbench.architectures.checkpoints.rules import State, refuse_gaps, refuse_shapes, refuse_values
 from vlbench.architectures.interfaces import VisualEmbedder
 from vlbench.errors import InputError
 from vlbench.specs import ModelSpec
@@ -76,13 +76,13 @@ def match_saved(
     """
     for path, theirs, ours in _differences(saved, spec, within):
         raise InputError(f"weights {source}: saved from {saved.name}, whose {path} is {theirs}; here it is {ours}")
-    refuse_shapes(
-        f"saved from {saved.name}", source, {name: state[name] for name in expected if name in state}, expected
-    )
+    title, filled = f"saved from {saved.name}", {name: state[name] for name in expected if name in state}
+    refuse_shapes(title, source, filled, expected)
+    refuse_values(title, source, {name: state[name] for name in filled if expected[name].is_floating_point()})
     missing, unused = (
         [name for name in each if name not in other] for each, other in ((expected, state), (state, expected))
     )
-    refuse_gaps(f"saved from {saved.name}", source, missing, unused)
+    refuse_gaps(title, source, missing, unused)
     return state
 
 

@@ -21,6 +21,7 @@ VARIABLE = re.compile(r"\\\{(\w+)\\\}")  # {n} in a name, after re.escape
 NUMBER = re.compile(r"(?<=\.)\d+(?=\.)")  # of a layer
 VALUES = {"n": r"\d+", "m": r"\d+", "p": "weight|bias", "s": "weight|bias|running_mean|running_var"}
 COUNTER = ".num_batches_tracked"
+FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +82,7 @@ class Family:
         untouched: tensors of ours that keep their values on purpose.
         heads: kinds of head that it fills; empty if it fills any.
         implies: fields of a spec, by dotted names, that its tensors need and that their shapes do not determine.
+        configs: the kinds of config that lie next to it (`config.CONFIGS`).
         when: distinguishes it from a family of the same names, by the shapes of its signature.
     """
 
@@ -91,6 +93,7 @@ class Family:
     untouched: tuple[Untouched, ...] = ()
     heads: tuple[str, ...] = ()
     implies: Mapping[str, Any] = field(default_factory=dict)
+    configs: tuple[str, ...] = ()
     when: Callable[[State], bool] | None = None
 
     def fits(self, state: State) -> bool:
@@ -146,6 +149,7 @@ def mapped(family: Family, state: State, expected: Mapping[str, Tensor], *, sour
 
 
 def _made(family: Family, rule: Rule, tensors: State, source: str) -> Tensor:
+    refuse_values(family.title, source, tensors)
     try:
         return rule.made(list(tensors.values()))
     except (IndexError, RuntimeError) as error:
@@ -200,6 +204,17 @@ def refuse_shapes(title: str, source: str, filled: State, expected: State) -> No
         more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
         sizes = f"{_size(filled[name])} there and {_size(expected[name])} here{more}"
         raise InputError(f"weights {source}: {title}, but {name} is {sizes}; another size of model?")
+
+
+def refuse_values(title: str, source: str, tensors: State) -> None:
+    """Raises InputError with the first tensor whose values are no numbers that a model computes with."""
+    for name, tensor in tensors.items():
+        kind = str(tensor.dtype).removeprefix("torch.")
+        if tensor.dtype not in FLOATS:
+            remedy = "a quantised checkpoint? The one in float32 works"
+            raise InputError(f"weights {source}: {title}, but {name} is {kind}, no float of 16 bits or more; {remedy}")
+        if not tensor.is_meta and not bool(tensor.isfinite().all()):
+            raise InputError(f"weights {source}: {title}, but {name} holds NaN or infinity; a training that diverged?")
 
 
 def _size(tensor: Tensor) -> str:

@@ -107,6 +107,7 @@ UNITER_FAMILIES = (
         dropped=(_MASKED_REGIONS,),
         heads=("vqa",),
         implies=IMPLIES | {"head.norm": "after_gelu", "head.layer_norm_eps": 1e-12},
+        configs=("uniter",),
     ),
     Family(
         title="UNITER for NLVR2, paired with attention",
@@ -122,6 +123,7 @@ UNITER_FAMILIES = (
         dropped=(_MASKED_REGIONS, _POOLER),
         heads=("pair_attention",),
         implies=IMPLIES,
+        configs=("uniter",),
     ),
     Family(
         title="UNITER for NLVR2, paired",
@@ -131,6 +133,7 @@ UNITER_FAMILIES = (
         dropped=(_MASKED_REGIONS,),
         heads=("pair_linear",),
         implies=IMPLIES,
+        configs=("uniter",),
     ),
     Family(
         title="UNITER for NLVR2, both images in one sequence",
@@ -140,6 +143,7 @@ UNITER_FAMILIES = (
         dropped=(_MASKED_REGIONS,),
         heads=("pair_together",),
         implies=IMPLIES,
+        configs=("uniter",),
     ),
     Family(
         title="UNITER for retrieval",
@@ -148,6 +152,7 @@ UNITER_FAMILIES = (
         dropped=(_MASKED_REGIONS, _MATCHING),
         heads=("rank",),
         implies=IMPLIES,
+        configs=("uniter",),
     ),
     Family(
         title="UNITER with a head of matching",
@@ -156,6 +161,7 @@ UNITER_FAMILIES = (
         dropped=(_MASKED_REGIONS, _RANKING, *_PRETRAINING),
         heads=("itm",),
         implies=IMPLIES,
+        configs=("uniter",),
     ),
     *(
         Family(
@@ -166,6 +172,7 @@ UNITER_FAMILIES = (
             untouched=(_HEAD,),
             heads=heads,
             implies=IMPLIES,
+            configs=("uniter",),
         )
         for rules, heads in ((_pair(), PAIRS), (_single(), SINGLE))
     ),
@@ -178,6 +185,7 @@ UNITER_FAMILIES = (
             untouched=(_HEAD,),
             heads=heads,
             implies=IMPLIES,
+            configs=("uniter",),
         )
         for rules, heads in ((_pair(""), PAIRS), (_single(""), SINGLE))
     ),

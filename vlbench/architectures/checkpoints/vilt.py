@@ -55,7 +55,7 @@ _ORIGINAL = (
     Rule("interaction.norm.{p}", "transformer.norm.{p}"),
     pooler(""),
 )
-_POSITION_IDS = Dropped("*text_embeddings.position_ids", "the numbers from 0 on, for which a slice stands here")
+_POSITION_IDS = Dropped("*text_embeddings.*_ids", "positions from 0 on and types of 0, for which slices stand here")
 _MASKED_WORDS = Dropped("mlm_score.*", "the head of masked words, which no task here uses")
 _MATCHING = Dropped("itm_score.*", "the head of matching, where the model has another")
 _RANKING = Dropped("rank_output.*", "the head of ranking, where the model has another")
@@ -78,12 +78,17 @@ def _one_image(state: State) -> bool:
 
 
 def _before_fine_tuning(
-    title: str, signature: tuple[str, ...], rules: tuple[Rule, ...], dropped: tuple[Dropped, ...]
+    title: str,
+    signature: tuple[str, ...],
+    rules: tuple[Rule, ...],
+    dropped: tuple[Dropped, ...],
+    configs: tuple[str, ...] = (),
 ) -> tuple[Family, Family]:
     """The families of a checkpoint that has no head for the task: for two images, and for one."""
     (modal,) = (rule for rule in rules if rule.ours == "interaction.modal_types.weight")
     pair = (Rule(modal.ours, modal.theirs, _of_a_pair), *rules)
     common = {"title": title, "signature": signature, "dropped": (*dropped, _POOLER), "untouched": (_HEAD,)}
+    common |= {"configs": configs}
     return (
         Family(**common, rules=pair, heads=PAIRS, implies=IMPLIES),  # type: ignore[arg-type]
         Family(**common, rules=rules, implies=IMPLIES),  # type: ignore[arg-type]
@@ -99,6 +104,7 @@ VILT_FAMILIES = (
         dropped=(_POSITION_IDS,),
         heads=("vqa",),
         implies=IMPLIES | MLP_HEAD,
+        configs=("vilt",),
     ),
     Family(
         title="ViLT for NLVR2 (transformers' names)",
@@ -108,6 +114,7 @@ VILT_FAMILIES = (
         dropped=(_POSITION_IDS,),
         heads=("pair",),
         implies=IMPLIES | MLP_HEAD,
+        configs=("vilt",),
     ),
     Family(
         title="ViLT for retrieval (transformers' names)",
@@ -116,18 +123,21 @@ VILT_FAMILIES = (
         dropped=(_POSITION_IDS,),
         heads=("rank",),
         implies=IMPLIES,
+        configs=("vilt",),
     ),
     *_before_fine_tuning(
         "ViLT from pre-training (transformers' names)",
         ("vilt.embeddings.cls_token", "mlm_score.transform.dense.weight"),
         _transformers("vilt."),
         (_POSITION_IDS, _MASKED_WORDS),
+        ("vilt",),
     ),
     *_before_fine_tuning(
         "ViLT without a head (transformers' names)",
         ("embeddings.cls_token", "embeddings.text_embeddings.word_embeddings.weight"),
         _transformers(""),
         (_POSITION_IDS,),
+        ("vilt",),
     ),
     Family(
         title="ViLT for VQA (its own names)",

@@ -64,7 +64,7 @@ def _answers(state: State) -> bool:
     return len(state["cls.weight"]) > 2
 
 
-_POSITION_IDS = Dropped("*embeddings.position_ids", "the numbers from 0 on, for which a slice stands here")
+_POSITION_IDS = Dropped("*embeddings.*_ids", "positions from 0 on and types of 0, for which slices stand here")
 _POOLER = Dropped("*pooler.*", "for a head that does not pool")
 _PRETRAINING = (
     Dropped("cls.predictions.*", "the head of masked words, which no task here uses"),
@@ -81,6 +81,7 @@ VISUALBERT_FAMILIES = (
         dropped=(_POSITION_IDS, _POOLER),
         heads=("vqa_linear",),
         implies=IMPLIES | {"head.reads": "last_word"},
+        configs=("visual_bert",),
     ),
     Family(
         title="VisualBERT for NLVR2 (transformers' names)",
@@ -90,6 +91,7 @@ VISUALBERT_FAMILIES = (
         dropped=(_POSITION_IDS,),
         heads=("pair_together",),
         implies=IMPLIES,
+        configs=("visual_bert",),
     ),
     *(
         Family(
@@ -100,6 +102,7 @@ VISUALBERT_FAMILIES = (
             untouched=(_HEAD,),
             heads=heads,
             implies=IMPLIES,
+            configs=("visual_bert",),
         )
         for rules, heads in ((_pair(), PAIRS), (_single(), SINGLE))
     ),
@@ -112,6 +115,7 @@ VISUALBERT_FAMILIES = (
             untouched=(_HEAD,),
             heads=heads,
             implies=IMPLIES,
+            configs=("visual_bert",),
         )
         for rules, heads in ((_pair(""), PAIRS), (_single(""), SINGLE))
     ),
