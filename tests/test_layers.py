@@ -14,7 +14,7 @@ from tests.imports import circles, graph_of, imported, modules_of
 PACKAGE = Path(vlbench.__file__).parent
 
 LAYERS = [
-    {"errors", "frozen", "tables", "version"},
+    {"child_processes", "errors", "frozen", "signals", "tables", "version"},
     {"console"},
     {"files"},
     {"specs"},

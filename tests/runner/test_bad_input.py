@@ -147,7 +147,11 @@ def busy_workers(pid: int) -> list[int]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["Ctrl-C", "SIGTERM"])
+@pytest.mark.parametrize(
+    ("sent", "code"),
+    [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)],
+    ids=["Ctrl-C", "SIGTERM", "SIGHUP"],
+)
 def test_an_interrupted_run_keeps_what_was_measured_and_leaves_no_worker(
     tmp_path: Path, sent: signal.Signals, code: int
 ) -> None:
@@ -161,6 +165,8 @@ def test_an_interrupted_run_keeps_what_was_measured_and_leaves_no_worker(
     kept = {json.loads(line)["model"] for line in (out / "cells.jsonl").read_text().splitlines()}
     assert kept == {"vit-b16-tiny", "vit-b32-tiny"}
     assert all(map(ended, workers))
-    if sent is signal.SIGINT:
+    if sent is not signal.SIGINT:
+        assert stderr.splitlines()[-1] == f"vlbench: ended by {sent.name}"
+    else:
         assert "interrupted: 2 of 3 models are kept" in stderr
         assert "vit-b32-tiny" in stdout

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from functools import cache
 from importlib import import_module
 from typing import Any
@@ -11,6 +12,7 @@ import typer.main
 from typer.core import TyperCommand, TyperGroup
 
 from vlbench.files.text import check_text
+from vlbench.signals import SignalExit
 
 SHAPES = "export shapes"
 
@@ -99,6 +101,12 @@ class LazyCommands(TyperGroup):
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         return load_command(cmd_name) if cmd_name in COMMANDS else None
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as error:  # of which newer versions of Typer make an exit without a word
+            raise SignalExit(signal.SIGINT) from error
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         with formatter.section("Commands"):

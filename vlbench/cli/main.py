@@ -1,4 +1,5 @@
-"""The command line. Exit codes: 0 success, 1 a measurement failed, 2 bad input, 130 interrupted, or as commands say.
+"""The command line. Exit codes: 0 success, 1 a measurement failed, 2 bad input, 130 interrupted, 129 SIGHUP,
+143 SIGTERM, or as commands say.
 
 A command parses its options, calls one function and prints what it returns.
 """
@@ -8,7 +9,6 @@ from __future__ import annotations
 import atexit
 import gc
 import os
-import signal
 import sys
 import warnings
 from typing import Annotated, Any
@@ -18,6 +18,7 @@ import typer
 from vlbench.cli.commands import HELP_IS_OFF, LazyCommands
 from vlbench.console import discard_output, prepare_streams, print_error, print_python_warning
 from vlbench.errors import InputError, WorkerError
+from vlbench.signals import SignalExit, exit_on_signals, ignore_signals
 from vlbench.version import __version__
 
 app = typer.Typer(
@@ -57,15 +58,25 @@ def _skip_last_collections() -> None:
 
 
 def main() -> None:
-    """The `vlbench` command. Prints an error that a user can fix as one line, without a traceback."""
+    """The `vlbench` command."""
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "1")  # looking for them takes as long as importing pydantic
     prepare_streams()
     warnings.showwarning = print_python_warning
     atexit.register(_skip_last_collections)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # ends the worker, too, by way of SystemExit
+    with exit_on_signals():
+        code = _exit_code()
+    atexit.register(ignore_signals)
+    sys.exit(code)
+
+
+def _exit_code() -> int:
+    """Runs the command. Prints an error that a user can fix as one line, without a traceback."""
     try:
-        code = app(args=sys.argv[1:] or ["--help"], prog_name="vlbench", standalone_mode=False)
-        sys.stdout.flush()
+        try:
+            code = app(args=sys.argv[1:] or ["--help"], prog_name="vlbench", standalone_mode=False)
+            sys.stdout.flush()
+        finally:
+            ignore_signals()  # a second Ctrl-C ends neither the message about the first nor the exit
     except InputError as error:
         print_error(str(error))
         code = 2
@@ -77,6 +88,9 @@ def main() -> None:
     except (KeyboardInterrupt, typer.Abort):
         print_error("interrupted")
         code = 130
+    except SignalExit as end:
+        print_error(str(end))
+        code = 128 + end.signal
     except WorkerError as error:
         print_error(str(error))
         code = 1
@@ -87,7 +101,7 @@ def main() -> None:
         discard_output()
         print_error(f"{error.filename or 'output'}: {error.strerror or error}; what was measured before is kept")
         code = 2
-    sys.exit(code)
+    return code
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from statistics import median
 
 from pydantic import ValidationError
 
+from vlbench.child_processes import die_with_parent
 from vlbench.doctor.findings import Finding
 from vlbench.errors import WorkerError
 from vlbench.measure.records import MachineSpeed
@@ -30,7 +31,13 @@ def measure_speed(threads: int, processes: int = PROCESSES) -> MachineSpeed:
     environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
     try:
         done = subprocess.run(
-            command, env=environment, capture_output=True, text=True, check=False, timeout=TIMEOUT_SECONDS
+            command,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=TIMEOUT_SECONDS,
+            preexec_fn=die_with_parent,
         )
         return MachineSpeed.model_validate_json(done.stdout)
     except subprocess.TimeoutExpired:

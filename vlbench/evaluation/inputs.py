@@ -12,6 +12,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from vlbench.architectures.interfaces import Images, RegionFeatures, Text
+from vlbench.child_processes import serve_parent
 from vlbench.errors import InputError, WorkerError
 from vlbench.evaluation.images import ImageReader, image_reader_for
 from vlbench.specs import AnySpec
@@ -166,6 +167,7 @@ def batches(chunks: Sequence[Sequence[Item]], encoder: ItemEncoder, *, workers: 
         batch_size=None,
         num_workers=workers,
         collate_fn=no_collation,
+        worker_init_fn=serve_parent,
         shuffle=False,
     )
     for chunk, images in zip(chunks, iterate(loader, task="reads images"), strict=True):

@@ -19,6 +19,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from vlbench.child_processes import die_with_parent
 from vlbench.errors import WorkerError
 from vlbench.measure.latency import timer_for
 from vlbench.measure.observe import reference_kernel
@@ -54,6 +55,7 @@ def call_in_fresh_process(function: Callable[..., T], *arguments: Any) -> T:
 
 
 def _answer(sender: Connection, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+    die_with_parent()
     try:
         sender.send((function(*arguments), None))
     except Exception as error:  # the caller raises it

@@ -7,11 +7,9 @@ a process that is forked from one with threads can hang. Whatever a library prin
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import json
 import os
-import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping
@@ -23,6 +21,7 @@ import torch
 from vlbench.architectures.build import build
 from vlbench.architectures.count import count
 from vlbench.architectures.registry import preload
+from vlbench.child_processes import die_with_parent
 from vlbench.errors import InputError
 from vlbench.measure.latency import PassTimer
 from vlbench.measure.macs import UnknownOperatorError
@@ -194,7 +193,6 @@ def main() -> None:
     replies = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     reply = partial(_reply, replies)
-    die_with_parent()
     gc.collect()
     for line in lines_of(sys.stdin.fileno()):
         job = json.loads(line)
@@ -255,12 +253,6 @@ def _run(job: dict[str, Any], reply: Reply) -> None:
     finally:
         sys.stderr.flush()
         os._exit(status)
-
-
-def die_with_parent() -> None:
-    """Has the kernel end this process when its parent ends, even by kill -9 (Linux: prctl(2), PR_SET_PDEATHSIG)."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)
 
 
 def lines_of(descriptor: int) -> Iterator[str]:

@@ -18,6 +18,7 @@ from typing import Any
 
 import psutil
 
+from vlbench.child_processes import child_environment, die_with_parent
 from vlbench.console import reserve_descriptors
 from vlbench.errors import InputError, WorkerError
 from vlbench.measure.machine import Machine, confine
@@ -151,9 +152,10 @@ class Worker:
             stdout=subprocess.PIPE,
             stderr=self.stderr_log,
             bufsize=0,
-            env=os.environ | self.environment,
+            env=child_environment() | self.environment,
             cwd=self.folder,
             start_new_session=True,
+            preexec_fn=die_with_parent,  # a worker imports for seconds before it could see that its parent has gone
         )
 
     def _line(self, silence_seconds: float) -> str:

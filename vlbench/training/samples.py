@@ -4,7 +4,6 @@ how samples are divided into steps, processes and micro-batches."""
 from __future__ import annotations
 
 import hashlib
-import signal
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,6 +16,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from vlbench.architectures.interfaces import Images, Text
+from vlbench.child_processes import serve_parent
 from vlbench.errors import InputError
 from vlbench.evaluation.adapter import with_mask
 from vlbench.evaluation.inputs import RefusedInput, iterate, no_collation, padded_text
@@ -195,7 +195,7 @@ def stream_batches(
         num_workers=workers,
         prefetch_factor=PREFETCHED if workers else None,
         collate_fn=no_collation,
-        worker_init_fn=_ignore_interrupts,
+        worker_init_fn=serve_parent,
         generator=torch.Generator(),  # its own, so that it takes nothing from the global one
         pin_memory=pinned,
     )
@@ -227,9 +227,3 @@ class _StreamDataset(Dataset):
             return self.stream.batch(*samples)
         except InputError as error:
             return RefusedInput(message=str(error))
-
-
-def _ignore_interrupts(_worker: int) -> None:
-    """Ctrl-C reaches every process of a terminal. The training process ends its workers when it has finished."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -11,12 +11,14 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.command_line import vlbench
 from tests.paths import ROOT
 from tests.regression.live.made_up import Repository
 from vlbench.regression.live.bisect import Bisection
+from vlbench.regression.live.temporary import remove_leftovers
 
 
 def started(folder: Path, *arguments: str) -> subprocess.Popen:
@@ -149,8 +151,25 @@ def test_what_cannot_be_measured_at_bad_is_bad_input(repository: Repository) -> 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
-def test_interrupted_it_leaves_nothing_behind(repository: Repository, sent: signal.Signals) -> None:
+@pytest.mark.parametrize(
+    ("sent", "code", "said"),
+    [
+        ([signal.SIGINT], 130, "vlbench: interrupted\n"),
+        ([signal.SIGINT] * 2, 130, "vlbench: interrupted\n"),
+        ([signal.SIGTERM], 143, "vlbench: ended by SIGTERM\n"),
+        ([signal.SIGTERM] * 2, 143, "vlbench: ended by SIGTERM\n"),
+        ([signal.SIGHUP], 129, "vlbench: ended by SIGHUP\n"),
+        ([signal.SIGKILL], -9, ""),
+    ],
+    ids=["Ctrl-C", "two Ctrl-C", "SIGTERM", "two SIGTERM", "SIGHUP", "SIGKILL"],
+)
+def test_interrupted_it_leaves_nothing_behind(
+    repository: Repository, sent: list[signal.Signals], code: int, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After kill -9, the next run removes what is left."""
+    folder = repository.folder.parent
+    monkeypatch.setenv("TMPDIR", str(folder))
+    monkeypatch.setattr("tempfile.tempdir", str(folder))
     first = repository.plan("Start")
     for number in range(3):
         repository.plan(f"Step {number}", seconds=30)
@@ -159,13 +178,20 @@ def test_interrupted_it_leaves_nothing_behind(repository: Repository, sent: sign
     while "measuring" not in process.stderr.readline():
         pass
     time.sleep(0.5)
-    checkouts = [Path(line.split()[0]) for line in repository.worktrees()[1:]]
-    assert checkouts
-    process.send_signal(sent)
-    process.communicate(timeout=60)
-    assert process.returncode == (130 if sent is signal.SIGINT else 143)
+    assert len([*folder.glob("vlbench-*/content/checkout")]) == 2
+    processes = psutil.Process(process.pid).children(recursive=True)
+    assert len(processes) == 3
+    for number in sent:
+        process.send_signal(number)
+        time.sleep(0.02)
+    _, error = process.communicate(timeout=60)
+    assert (process.returncode, error) == (code, said)
+    assert not psutil.wait_procs(processes, timeout=5)[1]
     assert len(repository.worktrees()) == 1
-    assert not any(folder.parent.exists() for folder in checkouts)
+    if sent == [signal.SIGKILL]:
+        assert len([*folder.glob("vlbench-*")]) == 2
+        remove_leftovers()
+    assert not [*folder.glob("vlbench-*")]
 
 
 @pytest.mark.serial

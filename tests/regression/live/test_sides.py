@@ -13,8 +13,8 @@ from vlbench.cli.ab import parse_options
 from vlbench.cli.live_options import model_names
 from vlbench.errors import InputError
 from vlbench.regression.compare.outcomes import Thresholds
+from vlbench.regression.live.checkouts import checked_out
 from vlbench.regression.live.lockstep import Member, orders_of, pace_for
-from vlbench.regression.live.revisions import checked_out
 from vlbench.regression.live.run import LiveRequest, start_workers
 from vlbench.regression.live.sides import Side, open_sides
 from vlbench.runner.worker_client import Worker

@@ -6,6 +6,7 @@ import inspect
 import os
 import sys
 import sysconfig
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import reduce
@@ -14,8 +15,9 @@ from typing import Any
 
 from vlbench.errors import InputError
 from vlbench.regression.compare.outcomes import Thresholds, parse_threshold
+from vlbench.regression.live.checkouts import checked_out
 from vlbench.regression.live.record import LiveComparison
-from vlbench.regression.live.revisions import GitError, checked_out, commit_of, git, shallow_hint
+from vlbench.regression.live.revisions import GitError, commit_of, git, shallow_hint
 from vlbench.regression.live.run import LiveRequest, compare_live, start_workers
 from vlbench.regression.live.sides import Side
 
@@ -128,7 +130,7 @@ def at_revision(revision: str, function: Function, paths: Sequence[str]) -> Iter
         raise InputError(f"baseline {revision!r}: {why}") from error
     with ExitStack() as stack:
         try:
-            checkout = stack.enter_context(checked_out(commit, top))
+            checkout = stack.enter_context(checked_out(commit, top, warnings.warn))
         except GitError as error:
             raise InputError(f"baseline {revision!r}: git could not check it out: {error}") from error
         moved_file = _moved(file, top, checkout)

@@ -1,14 +1,12 @@
-"""Revisions of a git repository: their commits, temporary checkouts, and the commits between two of them."""
+"""Git, and the revisions of a repository: their commits, and the commits between two of them."""
 
 from __future__ import annotations
 
-import shutil
+import os
 import subprocess
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
+from vlbench.child_processes import child_environment, die_with_parent
 from vlbench.errors import InputError
 from vlbench.frozen import Frozen
 
@@ -31,18 +29,28 @@ class GitError(Exception):
 
 
 def git(*arguments: str, folder: Path | None = None) -> str:
-    """Runs git and returns its output. It has a session of its own, so that Ctrl-C does not end it halfway. Raises
-    GitError."""
-    command = ["git", "-c", "core.hooksPath=/dev/null", *arguments]
+    """Runs git in the repository of a folder, by default of the working directory, and returns its output.
+
+    A repository that a hook names in the environment is ignored. Git has a session of its own, so that Ctrl-C does not
+    end it halfway, and ends with this process. Raises GitError.
+    """
+    command = ["git", "-c", "core.hooksPath=/dev/null", "-c", "core.fsmonitor=false", *arguments]
     try:
         process = subprocess.run(
-            command, capture_output=True, text=True, check=False, cwd=folder, start_new_session=True
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            check=False,
+            cwd=folder,
+            env=child_environment(),
+            start_new_session=True,
+            preexec_fn=die_with_parent,
         )
     except OSError as error:
         raise GitError(f"git: {error.strerror}") from error
     if process.returncode:
-        raise GitError((process.stderr.strip().splitlines() or [""])[-1])
-    return process.stdout.strip()
+        raise GitError((process.stderr.decode(errors="replace").strip().splitlines() or [""])[-1])
+    return os.fsdecode(process.stdout).strip()
 
 
 def commit_of(revision: str, folder: Path | None = None) -> str:
@@ -56,31 +64,6 @@ def shallow_hint(folder: Path | None = None) -> str:
         return SHALLOW if git("rev-parse", "--is-shallow-repository", folder=folder) == "true" else ""
     except GitError:
         return ""
-
-
-@contextmanager
-def checked_out(commit: str, repository: Path | None = None) -> Iterator[Path]:
-    """A temporary folder with that commit, removed at the end; the working tree is not touched. Raises GitError."""
-    with tempfile.TemporaryDirectory(prefix="vlbench-") as parent:
-        folder = Path(parent) / "checkout"
-        try:
-            git("worktree", "add", "--detach", str(folder), commit, folder=repository)
-            yield folder
-        finally:
-            _remove(folder, repository)
-
-
-def _remove(folder: Path, repository: Path | None) -> None:
-    """`--force` twice also removes a worktree that git had not finished."""
-    try:
-        git("worktree", "remove", "--force", "--force", str(folder), folder=repository)
-    except GitError:
-        shutil.rmtree(folder, ignore_errors=True)
-        for after in (("unlock", str(folder)), ("prune",)):
-            try:
-                git("worktree", *after, folder=repository)
-            except GitError:
-                continue
 
 
 def commits_between(good: str, bad: str) -> tuple[Commit, list[Commit]]:
@@ -112,5 +95,14 @@ def _commit(option: str, revision: str) -> str:
 
 
 def _described(*arguments: str) -> list[Commit]:
-    lines = git("log", "--no-show-signature", "--no-color", "--format=%H %s", *arguments).splitlines()
-    return [Commit(hash=name, subject=subject) for name, _, subject in (line.partition(" ") for line in lines)]
+    lines = git("log", "--no-show-signature", "--no-color", "--encoding=UTF-8", "--format=%H %s", *arguments).split(
+        "\n"
+    )
+    return [
+        Commit(hash=name, subject=_as_utf8(subject)) for name, _, subject in (line.partition(" ") for line in lines)
+    ]
+
+
+def _as_utf8(text: str) -> str:
+    """Text of git whose bytes need not be UTF-8."""
+    return os.fsencode(text).decode(errors="replace")

@@ -11,8 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from vlbench.child_processes import child_environment
 from vlbench.errors import InputError
-from vlbench.regression.live.revisions import GitError, checked_out, commit_of, shallow_hint
+from vlbench.regression.live.checkouts import checked_out
+from vlbench.regression.live.revisions import GitError, commit_of, shallow_hint
 from vlbench.runner.benchmark import open_worker
 from vlbench.runner.schemas import PROTOCOL
 from vlbench.runner.worker_client import Worker
@@ -55,7 +57,7 @@ class Side:
         if self.python == sys.executable and self.source is None and self.paths is None:
             return
         command = [self.python, "-c", PRINT_PROTOCOL]
-        environment = os.environ | self._environment()
+        environment = child_environment() | self._environment()
         try:
             process = subprocess.run(
                 command, capture_output=True, text=True, check=False, env=environment, cwd=self.source

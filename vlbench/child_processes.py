@@ -1,0 +1,48 @@
+"""Child processes: what they inherit from this process, and that they end with it."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+from functools import cache
+
+LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None  # loaded before a fork, after which locks may be held
+
+
+def child_environment() -> dict[str, str]:
+    """The environment of this process, without the variables by which a git hook ties git to one repository and index.
+
+    With them, git commands for another work tree would write to the index that is being committed.
+    """
+    environment = dict(os.environ)
+    if any(name.startswith("GIT_") for name in environment):
+        for name in _repository_variables():
+            environment.pop(name, None)
+    return environment
+
+
+@cache
+def _repository_variables() -> tuple[str, ...]:
+    """The names that git itself lists, and the one by which a receiving hook forbids changes of references."""
+    try:
+        process = subprocess.run(["git", "rev-parse", "--local-env-vars"], capture_output=True, text=True, check=False)
+    except OSError:
+        return ()  # without git, nothing reads them
+    return (*process.stdout.split(), "GIT_QUARANTINE_PATH")
+
+
+def die_with_parent() -> None:
+    """Has the kernel end this process when its parent ends, even by kill -9 (Linux: prctl(2), PR_SET_PDEATHSIG)."""
+    if LIBC:
+        LIBC.prctl(1, signal.SIGKILL)
+
+
+def serve_parent(_number: int = 0) -> None:
+    """Leaves it to the parent to end this process: a terminal's Ctrl-C and hang-up reach both of them."""
+    die_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
