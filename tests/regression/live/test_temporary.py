@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -114,13 +115,13 @@ def test_locks_are_believed_of_this_machine_alone(monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_signal_waits_until_a_folder_is_removed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    remove = temporary._remove
+    remove = shutil.rmtree
 
-    def interrupted_remove(*arguments: object) -> None:
+    def interrupted_remove(*arguments: object, **options: object) -> None:
         signal.raise_signal(signal.SIGINT)
-        remove(*arguments)
+        remove(*arguments, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(temporary, "_remove", interrupted_remove)
+    monkeypatch.setattr(shutil, "rmtree", interrupted_remove)
     with pytest.raises(KeyboardInterrupt), ExitStack() as stack:
         stack.enter_context(temporary_folder())
     assert not [*folder.iterdir()]
