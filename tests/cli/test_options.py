@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.command_line import vlbench
 from vlbench.cli.options import parse_share, unfinished_folder
 from vlbench.errors import InputError
 
@@ -42,3 +43,28 @@ def test_resume_goes_on_with_the_newest_folder_that_is_not_finished(
     assert unfinished_folder(Path("results", "local", "old")) == Path("results", "local", "old")
     with pytest.raises(InputError, match="--resume --out nowhere: no such folder"):
         unfinished_folder(Path("nowhere"))
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (["run", "--models", "vit-b16", "--image-size", ""], "--image-size"),
+        (["run", "--models", "vit-b16", "--image-size="], "--image-size"),
+        (["eval", "--models", "vilt", "--task", "shapes", "--answers", ""], "--answers"),
+        (["train", "--models", "vilt", "--objectives="], "--objectives"),
+        (["explain", "--model", "vilt", "--image", "a.jpg", "--text", "a cat", "--layer", ""], "--layer"),
+        (["ab", "--models", "vilt", "--base", ""], "--base"),
+        (["bisect", "--good", ""], "--good"),
+        (["choose", ".", "--machine", ""], "--machine"),
+        (["history", ".", "--model", ""], "--model"),
+        (["reproduce", "nms-style", "--out", ""], "--out"),
+        (["export", "shapes", "--out", ""], "--out"),
+        (["list", "models", ""], "an argument"),
+        (["show", ""], "an argument"),
+        ([""], "an argument"),
+    ],
+)
+def test_an_empty_word_is_refused_by_every_command(words: list[str], named: str) -> None:
+    result = vlbench(*words)
+    assert result.returncode == 2
+    assert result.stderr == f"vlbench: {named} is empty; give it a value, or leave it out\n"

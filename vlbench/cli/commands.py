@@ -11,6 +11,7 @@ import typer
 import typer.main
 from typer.core import TyperCommand, TyperGroup
 
+from vlbench.errors import InputError
 from vlbench.files.text import check_text
 from vlbench.signals import SignalExit
 
@@ -42,6 +43,17 @@ HINTS = {  # what to add to the message about an option that a command does not 
 }
 # A default for --help. Without one, Typer imports pydantic to convert None, and `vlbench list` takes twice as long.
 HELP_IS_OFF = {"help": False}
+
+
+def refuse_empty(args: list[str]) -> None:
+    """Raises InputError for an empty word, such as that of a variable that is not set.
+
+    An option would ignore it or, as a path, take it for the current folder.
+    """
+    for before, word in zip(["", *args], args, strict=False):
+        if not word or (word.startswith("--") and word.endswith("=")):
+            option = word[:-1] or (before if before.startswith("-") else "")
+            raise InputError(f"{option or 'an argument'} is empty; give it a value, or leave it out")
 
 
 class HintingCommand(TyperCommand):
@@ -93,6 +105,10 @@ class LazyCommands(TyperGroup):
         super().__init__(**settings)
         # Names only, for `list_commands` and for the suggestion after a misspelt name.
         self.commands = dict.fromkeys(COMMANDS, TyperCommand(None))
+
+    def parse_args(self, ctx: Any, args: list[str]) -> Any:
+        refuse_empty(args)
+        return super().parse_args(ctx, args)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         if args[:2] == SHAPES.split():
