@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -83,7 +84,10 @@ def test_the_action_measures(runner: Runner, code: str) -> None:
     comment = (runner.folder / "temp" / "vlbench" / "comment.md").read_text()
     assert comment.startswith("<!-- vlbench compare vlbench -->\n")
     assert "![Latency](PICTURE)" in comment
-    assert "table" in process.stdout
+    stop, *table, resume = process.stdout.splitlines()
+    assert table == ["Regression in 1 of 1 measurement", "", "table"]
+    assert re.fullmatch(r"::stop-commands::[0-9a-f]{32}", stop)
+    assert resume == f"::{stop.rpartition('::')[2]}::"
     assert "![" not in runner.summary.read_text()
     assert "- end" in runner.summary.read_text()
 
@@ -117,8 +121,9 @@ def test_the_action_installs(runner: Runner, given: str, wanted: str) -> None:
 def test_the_action_ends_as_the_verdict_says(
     runner: Runner, code: str, advisory: str, strict: str, level: str, status: int
 ) -> None:
-    process = runner.run("Verdict", CODE=code, ADVISORY=advisory, STRICT=strict, HEADLINE="Said in a line")
-    assert (process.stdout, process.returncode) == (f"::{level} title=vlbench::Said in a line\n", status)
+    process = runner.run("Verdict", CODE=code, ADVISORY=advisory, STRICT=strict, HEADLINE="a: +9.5% (%0A::error::b)")
+    headline = "a: +9.5%25 (%250A::error::b)"
+    assert (process.stdout, process.returncode) == (f"::{level} title=vlbench::{headline}\n", status)
 
 
 def test_the_action_publishes_one_picture_a_pull_request_in_one_commit(runner: Runner) -> None:
@@ -159,7 +164,11 @@ def test_a_picture_that_cannot_be_pushed_is_a_warning(runner: Runner) -> None:
 
 GH = """
 printf '%s\\n' "$*" >> "$RUNNER_TEMP/called"
-case "$*" in *--paginate*) echo "$EARLIER" ;; *) [ "$EARLIER" != broken ] ;; esac
+case "$*" in
+  *viewer*) echo "$VIEWER" ;;
+  *--paginate*) printf '%s\\n%s\\n' "$AUTHOR" "$MARK" > "$RUNNER_TEMP/filter"; echo "$EARLIER" ;;
+  *) [ "$EARLIER" != broken ] ;;
+esac
 """
 
 
@@ -182,12 +191,51 @@ def test_the_action_keeps_one_comment(runner: Runner, earlier: str, picture: str
         FOLDER=str(comment.parent),
         PICTURE=picture,
         PR="5",
+        VIEWER="github-actions[bot]",
     )
     assert process.returncode == 0, process.stderr
-    asked, answered = (runner.folder / "temp" / "called").read_text().splitlines()
-    assert '--jq .[] | select(.body | startswith("<!-- vlbench compare vlbench -->")) | .id' in asked
+    viewer, asked, answered = (runner.folder / "temp" / "called").read_text().splitlines()
+    assert viewer == "api graphql -f query={viewer {login}} --jq .data.viewer.login"
+    assert asked.endswith(
+        '--jq .[] | select(.user.login == env.AUTHOR and (.body // "" | startswith(env.MARK))) | .id'
+    ), "a user's comment that quotes the mark is another's"
+    filtered = (runner.folder / "temp" / "filter").read_text().splitlines()
+    assert filtered == ["github-actions[bot]", "<!-- vlbench compare vlbench -->"]
     assert answered == f"{sent}{comment}"
     assert (f"![Latency]({picture})" in comment.read_text()) == bool(picture)
     assert "PICTURE" not in comment.read_text()
     assert comment.read_text().endswith("[Every sample, JUnit XML and the picture](https://the/artifact)\n")
     assert ("::warning" in process.stdout) == (earlier == "broken")
+
+
+def test_the_action_edits_no_comment_where_it_does_not_know_its_name(runner: Runner) -> None:
+    runner.program("gh", GH)
+    comment = runner.folder / "temp" / "comment.md"
+    comment.write_text("<!-- vlbench compare vlbench -->\n")
+    process = runner.run(
+        "Comment", ARTIFACT="", EARLIER="41", FOLDER=str(comment.parent), PICTURE="", PR="5", VIEWER=""
+    )
+    assert process.returncode == 0
+    assert "::warning title=vlbench::no comment could be made" in process.stdout
+    assert len((runner.folder / "temp" / "called").read_text().splitlines()) == 1
+
+
+@pytest.mark.skipif(not shutil.which("jq"), reason="no jq")
+def test_the_action_never_edits_a_comment_of_a_user(runner: Runner) -> None:
+    mark = "<!-- vlbench compare vlbench -->"
+    comments = [
+        (1, "somebody", f"{mark}\n\nas I said"),
+        (2, "github-actions[bot]", f"{mark}\n\n**vlbench: No regression**"),
+        (3, "github-actions[bot]", f"> {mark}\n"),
+        (4, "github-actions[bot]", "<!-- vlbench compare other -->"),
+        (5, "github-actions", f"{mark}\n\n"),
+        (6, "github-actions[bot]", None),
+    ]
+    listed = [{"id": number, "user": {"login": login}, "body": body} for number, login, body in comments]
+    (runner.folder / "temp" / "comments.json").write_text(json.dumps(listed))
+    runner.program("gh", GH.replace('echo "$EARLIER"', 'jq -r "${@: -1}" "$RUNNER_TEMP/comments.json"'))
+    comment = runner.folder / "temp" / "comment.md"
+    comment.write_text(f"{mark}\n")
+    runner.run("Comment", ARTIFACT="", FOLDER=str(comment.parent), PICTURE="", PR="5", VIEWER="github-actions[bot]")
+    sent = (runner.folder / "temp" / "called").read_text().splitlines()[-1]
+    assert "--method PATCH repos/owner/project/issues/comments/2 " in sent
