@@ -228,7 +228,7 @@ def test_which_head_a_checkpoint_holds_is_known_without_its_values(
     torch.save(state_of(reference(vqa_output=answer_head())), source)
     monkeypatch.setattr(loading, "read_state", lambda _: pytest.fail("the values were read"))
     spec = small("uniter-base", head=specs.LinearAnswersSpec(kind="vqa_linear", width=WIDTH, answers=3), weights=source)
-    assert loading.saved_heads(spec) == ("vqa",)
+    assert loading.saved_head_kinds(spec) == ("vqa",)
     assert with_saved_head(spec).head.answers == 7
 
 

@@ -19,7 +19,7 @@ from markdown_it import MarkdownIt
 from rich.console import Console
 
 from tests.nasty import NASTY
-from vlbench.tables.figures import NO_FORMULAS, write_figure
+from vlbench.files.figures import NO_FORMULAS, write_figure
 from vlbench.tables.markup import escape_csv, escape_html, escape_markdown, escape_terminal, escape_xml, visible
 from vlbench.tables.table import Table, TableColumn
 from vlbench.tables.terminal import to_terminal

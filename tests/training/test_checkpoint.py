@@ -18,7 +18,6 @@ from torch import nn
 
 from tests.training.learners import Classifier, Examples, Interrupting, course, course_of, digest, network, settings
 from vlbench.errors import InputError
-from vlbench.training import checkpoint
 from vlbench.training.checkpoint import Interrupted, StopRequest
 from vlbench.training.loop import train
 
@@ -212,7 +211,7 @@ def test_a_full_disk_keeps_the_last_checkpoint(tmp_path: Path, monkeypatch: pyte
     def full(*_paths: Path) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(checkpoint.os, "replace", full)
+    monkeypatch.setattr("os.replace", full)
     with pytest.raises(InputError, match=r"checkpoint.pt: cannot be written \(No space left on device\); the last one"):
         train(Classifier(network("linear")), Examples(), settings(), tmp_path)
     assert not (tmp_path / "checkpoint.pt.unfinished").exists()

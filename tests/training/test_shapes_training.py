@@ -31,7 +31,8 @@ from vlbench.training.progress import TrainingListener, TrainingProgress
 from vlbench.training.recipe import OBJECTIVES, CurriculumStage, Recipe
 from vlbench.training.samples import ShapesStream, TrainingSamples, normalised
 from vlbench.training.shapes_learner import ShapesLearner
-from vlbench.training.train import MODEL, TrainingRun, draw_first_weights, forward_macs, train_one
+from vlbench.training.train import TrainingRun, draw_first_weights, forward_macs, train_one
+from vlbench.training.trained_model import MODEL
 
 PIECES = len(WordPiece(VOCABULARY))
 FAMILIES = {"patch": "vilt-b32", "grid": "pixelbert-r50", "region": "uniter-base"}

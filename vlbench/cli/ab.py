@@ -44,6 +44,7 @@ from vlbench.cli.options import (
 )
 from vlbench.console import print_error
 from vlbench.errors import HeadError, InputError, WorkerError
+from vlbench.files.writing import write_text
 from vlbench.runner.backends import check_backend
 
 if TYPE_CHECKING:
@@ -124,7 +125,7 @@ def ab(
         raise typer.Exit(EXIT_CODES[verdict]) from error
     clear_progress()
     if record:
-        record.write_text(live.model_dump_json(by_alias=True), encoding="utf-8")
+        write_text(record, live.model_dump_json(by_alias=True))
     write_comparison(live.comparison, output_format, output, picture)
     write_files(live.comparison, markdown=markdown, junit=junit, picture=picture)
     if live.comparison.exit_code:

@@ -10,6 +10,7 @@ import typer
 
 from vlbench.cli.printing import print_as
 from vlbench.errors import InputError
+from vlbench.files.writing import write_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -104,7 +105,7 @@ def write_files(comparison: Comparison, *, markdown: Path | None, junit: Path | 
     """Writes the comparison in further forms, to each file that is given."""
     for path, form in ((markdown, "markdown"), (junit, "junit")):
         if path:
-            path.write_text(_writers(comparison, picture)[form](), encoding="utf-8")
+            write_text(path, _writers(comparison, picture)[form]())
     if picture:
         from vlbench.regression.compare.picture import draw
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from vlbench.cli.options import Format
 from vlbench.console import print_message
+from vlbench.files.writing import replacing, write_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -23,13 +24,17 @@ def print_as(
     if form == "table":
         from vlbench.tables.terminal import print_tables
 
-        print_tables(tables(), path)
+        if path is None:
+            print_tables(tables())
+            return
+        with replacing(path) as unfinished:
+            print_tables(tables(), unfinished)
         return
     from vlbench.tables.writers import WRITERS
 
     text = writers[form]() if form in writers else WRITERS[form](tables())
     if path:
-        path.write_text(text, encoding="utf-8")
+        write_text(path, text)
     else:
         sys.stdout.write(text)
 

@@ -127,9 +127,10 @@ def show(
 
 def _write_tables(results: list[Result], folder: Path) -> None:
     """Writes table.md and table.csv, of all results in the folder."""
+    from vlbench.files.writing import write_text
     from vlbench.report.tables import result_tables, results_csv
     from vlbench.tables.writers import to_markdown
 
     if results:
-        (folder / "table.md").write_text(to_markdown(result_tables(results)), encoding="utf-8")
-        (folder / "table.csv").write_text(results_csv(results), encoding="utf-8")
+        write_text(folder / "table.md", to_markdown(result_tables(results)))
+        write_text(folder / "table.csv", results_csv(results))

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
     from vlbench.evaluation.processes import Process
     from vlbench.runner.records import Evaluation, Training
+    from vlbench.specs import ModelSpec
+    from vlbench.tasks.registry import Task
     from vlbench.training.train import TrainingRun
 
 
@@ -155,13 +157,44 @@ def _trained(runs: Sequence[TrainingRun], process: Process) -> dict[str, Trainin
         return {run.spec.name: train_one(run, process=process, listener_for=display.listener) for run in runs}
 
 
+RETRIEVAL_IMAGES = 100  # every text is scored with every image, so all of the gallery would take minutes
+
+
 def _evaluated(
     runs: Sequence[TrainingRun], trained: dict[str, Training], data: Path, folder: Path, process: Process, threads: int
 ) -> list[Evaluation]:
-    from vlbench.evaluation.session import evaluate_all
+    """The accuracy of each model in the first task that a trained head of it answers."""
+    from vlbench.evaluation.session import evaluate_all, warn_from_first
     from vlbench.evaluation.split import EvaluationSettings, Split
+    from vlbench.training.trained_model import tasks_of
 
-    task = runs[0].task
-    split = Split(EvaluationSettings(task=task, data=data, split=task.splits[0], batch=64, device=runs[0].device))
-    heads = [split.head_for(run.trained_spec) for run in runs]
-    return evaluate_all(heads, split, folder, process=process, threads=threads, training=trained)
+    by_task: dict[Task, list[ModelSpec]] = {}
+    for run in runs:
+        tasks = tasks_of(run.trained_spec, run.task)
+        for task in tasks[:1]:
+            by_task.setdefault(task, []).append(run.trained_spec)
+        if note := _note(run, tasks):
+            warn_from_first(process, note)
+    evaluations: list[Evaluation] = []
+    for task, specs in by_task.items():
+        limit = RETRIEVAL_IMAGES if task.has_gallery else None
+        settings = EvaluationSettings(
+            task=task, data=data, split=task.splits[0], limit=limit, batch=64, device=runs[0].device
+        )
+        split = Split(settings)
+        heads = [split.head_for(spec) for spec in specs]
+        evaluations += evaluate_all(heads, split, folder, process=process, threads=threads, training=trained)
+    return evaluations
+
+
+def _note(run: TrainingRun, tasks: Sequence[Task]) -> str:
+    """Which tasks a model can answer, where that is not only the one that it was trained on."""
+    if tasks == [run.task]:
+        return ""
+    if not tasks:
+        return f"{run.spec.name}: no head for a task was trained, so it has no accuracy; the objectives vqa and itm do"
+    evaluated, *others = [task.name for task in tasks]
+    command = (
+        f"; vlbench eval --models {run.folder}/model.yaml --task {others[0]} evaluates that, too" if others else ""
+    )
+    return f"{run.spec.name}: its trained heads answer {' and '.join([evaluated, *others])}{command}"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from vlbench.architectures.checkpoints.loading import saved_heads, with_saved_head
+from vlbench.architectures.checkpoints.loading import saved_head_kinds, with_saved_head
 from vlbench.errors import InputError
 from vlbench.evaluation.answers import named_labels
 from vlbench.specs import RANDOM, AnySpec, ModelSpec
@@ -116,7 +116,7 @@ def _with_head(spec: AnySpec, kind: TaskKind, answers: int | None = None) -> Any
 
 def _only_answers_saved(spec: AnySpec) -> bool:
     """Whether the weights hold an answer classifier and no other head."""
-    kinds = saved_heads(spec) if isinstance(spec, ModelSpec) else ()
+    kinds = saved_head_kinds(spec) if isinstance(spec, ModelSpec) else ()
     return bool(kinds) and set(kinds) <= set(SUITABLE["answers"].part_kinds)
 
 

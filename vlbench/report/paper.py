@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from vlbench.errors import InputError
+from vlbench.files.figures import NO_FORMULAS, write_figure
 from vlbench.runner.records import Result
-from vlbench.tables.figures import NO_FORMULAS, write_figure
 
 DPI = 160
 TALLEST = 300  # inches; a PNG of 65,536 dots cannot be written

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from vlbench.files.writing import write_text
 from vlbench.suites.outcomes import ClaimOutcome, ReproducedCell, Reproduction, SuiteOutcome
 from vlbench.suites.schema import Column, Row, Source
 from vlbench.tables.numbers import short_number
@@ -135,8 +136,8 @@ def reproduction_json(reproduction: Reproduction) -> str:
 def save(reproduction: Reproduction, folder: Path) -> None:
     """Writes `reproduction.md` and `reproduction.json`. Raises OSError if the folder cannot be written."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "reproduction.md").write_text(to_markdown(reproduction_tables(reproduction)), encoding="utf-8")
-    (folder / "reproduction.json").write_text(reproduction_json(reproduction), encoding="utf-8")
+    write_text(folder / "reproduction.md", to_markdown(reproduction_tables(reproduction)))
+    write_text(folder / "reproduction.json", reproduction_json(reproduction))
 
 
 def printed(value: float | str | None) -> str:

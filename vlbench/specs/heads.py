@@ -231,7 +231,7 @@ class TaskHeads(Part):
     statement: StatementHead | None = Field(None, discriminator="kind")
     ranking: RankingHead | None = Field(None, discriminator="kind")
 
-    def declared(self) -> dict[str, HeadSpec]:
+    def declared(self) -> dict[str, HeadPart]:
         """The heads that the model file gives, by kind of task."""
         return {kind: head for kind in type(self).model_fields if (head := getattr(self, kind))}
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from vlbench.errors import InputError
 from vlbench.files.arrays import read_arrays
+from vlbench.files.writing import replacing, write_text
 from vlbench.tasks.items import Gallery, Item, and_more
 from vlbench.tasks.metrics import Scores
 from vlbench.tasks.readers.files import read_text
@@ -88,16 +89,16 @@ def read_scores(path: Path, gallery: Gallery) -> Scores:
 
 def write_answers(path: Path, predictions: Mapping[str, str]) -> None:
     entries = [{"question_id": int(identifier), "answer": answer} for identifier, answer in predictions.items()]
-    path.write_text(json.dumps(entries) + "\n", encoding="utf-8")
+    write_text(path, json.dumps(entries) + "\n")
 
 
 def write_labels(path: Path, predictions: Mapping[str, str]) -> None:
     lines = [f"{identifier},{LABELS[label.lower()]}\n" for identifier, label in predictions.items()]
-    path.write_text("".join(lines), encoding="utf-8")
+    write_text(path, "".join(lines))
 
 
 def write_scores(path: Path, scores_TI: Scores) -> None:
-    with path.open("wb") as file:
+    with replacing(path) as unfinished, unfinished.open("wb") as file:
         np.save(file, scores_TI, allow_pickle=False)
 
 

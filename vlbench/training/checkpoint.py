@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import threading
 import time
@@ -18,6 +17,7 @@ import torch
 from torch import Tensor
 
 from vlbench.errors import InputError
+from vlbench.files.writing import replacing
 from vlbench.training.budget import Spent
 from vlbench.training.curve import CurvePoint, Total
 
@@ -50,7 +50,6 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
     Raises InputError, and keeps the last one, where it cannot be written.
     """
     path = folder / CHECKPOINT
-    unfinished = path.with_name(f"{CHECKPOINT}.unfinished")
     numbers = {
         "spent": asdict(checkpoint.spent),
         "history": [point.model_dump() for point in checkpoint.history],
@@ -64,29 +63,15 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
         "numbers": json.dumps(numbers),
     }
     try:
-        with unfinished.open("wb") as file:
+        with replacing(path) as unfinished, unfinished.open("wb") as file:
             torch.save(content, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(unfinished, path)
-        _sync_folder(folder)
     except (OSError, RuntimeError) as error:  # RuntimeError: PyTorch's writer on a full disk
-        unfinished.unlink(missing_ok=True)
         reason = error.strerror if isinstance(error, OSError) else "the disk is full"
         kept = "; the last one is kept" if path.exists() else ""
         raise InputError(
             f"{path}: cannot be written ({reason}){kept}; make room, then the same command resumes"
         ) from error
     return path
-
-
-def _sync_folder(folder: Path) -> None:
-    """Waits until the new file's name is on the disk, too."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def read_checkpoint(folder: Path) -> Checkpoint | None:

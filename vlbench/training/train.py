@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import json
-import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
-import yaml
 from torch import nn
 
 from vlbench.architectures.build import build
-from vlbench.architectures.checkpoints.native import save_model
 from vlbench.architectures.count import count
 from vlbench.architectures.region import RegionEmbedder
 from vlbench.architectures.vl_model import VLModel
 from vlbench.evaluation.processes import Process
 from vlbench.runner.records import Training
 from vlbench.specs import ModelSpec
+from vlbench.specs.catalog import read_spec
 from vlbench.tasks.items import Item
 from vlbench.tasks.registry import Task
-from vlbench.tasks.shapes.items import VOCABULARY
 from vlbench.training.budget import FORWARDS_PER_STEP, Budget, Spent
 from vlbench.training.checkpoint import CHECKPOINT
 from vlbench.training.detection import DetectionSettings, DetectorLearner, LabelledImages
@@ -35,6 +31,7 @@ from vlbench.training.progress import TrainingListener
 from vlbench.training.recipe import Recipe
 from vlbench.training.samples import ShapesStream, TrainingSamples, normalised
 from vlbench.training.shapes_learner import ShapesLearner
+from vlbench.training.trained_model import MODEL, is_saved, save_trained, trained_model, trained_objectives
 
 
 def training_record(
@@ -84,7 +81,6 @@ def draw_first_weights(model: VLModel, seed: int) -> None:
         positions.normal_(0, POSITION_SCALE, generator=generator)
 
 
-MODEL, WEIGHTS = "model.yaml", "model.safetensors"
 DETECTOR_STEPS = ("visual.backbone", "visual.fpn", "visual.rpn", "visual.roi_head", "visual.nms")
 
 
@@ -113,8 +109,10 @@ class TrainingRun:
 
     @property
     def trained_spec(self) -> ModelSpec:
-        """The spec with the weights that training saves in the folder."""
-        return self.spec.model_copy(update={"weights": str(self.folder / WEIGHTS)})
+        """The model as training saved it in the folder. Raises SpecError where it is not there, or damaged."""
+        spec = read_spec(self.folder / MODEL)
+        assert isinstance(spec, ModelSpec)
+        return spec
 
     def identity(self) -> dict[str, str]:
         return {"model": self.spec.hash(), "recipe": self.recipe.model_dump_json(), "task": self.task.name}
@@ -162,10 +160,22 @@ def train_one(run: TrainingRun, *, process: Process, listener_for: Callable[[str
         forward_macs=macs.rest + macs.detector / FORWARDS_PER_STEP,  # a frozen detector has no backward pass
         identity=run.identity(),
     )
-    if process.first and _is_newer(run.folder / CHECKPOINT, run.folder / MODEL):
-        save(run, model)
+    if process.first:
+        _save(run, learner, phases["training"], listener_for(run.spec.name))
     process.wait()
     return training_record(phases, settings, preset=run.preset_name, device=run.device, process=process)
+
+
+def _save(run: TrainingRun, learner: ShapesLearner, result: TrainingResult, listener: TrainingListener) -> None:
+    """Saves the model, unless the folder holds it already."""
+    objectives = trained_objectives(result)
+    spec = trained_model(run.spec, objectives, run.folder)
+    is_new = _is_newer(run.folder / CHECKPOINT, run.folder / MODEL)
+    if not is_new and is_saved(spec, run.answers, run.folder):
+        return
+    if not is_new:
+        listener.on_message(f"{run.folder}: a file of the model is damaged; all are written again from {CHECKPOINT}")
+    save_trained(learner.module, spec, objectives, run.answers, run.folder)
 
 
 def _is_newer(path: Path, other: Path) -> bool:
@@ -250,13 +260,3 @@ def forward_macs(spec: ModelSpec) -> ForwardMacs:
     counts = count(spec)
     detector = sum(counts.macs_by_stage.get(step, 0) for step in DETECTOR_STEPS) if spec.family == "region" else 0
     return ForwardMacs(detector=float(detector), rest=float(counts.macs - detector))
-
-
-def save(run: TrainingRun, model: VLModel) -> None:
-    """Writes the weights, the model file and everything else that `vlbench eval --models FOLDER/model.yaml` needs."""
-    save_model(run.folder / WEIGHTS, model, run.spec)
-    shutil.copyfile(VOCABULARY, run.folder / "vocab.txt")
-    labels = {"id2label": {str(index): answer for index, answer in enumerate(run.answers)}}
-    (run.folder / "config.json").write_text(json.dumps(labels, indent=1), encoding="utf-8")
-    content: dict[str, Any] = run.trained_spec.model_dump(mode="json", exclude_none=True, exclude_defaults=True)
-    (run.folder / MODEL).write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")

@@ -14,7 +14,13 @@ from vlbench.architectures.checkpoints.bottom_up import fill_bottom_up
 from vlbench.architectures.checkpoints.clip import CLIP_FAMILIES
 from vlbench.architectures.checkpoints.config import config_values, refuse_other_settings, value_at
 from vlbench.architectures.checkpoints.lxmert import LXMERT_FAMILIES
-from vlbench.architectures.checkpoints.native import match_saved, saved_extra_state, saved_spec
+from vlbench.architectures.checkpoints.native import (
+    as_saved_with,
+    match_saved,
+    saved_extra_state,
+    saved_heads,
+    saved_spec,
+)
 from vlbench.architectures.checkpoints.reading import read_layout, read_state
 from vlbench.architectures.checkpoints.rules import Family, State, mapped, recognised
 from vlbench.architectures.checkpoints.timm import load_timm
@@ -82,6 +88,7 @@ def load_weights(model: VLModel, spec: ModelSpec) -> Loaded | None:
     expected = model.state_dict()
     saved, state = saved_spec(source), read_state(source)
     if saved is not None:
+        saved, state = as_saved_with(spec.head, saved, state)
         model.load_state_dict(match_saved(state, expected, saved, spec, source=source))
         model.visual.load_extra_state(saved_extra_state(source))
         return Loaded(title=saved.name)
@@ -159,7 +166,7 @@ def family_of(
     return suited[0]
 
 
-def saved_heads(spec: ModelSpec) -> tuple[str, ...]:
+def saved_head_kinds(spec: ModelSpec) -> tuple[str, ...]:
     """The kinds of head that `spec.weights` hold; empty if these are random or hold no head.
 
     Raises InputError where they cannot be read.
@@ -168,7 +175,7 @@ def saved_heads(spec: ModelSpec) -> tuple[str, ...]:
         return ()
     saved = saved_spec(spec.weights)
     if saved is not None:
-        return (saved.head.kind,) if saved.head else ()
+        return tuple(head.kind for head in saved_heads(spec.weights, saved))
     return tuple(family.heads[0] for family in _of_one_head(read_layout(spec.weights)))
 
 
@@ -184,8 +191,10 @@ def with_saved_head(spec: ModelSpec) -> ModelSpec:
     alike = {kind for heads in suitable for kind in heads.part_kinds}
     saved = saved_spec(spec.weights)
     if saved is not None:
-        other = saved.head is not None and saved.head.kind != spec.head.kind and saved.head.kind in alike
-        return spec.model_copy(update={"head": saved.head}) if other else spec
+        heads = saved_heads(spec.weights, saved)
+        other = next((head for head in heads if head.kind in alike), None)
+        is_there = other is None or any(head.kind == spec.head.kind for head in heads)
+        return spec if is_there else spec.model_copy(update={"head": other})
     state = read_layout(spec.weights)
     families = _of_one_head(state)
     if any(spec.head.kind in family.heads for family in families):

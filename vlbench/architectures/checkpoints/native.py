@@ -9,32 +9,40 @@ from typing import Any
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from vlbench.architectures.checkpoints.reading import read_metadata
+from vlbench.architectures.checkpoints.reading import read_layout, read_metadata
 from vlbench.architectures.checkpoints.rules import State, refuse_gaps, refuse_shapes, refuse_values
 from vlbench.architectures.interfaces import VisualEmbedder
 from vlbench.errors import InputError
+from vlbench.files.writing import replacing
 from vlbench.specs import ModelSpec
+from vlbench.specs.heads import HeadPart
 
 SPEC, NAME, EXTRA_STATE = "vlbench.spec", "vlbench.model", "vlbench.visual.traits"  # keys of the file's metadata
 PARTS = ("text", "visual", "interaction", "head")
+HEADS = "heads."  # before the tensors of further heads, each by its kind: `heads.itm.pooler.dense.weight`
 OF_TRAINING = {"dropout", "weights"}  # fields of a part that change no output of a trained model
 
 
-def save_model(path: Path, model: nn.Module, spec: ModelSpec) -> None:
+def save_model(path: Path, model: nn.Module, spec: ModelSpec, heads: State | None = None) -> None:
     """Writes a model as safetensors, for `weights:` of a spec with the same parts, or for `visual.weights:`.
 
     The metadata hold the spec and `VisualEmbedder.extra_state`. Raises InputError if the file cannot be written.
+
+    Args:
+        heads: tensors of further heads, by their kind and name, such as `itm.classifier.weight`.
     """
     from safetensors.torch import save_file  # noqa: PLC0415
 
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    named = model.state_dict() | {f"{HEADS}{name}": tensor for name, tensor in (heads or {}).items()}
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in named.items()}
     described = {NAME: spec.name, SPEC: spec.model_dump_json()}
     visual = getattr(model, "visual", None)
     if isinstance(visual, VisualEmbedder) and visual.extra_state():
         described[EXTRA_STATE] = " ".join(visual.extra_state())
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(tensors, path, metadata=described)
+        with replacing(path) as unfinished:
+            save_file(tensors, unfinished, metadata=described)
     except OSError as error:
         raise InputError(f"{path}: cannot be written: {error.strerror or error}") from error
 
@@ -53,6 +61,33 @@ def saved_spec(source: str) -> ModelSpec | None:
 def saved_extra_state(source: str) -> tuple[str, ...]:
     """`VisualEmbedder.extra_state` in a file that vlbench wrote. Raises InputError as `read_state` does."""
     return tuple(read_metadata(source).get(EXTRA_STATE, "").split())
+
+
+def saved_heads(source: str, saved: ModelSpec) -> tuple[HeadPart, ...]:
+    """The heads in a file that vlbench wrote, each once, first that of its spec. Raises InputError as `read_state`."""
+    kinds = {name.split(".")[1] for name in read_layout(source) if name.startswith(HEADS)}
+    further = [head for head in saved.heads.declared().values() if head.kind in kinds]
+    return tuple(dict.fromkeys([saved.head, *further] if saved.head else further))
+
+
+def as_saved_with(
+    head: HeadPart | None, saved: ModelSpec, state: dict[str, Tensor]
+) -> tuple[ModelSpec, dict[str, Tensor]]:
+    """The spec and the tensors of a file that vlbench wrote, as if it had been saved with this of its heads alone.
+
+    With its own head if it holds none of this kind.
+    """
+    kind = getattr(head, "kind", None)
+    prefix = f"{HEADS}{kind}."
+    body = {name: tensor for name, tensor in state.items() if not name.startswith(HEADS)}
+    if saved.head is None or saved.head.kind == kind or not any(name.startswith(prefix) for name in state):
+        return saved, body
+    other = next((each for each in saved.heads.declared().values() if each.kind == kind), None)
+    if other is None:
+        return saved, body
+    body = {name: tensor for name, tensor in body.items() if not name.startswith("head.")}
+    chosen = {f"head.{name.removeprefix(prefix)}": tensor for name, tensor in state.items() if name.startswith(prefix)}
+    return saved.model_copy(update={"head": other}), body | chosen
 
 
 def match_saved(

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from vlbench.errors import InputError
+from vlbench.files.figures import NO_FORMULAS, write_figure
 from vlbench.regression.compare.effects import Effect
 from vlbench.regression.compare.outcomes import CellOutcome, Comparison
 from vlbench.regression.compare.tables import headline
 from vlbench.regression.compare.verdicts import change, in_percent
-from vlbench.tables.figures import NO_FORMULAS, write_figure
 
 SUFFIXES = (".png", ".svg")
 # Okabe and Ito's palette, for colour-blind readers, too; the markers differ as well

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from vlbench.errors import InputError
+from vlbench.files.figures import NO_FORMULAS, write_figure
 from vlbench.regression.history.runs import HistoryRun
 from vlbench.regression.history.series import Names, Series, name_all
-from vlbench.tables.figures import NO_FORMULAS, write_figure
 from vlbench.tables.numbers import signed_percent
 
 # Of Okabe and Ito's palette, which colour-blind readers can tell apart

@@ -13,6 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from vlbench.errors import InputError
+from vlbench.files.writing import write_text
 from vlbench.report.figure_registry import figure_sections
 from vlbench.report.frames import Results
 from vlbench.report.page import sources, vega
@@ -27,7 +28,7 @@ ASSETS = "assets"
 
 def write(results: Results, path: Path, title: str = "vlbench report") -> None:
     """Raises InputError where there is nothing to show, OSError where the file cannot be written."""
-    path.write_text(render(results, title), encoding="utf-8")
+    write_text(path, render(results, title))
 
 
 def render(results: Results, title: str = "vlbench report") -> str:

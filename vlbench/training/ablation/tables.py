@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from vlbench.files.writing import write_text
 from vlbench.report.reproduction import suite_title
 from vlbench.tables.numbers import ends
 from vlbench.tables.table import Table, TableColumn
@@ -82,5 +83,5 @@ def save(outcomes: Sequence[AblationOutcome], folder: Path) -> None:
     """Writes NAME.md and NAME.json of each suite. Raises OSError if the folder cannot be written."""
     folder.mkdir(parents=True, exist_ok=True)
     for outcome in outcomes:
-        (folder / f"{outcome.suite.name}.md").write_text(to_markdown(ablation_tables([outcome])), encoding="utf-8")
-        (folder / f"{outcome.suite.name}.json").write_text(ablation_json([outcome]), encoding="utf-8")
+        write_text(folder / f"{outcome.suite.name}.md", to_markdown(ablation_tables([outcome])))
+        write_text(folder / f"{outcome.suite.name}.json", ablation_json([outcome]))

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from vlbench.architectures.build import build
 from vlbench.architectures.region import RegionEmbedder
 from vlbench.architectures.vl_model import VLModel
+from vlbench.files.writing import write_text
 from vlbench.tasks.shapes.drawing import draw
 from vlbench.tasks.shapes.items import generated_scene
 from vlbench.tasks.shapes.scenes import Scene
@@ -50,7 +51,7 @@ def write_true_regions(run: TrainingRun, paths: Iterable[Path], file: Path) -> N
         for row, path in enumerate(batch):
             count = len(boxes[row])
             lines.append(_line(path.stem, run.preset.image_side, region_boxes[row, :count], features[row, :count]))
-    file.write_text("".join(lines), encoding="utf-8")
+    write_text(file, "".join(lines))
 
 
 def _scene(path: Path, side: int) -> Scene:

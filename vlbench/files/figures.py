@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from vlbench.files.writing import replacing
 from vlbench.tables.markup import visible
 
 NO_FORMULAS: Any = {"text.parse_math": False}  # settings of matplotlib
@@ -21,7 +22,8 @@ def write_figure(picture: Any, path: Path, **options: Any) -> None:
                 axis.set_ticks(axis.get_ticklocs(), shown)
     for text in picture.findobj(Text):
         text.set_text(_visible_lines(text.get_text()))
-    picture.savefig(path, **options)
+    with replacing(path) as unfinished:
+        picture.savefig(unfinished, format=path.suffix[1:].lower(), **options)
 
 
 def _visible_lines(text: str) -> str:
