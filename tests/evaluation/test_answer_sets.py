@@ -33,13 +33,13 @@ def test_formats_of_published_answer_sets(tmp_path: Path, name: str, content: st
 @pytest.mark.parametrize(
     ("name", "content", "why"),
     [
-        ("a.json", "{", "line 1: not JSON; cut off or damaged"),
+        ("a.json", "{", r"a\.json: not JSON; cut off or damaged"),
         ("a.json", '{"yes": 0, "no": 2}', "with classes from 0 on"),
         ("a.json", '{"yes": "no"}', "neither a list of answers nor an object"),
         ("a.json", "[1, 2]", "neither a list of answers nor an object"),
         ("a.txt", "yes\nno\nyes", "'yes' occurs twice"),
         ("a.txt", "yes", "holds 1 answer; a head chooses among at least two"),
-        ("absent.txt", None, "cannot be read: No such file"),
+        ("absent.txt", None, "no such file"),
     ],
 )
 def test_what_is_refused(tmp_path: Path, name: str, content: str | None, why: str) -> None:

@@ -110,8 +110,8 @@ def test_a_text_that_the_model_does_not_read_to_its_end_is_reported(
         ({"--model": "scan"}, "these can be explained: "),
         ({"--weights": "nowhere"}, "weights nowhere: no such file or folder"),
         ({"--weights": "uniter=x"}, "'uniter' is not one of the selected models"),
-        ({"--vocabulary": "nowhere.txt"}, "nowhere.txt: cannot be read"),
-        ({"--features": "nowhere.tsv"}, "nowhere.tsv: cannot be read"),
+        ({"--vocabulary": "nowhere.txt"}, "nowhere.txt: no such file"),
+        ({"--features": "nowhere.tsv"}, "nowhere.tsv: no such file"),
         ({"--out": "photo.png"}, "is a file, not a folder"),
     ],
 )

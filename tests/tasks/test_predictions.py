@@ -55,7 +55,7 @@ def test_scores_round_trip(tmp_path: Path, dtype: type) -> None:
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ('[{"question_id": 1, "answer": "yes"}', "line 1: not JSON; cut off or damaged"),
+        ('[{"question_id": 1, "answer": "yes"}', r"results\.json: not JSON; cut off or damaged"),
         ('{"question_id": 1}', "not a list of"),
         ('[{"question_id": 1}]', "entry 1: not"),
         ('[{"question_id": 1, "answer": 3}]', "entry 1: not"),

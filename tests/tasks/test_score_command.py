@@ -106,5 +106,5 @@ def test_damaged_training_files_are_not_ignored(tmp_path: Path) -> None:
     data_sets.easy_vqa(tmp_path)
     (tmp_path / "train" / "questions.json").write_text("[[")
     files.write_answers(tmp_path / "p.json", {str(number): "yes" for number in range(12)})
-    with pytest.raises(InputError, match=r"train/questions\.json line 1: not JSON"):
+    with pytest.raises(InputError, match=r"train/questions\.json: not JSON"):
         score("--task", "easy-vqa", "--data", tmp_path, "--predictions", tmp_path / "p.json")

@@ -10,11 +10,12 @@ from typer.testing import CliRunner
 
 from vlbench.cli.main import app
 from vlbench.evaluation.task_head import MAKERS
+from vlbench.files.text import read_lines
 from vlbench.specs.heads import SUITABLE, TaskHeads, TaskKind
 from vlbench.tasks.items import Item
 from vlbench.tasks.kinds import RULES
 from vlbench.tasks.predictions import write_answers
-from vlbench.tasks.readers.files import find_file, read_text
+from vlbench.tasks.readers.files import find_file
 from vlbench.tasks.readers.vqav2 import PEOPLE, SUBTYPES
 from vlbench.tasks.registry import TASKS, Task, function_named
 from vlbench.tasks.shapes.scenes import SPLITS
@@ -40,7 +41,7 @@ def test_every_kind_has_its_heads_its_rules_and_its_postprocessing() -> None:
 
 def read_letters(folder: Path, split: str) -> list[Item]:
     """A data set of the simplest kind: one question per line."""
-    lines = read_text(find_file(folder, (f"{split}.txt",))).splitlines()
+    lines = read_lines(find_file(folder, (f"{split}.txt",)))
     return [
         Item(identifier=str(number), text="which letter?", images=(), answers=(letter,), unit=str(number))
         for number, letter in enumerate(lines)

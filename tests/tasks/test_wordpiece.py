@@ -57,7 +57,7 @@ def test_a_cased_vocabulary_keeps_capitals(vocabulary: Path) -> None:
 
 @pytest.mark.parametrize(
     ("content", "said"),
-    [(b"a\nb\n", r"\[PAD\], \[UNK\], \[CLS\], \[SEP\] is missing"), (b"\xff\xfe", "not a text file in UTF-8")],
+    [(b"a\nb\n", r"\[PAD\], \[UNK\], \[CLS\], \[SEP\] is missing"), (b"\xff\xfe", "line 1 is not text in UTF-8")],
 )
 def test_files_that_are_not_a_vocabulary(tmp_path: Path, content: bytes, said: str) -> None:
     (tmp_path / "vocab.txt").write_bytes(content)

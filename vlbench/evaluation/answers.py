@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-import json
+import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from vlbench.errors import InputError
+from vlbench.errors import InputError, quoted
+from vlbench.files.json_files import read_json
+from vlbench.files.text import read_lines
 from vlbench.specs import AnySpec
 from vlbench.specs.catalog import index_by_name, unknown_model
-from vlbench.tasks.readers.files import read_text
+
+CLASS = re.compile(r"[0-9]{1,7}")  # the number of a class, as text
 
 
 def read_answer_set(path: Path) -> tuple[str, ...]:
@@ -22,14 +26,13 @@ def read_answer_set(path: Path) -> tuple[str, ...]:
 
     Raises InputError if the file cannot be read, has another format, or leaves a class without an answer.
     """
-    text = read_text(path, option="--answers ")
-    if path.suffix != ".json":
-        return _without_duplicates(path, text.rstrip("\n").split("\n"))
-    try:
-        content = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise InputError(f"--answers {path} line {error.lineno}: not JSON; cut off or damaged") from error
-    return _without_duplicates(path, _in_class_order(path, content))
+    if path.suffix == ".json":
+        answers = _in_class_order(path, read_json(path, option="--answers "))
+    else:
+        answers = read_lines(path, option="--answers ")
+        while answers and not answers[-1]:
+            answers.pop()
+    return _without_duplicates(path, answers)
 
 
 def _in_class_order(path: Path, content: Any) -> list[str]:
@@ -38,9 +41,9 @@ def _in_class_order(path: Path, content: Any) -> list[str]:
     if isinstance(content, list) and all(isinstance(answer, str) for answer in content):
         return content
     if isinstance(content, dict) and content:
-        if all(isinstance(index, int) for index in content.values()):
+        if all(type(index) is int for index in content.values()):
             by_class = {index: answer for answer, index in content.items()}
-        elif all(key.isdecimal() and isinstance(answer, str) for key, answer in content.items()):
+        elif all(CLASS.fullmatch(key) and isinstance(answer, str) for key, answer in content.items()):
             by_class = {int(key): answer for key, answer in content.items()}
         else:
             by_class = {}
@@ -55,7 +58,7 @@ def _without_duplicates(path: Path, answers: list[str]) -> tuple[str, ...]:
     seen: set[str] = set()
     for answer in answers:
         if answer in seen:
-            raise InputError(f"--answers {path}: {answer!r} occurs twice")
+            raise InputError(f"--answers {path}: {quoted(answer)} occurs twice")
         seen.add(answer)
     if len(answers) < 2:
         raise InputError(f"--answers {path}: holds {len(answers)} answer; a head chooses among at least two")
@@ -63,15 +66,15 @@ def _without_duplicates(path: Path, answers: list[str]) -> tuple[str, ...]:
 
 
 def named_labels(config: Path) -> tuple[str, ...] | None:
-    """The answers in a `config.json`; None if it has none, or only placeholders such as `LABEL_0`."""
-    if not config.is_file():
+    """The answers in a `config.json`; None if it has none, or only placeholders such as `LABEL_0`.
+
+    Raises InputError if the file is damaged, or as `read_answer_set` does.
+    """
+    if not config.exists():
         return None
-    try:
-        content = json.loads(config.read_text(encoding="utf-8"))
-        labels = content.get("id2label") or {}
-    except (ValueError, AttributeError):
-        return None
-    if not labels or labels.get("0") == "LABEL_0":
+    content = read_json(config)
+    labels = content.get("id2label") if isinstance(content, dict) else None
+    if not isinstance(labels, dict) or not labels or labels.get("0") == "LABEL_0":
         return None
     return read_answer_set(config)
 
@@ -103,7 +106,7 @@ def files_by_model(option: str, values: Sequence[str], specs: Sequence[AnySpec])
         path = Path(source if equals else value).expanduser()
         if equals and name not in names:
             raise unknown_model(f"{option} {value}", name, names)
-        if not path.exists():
+        if not os.path.exists(path):
             raise InputError(f"{option} {path}: no such file")
         if names[name] in by_model if equals else default:
             raise InputError(

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator, Field
 
 
-def _not_truth(value: Any) -> Any:
+def not_truth(value: Any) -> Any:
     """Raises ValueError for true and false, which Python takes for 1 and 0."""
     if isinstance(value, bool):
         raise ValueError("input should be a valid number")
@@ -36,10 +36,10 @@ Positions = Annotated[int, Field(strict=True, ge=2, le=16_384)]
 CausalPositions = Annotated[int, Field(strict=True, ge=2, le=4096)]  # they have a mask of positions x positions
 Vocabulary = Annotated[int, Field(strict=True, ge=4, le=10_000_000)]  # a word, [CLS], [SEP] and [PAD] at least
 Seed = Annotated[int, Field(strict=True, ge=0, lt=2**63)]
-Number = Annotated[float, BeforeValidator(_not_truth), Field(ge=-1e6, le=1e6)]
-Fraction = Annotated[float, BeforeValidator(_not_truth), Field(ge=0, le=1)]
-Factor = Annotated[float, BeforeValidator(_not_truth), Field(ge=1e-6, le=1e6)]
-Epsilon = Annotated[float, BeforeValidator(_not_truth), Field(gt=0, le=1)]
+Number = Annotated[float, BeforeValidator(not_truth), Field(ge=-1e6, le=1e6)]
+Fraction = Annotated[float, BeforeValidator(not_truth), Field(ge=0, le=1)]
+Factor = Annotated[float, BeforeValidator(not_truth), Field(ge=1e-6, le=1e6)]
+Epsilon = Annotated[float, BeforeValidator(not_truth), Field(gt=0, le=1)]
 Size = tuple[Side, Side]  # height, width
 OneLine = Annotated[str, AfterValidator(_one_line)]
 ModelName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=100)]

@@ -5,19 +5,18 @@ Raises InputError if a file lacks an item, names one twice or an unknown one, or
 
 from __future__ import annotations
 
-import csv
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from vlbench.errors import InputError
+from vlbench.errors import InputError, quoted, shortened
 from vlbench.files.arrays import read_arrays
+from vlbench.files.csv_files import read_csv_rows
+from vlbench.files.json_files import json_line, read_json
 from vlbench.files.writing import replacing, write_text
 from vlbench.tasks.items import Gallery, Item, and_more
 from vlbench.tasks.metrics import Scores
-from vlbench.tasks.readers.files import read_text
 
 LABELS = {"true": "True", "false": "False"}
 NPZ_ARRAYS = ("scores", "image_of_text")
@@ -26,28 +25,24 @@ REAL_NUMBERS = "biuf"  # NumPy's kinds
 
 def read_answers(path: Path) -> dict[str, str]:
     """VQA's result format: a JSON list of `{"question_id": ..., "answer": ...}`."""
-    try:
-        content = json.loads(read_text(path))
-    except json.JSONDecodeError as error:
-        raise InputError(f"{path} line {error.lineno}: not JSON; cut off or damaged") from error
+    content = read_json(path)
     if not isinstance(content, list):
         raise InputError(f'{path}: not a list of {{"question_id": 1, "answer": "yes"}}')
     pairs = []
     for number, entry in enumerate(content, start=1):
-        if not isinstance(entry, dict) or "question_id" not in entry or not isinstance(entry.get("answer"), str):
+        fields = entry if isinstance(entry, dict) else {}
+        if type(fields.get("question_id")) not in (int, str) or not isinstance(fields.get("answer"), str):
             raise InputError(f'{path} entry {number}: not {{"question_id": 1, "answer": "yes"}}')
-        pairs.append((str(entry["question_id"]), entry["answer"]))
+        pairs.append((str(fields["question_id"]), fields["answer"]))
     return _without_duplicates(path, pairs)
 
 
 def read_labels(path: Path) -> dict[str, str]:
     """NLVR's and NLVR2's CSV, with lines such as `identifier,True`. NLVR may name a picture's file, `dev-1-0-5.png`."""
     pairs = []
-    for number, row in enumerate(csv.reader(read_text(path).splitlines()), start=1):
-        if not row:
-            continue
+    for number, row in read_csv_rows(path):
         if len(row) != 2 or row[1].strip().lower() not in LABELS:
-            raise InputError(f"{path} line {number}: not IDENTIFIER,True or IDENTIFIER,False: {','.join(row)[:60]!r}")
+            raise InputError(f"{path} line {number}: not IDENTIFIER,True or IDENTIFIER,False: {quoted(','.join(row))}")
         pairs.append((_without_file_name(row[0].strip()), row[1].strip().lower()))
     return _without_duplicates(path, pairs)
 
@@ -89,7 +84,7 @@ def read_scores(path: Path, gallery: Gallery) -> Scores:
 
 def write_answers(path: Path, predictions: Mapping[str, str]) -> None:
     entries = [{"question_id": int(identifier), "answer": answer} for identifier, answer in predictions.items()]
-    write_text(path, json.dumps(entries) + "\n")
+    write_text(path, json_line(entries) + "\n")
 
 
 def write_labels(path: Path, predictions: Mapping[str, str]) -> None:
@@ -110,7 +105,7 @@ def check_complete(path: Path, predictions: Mapping[str, str], items: Sequence[I
     known = {item.identifier for item in items}
     unknown = [identifier for identifier in predictions if identifier not in known]
     if unknown:
-        raise InputError(f"{path}: {unknown[0]!r}{and_more(unknown)} is not in this split")
+        raise InputError(f"{path}: {quoted(unknown[0])}{and_more(unknown)} is not in this split")
     missing = [item.identifier for item in items if item.identifier not in predictions]
     if missing and not partial:
         raise InputError(
@@ -125,6 +120,6 @@ def _without_duplicates(path: Path, pairs: Iterable[tuple[str, str]]) -> dict[st
     predictions: dict[str, str] = {}
     for identifier, prediction in pairs:
         if identifier in predictions:
-            raise InputError(f"{path}: {identifier} occurs twice")
+            raise InputError(f"{path}: {shortened(identifier)} occurs twice")
         predictions[identifier] = prediction
     return predictions

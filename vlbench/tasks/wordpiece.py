@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vlbench.errors import InputError
+from vlbench.files.text import read_lines
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -27,17 +28,22 @@ class WordPiece:
 
     def __init__(self, path: Path, *, lower_case: bool | None = None) -> None:
         file = path / "vocab.txt" if path.is_dir() else path
-        pieces = _pieces(file)
+        if not file.exists():
+            raise InputError(f"{file}: no such file; published weights need their vocabulary: --vocabulary FILE")
+        lines = read_lines(file)
+        pieces = {piece: number for number, piece in enumerate(lines)}
         missing = [piece for piece in SPECIAL if piece not in pieces]
         if missing:
             raise InputError(f"{file}: not a vocabulary of BERT: {', '.join(missing)} is missing")
         if lower_case is None:
             lower_case = not any(piece != piece.lower() for piece in pieces if not piece.startswith("["))
         self.pieces = pieces
+        self.size = len(lines)
         self.tokenizer = _tokenizer(pieces, lower_case)
 
     def __len__(self) -> int:
-        return len(self.pieces)
+        """How many ids there are; a piece that stands twice has the last of its ids."""
+        return self.size
 
     def ids(self, text: str, most: int) -> list[int]:
         """The ids of [CLS], the text and [SEP]; the end of the text is cut off to keep them within `most`."""
@@ -52,20 +58,6 @@ class WordPiece:
     def words(self, text: str) -> Sequence[str]:
         """The pieces of the text, as strings."""
         return self.tokenizer.encode(text, add_special_tokens=False).tokens
-
-
-def _pieces(file: Path) -> dict[str, int]:
-    try:
-        lines = file.read_text(encoding="utf-8").split("\n")
-    except OSError as error:
-        raise InputError(
-            f"{file}: cannot be read: {error.strerror}; published weights need their vocabulary: --vocabulary FILE"
-        ) from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{file}: not a text file in UTF-8") from error
-    if lines and lines[-1] == "":
-        lines.pop()
-    return {line.rstrip("\r"): number for number, line in enumerate(lines)}
 
 
 def _tokenizer(pieces: dict[str, int], lower_case: bool) -> Tokenizer:

@@ -6,10 +6,33 @@ from pathlib import Path
 from typing import Any
 
 from vlbench.errors import InputError
+from vlbench.files.json_files import read_json
 from vlbench.tasks.items import Gallery
-from vlbench.tasks.readers.files import checked, find_file, find_folder, read_json
+from vlbench.tasks.readers.files import find_file, find_folder, path_within
+from vlbench.tasks.readers.records import Record, checked
 
 CAPTIONS = 5  # per image; of the few images with more, papers use the first five
+
+
+class Sentence(Record):
+    """A caption."""
+
+    raw: str
+
+
+class CaptionedImage(Record):
+    """An image and its captions; in COCO `filepath` is the folder of its file."""
+
+    split: str
+    filename: str
+    filepath: str = ""
+    sentences: list[Sentence]
+
+
+class Captions(Record):
+    """The whole file; entries are checked one by one, so that an error names one."""
+
+    images: list[Any]
 
 
 def read_flickr30k(folder: Path, split: str) -> Gallery:
@@ -27,21 +50,23 @@ def read_coco(folder: Path, split: str) -> Gallery:
 
 def _gallery(path: Path, split: str, folder: Path, *, also: tuple[str, ...] = ()) -> Gallery:
     """The entries of a split, and of those that belong to it `also`; their images are within `folder`."""
-    images: list[Path] = []
-    texts: list[str] = []
-    image_of_text: list[int] = []
-
-    def read(entry: dict[str, Any]) -> tuple[str, Path, list[str]]:
-        captions = [str(sentence["raw"]) for sentence in entry["sentences"]][:CAPTIONS]
-        return entry["split"], folder / entry.get("filepath", "") / entry["filename"], captions
-
-    entries = checked(str(path), read_json(path), lambda content: content["images"])
-    for number, entry in enumerate(entries, start=1):
-        entry_split, image, captions = checked(f"{path} image {number}", entry, read)
-        if entry_split in (split, *also):
-            image_of_text += [len(images)] * len(captions)
-            images.append(image)
-            texts += captions
-    if not images:
+    captions_of: dict[Path, list[str]] = {}
+    for number, content in enumerate(checked(str(path), read_json(path), Captions).images, start=1):
+        where = f"{path} image {number}"
+        entry = checked(where, content, CaptionedImage)
+        if entry.split not in (split, *also):
+            continue
+        image = path_within(folder, str(Path(entry.filepath, entry.filename)), where)
+        captions = [sentence.raw for sentence in entry.sentences][:CAPTIONS]
+        if not captions:
+            raise InputError(f"{where}: has no sentences")
+        if image in captions_of:
+            raise InputError(f"{where}: {entry.filename} occurs twice in the split {split!r}")
+        captions_of[image] = captions
+    if not captions_of:
         raise InputError(f"{path}: no image of the split {split!r}")
-    return Gallery(images=tuple(images), texts=tuple(texts), image_of_text=tuple(image_of_text))
+    return Gallery(
+        images=tuple(captions_of),
+        texts=tuple(caption for captions in captions_of.values() for caption in captions),
+        image_of_text=tuple(index for index, captions in enumerate(captions_of.values()) for _ in captions),
+    )

@@ -3,13 +3,37 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Literal
 
+from pydantic import BeforeValidator
+
+from vlbench.errors import InputError, quoted
+from vlbench.files.json_files import read_json_lines
 from vlbench.tasks.items import Item
-from vlbench.tasks.readers.files import find_file, find_folder, read_lines
+from vlbench.tasks.readers.files import find_file, find_folder, path_within
+from vlbench.tasks.readers.records import Identifier, Record, checked
 
 PICTURES = 6  # per statement: one for each order of the three boxes
-LABELS = ("true", "false")
+
+
+def _in_lower_case(label: object) -> object:
+    lower = str(label).lower()
+    return lower if lower in ("true", "false") else label
+
+
+class Statement(Record):
+    """A line of either file; a split that does not publish its labels has none."""
+
+    identifier: str
+    sentence: str
+    label: Annotated[Literal["true", "false"], BeforeValidator(_in_lower_case)] | None = None
+    directory: Identifier | None = None
+    left_url: str | None = None
+    right_url: str | None = None
+
+    @property
+    def answers(self) -> tuple[str, ...]:
+        return () if self.label is None else (self.label,)
 
 
 def read_nlvr(folder: Path, split: str) -> list[Item]:
@@ -18,24 +42,29 @@ def read_nlvr(folder: Path, split: str) -> list[Item]:
     Pictures are `images/DIRECTORY/SPLIT-IDENTIFIER-K.png`, in the folder of the JSON file.
     """
     path = find_file(folder, (f"{split}/{split}.json", f"{split}.json"))
-
-    def items(line: dict[str, Any]) -> list[Item]:
-        identifier = line["identifier"]
-        images = path.parent / "images" / str(line["directory"])
-        statement = identifier.split("-")[0]
-        return [
+    items = []
+    for number, content in read_json_lines(path):
+        where = f"{path} line {number}"
+        line = checked(where, content, Statement)
+        if line.directory is None:
+            raise InputError(f"{where}: the key 'directory' is missing")
+        statement = line.identifier.split("-")[0]
+        items += [
             Item(
-                identifier=f"{identifier}-{number}",
-                text=line["sentence"],
-                images=(images / f"{split}-{identifier}-{number}.png",),
-                answers=_answers(line),
+                identifier=f"{line.identifier}-{order}",
+                text=line.sentence,
+                images=(
+                    path_within(
+                        path.parent / "images", f"{line.directory}/{split}-{line.identifier}-{order}.png", where
+                    ),
+                ),
+                answers=line.answers,
                 unit=statement,
                 group=statement,
             )
-            for number in range(PICTURES)
+            for order in range(PICTURES)
         ]
-
-    return [item for line_items in read_lines(path, items) for item in line_items]
+    return items
 
 
 def read_nlvr2(folder: Path, split: str) -> list[Item]:
@@ -45,29 +74,24 @@ def read_nlvr2(folder: Path, split: str) -> list[Item]:
     """
     path = find_file(folder, (f"{split}.json",))
     images = find_folder(folder, (f"images/{split}", split))
-
-    def item(line: dict[str, Any]) -> Item:
-        identifier = line["identifier"]
-        name, set_number, pair, sentence = identifier.split("-")
-        directory = images / str(line["directory"]) if "directory" in line else images
-        return Item(
-            identifier=identifier,
-            text=line["sentence"],
-            images=tuple(directory / f"{name}-{set_number}-{pair}-img{side}.png" for side in (0, 1)),
-            answers=_answers(line),
-            unit=f"{set_number}-{sentence}",
-            group=f"{set_number}-{sentence}",
-            pair=f"{line.get('left_url', set_number)} {line.get('right_url', pair)}",
-        )
-
-    return read_lines(path, item)
+    return [_pair(f"{path} line {number}", content, images) for number, content in read_json_lines(path)]
 
 
-def _answers(line: dict[str, Any]) -> tuple[str, ...]:
-    """The label; nothing if the split does not publish it."""
-    if "label" not in line:
-        return ()
-    label = str(line["label"]).lower()
-    if label not in LABELS:
-        raise ValueError(f"the label {line['label']!r} is neither true nor false")
-    return (label,)
+def _pair(where: str, content: object, images: Path) -> Item:
+    line = checked(where, content, Statement)
+    parts = line.identifier.split("-")
+    if len(parts) != 4:
+        raise InputError(f"{where}: the identifier {quoted(line.identifier)} is not SPLIT-SET-PAIR-SENTENCE")
+    name, set_number, pair, sentence = parts
+    directory = "" if line.directory is None else f"{line.directory}/"
+    return Item(
+        identifier=line.identifier,
+        text=line.sentence,
+        images=tuple(
+            path_within(images, f"{directory}{name}-{set_number}-{pair}-img{side}.png", where) for side in (0, 1)
+        ),
+        answers=line.answers,
+        unit=f"{set_number}-{sentence}",
+        group=f"{set_number}-{sentence}",
+        pair=f"{line.left_url or set_number} {line.right_url or pair}",
+    )

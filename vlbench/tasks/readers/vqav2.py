@@ -6,11 +6,15 @@ If `data_type` is not `mscoco`, images are PNG files under its name, as VQA's ab
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field, model_validator
 
 from vlbench.errors import InputError
+from vlbench.files.json_files import read_json
 from vlbench.tasks.items import Item
-from vlbench.tasks.readers.files import MissingFileError, checked, find_file, find_folder, read_json
+from vlbench.tasks.readers.files import MissingFileError, find_file, find_folder, path_within
+from vlbench.tasks.readers.records import Number, Record, checked
 
 SUBTYPES = {"train": "train2014", "val": "val2014", "test-dev": "test-dev2015", "test": "test2015"}
 PEOPLE = 10  # who answered each question
@@ -19,38 +23,76 @@ MSCOCO = "mscoco"
 Annotations = dict[int, tuple[str, tuple[str, ...]]]  # by question: the kind of its answer, and the people's answers
 
 
+class Question(Record):
+    """A question, without its answers."""
+
+    question_id: Number
+    image_id: Annotated[Number, Field(ge=0)]
+    question: str
+
+
+class Questions(Record):
+    """The file of questions, which are checked one by one, so that an error names one."""
+
+    data_type: str = MSCOCO
+    questions: list[Any]
+
+
+class HumanAnswer(Record):
+    """What one of the ten people answered."""
+
+    answer: str
+
+
+class Annotation(Record):
+    """The answers to a question."""
+
+    question_id: Number
+    answer_type: str = ""
+    answers: list[HumanAnswer]
+
+    @model_validator(mode="after")
+    def _of_ten_people(self) -> Annotation:
+        if len(self.answers) != PEOPLE:
+            raise ValueError(f"{len(self.answers)} answers, not {PEOPLE}")
+        return self
+
+
+class AnnotationList(Record):
+    """The file of annotations, which are checked one by one."""
+
+    annotations: list[Any]
+
+
 def read_vqav2(folder: Path, split: str) -> list[Item]:
     """The questions of a split, in the file's order. The test splits have answers only if there is a file of them."""
     subtype = SUBTYPES[split]
-    questions_path = find_file(folder, (f"v2_OpenEnded_mscoco_{subtype}_questions.json",))
-    content = read_json(questions_path)
-    questions = checked(str(questions_path), content, lambda content: content["questions"])
-    data_type = str(content.get("data_type", MSCOCO))
+    path = find_file(folder, (f"v2_OpenEnded_mscoco_{subtype}_questions.json",))
+    content = checked(str(path), read_json(path), Questions)
     annotations = _annotations(folder, subtype, optional=split.startswith("test"))
     image_subtype = "test2015" if split.startswith("test") else subtype
-    pattern = (
-        f"COCO_{image_subtype}_{{:012}}.jpg" if data_type == MSCOCO else f"{data_type}_{image_subtype}_{{:012}}.png"
-    )
+    is_photo = content.data_type == MSCOCO
+    prefix = f"{'COCO' if is_photo else content.data_type}_{image_subtype}_"
+    suffix = ".jpg" if is_photo else ".png"
     images = find_folder(folder, (image_subtype, f"images/{image_subtype}"))
-
-    def item(question: dict[str, Any]) -> Item:
-        number, image = int(question["question_id"]), int(question["image_id"])
-        if annotations and number not in annotations:
-            raise ValueError(f"question_id {number} has no annotation")
-        kind, answers = annotations.get(number, ("", ()))
-        return Item(
-            identifier=str(number),
-            text=str(question["question"]),
-            images=(images / pattern.format(image),),
-            answers=answers,
-            unit=str(image),
-            kind=kind,
+    items = []
+    for number, entry in enumerate(content.questions, start=1):
+        where = f"{path} question {number}"
+        question = checked(where, entry, Question)
+        if annotations and question.question_id not in annotations:
+            raise InputError(f"{where}: question_id {question.question_id} has no annotation")
+        kind, answers = annotations.get(question.question_id, ("", ()))
+        items.append(
+            Item(
+                identifier=str(question.question_id),
+                text=question.question,
+                images=(path_within(images, f"{prefix}{question.image_id:012}{suffix}", where),),
+                answers=answers,
+                unit=str(question.image_id),
+                kind=kind,
+            )
         )
-
-    return [
-        checked(f"{questions_path} question {number}", question, item)
-        for number, question in enumerate(questions, start=1)
-    ]
+    return items
 
 
 def _annotations(folder: Path, subtype: str, *, optional: bool) -> Annotations:
@@ -64,16 +106,11 @@ def _annotations(folder: Path, subtype: str, *, optional: bool) -> Annotations:
 
 
 def _read_annotations(path: Path) -> Annotations:
-    def convert(annotation: dict[str, Any]) -> tuple[int, tuple[str, tuple[str, ...]]]:
-        answers = tuple(str(answer["answer"]) for answer in annotation["answers"])
-        if len(answers) != PEOPLE:
-            raise ValueError(f"{len(answers)} answers, not {PEOPLE}")
-        return int(annotation["question_id"]), (str(annotation.get("answer_type", "")), answers)
-
-    entries = checked(str(path), read_json(path), lambda content: content["annotations"])
-    annotations = [
-        checked(f"{path} annotation {number}", entry, convert) for number, entry in enumerate(entries, start=1)
-    ]
-    if len(dict(annotations)) != len(annotations):
-        raise InputError(f"{path}: a question_id occurs twice")
-    return dict(annotations)
+    annotations: Annotations = {}
+    entries = checked(str(path), read_json(path), AnnotationList).annotations
+    for number, content in enumerate(entries, start=1):
+        entry = checked(f"{path} annotation {number}", content, Annotation)
+        if entry.question_id in annotations:
+            raise InputError(f"{path}: question_id {entry.question_id} occurs twice")
+        annotations[entry.question_id] = entry.answer_type, tuple(answer.answer for answer in entry.answers)
+    return annotations
