@@ -14,22 +14,22 @@ from vlbench.tasks.readers.records import Record, checked
 CAPTIONS = 5  # per image; of the few images with more, papers use the first five
 
 
-class Sentence(Record):
+class CaptionRecord(Record):
     """A caption."""
 
     raw: str
 
 
-class CaptionedImage(Record):
+class ImageRecord(Record):
     """An image and its captions; in COCO `filepath` is the folder of its file."""
 
     split: str
     filename: str
     filepath: str = ""
-    sentences: list[Sentence]
+    sentences: list[CaptionRecord]
 
 
-class Captions(Record):
+class CaptionFile(Record):
     """The whole file; entries are checked one by one, so that an error names one."""
 
     images: list[Any]
@@ -51,9 +51,9 @@ def read_coco(folder: Path, split: str) -> Gallery:
 def _gallery(path: Path, split: str, folder: Path, *, also: tuple[str, ...] = ()) -> Gallery:
     """The entries of a split, and of those that belong to it `also`; their images are within `folder`."""
     captions_of: dict[Path, list[str]] = {}
-    for number, content in enumerate(checked(str(path), read_json(path), Captions).images, start=1):
+    for number, content in enumerate(checked(str(path), read_json(path), CaptionFile).images, start=1):
         where = f"{path} image {number}"
-        entry = checked(where, content, CaptionedImage)
+        entry = checked(where, content, ImageRecord)
         if entry.split not in (split, *also):
             continue
         image = path_within(folder, str(Path(entry.filepath, entry.filename)), where)

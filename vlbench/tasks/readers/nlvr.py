@@ -21,7 +21,7 @@ def _in_lower_case(label: object) -> object:
     return lower if lower in ("true", "false") else label
 
 
-class Statement(Record):
+class StatementRecord(Record):
     """A line of either file; a split that does not publish its labels has none."""
 
     identifier: str
@@ -45,7 +45,7 @@ def read_nlvr(folder: Path, split: str) -> list[Item]:
     items = []
     for number, content in read_json_lines(path):
         where = f"{path} line {number}"
-        line = checked(where, content, Statement)
+        line = checked(where, content, StatementRecord)
         if line.directory is None:
             raise InputError(f"{where}: the key 'directory' is missing")
         statement = line.identifier.split("-")[0]
@@ -78,7 +78,7 @@ def read_nlvr2(folder: Path, split: str) -> list[Item]:
 
 
 def _pair(where: str, content: object, images: Path) -> Item:
-    line = checked(where, content, Statement)
+    line = checked(where, content, StatementRecord)
     parts = line.identifier.split("-")
     if len(parts) != 4:
         raise InputError(f"{where}: the identifier {quoted(line.identifier)} is not SPLIT-SET-PAIR-SENTENCE")

@@ -23,7 +23,7 @@ MSCOCO = "mscoco"
 Annotations = dict[int, tuple[str, tuple[str, ...]]]  # by question: the kind of its answer, and the people's answers
 
 
-class Question(Record):
+class QuestionRecord(Record):
     """A question, without its answers."""
 
     question_id: Number
@@ -31,34 +31,34 @@ class Question(Record):
     question: str
 
 
-class Questions(Record):
+class QuestionFile(Record):
     """The file of questions, which are checked one by one, so that an error names one."""
 
     data_type: str = MSCOCO
     questions: list[Any]
 
 
-class HumanAnswer(Record):
+class AnswerRecord(Record):
     """What one of the ten people answered."""
 
     answer: str
 
 
-class Annotation(Record):
+class AnnotationRecord(Record):
     """The answers to a question."""
 
     question_id: Number
     answer_type: str = ""
-    answers: list[HumanAnswer]
+    answers: list[AnswerRecord]
 
     @model_validator(mode="after")
-    def _of_ten_people(self) -> Annotation:
+    def _of_ten_people(self) -> AnnotationRecord:
         if len(self.answers) != PEOPLE:
             raise ValueError(f"{len(self.answers)} answers, not {PEOPLE}")
         return self
 
 
-class AnnotationList(Record):
+class AnnotationFile(Record):
     """The file of annotations, which are checked one by one."""
 
     annotations: list[Any]
@@ -68,7 +68,7 @@ def read_vqav2(folder: Path, split: str) -> list[Item]:
     """The questions of a split, in the file's order. The test splits have answers only if there is a file of them."""
     subtype = SUBTYPES[split]
     path = find_file(folder, (f"v2_OpenEnded_mscoco_{subtype}_questions.json",))
-    content = checked(str(path), read_json(path), Questions)
+    content = checked(str(path), read_json(path), QuestionFile)
     annotations = _annotations(folder, subtype, optional=split.startswith("test"))
     image_subtype = "test2015" if split.startswith("test") else subtype
     is_photo = content.data_type == MSCOCO
@@ -78,7 +78,7 @@ def read_vqav2(folder: Path, split: str) -> list[Item]:
     items = []
     for number, entry in enumerate(content.questions, start=1):
         where = f"{path} question {number}"
-        question = checked(where, entry, Question)
+        question = checked(where, entry, QuestionRecord)
         if annotations and question.question_id not in annotations:
             raise InputError(f"{where}: question_id {question.question_id} has no annotation")
         kind, answers = annotations.get(question.question_id, ("", ()))
@@ -107,9 +107,9 @@ def _annotations(folder: Path, subtype: str, *, optional: bool) -> Annotations:
 
 def _read_annotations(path: Path) -> Annotations:
     annotations: Annotations = {}
-    entries = checked(str(path), read_json(path), AnnotationList).annotations
+    entries = checked(str(path), read_json(path), AnnotationFile).annotations
     for number, content in enumerate(entries, start=1):
-        entry = checked(f"{path} annotation {number}", content, Annotation)
+        entry = checked(f"{path} annotation {number}", content, AnnotationRecord)
         if entry.question_id in annotations:
             raise InputError(f"{path}: question_id {entry.question_id} occurs twice")
         annotations[entry.question_id] = entry.answer_type, tuple(answer.answer for answer in entry.answers)
