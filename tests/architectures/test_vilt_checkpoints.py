@@ -147,6 +147,29 @@ def test_the_released_codes_names_give_the_same_model(tmp_path: Path, task: str,
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
 
 
+@torch.no_grad()
+def test_the_released_codes_checkpoints_have_its_epsilon(tmp_path: Path) -> None:
+    """Its transformer is built with 1e-6, its text embeddings with BERT's 1e-12; transformers' conversion has 1e-12."""
+    reference = randomise(transformers.ViltForQuestionAnswering(CONFIG))
+    state = original(reference.state_dict(), {"classifier": "vqa_classifier"})
+    torch.save({"state_dict": state}, tmp_path / "vilt.ckpt")
+    for module in reference.vilt.encoder.modules():
+        if isinstance(module, torch.nn.LayerNorm):
+            module.eps = 1e-6
+    reference.vilt.layernorm.eps = 1e-6
+    words, images = words_of(9, 6), images_of(*SIZES)
+    inputs = {"input_ids": words.ids, "attention_mask": words.mask.long(), "pixel_values": images.pixels}
+    expected = reference(**inputs, pixel_mask=pixel_mask(images)).logits
+    for spec in (small("vilt-b32", "answers"), small("vilt-b32", "answers", interaction__layer_norm_eps=1e-6)):
+        model = loaded(spec, str(tmp_path / "vilt.ckpt"))
+        close(model(words, images), expected)
+        norms = [each for each in model.interaction.modules() if isinstance(each, torch.nn.LayerNorm)]
+        assert {norm.eps for norm in norms} == {1e-6}
+        assert {each.eps for each in model.text.modules() if isinstance(each, torch.nn.LayerNorm)} == {1e-12}
+    with pytest.raises(InputError, match=r"where interaction\.layer_norm_eps is 1e-12, not 1e-05"):
+        loaded(small("vilt-b32", "answers", interaction__layer_norm_eps=1e-5), str(tmp_path / "vilt.ckpt"))
+
+
 def test_the_released_pre_training_has_a_head_of_matching_and_serves_other_heads_too(tmp_path: Path) -> None:
     state = original(randomise(transformers.ViltForImageAndTextRetrieval(CONFIG)).state_dict(), {})
     del state["rank_output.weight"], state["rank_output.bias"]

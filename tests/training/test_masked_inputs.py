@@ -10,7 +10,7 @@ from vlbench.architectures.interfaces import Images, RegionFeatures
 from vlbench.architectures.patch import PatchEmbedder
 from vlbench.architectures.region import RegionProjection, Regions
 from vlbench.specs import PatchSpec, RegionProjectionSpec
-from vlbench.training.losses import patch_colours
+from vlbench.training.losses import patch_levels
 from vlbench.training.masking import real_patches, with_masked_patches, with_masked_regions
 
 
@@ -127,14 +127,25 @@ def test_pixels_beyond_the_last_whole_patch_stay() -> None:
     assert torch.equal(after[:, :, :, 12:], images.pixels[:, :, :, 12:])
 
 
-def test_colours_are_the_mean_of_each_patch_in_the_order_of_the_tokens() -> None:
-    images = pictures((8, 12))
-    colours = patch_colours(images, 4)
-    assert colours.shape == (1, 6, 3)
+def test_levels_are_those_of_the_mean_of_each_patch_in_the_order_of_the_tokens() -> None:
+    bytes_HW3 = torch.randint(0, 256, (8, 12, 3), generator=torch.Generator().manual_seed(0))
+    mean, std = torch.tensor([0.5, 0.4, 0.3]), torch.tensor([0.5, 0.2, 0.3])
+    pixels = ((bytes_HW3 / 255 - mean) / std).permute(2, 0, 1)[None]
+    levels = patch_levels(Images(pixels=pixels, sizes=((8, 12),)), 4, mean=mean, std=std)
+    assert levels.shape == (1, 6, 3)
     for row in range(2):
         for column in range(3):
-            patch = images.pixels[0, :, 4 * row : 4 * row + 4, 4 * column : 4 * column + 4]
-            torch.testing.assert_close(colours[0, 3 * row + column], patch.mean(dim=(1, 2)))
+            patch = bytes_HW3[4 * row : 4 * row + 4, 4 * column : 4 * column + 4]
+            assert levels[0, 3 * row + column].tolist() == (patch.sum(dim=(0, 1)) // 16).tolist()
+
+
+def test_a_patch_of_one_level_has_that_level() -> None:
+    """Rounding of the normalised pixels moves it to no other."""
+    mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+    every = torch.arange(256)[:, None].expand(256, 3)
+    pixels = ((every / 255 - mean) / std)[:, :, None, None].expand(256, 3, 4, 4)
+    levels = patch_levels(Images(pixels=pixels, sizes=((4, 4),) * 256), 4, mean=mean, std=std)
+    assert torch.equal(levels[:, 0], every)
 
 
 @pytest.mark.parametrize("sizes", [((8, 12), (8, 12)), ((8, 12), (4, 5)), ((8, 12), (8, 4))])

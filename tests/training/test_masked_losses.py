@@ -17,7 +17,7 @@ from vlbench.training.losses import (
     class_distribution,
     masked_words_loss,
     matching_loss,
-    patch_colours_loss,
+    patch_levels_loss,
     region_classes_loss,
     region_distribution_loss,
     region_features_loss,
@@ -48,10 +48,15 @@ def test_the_second_logit_is_that_of_a_match() -> None:
     assert matching_loss(logits, torch.tensor([False, True])).item() == pytest.approx(right + 3)
 
 
-def test_features_and_colours_cost_their_squared_distance() -> None:
+def test_features_cost_their_squared_distance() -> None:
     predicted, real = torch.tensor([[1.0, 2.0, 3.0], [0.0, 0.0, 0.0]]), torch.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
     assert region_features_loss(predicted, real).item() == pytest.approx((4 + 9 + 1) / 6)
-    assert patch_colours_loss(predicted, real).item() == pytest.approx((4 + 9 + 1) / 6)
+
+
+def test_levels_cost_the_mean_cross_entropy_of_the_three_channels() -> None:
+    logits, levels = normal(2, 3, 256), torch.tensor([[0, 255, 7], [12, 12, 128]])
+    by_hand = [-logits[row, channel].log_softmax(dim=0)[levels[row, channel]] for row in (0, 1) for channel in range(3)]
+    torch.testing.assert_close(patch_levels_loss(logits, levels), torch.stack(by_hand).mean())
 
 
 def test_the_detectors_surest_class_is_the_target_but_never_the_background() -> None:
@@ -119,7 +124,6 @@ NONE = {
     "features": (region_features_loss, torch.zeros(0, 3)),
     "classes": (region_classes_loss, torch.zeros(0, 3)),
     "distribution": (region_distribution_loss, torch.zeros(0, 3)),
-    "colours": (patch_colours_loss, torch.zeros(0, 3)),
     "answers": (answers_loss, torch.zeros(0, dtype=torch.long)),
     "soft": (soft_answers_loss, torch.zeros(0, 3)),
 }
@@ -142,7 +146,7 @@ def test_questions_none_of_which_can_be_answered_cost_nothing() -> None:
     assert logits.grad.count_nonzero() == 0
 
 
-@pytest.mark.parametrize("loss", [region_features_loss, region_distribution_loss, patch_colours_loss])
+@pytest.mark.parametrize("loss", [region_features_loss, region_distribution_loss])
 def test_no_gradient_reaches_the_target(loss: Callable) -> None:
     predicted, real = normal(4, 3).requires_grad_(), normal(4, 3, seed=1).softmax(dim=1).requires_grad_()
     loss(predicted, real).backward()

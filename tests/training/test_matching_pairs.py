@@ -23,6 +23,25 @@ def test_half_of_the_texts_are_shown_another_image_and_none_its_own_as_such() ->
     assert abs(matches - 5000) < 5 * math.sqrt(10000 / 4)
 
 
+@pytest.mark.parametrize("texts", [1, 2, 5, 64])
+def test_an_exact_half_of_a_batch_does_not_match(texts: int) -> None:
+    """Of an odd batch one more: ViLT's code has `len // 2` pairs that match."""
+    counts = torch.zeros(texts)
+    for seed in range(400):
+        result = replace_images(torch.arange(texts), generator=torch.Generator().manual_seed(seed), exact=True)
+        assert torch.equal(result.matches, result.order == torch.arange(texts))
+        assert int(result.matches.sum()) == (texts // 2 if texts > 1 else 1)
+        counts += result.matches
+    if texts > 1:  # each text is as likely to match as every other
+        share = texts // 2 / texts
+        assert (counts - 400 * share).abs().max() < 5 * math.sqrt(400 * share * (1 - share))
+
+
+def test_an_exact_half_leaves_texts_alone_that_have_no_other_image() -> None:
+    result = replace_images(torch.tensor([4, 4, 4]), generator=torch.Generator().manual_seed(0), exact=True)
+    assert result.matches.all()
+
+
 def test_every_other_image_is_as_likely() -> None:
     counts = torch.zeros(5, 5)
     for seed in range(4000):

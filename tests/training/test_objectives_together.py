@@ -42,7 +42,7 @@ class Pretraining(nn.Module):
         self.vocabulary = masking.Vocabulary(special=special, continues=torch.zeros_like(special), mask_id=4)
         width, eps = model.text.words.embedding_dim, 1e-12
         self.words = objective_heads.MaskedWords(width=width, words=model.text.words, layer_norm_eps=eps)
-        self.colours = objective_heads.MaskedPatchColours(width=width, layer_norm_eps=eps)
+        self.levels = objective_heads.MaskedPatchLevels(width=width, layer_norm_eps=eps)
         if isinstance(model.visual, RegionEmbedder):
             projection = model.visual.projection
             self.hide = objective_heads.RegionMask(features=projection.inputs)
@@ -98,8 +98,8 @@ class Pretraining(nn.Module):
         real = masking.real_patches(images, size)
         chosen = masking.mask_image_tokens(real, generator=seeded(5), share=0.5, at_least_one=True)
         joint = self.joint(self.text.ids, masking.with_masked_patches(images, chosen, size))
-        colours = losses.patch_colours(images, size)[chosen]
-        return {"mpp": losses.patch_colours_loss(self.colours(joint, chosen), colours * 10)}
+        levels = losses.patch_levels(images, size, mean=torch.full((3,), 0.5), std=torch.full((3,), 0.5))[chosen]
+        return {"mpp": losses.patch_levels_loss(self.levels(joint, chosen), levels)}
 
     def regions(self, images: RegionFeatures) -> dict[str, Tensor]:
         real = torch.ones(images.features.shape[:2], dtype=torch.bool)

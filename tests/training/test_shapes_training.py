@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from vlbench.architectures.build import build
+from vlbench.architectures.interfaces import Tokens, whole_mask
 from vlbench.architectures.vl_model import VLModel
 from vlbench.errors import InputError
 from vlbench.evaluation.processes import Process
@@ -131,6 +132,44 @@ def test_every_objective_of_a_family_has_a_loss_that_reaches_the_model(family: s
         assert torch.isfinite(losses.total)
         assert reached.grad is not None
         assert reached.grad.abs().sum() > 0, objective
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_matching_and_alignment_follow_the_released_code_of_the_family(
+    family: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ViLT: exactly half of a batch, and neither [CLS] nor [SEP]; UNITER: each text on its own, and every token."""
+    seen: list[tuple[int, int, torch.Tensor]] = []
+
+    def recorded(words: Tokens, image: Tokens, matches: torch.Tensor) -> torch.Tensor:
+        seen.append((int(whole_mask(words)[0].sum()), int(whole_mask(image)[0].sum()), matches))
+        return words.values.sum() * 0
+
+    monkeypatch.setattr("vlbench.training.shapes_learner.alignment_loss", recorded)
+    training = learner(family, Recipe(shares={"itm": 1.0}, alignment=0.1))
+    batch = stream(batch=8).batch(0, 8)
+    with torch.no_grad():
+        for seed in range(12):
+            training.losses(batch, seeded(seed))
+        joint = training.module.joint(batch.captions, training.visual_input(batch))
+    words, tokens = int(whole_mask(joint.text)[0].sum()), int(whole_mask(joint.image)[0].sum())
+    left_out = {"patch": (2, 1), "grid": (2, 0), "region": (0, 0)}[family]
+    assert {each[:2] for each in seen} == {(words - left_out[0], tokens - left_out[1])}
+    counts = {int(matches.sum()) for *_, matches in seen}
+    assert (counts == {4}) is (family == "patch")
+
+
+def test_four_fifths_of_the_chosen_patches_are_masked() -> None:
+    training = learner("patch", Recipe(shares={"mpp": 1.0}))
+    images = training.visual_input(stream(batch=16).batch(0, 16))
+    chosen = masked = 0
+    for seed in range(100):
+        shown, chosen_BP = training._with_masked_parts(images, seeded(seed))
+        changed = (shown.pixels != images.pixels).any(dim=1).float()
+        masked_BP = torch.nn.functional.max_pool2d(changed, 32).flatten(1) > 0
+        assert not (masked_BP & ~chosen_BP).any()
+        chosen, masked = chosen + int(chosen_BP.sum()), masked + int(masked_BP.sum())
+    assert abs(masked / chosen - 0.8) < 5 * (0.16 / chosen) ** 0.5
 
 
 def test_a_frozen_detector_is_not_trained_and_true_boxes_take_its_place() -> None:

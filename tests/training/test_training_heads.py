@@ -15,7 +15,7 @@ from vlbench.architectures.region import RegionProjection
 from vlbench.specs import RegionProjectionSpec
 from vlbench.training.losses import masked_words_loss
 from vlbench.training.objective_heads import (
-    MaskedPatchColours,
+    MaskedPatchLevels,
     MaskedRegionClasses,
     MaskedRegionFeatures,
     MaskedWords,
@@ -141,9 +141,9 @@ def test_features_train_the_projection_or_a_layer_of_their_own() -> None:
 @pytest.mark.parametrize("chosen", [(), ((0, 0), (1, 1), (1, 3))])
 def test_one_row_a_hidden_place(chosen: tuple[tuple[int, int], ...]) -> None:
     classes = MaskedRegionClasses(width=WIDTH, classes=25, layer_norm_eps=EPS)
-    colours = MaskedPatchColours(width=WIDTH, layer_norm_eps=EPS)
+    levels = MaskedPatchLevels(width=WIDTH, layer_norm_eps=EPS)
     assert classes(joint(), chosen_at(4, *chosen)).shape == (len(chosen), 25)
-    assert colours(joint(), chosen_at(4, *chosen)).shape == (len(chosen), 3)
+    assert levels(joint(), chosen_at(4, *chosen)).shape == (len(chosen), 3, 256)
 
 
 def test_heads_without_a_hidden_place_have_gradients_of_zero() -> None:
@@ -151,7 +151,7 @@ def test_heads_without_a_hidden_place_have_gradients_of_zero() -> None:
         MaskedWords(width=WIDTH, words=nn.Embedding(20, WIDTH), layer_norm_eps=EPS),
         MaskedRegionFeatures(width=WIDTH, features=12, projection=region_projection(), layer_norm_eps=EPS),
         MaskedRegionClasses(width=WIDTH, classes=25, layer_norm_eps=EPS),
-        MaskedPatchColours(width=WIDTH, layer_norm_eps=EPS),
+        MaskedPatchLevels(width=WIDTH, layer_norm_eps=EPS),
     ]
     for head in heads:
         head(joint(), chosen_at(5 if isinstance(head, MaskedWords) else 4)).sum().backward()

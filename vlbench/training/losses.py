@@ -49,18 +49,31 @@ def masked_words_loss(logits_NV: Tensor, target_ids_N: Tensor) -> Tensor:
     return mean(F.cross_entropy(logits_NV.float(), target_ids_N, reduction="none"))
 
 
-def patch_colours(images: Images, patch_size: int) -> Tensor:
-    """Mean of each patch's normalised pixels, (B, P, 3), row by row. Padding inside a patch is averaged, too."""
-    return F.avg_pool2d(images.pixels, patch_size).flatten(2).transpose(1, 2)
+LEVELS = 256  # of a channel
 
 
-def patch_colours_loss(predicted_N3: Tensor, colours_N3: Tensor) -> Tensor:
-    """Squared error of the mean colour of masked patches, mean over channels and patches, ().
+def patch_levels(images: Images, patch_size: int, *, mean: Tensor, std: Tensor) -> Tensor:
+    """The level, 0 to 255, of each patch's mean red, green and blue, (B, P, 3) int64, row by row.
 
-    ViLT regresses the mean RGB value. ViT, whose objective it is, classifies it into 512 bins (appendix B.1.2), and
-    ViLT's published code classifies each channel into 256.
+    Padding inside a patch is averaged, too.
+
+    Args:
+        mean, std: (3,), by which the pixels are normalised.
     """
-    return mean((predicted_N3.float() - colours_N3.detach().float()).square())
+    means_B3P = F.avg_pool2d(images.pixels, patch_size).flatten(2) * std[:, None] + mean[:, None]
+    return (255 * means_B3P + ROUNDING).long().clamp(0, LEVELS - 1).transpose(1, 2)
+
+
+ROUNDING = 1e-3  # so that a patch of one level has that level, not the one below
+
+
+def patch_levels_loss(logits_N3K: Tensor, levels_N3: Tensor) -> Tensor:
+    """Cross-entropy of the level of each channel of the masked patches, mean over channels and patches, ().
+
+    As in ViLT's released code (`compute_mpp`); its paper (section 4.5) regresses the mean RGB value. ViT, whose
+    objective it is, classifies 512 colours (appendix B.1.2).
+    """
+    return mean(F.cross_entropy(logits_N3K.float().flatten(0, 1), levels_N3.flatten(), reduction="none"))
 
 
 def region_features_loss(predicted_NC: Tensor, features_NC: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from vlbench.architectures.interfaces import Joint
 from vlbench.architectures.region import RegionProjection
+from vlbench.training.losses import LEVELS
 from vlbench.training.masking import AnyRegions, with_masked_regions
 
 
@@ -92,8 +93,8 @@ class MaskedRegionClasses(nn.Module):
         return self.classifier(self.transform(image_at(joint, chosen_BR)))
 
 
-class MaskedPatchColours(nn.Module):
-    """Mean colour of the masked patches, red, green and blue (ViLT, section 4.5). (N, 3)
+class MaskedPatchLevels(nn.Module):
+    """Logits of the 256 levels of the mean red, green and blue of the masked patches (ViLT, section 4.5). (N, 3, 256)
 
     Args:
         width: of a joint image token.
@@ -103,10 +104,10 @@ class MaskedPatchColours(nn.Module):
     def __init__(self, *, width: int, layer_norm_eps: float) -> None:
         super().__init__()
         self.transform = Transform(width=width, hidden=width, layer_norm_eps=layer_norm_eps)
-        self.colours = nn.Linear(width, 3)
+        self.levels = nn.Linear(width, 3 * LEVELS)
 
     def forward(self, joint: Joint, chosen_BP: Tensor) -> Tensor:
-        return self.colours(self.transform(image_at(joint, chosen_BP)))
+        return self.levels(self.transform(image_at(joint, chosen_BP))).unflatten(1, (3, LEVELS))
 
 
 class RegionMask(nn.Module):

@@ -20,7 +20,9 @@ class Pairing:
     matches: Tensor  # (B,) bool, whether it is the text's own image
 
 
-def replace_images(identity_B: Tensor, *, generator: torch.Generator, share: float = REPLACED_SHARE) -> Pairing:
+def replace_images(
+    identity_B: Tensor, *, generator: torch.Generator, share: float = REPLACED_SHARE, exact: bool = False
+) -> Pairing:
     """Shows some texts another text's image, drawn uniformly from the batch's images that are not their own.
 
     Args:
@@ -28,12 +30,16 @@ def replace_images(identity_B: Tensor, *, generator: torch.Generator, share: flo
             image where the batch has no other.
         generator: of all choices.
         share: probability that a text is shown another image.
+        exact: exactly this share of the texts is, rounded up, as in ViLT's released code (`compute_itm_wpa`); UNITER's
+            and LXMERT's draw each text on its own.
     """
     is_other_BB = (identity_B[:, None] != identity_B[None, :]).to(generator.device)
     has_other_B = is_other_BB.any(dim=1)
     weights_BB = torch.where(has_other_B[:, None], is_other_BB, True).float()
     other_B = torch.multinomial(weights_BB, 1, generator=generator).squeeze(1)
     draws_B = torch.rand(len(identity_B), generator=generator, device=generator.device)
+    if exact:  # the texts of the lowest draws; those without another image come last
+        draws_B = torch.where(has_other_B, draws_B, 2).argsort().argsort() / len(draws_B)
     matches_B = (draws_B >= share) | ~has_other_B
     order_B = torch.where(matches_B, torch.arange(len(identity_B), device=generator.device), other_B)
     return Pairing(order=order_B.to(identity_B.device), matches=matches_B.to(identity_B.device))

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from vlbench.architectures.heads import ImageTextMatching
 from vlbench.architectures.initialise import initialise_random
-from vlbench.architectures.interfaces import Images, Joint, RegionFeatures, Text
+from vlbench.architectures.interfaces import Images, Joint, RegionFeatures, Text, Tokens
 from vlbench.architectures.region import RegionEmbedder
 from vlbench.architectures.vl_model import VLModel
 from vlbench.evaluation.inputs import text_to
@@ -17,7 +17,7 @@ from vlbench.tasks.wordpiece import WordPiece
 from vlbench.training import losses, masking, pairing
 from vlbench.training.learner import Losses
 from vlbench.training.objective_heads import (
-    MaskedPatchColours,
+    MaskedPatchLevels,
     MaskedRegionClasses,
     MaskedRegionFeatures,
     MaskedWords,
@@ -54,7 +54,7 @@ class Pretraining(nn.Module):
         if "mlm" in objectives:
             heads["mlm"] = MaskedWords(width=text_width, words=words, layer_norm_eps=LAYER_NORM_EPS)
         if "mpp" in objectives:
-            heads["mpp"] = MaskedPatchColours(width=image_width, layer_norm_eps=LAYER_NORM_EPS)
+            heads["mpp"] = MaskedPatchLevels(width=image_width, layer_norm_eps=LAYER_NORM_EPS)
         if {"mrfr", "mrc", "mrc-kl"} & set(objectives):
             assert isinstance(model.visual, RegionEmbedder)
             heads |= _region_heads(model.visual, image_width, set(objectives))
@@ -126,7 +126,8 @@ class ShapesLearner:
         return Losses(total=loss, parts={"vqa": loss.detach()}, correct=correct, questions=len(answers_B))
 
     def _matching(self, batch: TrainingSamples, images: VisualInput, generator: torch.Generator) -> Losses:
-        pairs = pairing.replace_images(torch.arange(len(batch.answers)), generator=generator)
+        identity_B = torch.arange(len(batch.answers))
+        pairs = pairing.replace_images(identity_B, generator=generator, exact=self.spec.family == "patch")
         shown: VisualInput = (
             pairing.reordered_regions(images, pairs.order)
             if isinstance(images, RegionFeatures)
@@ -137,13 +138,17 @@ class ShapesLearner:
         loss = losses.matching_loss(self.module.heads["itm"](joint), matches_B)
         if not self.recipe.alignment:
             return Losses(total=loss, parts={"itm": loss.detach()})
-        assert joint.text is not None
-        # ViLT's code masks out the class token, UNITER's no region.
-        masks_first = self.module.model.visual.special_tokens and not isinstance(images, RegionFeatures)
-        image = without_first(joint.image) if masks_first else joint.image
-        alignment = alignment_loss(without_ends(joint.text), image, matches_B)
+        alignment = alignment_loss(*self._aligned(joint), matches_B)
         parts = {"itm": loss.detach(), "wpa": alignment.detach()}
         return Losses(total=loss + self.recipe.alignment * alignment, parts=parts)
+
+    def _aligned(self, joint: Joint) -> tuple[Tokens, Tokens]:
+        """The tokens that alignment compares: UNITER's code takes all, ViLT's none of [CLS], [SEP] and class token."""
+        assert joint.text is not None
+        if self.spec.family == "region":
+            return joint.text, joint.image
+        image = without_first(joint.image) if self.module.model.visual.special_tokens else joint.image
+        return without_ends(joint.text), image
 
     def _masked_words(self, batch: TrainingSamples, images: VisualInput, generator: torch.Generator) -> Losses:
         masked = self._masked_captions(batch, generator)
@@ -178,7 +183,10 @@ class ShapesLearner:
         return Losses(total=loss, parts={objective: loss.detach()})
 
     def _with_masked_parts(self, images: VisualInput, generator: torch.Generator) -> tuple[VisualInput, Tensor | None]:
-        """Masks 15% of the regions or patches, and says which; the pixels of a CNN stay as they are."""
+        """Chooses 15% of the regions or patches, says which, and masks them; the pixels of a CNN stay as they are.
+
+        Of the chosen patches a fifth stays visible, as in ViLT's code (`mask_tokens`); regions are all masked.
+        """
         visual = self.module.model.visual
         if isinstance(images, RegionFeatures):
             real = images.mask if images.mask is not None else torch.ones_like(images.boxes[..., 0], dtype=torch.bool)
@@ -189,14 +197,18 @@ class ShapesLearner:
         if visual.maskable == "patches":
             real = masking.real_patches(images, visual.patch_size)
             masked_BP = masking.mask_image_tokens(real, generator=generator, at_least_one=True)
-            return masking.with_masked_patches(images, masked_BP, visual.patch_size), masked_BP
+            hidden_BP = masked_BP & masking.mask_image_tokens(real, generator=generator, share=masking.TO_MASK)
+            return masking.with_masked_patches(images, hidden_BP, visual.patch_size), masked_BP
         return images, None
 
     def _masked_image_loss(self, objective: str, predicted: Tensor, images: VisualInput, masked_BR: Tensor) -> Tensor:
         visual = self.module.model.visual
         if isinstance(images, Images):
-            colours = losses.patch_colours(images, visual.patch_size)
-            return losses.patch_colours_loss(predicted, colours[masked_BR])
+            mean, std = (
+                torch.tensor(values, device=predicted.device) for values in (self.spec.input.mean, self.spec.input.std)
+            )
+            levels = losses.patch_levels(images, visual.patch_size, mean=mean, std=std)
+            return losses.patch_levels_loss(predicted, levels[masked_BR])
         if objective == "mrfr":
             return losses.region_features_loss(predicted, images.features[masked_BR])
         assert isinstance(visual, RegionEmbedder)

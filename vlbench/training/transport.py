@@ -84,7 +84,8 @@ def alignment_loss(
     Args:
         words, image: joint tokens; those that are masked out take no part. Both published codes mask out padding.
             ViLT's (`compute_itm_wpa`) also masks out [CLS] and [SEP] of the text and [CLS] of the image, as
-            `without_ends` and `without_first` do; UNITER's (`itm_ot_collate`) keeps [CLS] and [SEP].
+            `without_ends` and `without_first` do; UNITER's (`itm_ot_collate`) keeps [CLS] and [SEP]. Training follows
+            each for its family.
         matches_B: (B,) bool, whether the image is the text's own; None where all are.
     """
     distance_B = alignment_distance(words, image, beta=beta, iterations=iterations)

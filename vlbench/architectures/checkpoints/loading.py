@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter
-from torch import Tensor
+from torch import Tensor, nn
 
 from vlbench.architectures.checkpoints.bottom_up import fill_bottom_up
 from vlbench.architectures.checkpoints.clip import CLIP_FAMILIES
@@ -97,6 +97,9 @@ def load_weights(model: VLModel, spec: ModelSpec) -> Loaded | None:
     family = family_of(state, expected, spec, source=source, weights=weights_file(source))
     tensors = mapped(family, state, expected, source=source)
     model.load_state_dict(tensors, strict=False)  # `mapped` was strict about what the family fills
+    for module in model.interaction.modules():
+        if isinstance(module, nn.LayerNorm) and family.trained_eps is not None:
+            module.eps = family.trained_eps
     return Loaded(title=family.title, untouched=tuple(name for name in expected if name not in tensors))
 
 
@@ -251,5 +254,7 @@ def _contradictions(family: Family, spec: ModelSpec, known: Set[str]) -> Iterato
     """Fields that differ from what the family implies, but for those of which a config says more."""
     for path, theirs in family.implies.items():
         ours = value_at(spec, path)
+        if path == "interaction.layer_norm_eps" and ours == family.trained_eps:
+            continue
         if ours != theirs and path not in known and not (path.startswith("head.") and ours is None):
             yield path, theirs, ours

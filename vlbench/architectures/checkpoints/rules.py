@@ -83,6 +83,8 @@ class Family:
         heads: kinds of head that it fills; empty if it fills any.
         implies: fields of a spec, by dotted names, that its tensors need and that their shapes do not determine.
         configs: the kinds of config that lie next to it (`config.CONFIGS`).
+        trained_eps: of the interaction's LayerNorms, where its code has another than
+            `implies`; it is applied.
         when: distinguishes it from a family of the same names, by the shapes of its signature.
     """
 
@@ -94,6 +96,7 @@ class Family:
     heads: tuple[str, ...] = ()
     implies: Mapping[str, Any] = field(default_factory=dict)
     configs: tuple[str, ...] = ()
+    trained_eps: float | None = None
     when: Callable[[State], bool] | None = None
 
     def fits(self, state: State) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -14,6 +16,8 @@ IMPLIES = {
     "interaction.norm": "pre",
     "interaction.layer_norm_eps": 1e-12,
 }
+# The released code builds its transformer with an epsilon of 1e-6; transformers' conversion of it has 1e-12.
+RELEASED_EPS = 1e-6
 MLP_HEAD = {"head.norm": "before_gelu", "head.layer_norm_eps": 1e-5}
 PAIRS = ("pair", "pair_linear", "pair_attention")
 
@@ -83,15 +87,21 @@ def _before_fine_tuning(
     rules: tuple[Rule, ...],
     dropped: tuple[Dropped, ...],
     configs: tuple[str, ...] = (),
+    trained_eps: float | None = None,
 ) -> tuple[Family, Family]:
     """The families of a checkpoint that has no head for the task: for two images, and for one."""
     (modal,) = (rule for rule in rules if rule.ours == "interaction.modal_types.weight")
     pair = (Rule(modal.ours, modal.theirs, _of_a_pair), *rules)
-    common = {"title": title, "signature": signature, "dropped": (*dropped, _POOLER), "untouched": (_HEAD,)}
-    common |= {"configs": configs}
+    common: dict[str, Any] = {
+        "title": title,
+        "signature": signature,
+        "dropped": (*dropped, _POOLER),
+        "untouched": (_HEAD,),
+    }
+    common |= {"configs": configs, "trained_eps": trained_eps}
     return (
-        Family(**common, rules=pair, heads=PAIRS, implies=IMPLIES),  # type: ignore[arg-type]
-        Family(**common, rules=rules, implies=IMPLIES),  # type: ignore[arg-type]
+        Family(**common, rules=pair, heads=PAIRS, implies=IMPLIES),
+        Family(**common, rules=rules, implies=IMPLIES),
     )
 
 
@@ -146,6 +156,7 @@ VILT_FAMILIES = (
         dropped=(_POSITION_IDS, _MASKED_WORDS, _MATCHING),
         heads=("vqa",),
         implies=IMPLIES | MLP_HEAD,
+        trained_eps=RELEASED_EPS,
     ),
     Family(
         title="ViLT for NLVR2 (its own names)",
@@ -154,6 +165,7 @@ VILT_FAMILIES = (
         dropped=(_POSITION_IDS, _MASKED_WORDS, _MATCHING),
         heads=("pair",),
         implies=IMPLIES | MLP_HEAD,
+        trained_eps=RELEASED_EPS,
     ),
     Family(
         title="ViLT for retrieval (its own names)",
@@ -162,6 +174,7 @@ VILT_FAMILIES = (
         dropped=(_POSITION_IDS, _MASKED_WORDS, _MATCHING),
         heads=("rank",),
         implies=IMPLIES,
+        trained_eps=RELEASED_EPS,
     ),
     Family(
         title="ViLT from pre-training (its own names)",
@@ -170,11 +183,13 @@ VILT_FAMILIES = (
         dropped=(_POSITION_IDS, _MASKED_WORDS, _RANKING),
         heads=("itm",),
         implies=IMPLIES,
+        trained_eps=RELEASED_EPS,
     ),
     *_before_fine_tuning(
         "ViLT from pre-training (its own names)",
         ("transformer.cls_token", "mlm_score.transform.dense.weight"),
         _ORIGINAL,
         (_POSITION_IDS, _MASKED_WORDS, _MATCHING),
+        trained_eps=RELEASED_EPS,
     ),
 )
