@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+import time
 import zlib
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,7 @@ def tiff(values: np.ndarray, *, order: str = "<", **tags: Any) -> bytes:
         279: (4, [len(data)]),
         339: (3, [{"u": 1, "i": 2, "f": 3}[values.dtype.kind]] * count),
     } | {int(name[1:]): value for name, value in tags.items()}
+    fields = {tag: value for tag, value in fields.items() if value}
     offset = 8 + len(data)
     entries, later = b"", b""
     start = offset + 2 + 12 * len(fields) + 4
@@ -212,6 +214,10 @@ REFUSED = {
     "planes of 16 bits": (tiff(np.stack([GRAY_16] * 3, 2), _284=(3, [2])), "separate planes of this kind"),
     "a plane with white as zero": (tiff(255 - RAMP, _262=(3, [0]), _284=(3, [2])), "separate planes of this kind"),
     "a strip too few": (tiff(RAMP, _257=(4, [32]), _278=(4, [16])), "damaged or cut off"),
+    "strips upon strips": (
+        tiff(RAMP, _322=(3, [128]), _323=(3, [16]), _324=(4, [8] * 90), _273=None, _278=None, _279=None),
+        "damaged or cut off",
+    ),
     "subsampled": (tiff(RGB, _262=(3, [6])), "subsampled colours"),
     "a transparent colour of 16 bits": (
         png(np.stack([GRAY_16] * 3, 2), 16, 2, tRNS=bytes(6)),
@@ -348,6 +354,70 @@ def test_the_size_is_checked_before_pixels_are_decoded(
         return
     with pytest.raises(InputError, match=reason or "damaged or cut off"):
         open_image(tmp_path / "image")
+
+
+def ppm(values: np.ndarray, most: int) -> bytes:
+    return b"P6 %d %d %d\n" % (*values.shape[1::-1], most) + values.astype(">u2" if most > 255 else np.uint8).tobytes()
+
+
+@pytest.mark.parametrize("most", [7, 255, 300, 65535])
+def test_a_ppm_is_scaled_from_its_maximum(tmp_path: Path, most: int) -> None:
+    values = np.rint(RGB / 255 * most).astype(int)
+    np.testing.assert_array_equal(opened(tmp_path, ppm(values, most)), np.rint(values * (255 / most)))
+    text = b"P3 256 16 %d\n# a comment\n" % most + "\n".join(map(str, values.ravel())).encode()
+    np.testing.assert_array_equal(opened(tmp_path, text), np.rint(values * (255 / most)))
+
+
+def test_a_plain_bitmap_has_black_ones(tmp_path: Path) -> None:
+    rows = b"P1\n16 16 # the size\n" + b"0101 01010101 0101 # half\n" * 16
+    seen = opened(tmp_path, rows)
+    assert seen[3, :4, 0].tolist() == [255, 0, 255, 0]
+    assert seen.shape == (16, 16, 3)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"P2 16 16 255\n" + b"1 " * 255,
+        b"P2 16 16 255\n" + b"256 " * 256,
+        b"P2 16 16 255\n" + b"-1 " * 256,
+        b"P2 16 16 255\n" + b"one " * 256,
+        b"P2 16 16 255\n" + b"\xff" * 1000,
+        b"P2 16 16 1000\n",
+        b"P1 16 16\n" + b"2" * 256,
+        b"P1 16 16\n" + b"0" * 255,
+        b"P5 16 16 1000\n" + b"\x03\xe9" * 256,
+        b"P6 16 16 1000\n" + b"\x03\xe8" * 767,
+        b"P5 16 16 0\n" + bytes(256),
+        b"P5 16 16 70000\n" + bytes(512),
+    ],
+)
+def test_a_damaged_portable_map_is_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "image").write_bytes(content)
+    with pytest.raises(InputError, match="damaged or cut off"):
+        open_image(tmp_path / "image")
+
+
+def test_a_portable_map_is_decoded_at_once(tmp_path: Path) -> None:
+    for content in (
+        b"P2 1000 1000 255\n" + b"12 #\n" * 1_000_000,
+        b"P1 1000 1000\n" + b"1#\n" * 1_000_000,
+        b"P6 1000 1000 999\n" + bytes(6_000_000),
+    ):
+        start = time.perf_counter()
+        assert opened(tmp_path, content).shape == (1000, 1000, 3)
+        assert time.perf_counter() - start < 10, "sample by sample it takes minutes"
+
+
+def test_a_jpeg_of_thousands_of_scans_is_refused(tmp_path: Path) -> None:
+    data = pillow(Image.new("L", (64, 64), 99), "JPEG", progressive=True)
+    last = data[data.rindex(b"\xff\xda") : -2]
+    assert opened(tmp_path, data[:-2] + last * 50 + data[-2:]).shape == (64, 64, 3)
+    with pytest.raises(InputError, match="a JPEG of more than 100 scans; save it again"):
+        opened(tmp_path, data[:-2] + last * 5000 + data[-2:])
+    video = np.random.default_rng(0).integers(0, 256, 20_000_000, np.uint8).tobytes()  # as phones append to photographs
+    assert video.count(b"\xff\xda") > 200
+    assert opened(tmp_path, data + video).shape == (64, 64, 3)
 
 
 def test_every_format_is_one_of_pillows() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import struct
 import warnings
 import zlib
@@ -17,12 +18,16 @@ import numpy as np
 from PIL import ExifTags, Image, ImageFile, TiffImagePlugin, UnidentifiedImageError
 
 from vlbench.errors import InputError
+from vlbench.files.portable_maps import decoded_map, is_portable_map
 from vlbench.files.text import check_regular
 
 # Photographs' formats. Of Pillow's others, some start programs (EPS), and some take hours for a small file (QOI).
 FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
 LEAST_SIDE, MOST_PIXELS = 16, 100_000_000
 MOST_ASPECT = 200  # resizing a very long image takes memory for the long side times the new width
+MOST_SCANS = 100  # of a JPEG; encoders write about 10
+START_OF_SCAN, END_OF_IMAGE = b"\xff\xda", b"\xff\xd9"
+MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")  # of a segment of JPEG, not of restarts within a scan
 UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -67,6 +72,9 @@ def open_image(path: Path, *, option: str = "--image ") -> Image.Image:
             with Image.open(path, formats=_formats()) as image:
                 _check_extent(where, *image.size)
                 _check_samples(where, image)
+                _check_scans(where, path, image)
+                if is_portable_map(image):
+                    return decoded_map(image).convert("RGB")
                 raw_mode = _raw_mode(image)
                 with _silent_libtiff(image):
                     image.load()
@@ -136,8 +144,27 @@ def _check_samples(where: str, image: ImageFile.ImageFile) -> None:
         raise InputError(f"{where}: a TIFF of separate planes of this kind is not read; save it as PNG")
     if image.mode == "YCbCr" and tags.get(TiffImagePlugin.YCBCRSUBSAMPLING, (2, 2)) != (1, 1):
         raise InputError(f"{where}: a TIFF of subsampled colours without compression is not read; save it as PNG")
-    if max((tile.extents[3] for tile in image.tile if tile.extents), default=0) < tags[TiffImagePlugin.IMAGELENGTH]:
-        raise InputError(f"{where}: damaged or cut off (its last strips are missing)")
+    boxes = [tile.extents for tile in image.tile if tile.extents]
+    area = sum((right - left) * (bottom - top) for left, top, right, bottom in boxes)
+    if not 1 <= area / (image.width * image.height) <= TiffImagePlugin.MAX_SAMPLESPERPIXEL:
+        raise InputError(f"{where}: damaged or cut off (its strips do not make up the image)")
+
+
+def _check_scans(where: str, path: Path, image: Image.Image) -> None:
+    """Raises InputError for a JPEG of so many scans that decoding it takes hours; each scan goes through all pixels."""
+    if image.format not in ("JPEG", "MPO"):
+        return
+    content = path.read_bytes()
+    if content.count(START_OF_SCAN) <= MOST_SCANS:  # in a video behind the photograph these bytes occur by chance
+        return
+    scans, position = 0, 2
+    while marker := MARKER.search(content, position):
+        scans += marker[0] == START_OF_SCAN
+        if scans > MOST_SCANS:
+            raise InputError(f"{where}: a JPEG of more than {MOST_SCANS} scans; save it again")
+        if marker[0] == END_OF_IMAGE:
+            return
+        position = marker.end() + int.from_bytes(content[marker.end() : marker.end() + 2], "big")
 
 
 def _raw_mode(image: ImageFile.ImageFile) -> str:
