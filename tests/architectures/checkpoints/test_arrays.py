@@ -64,6 +64,20 @@ def test_a_pickle_that_would_run_code_is_refused_by_name_and_does_not_run(tmp_pa
     assert not made.exists()
 
 
+class DamagedType:
+    """NumPy's own float32, which a damaged byte asks for in place of a copy, with flags of another type."""
+
+    def __reduce__(self) -> tuple:
+        return np.dtype, ("f4", False, False), (3, "<", None, None, None, -1, -1, 63)
+
+
+def test_a_damaged_type_does_not_change_numpys_own(tmp_path: Path) -> None:
+    flags = np.dtype("float32").flags
+    with pytest.raises(InputError, match="'a' is no array of numbers"):
+        read_arrays(pickled(tmp_path / "w.pkl", {"a": DamagedType()}))
+    assert np.dtype("float32").flags == flags
+
+
 @pytest.mark.parametrize(
     ("content", "told"),
     [

@@ -166,7 +166,9 @@ def test_an_array_that_declares_more_than_the_file_holds_takes_no_memory(tmp_pat
     (tmp_path / "m.pkl").write_bytes(pickle.dumps({"a": Huge(shape)}))
     torch.save({"a": torch.zeros(1).expand(shape)}, tmp_path / "m.pt")
     for name in ("m.pkl", "m.pt"):
-        with pytest.raises(InputError, match=r"'a' declares \d\d,\d{3},\d{3},\d{3} bytes, more than the file|damaged"):
+        with pytest.raises(
+            InputError, match=r"'a' declares \d\d,\d{3},\d{3},\d{3} bytes, more than the file|is no array"
+        ):
             read_state(str(tmp_path / name))
 
 

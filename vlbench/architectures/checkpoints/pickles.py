@@ -5,6 +5,7 @@ Nothing is unpickled that could run code.
 
 from __future__ import annotations
 
+import errno
 import pickle
 import pickletools
 import re
@@ -20,6 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vlbench.architectures.checkpoints.array_pickles import PickledArray, RefusedError, load_arrays
 from vlbench.errors import InputError
 
 # What Python, numpy and PyTorch raise where a file is damaged: it calls for anything.
@@ -45,7 +47,6 @@ WRAPPERS = """
 """.split()
 MOST_WRAPPED = 8  # in one another; a dictionary can hold itself
 MOST_UNPACKED = 20  # bytes of a zip's records for each byte of the file; weights do not shrink so far
-LARGEST_NUMBER = 8  # bytes of the largest type that PyTorch has
 REFUSED = re.compile(r"GLOBAL ([\w.]+)")
 
 
@@ -85,15 +86,15 @@ def read_arrays(path: Path) -> dict[str, Tensor]:
     """
     try:
         with path.open("rb") as file:
-            content = _ArraysOnly(file, encoding="latin1").load()
-    except _RefusedError as error:
+            content = load_arrays(file)
+    except RefusedError as error:
         raise _would_run(path, str(error)) from error
     except OSError as error:
         raise unreadable(path, error) from error
     except DAMAGED as error:
         raise InputError(f"weights {path}: damaged or cut off, or no pickle; fetch it again") from error
     arrays = _by_name(path, content, _is_array, "array of numbers")
-    return {name: torch.from_numpy(value.astype(value.dtype.newbyteorder("="))) for name, value in arrays.items()}
+    return {name: _tensor(array.values) for name, array in arrays.items()}
 
 
 def read_tensors(path: Path, *, values: bool) -> dict[str, Tensor]:
@@ -115,9 +116,9 @@ def read_tensors(path: Path, *, values: bool) -> dict[str, Tensor]:
         if name:
             raise _would_run(path, name) from error
         raise InputError(f"weights {path}: damaged, or no file of PyTorch's") from error
-    except OSError as error:
-        raise unreadable(path, error) from error
-    except DAMAGED as error:
+    except (OSError, *DAMAGED) as error:
+        if isinstance(error, OSError) and error.errno != errno.EINVAL:  # to seek before a file's beginning
+            raise unreadable(path, error) from error
         raise InputError(f"weights {path}: damaged or cut off; fetch it again") from error
     return _by_name(path, content, _is_tensor, "tensor")
 
@@ -130,36 +131,9 @@ def unreadable(path: Path, error: Exception) -> InputError:
 
 def _would_run(path: Path, name: str) -> InputError:
     return InputError(
-        f"weights {path}: refused, its pickle asks for {name[:80]}, which could run code; "
+        f"weights {path}: refused, its pickle asks for {repr(name[:80])[1:-1]}, which could run code; "
         "convert it to safetensors where you trust it"
     )
-
-
-class _RefusedError(Exception):
-    """The pickle needs something that is no array."""
-
-
-class _ArraysOnly(pickle._Unpickler):
-    """Reads arrays, and bytes as old pickles write them; refuses everything else by its name.
-
-    It is Python's unpickler in Python: the one in C takes gigabytes for a damaged number of a memo.
-    """
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) in {("numpy", "ndarray"), ("numpy", "dtype")}:
-            return getattr(np, name)
-        if (module, name) == ("collections", "OrderedDict"):
-            return OrderedDict
-        package, _, part = module.rpartition(".")
-        if package in ("numpy.core", "numpy._core") and part in _OF_NUMPY and name in _ARRAYS:
-            return super().find_class(f"numpy._core.{part}", name)  # numpy.core is the name of older versions
-        if (module, name) == ("_codecs", "encode"):
-            return super().find_class(module, name)
-        raise _RefusedError(f"{module}.{name}")
-
-
-_ARRAYS = {"_reconstruct", "scalar", "_frombuffer"}
-_OF_NUMPY = {"multiarray", "numeric"}
 
 
 def _by_name(path: Path, content: Any, fits: Any, kind: str) -> dict[str, Any]:
@@ -177,10 +151,9 @@ def _by_name(path: Path, content: Any, fits: Any, kind: str) -> dict[str, Any]:
         label = repr(name[:80]) if isinstance(name, str) else f"'{_short(name)}'"
         if not isinstance(name, str) or not fits(value):
             raise InputError(f"weights {path}: {label} is no {kind}; a state_dict is wanted")
-        if value.nbytes > most_bytes:
-            raise InputError(
-                f"weights {path}: {label} declares {value.nbytes:,} bytes, more than the file has; fetch it again"
-            )
+        if isinstance(value, Tensor) and value.nbytes > most_bytes:
+            declared = f"{label} declares {value.nbytes:,} bytes, more than the file has"
+            raise InputError(f"weights {path}: {declared}; fetch it again")
     return dict(content)
 
 
@@ -190,8 +163,12 @@ def _short(name: object) -> str:
 
 
 def _is_array(value: object) -> bool:
-    """Whether PyTorch can read it."""
-    return isinstance(value, np.ndarray) and value.dtype.kind in "fiub" and value.dtype.itemsize <= LARGEST_NUMBER
+    return isinstance(value, PickledArray) and value.values is not None
+
+
+def _tensor(values: np.ndarray) -> Tensor:
+    """A copy, in the order of bytes of this machine."""
+    return torch.from_numpy(values.astype(values.dtype.newbyteorder("=")))
 
 
 def _is_tensor(value: object) -> bool:
