@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from vlbench.architectures.huggingface_calls import calling, check_arguments, output_of
 from vlbench.architectures.huggingface_stages import Stage, as_stages, find_parts, unnamed
 from vlbench.architectures.huggingface_weights import make
 from vlbench.architectures.interfaces import Images, RegionFeatures, Text
@@ -33,6 +34,7 @@ class HuggingFaceModel(nn.Module):
         super().__init__()
         self.spec = spec
         self.model = make(spec, blank=blank)
+        check_arguments(self.model, spec)
         self.parts = find_parts(self.model, spec.stages, spec.name)
         self.load: dict[str, int] = {}
 
@@ -48,8 +50,10 @@ class HuggingFaceModel(nn.Module):
         """The output field that counts, unchanged: for `similarity`, scores of every text with every image."""
         if text is None:
             raise ValueError("this model reads text; text is None")
-        output = getattr(self.model, self.spec.call)(**self._text(text), **self._images(images), **self.spec.options)
-        return output if isinstance(output, Tensor) else getattr(output, self.spec.output)
+        arguments = {**self._text(text), **self._images(images), **self.spec.options}
+        with calling(self.spec):
+            result = getattr(self.model, self.spec.call)(**arguments)
+        return output_of(result, self.spec, texts=len(text.ids), images=len(images.sizes))
 
     def encode_text(self, text: Text) -> Tensor:
         """Unit vectors, (B, D), whose products with those of images rank as the scores do; only for `similarity`."""

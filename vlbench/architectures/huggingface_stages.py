@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
+from inspect import ismethod
 from typing import Any
 
 from torch import nn
@@ -96,7 +97,7 @@ def _find(model: nn.Module, path: str, where: str) -> list[nn.Module]:
     method = getattr(owner, last, None)
     if isinstance(method, Called):
         return [method]
-    if owner is None or not callable(method):
+    if owner is None or not ismethod(method) or last.startswith("_"):
         raise SpecError(f"{where}: {type(model).__name__} has no module or method {path!r}; {_near(path, named)}")
     return [Called(owner, last)]
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 import transformers
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from torch import nn
 from transformers.initialization import no_init_weights
@@ -18,19 +19,35 @@ from transformers.utils import logging
 from vlbench.architectures.checkpoints.config import config_values, refuse_other_settings
 from vlbench.architectures.checkpoints.reading import read_layout
 from vlbench.architectures.initialise import without_default_weights
-from vlbench.errors import InputError, SpecError, nearest
+from vlbench.errors import InputError, SpecError, nearest, shortened
 from vlbench.specs import HuggingFaceSpec
-from vlbench.specs.weights import HUB, weights_file
+from vlbench.specs.weights import HUB, check_config_folder, weights_file
 
-UNREADABLE = (OSError, ValueError, RuntimeError, KeyError, SafetensorError, pickle.UnpicklingError)
+# What transformers raises for values of a config that it cannot build a model of.
+REFUSALS = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    ImportError,
+    LookupError,
+    MemoryError,
+    RuntimeError,
+    StrictDataclassError,
+    TypeError,
+    ValueError,
+)
+UNREADABLE = (*REFUSALS, OSError, SafetensorError, pickle.UnpicklingError)
+LONGEST_REASON = 160
 
 
 def find_class(spec: HuggingFaceSpec) -> Any:
     """The class that a spec names. Raises SpecError where transformers has none."""
     model_class = getattr(transformers, spec.transformers, None)
-    if isinstance(model_class, type) and issubclass(model_class, transformers.PreTrainedModel):
+    is_model = isinstance(model_class, type) and issubclass(model_class, transformers.PreTrainedModel)
+    if is_model and not spec.transformers.endswith("PreTrainedModel"):
         return model_class
-    known = [name for name in dir(transformers) if name.endswith("Model") or "For" in name]
+    names = [name for name in dir(transformers) if name.endswith("Model") or "For" in name]
+    known = [name for name in names if not name.startswith("Auto") and not name.endswith("PreTrainedModel")]
     raise SpecError(
         f"{spec.name}: transformers {transformers.__version__} has no model class {spec.transformers!r}; "
         + nearest(spec.transformers, known)
@@ -46,15 +63,15 @@ def make(spec: HuggingFaceSpec, *, blank: bool = False) -> nn.Module:
     with quiet():
         if spec.weights != "random" and not blank:
             return _with_weights(spec, model_class)
-        config = config_of(spec, model_class)
-        # transformers initialises every layer itself, so PyTorch need not.
-        with _seeded(spec.seed), no_init_weights() if blank else without_default_weights():
-            try:
+        try:
+            config = config_of(spec, model_class)
+            # transformers initialises every layer itself, so PyTorch need not.
+            with _seeded(spec.seed), no_init_weights() if blank else without_default_weights():
                 model = model_class(config)
                 model.tie_weights()  # which no_init_weights leaves out
                 return model
-            except (ValueError, TypeError, AttributeError, KeyError, ZeroDivisionError) as error:
-                raise SpecError(f"{spec.name}: config: {spec.transformers} refuses it: {_line(error)}") from error
+        except REFUSALS as error:
+            raise SpecError(f"{spec.name}: config: {spec.transformers} refuses it: {_line(error)}") from error
 
 
 def config_of(spec: HuggingFaceSpec, model_class: Any) -> Any:
@@ -66,6 +83,8 @@ def config_of(spec: HuggingFaceSpec, model_class: Any) -> Any:
     else:
         _check_keys(source, config_class(), f"{spec.name}: config")
         config = config_class(**source)
+    if "/" in str(getattr(config, "_attn_implementation", "")):
+        raise SpecError(f"{spec.name}: config: _attn_implementation names code on a hub; eager and sdpa work")
     if spec.answers is not None:
         if spec.weights != "random":
             _check_answers(spec, config)
@@ -84,7 +103,7 @@ def _check_keys(settings: Mapping[str, Any], config: Any, where: str) -> None:
     """A config accepts any key as an attribute, so that a misspelt one would have no effect."""
     known = {**vars(config), **config.to_dict(), "num_labels": None}
     for key, value in settings.items():
-        if key not in known and not hasattr(config, key):
+        if key not in known and (not hasattr(config, key) or callable(getattr(config, key))):
             raise SpecError(f"{where}: {type(config).__name__} has no {key!r}; {nearest(key, known)}")
         inner = getattr(config, key, None)
         if isinstance(value, Mapping) and isinstance(inner, transformers.PretrainedConfig):
@@ -146,12 +165,8 @@ def located(source: str, spec: HuggingFaceSpec) -> tuple[str, dict[str, Any]]:
     """The name for `from_pretrained`, and its options: no access to a hub for a local folder."""
     if source.startswith(HUB):
         return source.removeprefix(HUB), {}
-    path = Path(source).expanduser()
-    if not path.exists():
-        raise SpecError(f"{spec.name}: {source}: no such folder; hub:ID names one on a hub")
-    if not (path / "config.json").is_file():
-        raise SpecError(f"{spec.name}: {source}: no folder with a config.json, as save_pretrained writes it")
-    return str(path), {"local_files_only": True}
+    check_config_folder(source, f"{spec.name}: ")
+    return str(Path(source).expanduser()), {"local_files_only": True}
 
 
 @contextmanager
@@ -182,7 +197,13 @@ def _of_a_connection(error: BaseException) -> bool:
 
 
 def _line(error: BaseException) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    """The first line of an error, or of its cause where transformers checks the type of a key."""
+    if isinstance(error, StrictDataclassError) and error.__cause__:
+        return _line(error.__cause__)
+    if isinstance(error, KeyError):
+        return shortened(f"it knows no {error}", LONGEST_REASON)
+    lines = (line.strip() for line in str(error).splitlines() if line.strip())
+    return shortened(next(lines, type(error).__name__), LONGEST_REASON)
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from vlbench.errors import InputError
+from vlbench.errors import InputError, SpecError
 from vlbench.files.json_files import read_json
 from vlbench.files.text import check_regular
 from vlbench.specs import RANDOM, AnySpec, HuggingFaceSpec
@@ -77,6 +77,18 @@ def find_weights(spec: AnySpec) -> None:
     """Fetches the weights of a model from the hub. Raises InputError where one of its sources does not exist."""
     for source in (spec.weights, spec.visual.weights):
         _check_source(source)
+    config = spec.config if isinstance(spec, HuggingFaceSpec) else None
+    if isinstance(config, str) and not config.startswith(HUB):
+        check_config_folder(config, f"{spec.name}: ")
+
+
+def check_config_folder(source: str, where: str) -> None:
+    """Raises InputError where a source is no folder as transformers' `save_pretrained` writes it."""
+    path = Path(source).expanduser()
+    if not path.exists():
+        raise SpecError(f"{where}{source}: no such folder; hub:ID names one on a hub")
+    if not (path / "config.json").is_file():
+        raise SpecError(f"{where}{source}: no folder with a config.json, as save_pretrained writes it")
 
 
 def _check_source(source: str) -> None:
