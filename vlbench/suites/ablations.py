@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, NonNegativeInt, model_validator
+from pydantic import Field, model_validator
 
 from vlbench.errors import nearest
 from vlbench.frozen import Frozen
+from vlbench.specs.bounds import Seed
 from vlbench.suites.schema import Source, unique
 
 Percent = Annotated[float, Field(ge=0, le=100)]
@@ -66,7 +67,7 @@ class Ablation(Frozen):
     preset: str = "tiny"
     models: tuple[str, ...] = Field(min_length=1)
     budget: int | str
-    seeds: tuple[NonNegativeInt, ...] = Field(default=(0, 1, 2), min_length=1)
+    seeds: tuple[Seed, ...] = Field(default=(0, 1, 2), min_length=1)
     recipe: dict[str, Any] = Field(default_factory=dict)
     set: dict[str, Any] = Field(default_factory=dict)
     reference: str

@@ -6,10 +6,13 @@ from __future__ import annotations
 
 import ast
 import operator
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property, reduce
 from typing import TYPE_CHECKING, Any, TypeAlias
+
+from vlbench.errors import quoted
 
 if TYPE_CHECKING:  # numpy is slow to import, and suites are checked without it
     import numpy as np
@@ -48,6 +51,7 @@ COMPARISONS: dict[type[ast.cmpop], Callable] = {
     ast.Eq: operator.eq,
     ast.NotEq: operator.ne,
 }
+MOST_CHARACTERS, MOST_DEPTH, LARGEST = 1000, 50, 1e100
 SYNTAX = 'numbers, names, name["row"], + - * /, min(a, b), max(a, b)'
 
 
@@ -85,7 +89,7 @@ def parse(text: str) -> Expression:
     """Reads a formula. Raises ValueError, in one line, where the text is not one."""
     node = _parsed(text)
     if isinstance(node, ast.Compare):
-        raise ValueError(f"{text!r} is a comparison; a formula with one value is needed here")
+        raise ValueError(f"{quoted(text)} is a comparison; a formula with one value is needed here")
     _check(node, text)
     return Expression(text, node)
 
@@ -94,10 +98,10 @@ def parse_comparison(text: str) -> ClaimComparison:
     """Reads a claim such as `a["x"] / a["y"] > 10`. Raises ValueError, in one line, where the text is not one."""
     node = _parsed(text)
     if not isinstance(node, ast.Compare):
-        raise ValueError(f'{text!r} is not a comparison; latency_ms["A"] / latency_ms["B"] > 10 is one')
+        raise ValueError(f'{quoted(text)} is not a comparison; latency_ms["A"] / latency_ms["B"] > 10 is one')
     signs = tuple(type(sign) for sign in node.ops)
     if not set(signs) <= set(COMPARISONS):
-        raise ValueError(f"{text!r} does not parse: the comparisons are < <= > >= == !=")
+        raise ValueError(f"{quoted(text)} does not parse: the comparisons are < <= > >= == !=")
     sides = []
     for side in (node.left, *node.comparators):
         _check(side, text)
@@ -106,31 +110,40 @@ def parse_comparison(text: str) -> ClaimComparison:
 
 
 def _parsed(text: str) -> ast.expr:
+    if len(text) > MOST_CHARACTERS:
+        raise ValueError(f"{quoted(text)} does not parse: more than {MOST_CHARACTERS:,} characters")
     try:
-        return ast.parse(text.strip(), mode="eval").body
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what they warn of is refused below
+            return ast.parse(text.strip(), mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         reason = error.msg if isinstance(error, SyntaxError) else "too deep or not text"
-        raise ValueError(f"{text!r} does not parse: {reason}") from error
+        raise ValueError(f"{quoted(text)} does not parse: {reason}") from error
 
 
-def _check(node: ast.expr, text: str) -> None:
+def _check(node: ast.expr, text: str, depth: int = 0) -> None:
     """Raises ValueError at the first part that is not of the language."""
-    if isinstance(node, ast.Constant) and type(node.value) in (int, float):
+    if depth > MOST_DEPTH:
+        raise ValueError(f"{quoted(text)} does not parse: nested more than {MOST_DEPTH} deep")
+    if isinstance(node, ast.Constant) and isinstance(node.value, int | float) and not isinstance(node.value, bool):
+        if abs(node.value) > LARGEST:
+            raise ValueError(f"{quoted(text)} does not parse: a number above {LARGEST:g}")
         return
     if _name(node):
         return
     if isinstance(node, ast.BinOp) and type(node.op) in OPERATORS:
-        _check(node.left, text)
-        _check(node.right, text)
+        _check(node.left, text, depth + 1)
+        _check(node.right, text, depth + 1)
         return
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub | ast.UAdd):
-        _check(node.operand, text)
+        _check(node.operand, text, depth + 1)
         return
     if isinstance(node, ast.Call) and _function(node) and node.args and not node.keywords:
         for argument in node.args:
-            _check(argument, text)
+            _check(argument, text, depth + 1)
         return
-    raise ValueError(f"{text!r} does not parse at {ast.unparse(node)!r}: {SYNTAX} work here")
+    part = ast.get_source_segment(text.strip(), node) or text
+    raise ValueError(f"{quoted(text)} does not parse at {quoted(part)}: {SYNTAX} work here")
 
 
 def _function(node: ast.Call) -> Callable | None:

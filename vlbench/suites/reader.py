@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from vlbench.errors import InputError, SpecError, nearest
+from vlbench.errors import InputError, SpecError, nearest, quoted
 from vlbench.files.yaml_files import data_folder, read_mapping
 from vlbench.specs import AnySpec
 from vlbench.specs.catalog import catalog, describe, read_spec, read_yaml
@@ -106,10 +106,10 @@ def _paths_of(word: str) -> list[Path]:
         candidates = known if word.startswith(ABLATION) else suite_paths()
         matched = [path for name, path in candidates.items() if fnmatch.fnmatch(name, word)]
         if not matched:
-            raise InputError(f"reproduce: no suite matches {word!r}; see: vlbench list suites")
+            raise InputError(f"reproduce: no suite matches {quoted(word)}; see: vlbench list suites")
         return matched
     if word not in known:
-        raise InputError(f"reproduce: no suite {word!r}; {nearest(word, known)} (vlbench list suites shows all)")
+        raise InputError(f"reproduce: no suite {quoted(word)}; {nearest(word, known)} (vlbench list suites shows all)")
     return [known[word]]
 
 
@@ -130,18 +130,20 @@ def read_suite(path: Path) -> LoadedSuite:
 
 def _check_name(name: str, path: Path) -> None:
     if name != path.stem:
-        raise SpecError(f"{path}: name is {name!r}, but the file is called {path.stem!r}; make them the same")
+        raise SpecError(
+            f"{path}: name is {quoted(name)}, but the file is called {quoted(path.stem)}; make them the same"
+        )
 
 
 def _spec_of(row: Row, path: Path) -> AnySpec:
     assert row.model
-    where = f"{path}: row {row.label!r}"
+    where = f"{path}: row {quoted(row.label)}"
     if row.model.endswith((".yaml", ".yml")):
         spec = read_spec(path.parent / row.model)
     elif row.model in catalog():
         spec = catalog()[row.model]
     else:
-        raise SpecError(f"{where}: no model {row.model!r}; {nearest(row.model, catalog())}")
+        raise SpecError(f"{where}: no model {quoted(row.model)}; {nearest(row.model, catalog())}")
     if not row.set:
         return spec
     content = spec.model_dump(mode="json")
@@ -163,7 +165,7 @@ def put(content: dict[str, Any], dotted: str, value: Any, where: str) -> None:
         inner = content.get(step)
         if not isinstance(inner, dict):
             maps = [name for name, part in content.items() if isinstance(part, dict)]
-            raise SpecError(f"{where}: no part {step!r} in {dotted!r}; {nearest(step, maps)}")
+            raise SpecError(f"{where}: no part {quoted(step)} in {quoted(dotted)}; {nearest(step, maps)}")
         content = inner
     content[last] = value
 

@@ -5,17 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import BeforeValidator, Field, FiniteFloat, model_validator
 
-from vlbench.errors import nearest
+from vlbench.errors import nearest, quoted
 from vlbench.frozen import Frozen
+from vlbench.specs.bounds import Amount, not_truth
 from vlbench.suites.expressions import ClaimComparison, Expression, Name, parse, parse_comparison
 from vlbench.suites.quantities import origin
 
 Category = Literal["params", "flops", "latency", "parts"]
 CATEGORIES: tuple[Category, ...] = ("params", "flops", "latency", "parts")
-NotNegative = Annotated[float, Field(ge=0)]
-Reported = int | float | str
+MOST_SCORES = 100_000_000  # of all boxes for all classes, 400 MB
+NotNegative = Annotated[float, BeforeValidator(not_truth), Field(ge=0, le=1e6)]
+Batch = Annotated[int, Field(strict=True, ge=1, le=65_536)]
+Seconds = Annotated[float, BeforeValidator(not_truth), Field(gt=0, le=1e6)]
+Reported = Annotated[int | FiniteFloat | str, BeforeValidator(not_truth)]
 
 
 class Source(Frozen):
@@ -30,15 +34,21 @@ class Source(Frozen):
 class SuiteSettings(Frozen):
     """The settings of a suite. Options of the command line override them."""
 
-    budget_seconds: PositiveFloat = 45
+    budget_seconds: Seconds = 45
 
 
 class Suppression(Frozen):
     """Non-maximum suppression alone, on random boxes and scores."""
 
-    boxes: PositiveInt
-    classes: PositiveInt
+    boxes: Amount
+    classes: Amount
     iou: Annotated[float, Field(gt=0, lt=1)] = 0.3
+
+    @model_validator(mode="after")
+    def _scores_fit_into_memory(self) -> Suppression:
+        if self.boxes * self.classes > MOST_SCORES:
+            raise ValueError(f"{self.boxes:,} boxes x {self.classes:,} classes; up to {MOST_SCORES:,} scores work")
+        return self
 
 
 class Row(Frozen):
@@ -56,8 +66,8 @@ class Row(Frozen):
     label: str = Field(min_length=1)
     model: str | None = None
     set: dict[str, Any] = Field(default_factory=dict)
-    batch: PositiveInt = 1
-    budget_seconds: PositiveFloat | None = None
+    batch: Batch = 1
+    budget_seconds: Seconds | None = None
     suppression: Suppression | None = None
     reported: dict[str, Reported] = Field(default_factory=dict)
     tolerance: dict[str, NotNegative] = Field(default_factory=dict)
@@ -189,7 +199,7 @@ class Suite(Frozen):
 
 
 def _check_claim(claim: Claim, columns: list[str], labels: list[str]) -> None:
-    where = f"claim {claim.expr!r}"
+    where = f"claim {quoted(claim.expr)}"
     for name in claim.comparison.names:
         _check_name(where, "column", name.path, columns)
         if name.row is None:
@@ -205,7 +215,7 @@ def _check_rows(where: str, names: Iterable[Name], labels: list[str]) -> None:
 
 def _check_name(where: str, kind: str, name: str, known: list[str]) -> None:
     if name not in known:
-        raise ValueError(f"{where}: no {kind} {name!r}; {nearest(name, known)}")
+        raise ValueError(f"{where}: no {kind} {quoted(name)}; {nearest(name, known)}")
 
 
 def unique(kind: str, names: list[str]) -> list[str]:

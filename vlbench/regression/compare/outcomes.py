@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
-from vlbench.errors import InputError, nearest
+from vlbench.errors import InputError, nearest, quoted
 from vlbench.frozen import Frozen
 from vlbench.regression.compare.effects import Effect
 from vlbench.tables.numbers import share_of
@@ -174,4 +174,4 @@ def check_globs(thresholds: Thresholds, models: Iterable[str], where: str) -> No
     compared = set(models)
     for glob in thresholds.models:
         if not fnmatch.filter(compared, glob) and not fnmatch.filter(catalog(), glob):
-            raise InputError(f"{where}: models: {glob!r} matches no model; {nearest(glob, compared)}")
+            raise InputError(f"{where}: models: {quoted(glob)} matches no model; {nearest(glob, compared)}")
