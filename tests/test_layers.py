@@ -16,7 +16,7 @@ PACKAGE = Path(vlbench.__file__).parent
 LAYERS = [
     {"child_processes", "errors", "frozen", "signals", "tables", "version"},
     {"console"},
-    {"files"},
+    {"files", "temporary"},
     {"specs"},
     {"inputs"},
     {"tasks", "measure"},

@@ -7,8 +7,11 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from functools import cache
+from pathlib import Path
 
+LONGEST_SOCKET_FOLDER = 75  # bytes; a socket's path has 107, with the names that multiprocessing makes
 LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None  # loaded before a fork, after which locks may be held
 
 
@@ -40,9 +43,15 @@ def die_with_parent() -> None:
         LIBC.prctl(1, signal.SIGKILL)
 
 
-def serve_parent(_number: int = 0) -> None:
-    """Leaves it to the parent to end this process: a terminal's Ctrl-C and hang-up reach both of them."""
+def serve_parent(folder: Path, _number: int) -> None:
+    """Prepares this process for serving its parent, which alone ends it: a terminal's Ctrl-C and hang-up reach both.
+
+    Args:
+        folder: of the parent, for temporary files, which this process cannot remove if it is killed.
+    """
     die_with_parent()
+    if len(os.fsencode(folder)) <= LONGEST_SOCKET_FOLDER:
+        tempfile.tempdir = str(folder)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)

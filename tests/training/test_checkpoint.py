@@ -7,17 +7,20 @@ import random
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 from torch import nn
 
 from tests.training.learners import Classifier, Examples, Interrupting, course, course_of, digest, network, settings
 from vlbench.errors import InputError
+from vlbench.temporary import remove_leftovers
 from vlbench.training.checkpoint import Interrupted, StopRequest
 from vlbench.training.loop import train
 
@@ -223,10 +226,29 @@ def test_a_folder_has_one_process_that_trains(tmp_path: Path) -> None:
     wait_until(lambda: (tmp_path / "training.jsonl").exists(), process)
     with pytest.raises(InputError, match="another process trains there"):
         finished(tmp_path)
-    process.kill()  # its worker outlives it for some seconds, and holds no lock
+    process.kill()
     process.wait()
     finished(tmp_path)
     assert (tmp_path / "checkpoint.pt").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_its_workers_end_with_it_and_their_temporary_files_are_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    with tempfile.TemporaryDirectory() as name:  # short, as paths of sockets have to be
+        monkeypatch.setenv("TMPDIR", name)
+        monkeypatch.setattr("tempfile.tempdir", name)
+        process, folder = start(tmp_path, seconds=0.05, budget="1h", workers=2), Path(name)
+        try:
+            wait_until(lambda: [*folder.glob("vlbench-*/files/pymp-*")], process)
+            workers = psutil.Process(process.pid).children()
+        finally:
+            process.send_signal(number)
+            process.wait()
+        assert not psutil.wait_procs(workers, timeout=5)[1]
+        remove_leftovers()
+        assert not [*folder.glob("vlbench-*"), *folder.glob("pymp-*")]
 
 
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:

@@ -4,7 +4,9 @@ processes prepare."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from vlbench.evaluation.images import ImageReader, image_reader_for
 from vlbench.specs import AnySpec
 from vlbench.tasks.items import Item
 from vlbench.tasks.region_features import RegionSource
+from vlbench.temporary import temporary_folder
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,30 +30,40 @@ class RefusedInput:
     message: str
 
 
-def no_collation(batch: Any) -> Any:
-    """A `collate_fn` for data sets whose elements are whole batches."""
-    return batch
-
-
-def iterate(loader: DataLoader[Any], *, task: str) -> Iterator[Any]:
-    """The loader's batches, in order.
+def iterate(dataset: Dataset[Any], *, task: str, workers: int, **settings: Any) -> Iterator[Any]:
+    """The elements of a data set, each of which is a whole batch, in order.
 
     Raises InputError if a process refused its input, WorkerError if a process died.
 
     Args:
         task: of the processes, for the error message, such as "reads images".
+        workers: the number of processes; with 0, this process does it.
+        settings: more arguments of DataLoader.
     """
-    try:
-        for batch in loader:
-            if isinstance(batch, RefusedInput):
-                raise InputError(batch.message)
-            yield batch
-    except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
-            raise
-        raise WorkerError(
-            f"a process that {task} was killed; with less memory per batch or --workers 0 it works"
-        ) from error
+    with temporary_folder() if workers else nullcontext(Path()) as folder:
+        loader: DataLoader[Any] = DataLoader(
+            dataset,
+            batch_size=None,
+            num_workers=workers,
+            collate_fn=_no_collation,
+            worker_init_fn=partial(serve_parent, folder),
+            **settings,
+        )
+        try:
+            for batch in loader:
+                if isinstance(batch, RefusedInput):
+                    raise InputError(batch.message)
+                yield batch
+        except RuntimeError as error:
+            if "DataLoader worker" not in str(error):
+                raise
+            raise WorkerError(
+                f"a process that {task} was killed; with less memory per batch or --workers 0 it works"
+            ) from error
+
+
+def _no_collation(batch: Any) -> Any:
+    return batch
 
 
 ImageInputs = Images | RegionFeatures
@@ -162,15 +175,8 @@ def batches(chunks: Sequence[Sequence[Item]], encoder: ItemEncoder, *, workers: 
     read; WorkerError if a process died.
     """
     paths = [_paths(chunk) for chunk in chunks]
-    loader = DataLoader(
-        _ImageBatches(encoder.reader, paths),
-        batch_size=None,
-        num_workers=workers,
-        collate_fn=no_collation,
-        worker_init_fn=serve_parent,
-        shuffle=False,
-    )
-    for chunk, images in zip(chunks, iterate(loader, task="reads images"), strict=True):
+    images_of = iterate(_ImageBatches(encoder.reader, paths), task="reads images", workers=workers)
+    for chunk, images in zip(chunks, images_of, strict=True):
         text = encoder.text([item.text for item in chunk]) if encoder.reads_text else None
         yield Batch(items=tuple(chunk), text=text, images=images)
 

@@ -29,6 +29,7 @@ from vlbench.runner.scheduler import CellRun, CountRequest, count_specs, measure
 from vlbench.runner.store import Measured, MemoryStore, Store, read_results
 from vlbench.runner.worker_client import Worker, check_weights, probe_machine
 from vlbench.specs import AnySpec
+from vlbench.temporary import remove_leftovers
 
 ReportKept = Callable[[Sequence[str]], None]
 
@@ -41,6 +42,7 @@ def open_worker(
     folder: Path | None = None,
 ) -> Worker:
     """A worker, to be used in `with`; the arguments are those of `Worker`. Tests replace that class in this module."""
+    remove_leftovers()
     return Worker(threads, command=command, environment=environment, folder=folder)
 
 

@@ -13,13 +13,12 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from vlbench.architectures.interfaces import Images, Text
-from vlbench.child_processes import serve_parent
 from vlbench.errors import InputError
 from vlbench.evaluation.adapter import with_mask
-from vlbench.evaluation.inputs import RefusedInput, iterate, no_collation, padded_text
+from vlbench.evaluation.inputs import RefusedInput, iterate, padded_text
 from vlbench.evaluation.processes import Process
 from vlbench.specs import ModelSpec
 from vlbench.tasks.shapes.drawing import draw
@@ -187,19 +186,15 @@ def stream_batches(
     Args:
         pinned: whether they are put into pinned memory, from which a GPU copies asynchronously.
     """
-    workers = settings.workers
-    loader: DataLoader[Any] = DataLoader(
+    yield from iterate(
         _StreamDataset(stream),
-        batch_size=None,
+        task="prepares batches",
+        workers=settings.workers,
         sampler=_MicroBatches(spent, settings, process),
-        num_workers=workers,
-        prefetch_factor=PREFETCHED if workers else None,
-        collate_fn=no_collation,
-        worker_init_fn=serve_parent,
+        prefetch_factor=PREFETCHED if settings.workers else None,
         generator=torch.Generator(),  # its own, so that it takes nothing from the global one
         pin_memory=pinned,
     )
-    yield from iterate(loader, task="prepares batches")
 
 
 class _MicroBatches:

@@ -18,7 +18,7 @@ from tests.command_line import vlbench
 from tests.paths import ROOT
 from tests.regression.live.made_up import Repository
 from vlbench.regression.live.bisect import Bisection
-from vlbench.regression.live.temporary import remove_leftovers
+from vlbench.temporary import remove_leftovers
 
 
 def started(folder: Path, *arguments: str) -> subprocess.Popen:
@@ -178,7 +178,7 @@ def test_interrupted_it_leaves_nothing_behind(
     while "measuring" not in process.stderr.readline():
         pass
     time.sleep(0.5)
-    assert len([*folder.glob("vlbench-*/content/checkout")]) == 2
+    assert len([*folder.glob("vlbench-*/files/checkout")]) == 2
     processes = psutil.Process(process.pid).children(recursive=True)
     assert len(processes) == 3
     for number in sent:

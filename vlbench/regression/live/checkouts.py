@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vlbench.regression.live.revisions import GitError, commit_of, git
-from vlbench.regression.live.temporary import temporary_folder
 from vlbench.runner.store import warn
+from vlbench.temporary import temporary_folder
 
 SUBMODULE_MODE = "160000"
 

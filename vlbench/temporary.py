@@ -14,13 +14,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
+from vlbench.console import print_error
 from vlbench.frozen import Frozen
-from vlbench.runner.store import warn
 from vlbench.signals import signals_deferred
 
 PREFIX = "vlbench-"
 OWNER = "owner.json"
-CONTENT = "content"
+CONTENT = "files"  # short, as a path of a socket has at most 107 bytes
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 MOST_NAMED = 3
 
@@ -69,7 +69,7 @@ def remove_leftovers() -> None:
     removed = [str(folder) for folder in folders if _remove_if_left(folder)]
     if removed:
         more = f" and {len(removed) - MOST_NAMED} more" if len(removed) > MOST_NAMED else ""
-        warn(f"removed {', '.join(removed[:MOST_NAMED])}{more}: left behind by a run that was killed")
+        print_error(f"removed {', '.join(removed[:MOST_NAMED])}{more}: left behind by a run that was killed")
 
 
 def _remove_if_left(folder: Path) -> bool:
