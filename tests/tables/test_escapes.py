@@ -48,7 +48,7 @@ def test_a_terminal_shows_every_sign_and_obeys_none(text: str, width: int) -> No
     console = Console(file=io.StringIO(), width=width)
     console.print(to_terminal([table_of(text)], width))
     shown = console.file.getvalue()  # type: ignore[attr-defined]
-    for lines in (shown, to_text(table_of(text))):
+    for lines in (shown, to_text([table_of(text)])):
         assert not unsafe(lines)
     if width == 2000:
         assert not any(line.lstrip().startswith("::") for line in shown.splitlines()), "a command of GitHub Actions"

@@ -114,7 +114,7 @@ def test_a_table_of_many_columns_is_turned() -> None:
 
 def test_without_rich() -> None:
     table = Table.of(COLUMNS[:2], MODELS)
-    assert to_text(table) == "model     ms\na_b|c  1,255\nd          -\n"
+    assert to_text([table]) == "model     ms\na_b|c  1,255\nd          -\n"
 
 
 def test_a_file_has_no_styles_and_no_folded_line(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:

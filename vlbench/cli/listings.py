@@ -45,7 +45,7 @@ def list_(context: typer.Context) -> None:
 def print_models() -> None:
     """List the architectures in models/."""
     names = ("MODEL", "ALIAS", "FAMILY", "INPUT", "TEXT", "SOURCE")
-    print(to_text(Table(columns=_text_columns(names), rows=tuple(_model_rows()))), end="")
+    print(to_text([Table(columns=_text_columns(names), rows=tuple(_model_rows()))]), end="")
 
 
 @app.command("suites")
@@ -62,7 +62,7 @@ def print_suites() -> None:
         arms = len(trained.arms) * len(trained.models)
         rows.append((trained.name, arms, None, _reproduces(trained.source), f"{trained.title} (trained)"))
     names = ("SUITE", "ROWS", "CLAIMS", "REPRODUCES", "TITLE")
-    print(to_text(Table(columns=_text_columns(names), rows=tuple(rows))), end="")
+    print(to_text([Table(columns=_text_columns(names), rows=tuple(rows))]), end="")
 
 
 def _text_columns(names: Sequence[str]) -> tuple[TableColumn[Any], ...]:

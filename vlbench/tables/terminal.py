@@ -11,22 +11,18 @@ from rich.text import Text
 
 from vlbench.tables.markup import escape_terminal
 from vlbench.tables.table import GAP, Table
-
-FILE_WIDTH = 2_000  # columns: no line of a file or a pipe is folded
+from vlbench.tables.writers import to_text
 
 
 def print_tables(tables: Iterable[Table], path: Path | None = None) -> None:
     """Prints tables, or writes them to a file without styles. Raises OSError if the file cannot be written."""
-    if path:
-        with path.open("w", encoding="utf-8") as file:
-            Console(file=file, width=FILE_WIDTH, color_system=None).print(
-                to_terminal(tables)
-            )  # whatever FORCE_COLOR says
-        return
     console = Console()
-    if not console.is_terminal:
-        console.width = max(console.width, FILE_WIDTH)
-    console.print(to_terminal(tables, console.width if console.is_terminal else None))
+    if path:
+        path.write_text(to_text(tables), encoding="utf-8")
+    elif console.is_terminal:
+        console.print(to_terminal(tables, console.width))
+    else:
+        console.file.write(to_text(tables))
 
 
 def to_terminal(tables: Iterable[Table], width: int | None = None) -> RenderableType:

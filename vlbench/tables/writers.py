@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
+from operator import add
 from typing import TYPE_CHECKING, Any
 
 from vlbench.tables.markup import bullets, comments, details, escape_csv, escape_latex, escape_markdown, escape_terminal
@@ -19,17 +20,45 @@ NUMERIC = re.compile(rf"{NUMBER}( \[{NUMBER}, {NUMBER}\])?")  # `1,255 [1,118, 1
 THOUSANDS = re.compile(r"(?<=\d),(?=\d)")
 
 
-def to_text(table: Table) -> str:
-    """Aligned columns without styles, for a command that does without rich."""
-    lines = [list(map(escape_terminal, line)) for line in (table.names, *table.texts)]
-    return "".join(f"{'  '.join(line).rstrip()}\n" for line in _padded(table, lines))
+def to_text(tables: Iterable[Table]) -> str:
+    """As a terminal of any width shows them, but without styles: for a file, a pipe, and commands without rich.
+
+    rich takes seconds to lay out a table of thousands of rows.
+    """
+    return "\n".join("".join(f"{line.rstrip()}\n" for line in _text_lines(table)) for table in filter(None, tables))
 
 
-def _padded(table: Table, lines: Sequence[Sequence[str]], least: int = 0) -> list[list[str]]:
+def _text_lines(table: Table) -> Iterator[str]:
+    escape = cache(escape_terminal)
+    if table.caption and table.style is not None:
+        yield escape(table.caption)
+    if table.rows:
+        shown = table.without_empty().keep(lambda column: column.shown != "files")
+        lines = [list(map(escape, line)) for line in (shown.names, *shown.texts)]
+        yield from map("  ".join, _padded(shown, lines))
+    yield from map(escape, table.notes)
+
+
+def _padded(table: Table, lines: Sequence[Sequence[str]], least: int = 0) -> list[tuple[str, ...]]:
     """Texts as wide as their columns, which are as wide as their headings and `least` more."""
-    widths = [max(len(name) + least, *map(len, texts)) for name, *texts in zip(*lines, strict=True)]
-    justify = [str.ljust if column.is_text else str.rjust for column in table.columns]
-    return [[pad(text, width) for pad, text, width in zip(justify, line, widths, strict=True)] for line in lines]
+    columns = zip(table.columns, zip(*lines, strict=True), strict=True)
+    return list(zip(*(_padded_column(column, texts, least) for column, texts in columns), strict=True))
+
+
+def _padded_column(column: TableColumn[Any], texts: Sequence[str], least: int) -> list[str]:
+    widths = list(map(_width, texts))
+    widest = max(widths[0] + least, *widths)
+    spaces = [" " * (widest - width) for width in widths]
+    return list(map(add, texts, spaces) if column.is_text else map(add, spaces, texts))
+
+
+def _width(text: str) -> int:
+    """How many columns of a terminal a text takes."""
+    if text.isascii():
+        return len(text)
+    from rich.cells import cell_len  # noqa: PLC0415  slow to import
+
+    return cell_len(text)
 
 
 def to_markdown(tables: Iterable[Table]) -> str:
