@@ -21,6 +21,7 @@ from statistics import median
 from typing import Any
 
 import torch
+from pydantic_core import to_jsonable_python
 from torch import nn
 
 from vlbench.measure.noise import Interference, Noise, judge, undisturbed
@@ -132,8 +133,8 @@ def write(path: Path | None, facts: dict[str, str], found: dict[str, list[dict[s
     if path is None:
         return
 
-    def plain(value: Interference | Noise) -> dict[str, Any]:
-        return value.model_dump(mode="json", exclude_defaults=True)
+    def plain(value: Interference | Noise) -> Any:
+        return to_jsonable_python(value, exclude_none=True)
 
     content = {
         "version": 1,

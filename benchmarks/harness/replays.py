@@ -27,7 +27,7 @@ from vlbench.measure.statistics import enough, median_interval
 from vlbench.regression.compare.effects import Effect, independent
 from vlbench.regression.compare.outcomes import parse_threshold
 from vlbench.regression.compare.verdicts import confidence_for, decide
-from vlbench.runner.store import read_results
+from vlbench.runner.reader import read_results
 
 from . import interleaved
 

@@ -25,9 +25,7 @@ GIB = 2**30
 
 
 def interference(**values: Any) -> Interference:
-    return Interference.model_validate(
-        {"wall_seconds": 2.0, "cpu_seconds": 0.0, "cores": 2, "other_processes_cores": 0.01} | values
-    )
+    return Interference(**{"wall_seconds": 2.0, "cpu_seconds": 0.0, "cores": 2, "other_processes_cores": 0.01} | values)
 
 
 def memory(**values: Any) -> Memory:

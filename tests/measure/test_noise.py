@@ -26,7 +26,7 @@ def interference(**values: object) -> Interference:
         "quota_throttled_share": 0.0,
         "reference_kernel_ms": (0.331, 0.332, 0.330),
     }
-    return Interference.model_validate(calm | values)
+    return Interference(**calm | values)
 
 
 CALM, BURNT = interference(), interference(other_processes_cores=1.0)

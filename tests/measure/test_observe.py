@@ -11,6 +11,7 @@ from statistics import median
 
 import pytest
 import torch
+from pydantic import TypeAdapter
 
 from vlbench.measure.noise import Interference, judge, why_contended
 from vlbench.measure.observe import Observer, reference_kernel
@@ -121,7 +122,8 @@ def test_observing_costs_less_than_a_millisecond() -> None:
 
 def test_evidence_survives_its_way_to_disk() -> None:
     interference = observe(0.01)
-    assert Interference.model_validate_json(interference.model_dump_json()) == interference
+    record = TypeAdapter(Interference)
+    assert record.validate_json(record.dump_json(interference)) == interference
 
 
 @pytest.mark.serial

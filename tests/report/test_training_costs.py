@@ -16,8 +16,8 @@ from vlbench.measure.machine import Machine
 from vlbench.report import accuracy, tables
 from vlbench.report.accuracy import joined
 from vlbench.runner.cells import Cell, blank_result
+from vlbench.runner.reader import read_evaluations, read_results
 from vlbench.runner.records import Accuracy, Evaluation, Result, Training
-from vlbench.runner.store import read_evaluations, read_results
 from vlbench.specs.catalog import catalog
 from vlbench.tables.writers import to_markdown
 from vlbench.tasks.items import Metric

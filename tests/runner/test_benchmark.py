@@ -16,8 +16,8 @@ from vlbench.inputs import read_example
 from vlbench.runner import benchmark as module
 from vlbench.runner.benchmark import BenchmarkSession, benchmark
 from vlbench.runner.plan import RunSettings, expand
+from vlbench.runner.reader import read_results
 from vlbench.runner.records import Result
-from vlbench.runner.store import read_results
 from vlbench.runner.worker_client import Worker
 
 EXAMPLE = read_example(None, None)

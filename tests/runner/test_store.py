@@ -24,9 +24,10 @@ from tests.paths import ROOT
 from tests.runner.made_up import CELLS, MACHINE, RESTARTS, cells
 from vlbench.errors import InputError
 from vlbench.runner.cells import blank_result
+from vlbench.runner.reader import read_results
 from vlbench.runner.records import Restart, Result, WarmUp
 from vlbench.runner.schemas import RESULT_SCHEMA
-from vlbench.runner.store import Store, append_line, read_results
+from vlbench.runner.store import Store, append_line
 
 KILLS = 50
 
@@ -329,7 +330,7 @@ def test_the_line_of_another_schema_is_named(tmp_path: Path, schema: int) -> Non
 def test_a_schema_that_never_was_is_refused(tmp_path: Path, schema: object) -> None:
     content = json.loads(a_result().to_line()) | {"schema": schema}
     (tmp_path / "cells.jsonl").write_text(json.dumps(content) + "\n")
-    with pytest.raises(InputError, match=f"line 1: schema {schema}, which vlbench never wrote; delete the line"):
+    with pytest.raises(InputError, match=f"line 1: schema {schema}, which vlbench never wrote; move the line to"):
         read_results(tmp_path)
 
 

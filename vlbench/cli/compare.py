@@ -73,9 +73,9 @@ def compare(
 
 
 def _read(folder: Path) -> list[Result]:
-    from vlbench.runner.store import read_results
+    from vlbench.runner.reader import read_unsampled
 
-    results = read_results(folder)
+    results = read_unsampled(folder)
     if not results:
         raise InputError(f"{folder}: holds no results yet")
     return results

@@ -111,14 +111,14 @@ def show(
     """Print the results of an earlier run."""
     from vlbench.report.accuracy import joined
     from vlbench.report.frontier import lines
-    from vlbench.runner.store import CELLS, read_evaluations, read_results
+    from vlbench.runner.reader import CELLS, read_evaluations, read_results, read_unsampled
 
     evaluations = read_evaluations(folder)
     if evaluations and not (folder / CELLS).is_file():
         print_evaluations(evaluations, [], output)
         draw_frontier([], evaluations, figures)
         return
-    results = read_results(folder)
+    results = (read_results if output is Format.json else read_unsampled)(folder)
     if not results:
         raise InputError(f"{folder}: holds no results yet")
     print_results(joined(results, evaluations), output, lines(results, evaluations))

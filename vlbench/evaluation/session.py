@@ -17,8 +17,9 @@ from vlbench.evaluation.task_head import TaskHead
 from vlbench.measure.machine import Machine
 from vlbench.runner.aggregate import now
 from vlbench.runner.progress import print_above, progress_bars
+from vlbench.runner.reader import warn
 from vlbench.runner.records import Evaluation, Training
-from vlbench.runner.store import Store, warn
+from vlbench.runner.store import Store
 from vlbench.runner.workload import probe, set_up_torch
 from vlbench.version import __version__
 

@@ -12,7 +12,7 @@ from typing import Any
 from pydantic_core import from_json
 
 from vlbench.errors import InputError
-from vlbench.files.text import BYTE_ORDER_MARK, read_bytes
+from vlbench.files.text import BYTE_ORDER_MARK, read_byte_lines, read_bytes
 
 MAY_BE_OUT_OF_RANGE = re.compile(rb"(?<![.\d])\d{19}|\d[eE]\+?\d{3}")
 REASONS = {
@@ -77,10 +77,8 @@ def read_json_lines(path: Path, *, option: str = "") -> Iterator[tuple[int, Any]
 
     Raises InputError as `read_json` does, with the number of the line.
     """
-    content = read_bytes(path, option=option).removeprefix(BYTE_ORDER_MARK)
-    for number, line in enumerate(content.split(b"\n"), start=1):
-        if line.strip():
-            yield number, parse_json(line, f"{option}{path} line {number}")
+    for number, line in read_byte_lines(path, option=option):
+        yield number, parse_json(line, f"{option}{path} line {number}")
 
 
 def json_line(content: Any) -> str:

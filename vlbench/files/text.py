@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 
 from vlbench.errors import InputError
 
 MOST_BYTES = 4 << 30  # VQA v2's annotations have 350 MB; checkpoints are mapped rather than read
+MOST_LINE_BYTES = 64 << 20  # a line of results with many samples has a tenth of a mebibyte
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 KINDS = {
     stat.S_IFDIR: "a folder",
@@ -52,6 +55,26 @@ def read_bytes(path: Path, *, option: str = "", most_bytes: int = MOST_BYTES) ->
     if len(content) > most_bytes:
         raise InputError(f"{option}{path}: more than {most_bytes:,} bytes")
     return content
+
+
+def read_byte_lines(path: Path, *, option: str = "") -> Iterator[tuple[int, bytes]]:
+    r"""The number and the bytes of each line that is not blank, one line in memory at a time; lines end with \n alone.
+
+    Raises InputError as `check_regular` does, and if a line is longer than `MOST_LINE_BYTES`.
+    """
+    check_regular(path, option=option)
+    try:
+        with path.open("rb") as file:
+            for number in count(1):
+                line = file.readline(MOST_LINE_BYTES + 1)
+                if not line:
+                    return
+                if len(line) > MOST_LINE_BYTES:
+                    raise InputError(f"{option}{path} line {number}: longer than {MOST_LINE_BYTES:,} bytes")
+                if content := line.removeprefix(BYTE_ORDER_MARK if number == 1 else b"").strip():
+                    yield number, content
+    except OSError as error:
+        raise InputError(f"{option}{path}: cannot be read: {_reason(error)}") from error
 
 
 def read_text(path: Path, *, option: str = "", most_bytes: int = MOST_BYTES) -> str:

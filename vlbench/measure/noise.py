@@ -9,7 +9,9 @@ from itertools import chain
 from statistics import median, quantiles
 from typing import Literal
 
-from vlbench.frozen import Frozen
+from pydantic.dataclasses import dataclass as record
+
+from vlbench.frozen import COMPACT, Frozen
 from vlbench.measure.nvml import SLOWDOWNS
 from vlbench.measure.statistics import LEAST_RESTARTS, drift, modes
 
@@ -35,7 +37,8 @@ MODE_MAJORITY = 0.75
 REFERENCE_SPREAD, GPU_CLOCK_SPREAD = 0.03, 0.05
 
 
-class Interference(Frozen):
+@record(frozen=True, slots=True, kw_only=True, config=COMPACT)
+class Interference:
     """What else ran, and what held the process back, while one restart took its samples. None: unknown on this system.
 
     Attributes:

@@ -9,14 +9,17 @@ from dataclasses import dataclass
 from itertools import chain, combinations, pairwise
 from statistics import median
 
-from vlbench.frozen import Frozen
+from pydantic.dataclasses import dataclass as record
+
+from vlbench.frozen import COMPACT
 
 SAMPLES_FOR_P90 = 64
 SAMPLES_FOR_P99 = 662
 LEAST_RESTARTS = 6  # fewer give no 95% interval of their median
 
 
-class LatencySummary(Frozen):
+@record(frozen=True, slots=True, kw_only=True, config=COMPACT)
+class LatencySummary:
     """Latency in milliseconds over restarts. A figure for which there are too few restarts or samples is None.
 
     A process keeps the speed that it gets when it starts, so restarts are the replicates: `by_restart` has the median

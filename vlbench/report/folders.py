@@ -15,8 +15,8 @@ from vlbench.errors import InputError
 from vlbench.measure.machine import Machine
 from vlbench.measure.records import Counts
 from vlbench.runner.peaks import Peaks
+from vlbench.runner.reader import CELLS, PEAKS, read_evaluations, read_lines, read_results, read_unsampled, warn
 from vlbench.runner.records import EVALUATIONS, Evaluation, Result
-from vlbench.runner.store import CELLS, PEAKS, read_evaluations, read_lines, read_results, warn
 from vlbench.suites.evaluate import evaluate
 from vlbench.suites.evidence import RowEvidence
 from vlbench.suites.outcomes import ClaimOutcome, ReproducedCell, SuiteOutcome
@@ -83,7 +83,8 @@ class Reproduced:
 class Folder:
     """One results folder. `label` distinguishes it from the others that are read with it.
 
-    `results` are the latest line of each model, setting and machine, in the order of their first measurement.
+    `results` are the latest line of each model, setting and machine, in the order of their first measurement, without
+    samples.
     """
 
     label: str
@@ -129,8 +130,7 @@ def _labels(paths: Sequence[Path]) -> list[str]:
 
 
 def _read(path: Path, label: str, warn: Callable[[str], None]) -> Folder:
-    results = read_results(path, warn) if (path / CELLS).is_file() else []
-    latest = tuple({(result.cell_hash, result.machine.model_dump_json()): result for result in results}.values())
+    latest = _latest(read_unsampled(path, warn)) if (path / CELLS).exists() else ()
     return Folder(
         label=label,
         path=path,
@@ -139,6 +139,15 @@ def _read(path: Path, label: str, warn: Callable[[str], None]) -> Folder:
         reproduced=_read_reproduction(path / REPRODUCTION) or _reproduced(latest),
         peaks=tuple(read_lines(path / PEAKS, Peaks, warn)),
     )
+
+
+def _latest(results: Sequence[Result]) -> tuple[Result, ...]:
+    return tuple({(result.cell_hash, result.machine.model_dump_json()): result for result in results}.values())
+
+
+def read_samples(folder: Folder) -> tuple[Result, ...]:
+    """The results of a folder again, with their samples."""
+    return _latest(read_results(folder.path, lambda _: None)) if folder.results else ()
 
 
 def _reproduced(results: Sequence[Result]) -> Reproduced | None:

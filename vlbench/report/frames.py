@@ -14,7 +14,7 @@ import pandas as pd
 from vlbench.measure.statistics import LatencySummary
 from vlbench.report import columns
 from vlbench.report.columns import Row
-from vlbench.report.folders import Folder, read_folders
+from vlbench.report.folders import Folder, read_folders, read_samples
 from vlbench.report.labels import cell_names
 from vlbench.runner.records import Accuracy, Evaluation, Result
 from vlbench.suites.outcomes import ClaimOutcome, ReproducedCell
@@ -85,7 +85,7 @@ class Results:
 
     @cached_property
     def samples(self) -> pd.DataFrame:
-        return _samples(self.named)
+        return _samples(self.named, chain.from_iterable(map(read_samples, self.folders)))
 
     @cached_property
     def accuracy(self) -> pd.DataFrame:
@@ -176,11 +176,11 @@ def _stages(folder: str, cell: str, result: Result) -> Iterator[Row]:
         }
 
 
-def _samples(named: Sequence[tuple[str, str, Result]]) -> pd.DataFrame:
+def _samples(named: Sequence[tuple[str, str, Result]], sampled: Iterable[Result]) -> pd.DataFrame:
     """Built column by column, as there are tens of thousands of rows."""
     rows: list[Row] = []
     taken: list[Sequence[float]] = []
-    for folder, cell, result in named:
+    for (folder, cell, _), result in zip(named, sampled, strict=True):
         identity = _identity(folder, cell, result)
         for number, restart in enumerate(result.restarts, start=1):
             for stage, samples in {WHOLE: restart.latency_ms, **restart.latency_ms_by_stage}.items():

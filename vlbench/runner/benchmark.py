@@ -24,9 +24,10 @@ from vlbench.runner.cells import Cell
 from vlbench.runner.peaks import keep_peaks, read_peaks, settings_without_peaks
 from vlbench.runner.plan import AnyCell, RunSettings, expand, split_measured
 from vlbench.runner.progress import progress_bars
+from vlbench.runner.reader import read_unsampled
 from vlbench.runner.records import Result
 from vlbench.runner.scheduler import CellRun, CountRequest, count_specs, measure_rounds
-from vlbench.runner.store import Measured, MemoryStore, Store, read_results
+from vlbench.runner.store import Measured, MemoryStore, Store
 from vlbench.runner.worker_client import Worker, check_weights, probe_machine
 from vlbench.specs import AnySpec
 from vlbench.temporary import remove_leftovers
@@ -189,7 +190,7 @@ def add_missing_peaks(folder: Path) -> None:
 
     Raises InputError if nothing in the folder was measured on this machine as it is now.
     """
-    results, known_peaks = read_results(folder), read_peaks(folder)
+    results, known_peaks = read_unsampled(folder), read_peaks(folder)
     machine = probe_this_machine(1)
     if not settings_without_peaks(results, [], machine):
         raise InputError(

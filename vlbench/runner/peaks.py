@@ -11,9 +11,10 @@ from pydantic import BaseModel, Field
 from vlbench.errors import InputError, WorkerError
 from vlbench.measure.machine import Machine
 from vlbench.measure.records import Precision
+from vlbench.runner.reader import PEAKS, read_lines, warn
 from vlbench.runner.records import Result
 from vlbench.runner.schemas import ResultLine
-from vlbench.runner.store import PEAKS, append_line, cut_off_fragment, read_lines, warn
+from vlbench.runner.store import append_line, cut_off_fragment
 from vlbench.runner.worker_client import Worker
 
 SILENCE_SECONDS = 60

@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass as record
 
-from vlbench.frozen import Frozen
+from vlbench.frozen import COMPACT, Frozen
 from vlbench.measure.machine import Machine
 from vlbench.measure.noise import Interference, Noise, undisturbed
 from vlbench.measure.statistics import LatencySummary
@@ -108,7 +109,8 @@ class Evaluation(ResultLine):
     vlbench_version: str
 
 
-class WarmUp(Frozen):
+@record(frozen=True, slots=True, kw_only=True, config=COMPACT)
+class WarmUp:
     """Passes before the first sample, and whether their time had settled."""
 
     n: int
@@ -191,6 +193,20 @@ class Result(ResultLine):
     cell_hash: str
     measured_at: str
     vlbench_version: str
+
+
+@record(frozen=True, slots=True, kw_only=True, config=ConfigDict(extra="ignore"))
+class UnsampledRestart:
+    """What a restart was measured under."""
+
+    warm_up: WarmUp
+    interference: Interference | None = None
+
+
+class UnsampledResult(Result):
+    """A result as it is read where no samples are needed: they are most of a line, and are skipped."""
+
+    restarts: tuple[UnsampledRestart, ...] = ()  # type: ignore[assignment]
 
 
 def undisturbed_restarts(restarts: Sequence[Any]) -> list[Any]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import Field
+from pydantic import BaseModel, Field
 
 from vlbench.errors import InputError
 from vlbench.frozen import Frozen
@@ -20,10 +20,17 @@ CACHE_MS = 100  # a shorter pass feels that something else had the caches before
 class ResultLine(Frozen):
     """One line of a file of a results folder; docs/results.md explains each key."""
 
-    schema_version: int = Field(default=RESULT_SCHEMA, alias="schema")
+    schema_version: int = Field(default=RESULT_SCHEMA, alias="schema", ge=RESULT_SCHEMA, le=RESULT_SCHEMA)
 
     def to_line(self) -> str:
-        return self.model_dump_json(by_alias=True)
+        """JSON in ASCII, which every program splits into the same lines."""
+        return self.model_dump_json(by_alias=True, ensure_ascii=True)
+
+
+class SchemaOfLine(BaseModel):
+    """Of any line, whatever else it holds."""
+
+    schema_version: Any = Field(default=None, alias="schema")
 
 
 def check_schema(content: Any, where: str) -> None:
@@ -36,6 +43,6 @@ def check_schema(content: Any, where: str) -> None:
 def remedy(schema: object) -> str:
     """What to do about a line of another schema, for the end of a message that names the schema."""
     if type(schema) is not int or schema < 1:
-        return ", which vlbench never wrote; delete the line"
+        return ", which vlbench never wrote; move the line to another file"
     age = "older" if schema < RESULT_SCHEMA else "newer"
     return f", but this vlbench reads schema {RESULT_SCHEMA} only; use the {age} vlbench that wrote it"

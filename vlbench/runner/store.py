@@ -7,21 +7,21 @@ Whole lines are appended, never changed. Until a cell is finished, a journal in 
 from __future__ import annotations
 
 import fcntl
-import json
 import os
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO, Generic, TypeVar
 
-from pydantic import BaseModel, ValidationError
-from pydantic_core import from_json
+from pydantic import ValidationError
 
-from vlbench.console import print_error
 from vlbench.errors import InputError
+from vlbench.files.json_files import parse_json
 from vlbench.measure.machine import Machine
-from vlbench.runner.nms_records import SUPPRESSIONS, SuppressionResult
-from vlbench.runner.records import EVALUATIONS, Evaluation, Result
-from vlbench.runner.schemas import ResultLine, check_schema
+from vlbench.runner.nms_records import SuppressionResult
+from vlbench.runner.reader import FILES, check_schemas, existing_lines, journal_of, read_lines, warn
+from vlbench.runner.records import Evaluation, Result
+from vlbench.runner.schemas import ResultLine
 
 
 def append_line(file: BinaryIO, line: str) -> None:
@@ -46,27 +46,32 @@ def cut_off_fragment(path: Path) -> Path | None:
 
     A line that only lacks its newline gets one. Returns None if no line was moved.
     """
-    content = path.read_bytes() if path.is_file() else b""
-    if not content or content.endswith(b"\n"):
+    start, fragment = _last_line(path) if path.is_file() else (0, b"")
+    if not fragment or fragment.endswith(b"\n"):
         return None
-    whole, _, fragment = content.rpartition(b"\n")
     try:
-        json.loads(fragment)
-    except ValueError:
+        parse_json(fragment, "")
+    except InputError:
         aside = path.with_name(path.name + ".cut-off")
         with aside.open("ab", buffering=0) as file:
             append_line(file, fragment.decode(errors="replace"))
-        os.truncate(path, len(whole) + 1 if whole else 0)
+        os.truncate(path, start)
         return aside
     with path.open("ab", buffering=0) as file:
         append_line(file, "")
     return None
 
 
-CELLS, PEAKS = "cells.jsonl", "peaks.jsonl"
-FILES: dict[type[BaseModel], str] = {Result: CELLS, SuppressionResult: SUPPRESSIONS, Evaluation: EVALUATIONS}
+def _last_line(path: Path) -> tuple[int, bytes]:
+    """Where it starts, and its bytes with their newline."""
+    with path.open("rb") as file:
+        start, line = 0, b""
+        while following := file.readline():
+            start, line = start + len(line), following
+    return start, line
+
+
 Line = TypeVar("Line", bound=Result | SuppressionResult | Evaluation)
-Model = TypeVar("Model", bound=BaseModel)
 Measured = TypeVar("Measured", bound=Result | SuppressionResult)  # of a cell
 
 
@@ -76,11 +81,6 @@ class UnfinishedRestart(ResultLine):
     cell_hash: str
     machine: Machine
     restart: dict[str, Any]
-
-
-def warn(message: str) -> None:
-    """Prints a message for the user on standard error."""
-    print_error(str(message))
 
 
 class MemoryStore(Generic[Line]):
@@ -115,7 +115,7 @@ class Store(MemoryStore[Line]):
         check_schemas(folder)
         self.folder = folder
         self.path = folder / FILES[kind]
-        self.journal_path = _journal(self.path)
+        self.journal_path = journal_of(self.path)
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self.file = self.path.open("ab", buffering=0)
@@ -132,7 +132,7 @@ class Store(MemoryStore[Line]):
                 warn(f"{path}: its last line was cut off in the middle; moved to {kept.name}, the others are kept")
         super().__init__()
         self.results += read_lines(self.path, kind)
-        self.journal = [entry for line in _lines(self.journal_path) if (entry := _entry(line))]
+        self.journal = list(_unfinished(self.journal_path))
 
     def add(self, result: Line) -> None:
         """Appends one line and waits until it is on the disk. If that fails, raises OSError and leaves the file as it
@@ -164,84 +164,8 @@ class Store(MemoryStore[Line]):
         self.file.close()
 
 
-def _journal(path: Path) -> Path:
-    return path.with_suffix(".unfinished.jsonl")
-
-
-def check_schemas(folder: Path) -> None:
-    """Raises InputError, naming file and line, if a file of results holds a line of another schema.
-
-    Lines without a schema are left to those who read them.
-    """
-    paths = [folder / name for name in (*FILES.values(), PEAKS)]
-    for path in (*paths, *map(_journal, paths)):
-        for number, line in enumerate(_lines(path), start=1):
-            content = _parsed(line)
-            if isinstance(content, dict) and isinstance(content.get("schema"), int):
-                check_schema(content, f"{path} line {number}")
-
-
-def _parsed(line: str) -> Any:
-    """The content of a line; None if it is not JSON."""
-    try:
-        return json.loads(line)
-    except json.JSONDecodeError:
-        return None
-
-
-def _entry(line: str) -> UnfinishedRestart | None:
-    """A line of the journal; None if it is cut off or another program wrote it, as it can be measured again."""
-    try:
-        return UnfinishedRestart.model_validate_json(line)
-    except ValidationError:
-        return None
-
-
-def read_results(folder: Path, warn: Callable[[str], None] = warn) -> list[Result]:
-    """All results of a folder, in the order measured. A last line that was cut off is left out with a warning.
-
-    Raises InputError, naming file and line, if another line is damaged.
-    """
-    path = folder / CELLS
-    if not path.is_file():
-        raise InputError(f"{folder}: no {CELLS} here; name a folder that vlbench run wrote")
-    return read_lines(path, Result, warn)
-
-
-def read_evaluations(folder: Path, warn: Callable[[str], None] = warn) -> list[Evaluation]:
-    """The latest evaluation of each model, task and split, in the order first made; none if there is no file."""
-    lines = read_lines(folder / EVALUATIONS, Evaluation, warn)
-    latest = {line.evaluation_hash: line for line in lines}.values()
-    return list({(line.spec_hash, line.accuracy.task, line.accuracy.split): line for line in latest}.values())
-
-
-def _lines(path: Path) -> list[str]:
-    try:
-        return path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
-
-
-def read_lines(path: Path, kind: type[Model], warn: Callable[[str], None] = warn) -> list[Model]:
-    """The lines of a file of a results folder; none without a file.
-
-    A last line that was cut off is left out with a warning. Raises InputError, naming file and line, if another line
-    is damaged or of another schema.
-    """
-    results: list[Model] = []
-    lines = _lines(path)
-    for number, line in enumerate(lines, start=1):
-        where = f"{path} line {number}"
-        try:
-            content = from_json(line)
-            check_schema(content, where)
-            results.append(kind.model_validate(content))
-        except ValidationError as error:
-            key = ".".join(str(step) for step in error.errors()[0]["loc"])
-            raise InputError(f"{where}: {key}: {error.errors()[0]['msg']}") from error
-        except ValueError as error:
-            if number == len(lines):
-                warn(f"{where}: cut off in the middle and left out; the others are kept")
-                return results
-            raise InputError(f"{where}: not JSON; cut off or damaged, delete the line to go on") from error
-    return results
+def _unfinished(path: Path) -> Iterator[UnfinishedRestart]:
+    """The lines of a journal, without those that are cut off or that another program wrote: they are measured again."""
+    for _, line in existing_lines(path):
+        with suppress(ValidationError):
+            yield UnfinishedRestart.model_validate_json(line)

@@ -13,6 +13,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict
 from functools import partial
 from typing import Any, TextIO
 
@@ -156,7 +157,7 @@ def _answer_serve_blocks(job: dict[str, Any], reply: Reply) -> None:
     for line in lines_of(sys.stdin.fileno()):
         block = json.loads(line)
         if "end" in block:
-            reply(interference=observer.finish().model_dump(mode="json"))
+            reply(interference=asdict(observer.finish()))
             return
         observer.resume()
         answer = {

@@ -9,7 +9,7 @@ from typing import Literal
 from pydantic import ValidationError
 
 from vlbench.errors import InputError
-from vlbench.runner.store import check_schemas
+from vlbench.runner.reader import check_schemas
 from vlbench.specs import AnySpec, ModelSpec
 from vlbench.specs.catalog import resolve
 from vlbench.tasks.items import Item, check_images

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vlbench.regression.live.revisions import GitError, commit_of, git
-from vlbench.runner.store import warn
+from vlbench.runner.reader import warn
 from vlbench.temporary import temporary_folder
 
 SUBMODULE_MODE = "160000"

@@ -9,8 +9,8 @@ from pathlib import Path
 from vlbench.evaluation.processes import Process
 from vlbench.evaluation.session import evaluate_all
 from vlbench.evaluation.split import EvaluationSettings, Split
+from vlbench.runner.reader import read_evaluations
 from vlbench.runner.records import Evaluation, Training
-from vlbench.runner.store import read_evaluations
 from vlbench.tasks.registry import TASKS
 from vlbench.training.ablation.arm_outcomes import ArmKey
 from vlbench.training.ablation.arms import QUICK_ITEMS, AblationRequest
