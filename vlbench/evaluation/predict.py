@@ -3,18 +3,24 @@ per process, which is deleted once all predictions are written."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
 
 from vlbench.errors import InputError
 from vlbench.evaluation.adapter import ModelUnderTest
 from vlbench.evaluation.inputs import batches
 from vlbench.evaluation.processes import Process
 from vlbench.evaluation.task_head import Postprocess
+from vlbench.files.json_files import json_line
+from vlbench.files.text import read_byte_lines
 from vlbench.runner.store import append_line, cut_off_fragment
 from vlbench.tasks.items import Item
+
+ANSWERS = TypeAdapter(dict[str, str])
 
 
 class Journal:
@@ -32,28 +38,26 @@ class Journal:
         self.pattern = f"{name}.process-*.unfinished.jsonl"
         self.folder = folder
         self.path = folder / f"{name}.process-{rank}.unfinished.jsonl"
+        self.done = self.read()
         try:
             folder.mkdir(parents=True, exist_ok=True)
             cut_off_fragment(self.path)
             self.file = self.path.open("ab", buffering=0)
         except OSError as error:
             raise InputError(f"--out {folder}: cannot be written ({error.strerror}); name another folder") from error
-        self.done = self.read()
 
     def append(self, predictions: Mapping[str, str]) -> None:
         """Adds predictions, and waits until they are on the disk."""
-        append_line(self.file, json.dumps(dict(predictions)))
+        append_line(self.file, json_line(dict(predictions)))
         self.done.update(predictions)
 
     def read(self) -> dict[str, str]:
         """The predictions of all processes."""
         predictions: dict[str, str] = {}
         for path in sorted(self.folder.glob(self.pattern)):
-            for line in path.read_text(encoding="utf-8").splitlines():
-                try:
-                    predictions.update(json.loads(line))
-                except ValueError:  # cut off by a kill; predicted again
-                    continue
+            for _, line in read_byte_lines(path):
+                with suppress(ValidationError):  # cut off by a kill; predicted again
+                    predictions.update(ANSWERS.validate_json(line))
         return predictions
 
     def close(self) -> None:

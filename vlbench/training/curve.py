@@ -147,8 +147,8 @@ class CurveFile:
         if self.file:
             self.file.truncate(0)
             for point in history:
-                self.file.write(point.model_dump_json().encode() + b"\n")
+                self.file.write(point.model_dump_json(ensure_ascii=True).encode() + b"\n")
 
     def add(self, point: CurvePoint) -> None:
         if self.file:
-            append_line(self.file, point.model_dump_json())
+            append_line(self.file, point.model_dump_json(ensure_ascii=True))

@@ -5,6 +5,7 @@ Whether the machine itself became slower is judged by the reference kernel that 
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import log
@@ -82,11 +83,12 @@ def match(base: Sequence[Result], head: Sequence[Result], *, names: Names, force
             "measure the same models with the same settings"
         )
     labels = _labels([*first, *(key for key in second if key not in first)])
+    in_base, in_head = ({pair[side] for pair in paired} for side in (0, 1))
     pairs = [Pair(name=labels[key], base=first[key], head=second[other]) for key, other in paired]
     return Matched(
         pairs=tuple(pairs),
-        only_in_base=tuple(labels[key] for key in first if key not in {base_key for base_key, _ in paired}),
-        only_in_head=tuple(labels[key] for key in second if key not in {head_key for _, head_key in paired}),
+        only_in_base=tuple(labels[key] for key in first if key not in in_base),
+        only_in_head=tuple(labels[key] for key in second if key not in in_head),
         differences=tuple(differences),
         notes=tuple(_notes(pairs)),
     )
@@ -107,13 +109,18 @@ def _setting(result: Result, name: str) -> Any:
 
 def _with_other_settings(base: Sequence[Key], head: Sequence[Key]) -> list[tuple[Key, Key]]:
     """Pairs of the same model that differ in settings, each key once. Those that differ least are paired first."""
-    candidates = [(key, other) for key in base for other in head if key[0] == other[0]]
+    of_model: dict[str, list[Key]] = defaultdict(list)
+    for other in head:
+        of_model[other[0]].append(other)
+    candidates = [(key, other) for key in base for other in of_model[key[0]]]
     candidates.sort(key=lambda pair: len(_differing(pair)))
-    pairs: list[tuple[Key, Key]] = []
+    pairs: dict[Key, Key] = {}
+    taken: set[Key] = set()
     for key, other in candidates:
-        if not any(key == first or other == second for first, second in pairs):
-            pairs.append((key, other))
-    return sorted(pairs, key=lambda pair: base.index(pair[0]))
+        if key not in pairs and other not in taken:
+            pairs[key] = other
+            taken.add(other)
+    return [(key, pairs[key]) for key in base if key in pairs]
 
 
 def _differing(keys: Sequence[Key]) -> list[int]:
@@ -158,9 +165,13 @@ def _software(result: Result) -> dict[str, Any]:
 
 def _labels(keys: Sequence[Key]) -> dict[Key, str]:
     """The model's name, and each setting in which its measurements differ: `vilt-b32, batch 4`."""
+    of_model: dict[str, list[Key]] = defaultdict(list)
+    for key in keys:
+        of_model[key[0]].append(key)
+    varying = {model: _differing(of_one) for model, of_one in of_model.items()}
     labels = {}
     for key in keys:
-        varied = _differing([other for other in keys if other[0] == key[0]])
+        varied = varying[key[0]]
         labels[key] = ", ".join([key[0], *(f"{SETTINGS[index]} {_shown(key[1][index])}" for index in varied)])
     return labels
 
