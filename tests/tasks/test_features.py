@@ -150,6 +150,26 @@ def test_features_that_are_not_float32_are_refused(tmp_path: Path, kind: type) -
     assert RegionTsv(write_tsv(tmp_path, line("a", BOXES, features.astype(np.float16)))).read("a").width == 500
 
 
+@pytest.mark.slow
+def test_a_damaged_tsv_is_refused_or_read(tmp_path: Path) -> None:
+    random, path, read = np.random.default_rng(18), tmp_path / "regions.tsv", 0
+    messages = []
+    header = "image_id\timage_w\timage_h\tnum_boxes\tboxes\tfeatures\n"
+    whole = [text.encode() for text in (LINE + line("b", BOXES, VALUES), WIDTH_FIRST, header + WIDTH_FIRST)]
+    for number in range(1000):
+        content = bytearray(whole[number % 3])
+        for position in random.integers(len(content), size=random.integers(1, 5)):
+            content[position] = random.choice([9, 10, 13, 32, 39, 45, 48, 57, 61, 255, random.integers(256)])
+        path.write_bytes(content if number % 10 else content[: random.integers(len(content))])
+        try:
+            regions = RegionTsv(path)
+            read += sum(len(regions.read(name).boxes) > 0 for name in regions.lines)
+        except InputError as error:
+            messages.append(str(error).removeprefix(str(path)))
+    assert read > 50
+    assert all(len(message) <= 300 and message.isprintable() for message in messages)
+
+
 def test_a_line_without_an_end_is_no_tsv(tmp_path: Path) -> None:
     with (tmp_path / "zeros.tsv").open("wb") as file:
         file.truncate(100_000_000)  # sparse

@@ -133,6 +133,7 @@ BROKEN = [
     (compressed({name: some[:0] for name, some in GOOD.items()}), r"features of shape \(0, 4\)"),
     (compressed(GOOD | {"features": GOOD["features"] * np.nan}), "not finite numbers"),
     (packed(GOOD | {"norm_bb": GOOD["norm_bb"] * np.float16(np.inf)}), "not finite numbers"),
+    (compressed(GOOD | {"norm_bb": GOOD["norm_bb"] * 640}), "norm_bb has .* not shares of the image's sides"),
     (compressed(GOOD | {"norm_bb": GOOD["norm_bb"][:, :3]}), r"for boxes of shape \(3, 3\)"),
     (compressed(GOOD | {"features": np.full((3, 4), "much")}), "has no features"),
 ]
@@ -164,6 +165,25 @@ def test_a_list_of_keys_that_is_none_is_refused(tmp_path: Path) -> None:
             transaction.put(b"__keys__", listed)
         with pytest.raises(InputError, match="__keys__"):
             RegionLmdb(folder)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", [compressed, packed])
+def test_a_damaged_entry_is_refused_or_read(tmp_path: Path, form: Any) -> None:
+    random, refused = np.random.default_rng(18), 0
+    regions = RegionLmdb(write_lmdb(tmp_path / "db", {"a.npz": form(GOOD)}))
+    for number in range(400):
+        entry = bytearray(form(GOOD))
+        for position in random.integers(len(entry), size=random.integers(1, 9)):
+            entry[position] = random.choice([0, 1, 0xC9, 0xDD, 0xDF, 0xFF, random.integers(256)])
+        entry = entry if number % 10 else entry[: random.integers(len(entry))]
+        with lmdb.open(str(tmp_path / "db"), sync=False) as environment, environment.begin(write=True) as transaction:
+            transaction.put(b"a.npz", bytes(entry))
+        try:
+            assert regions.read("a").boxes.shape[1] == 4
+        except InputError:
+            refused += 1
+    assert 50 < refused < 400
 
 
 class Trap:

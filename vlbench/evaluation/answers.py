@@ -106,6 +106,8 @@ def files_by_model(option: str, values: Sequence[str], specs: Sequence[AnySpec])
         path = Path(source if equals else value).expanduser()
         if equals and name not in names:
             raise unknown_model(f"{option} {value}", name, names)
+        if equals and not source:
+            raise InputError(f"{option} {value}: names no file; {option} {name}=FILE works")
         if not os.path.exists(path):
             raise InputError(f"{option} {path}: no such file")
         if names[name] in by_model if equals else default:

@@ -81,8 +81,9 @@ class RegionTsv:
     def _add_line(self, line: bytes, offset: int, number: int) -> None:
         where, count = f"{self.path} line {number}", line.count(b"\t") + 1
         if not self.columns:
-            self._read_layout(line, where)
-            if self._is_header(line):
+            names = [name.strip() for name in line.decode("utf-8", errors="replace").split("\t")]
+            self._read_layout(names, where)
+            if "features" in names:
                 return
         elif count != self.field_count:
             raise InputError(f"{where}: not {self.field_count} fields; cut off or damaged")
@@ -93,16 +94,11 @@ class RegionTsv:
             first = self.lines[name][1]
             raise InputError(f"{where}: {name} occurs twice, with other regions in line {first}; keep one of them")
 
-    @staticmethod
-    def _is_header(line: bytes) -> bool:
-        return b"features" in line.split()
-
-    def _read_layout(self, line: bytes, where: str) -> None:
+    def _read_layout(self, first: list[str], where: str) -> None:
         """Takes the fields from the first line: their names, if it has them, or their number."""
-        names = line.decode("utf-8", errors="replace").split()
-        self.field_count = line.count(b"\t") + 1
-        if self._is_header(line):
-            fields = tuple(re.sub("^image_", "img_", name) for name in names)
+        self.field_count = len(first)
+        if "features" in first:
+            fields = tuple(re.sub("^image_", "img_", name) for name in first)
             if missing := sorted(set(READ_FIELDS) - set(fields)):
                 raise InputError(f"{where}: names no field {', '.join(missing)}")
         elif self.field_count in LAYOUTS:

@@ -114,6 +114,10 @@ class RegionLmdb:
         features, boxes = features[:count], boxes[:count, :4]
         if not (np.isfinite(features).all() and np.isfinite(boxes).all()):
             raise InputError(f"{where}: has features that are not finite numbers")
+        if boxes.min() < -0.5 or boxes.max() > 1.5:
+            raise InputError(
+                f"{where}: norm_bb has {boxes.min():g} to {boxes.max():g}, not shares of the image's sides"
+            )
         return ImageRegions(features=features, boxes=boxes, height=1, width=1)
 
 
