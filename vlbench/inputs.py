@@ -19,7 +19,7 @@ from vlbench.specs import AnySpec, Input
 from vlbench.specs.text import TextSpec
 
 DEFAULT_TEXT = "A woman in a dark uniform with medals stands in front of a flag."
-WORD = re.compile(r"\w+|[^\w\s]")
+WORD = re.compile(r"\w+|[^\w\s\0-\x1f\x7f-\x9f]")  # as BERT, without control characters
 CLS, SEP, FIRST_WORD = TextSpec.begin, TextSpec.end, 999  # as in BERT's vocabulary
 
 

@@ -21,24 +21,24 @@ from vlbench.cli.compare import (
     write_files,
 )
 from vlbench.cli.live_options import (
-    BatchOption,
     BudgetOption,
     CallableOption,
     ImageOption,
     ImageSizeOption,
     ModelsOption,
     TextOption,
-    TextTokensOption,
     clear_progress,
     live_request,
     show_progress,
 )
 from vlbench.cli.options import (
+    BatchOption,
     DeviceName,
     DeviceOption,
     EngineName,
     PrecisionName,
     PrecisionOption,
+    TextTokensOption,
     ThreadsOption,
     parse_size,
 )

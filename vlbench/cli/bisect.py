@@ -11,19 +11,25 @@ import typer
 
 from vlbench.cli.compare import OutputOption, ThresholdOption, ThresholdsOption, check_files
 from vlbench.cli.live_options import (
-    BatchOption,
     BudgetOption,
     CallableOption,
     ImageOption,
     ImageSizeOption,
     ModelsOption,
     TextOption,
-    TextTokensOption,
     clear_progress,
     live_request,
     show_progress,
 )
-from vlbench.cli.options import DeviceName, DeviceOption, PrecisionName, PrecisionOption, ThreadsOption
+from vlbench.cli.options import (
+    BatchOption,
+    DeviceName,
+    DeviceOption,
+    PrecisionName,
+    PrecisionOption,
+    TextTokensOption,
+    ThreadsOption,
+)
 from vlbench.cli.printing import print_as
 from vlbench.console import print_message
 
@@ -101,10 +107,11 @@ def _log(line: str) -> None:
 
 def _write(bisection: Bisection, form: BisectionFormat, output: Path | None) -> None:
     from vlbench.regression.live.bisect_tables import bisection_tables
+    from vlbench.tables.writers import model_to_json
 
     print_as(
         form.value,
         lambda: bisection_tables(bisection),
         output,
-        json=lambda: bisection.model_dump_json(by_alias=True, indent=1) + "\n",
+        json=lambda: model_to_json(bisection),
     )

@@ -60,12 +60,15 @@ def compare(
     """
     from vlbench.regression.compare.comparison import compare as compare_results
     from vlbench.regression.compare.outcomes import check_globs, thresholds_from
+    from vlbench.tables.markup import visible
 
     allowed = thresholds_from(threshold, thresholds)
     check_files(output=output, markdown=markdown, junit=junit, picture=picture)
     before, after = _read(base), _read(head)
     check_globs(allowed, {result.model for result in [*before, *after]}, str(thresholds))
-    comparison = compare_results(before, after, names=(str(base), str(head)), thresholds=allowed, force=force)
+    comparison = compare_results(
+        before, after, names=(visible(str(base)), visible(str(head))), thresholds=allowed, force=force
+    )
     write_comparison(comparison, output_format, output, picture)
     write_files(comparison, markdown=markdown, junit=junit, picture=picture)
     if comparison.exit_code:

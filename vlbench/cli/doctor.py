@@ -35,14 +35,13 @@ def doctor(
     from vlbench.doctor.diagnose import diagnose
     from vlbench.doctor.findings import diagnosis_table
     from vlbench.measure.machine import physical_cores
+    from vlbench.tables.writers import model_to_json
 
     if out:
         from vlbench.runner.benchmark import add_missing_peaks
 
         add_missing_peaks(out)
     diagnosis = diagnose(threads or physical_cores())
-    print_as(
-        output.value, lambda: [diagnosis_table(diagnosis)], json=lambda: f"{diagnosis.model_dump_json(indent=2)}\n"
-    )
+    print_as(output.value, lambda: [diagnosis_table(diagnosis)], json=lambda: model_to_json(diagnosis))
     if not diagnosis.fit:
         raise typer.Exit(1)

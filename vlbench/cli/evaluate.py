@@ -29,6 +29,7 @@ from vlbench.cli.options import (
 from vlbench.cli.printing import draw_frontier, print_evaluations
 from vlbench.cli.score import DataOption, SplitOption, TaskOption
 from vlbench.console import print_message
+from vlbench.runner.limits import MOST_BATCH, MOST_BUDGET_SECONDS
 from vlbench.tasks.registry import task_named
 
 if TYPE_CHECKING:
@@ -65,14 +66,19 @@ def eval_(
         list[str] | None,
         typer.Option(metavar="[MODEL=]FILE", help="vocab.txt, if there is none next to the weights; repeatable."),
     ] = None,
-    batch: Annotated[int, typer.Option(min=1, help="Items in one forward pass of the evaluation.")] = 16,
+    batch: Annotated[
+        int, typer.Option(min=1, max=MOST_BATCH, help="Items in one forward pass of the evaluation.")
+    ] = 16,
     workers: Annotated[
         int, typer.Option(min=0, help="Data-loading worker processes; 0 loads in the main process.")
     ] = 0,
     control: Annotated[bool, typer.Option(help="Also evaluate with shuffled images, as a control.")] = True,
     latency: Annotated[bool, typer.Option(help="Also measure the latency, in separate processes.")] = True,
     budget: Annotated[
-        float, typer.Option(min=0.001, metavar="SECONDS", help="Time to measure the latency of each model.")
+        float,
+        typer.Option(
+            min=0.001, max=MOST_BUDGET_SECONDS, metavar="SECONDS", help="Time to measure the latency of each model."
+        ),
     ] = 45,
     detector: DetectorOption = None,
     device: DeviceOption = DeviceName.auto,

@@ -10,6 +10,7 @@ import typer
 
 from vlbench.cli.options import DeviceName, PrecisionName, parse_size
 from vlbench.errors import InputError
+from vlbench.runner.limits import MOST_BUDGET_SECONDS
 from vlbench.tables.markup import escape_terminal
 
 if TYPE_CHECKING:
@@ -21,13 +22,17 @@ CallableOption = Annotated[
     list[str] | None,
     typer.Option("--callable", metavar="MODULE:FUNCTION", help="A function without arguments; repeatable."),
 ]
-BatchOption = Annotated[int, typer.Option(min=1, help="Examples in one forward pass.")]
 ImageOption = Annotated[Path | None, typer.Option(help="A photograph, as in vlbench run.")]
 TextOption = Annotated[str | None, typer.Option(help="A sentence about it.")]
 ImageSizeOption = Annotated[str | None, typer.Option(metavar="HxW", help="As in vlbench run.")]
-TextTokensOption = Annotated[int | None, typer.Option(min=2, help="As in vlbench run.")]
 BudgetOption = Annotated[
-    float, typer.Option(min=1, metavar="SECONDS", help="Time for each model or function, its confirmation included.")
+    float,
+    typer.Option(
+        min=1,
+        max=MOST_BUDGET_SECONDS,
+        metavar="SECONDS",
+        help="Time for each model or function, its confirmation included; a week at most.",
+    ),
 ]
 
 
@@ -58,7 +63,7 @@ def live_request(
         "device": device.value,
         "precision": precision.value,
         "batch": batch,
-        "image_size": parse_size(image_size) if image_size else None,
+        "image_size": parse_size(image_size) if image_size is not None else None,
         "text_tokens": text_tokens,
         "threads": threads or physical_cores(),
     }

@@ -13,6 +13,7 @@ import typer
 
 from vlbench.errors import InputError
 from vlbench.runner.backends import BACKENDS
+from vlbench.runner.limits import MOST_BATCH, MOST_RESTARTS, MOST_TEXT_TOKENS, MOST_THREADS
 from vlbench.tables.numbers import share_of
 
 
@@ -65,7 +66,14 @@ BackendOption = Annotated[
     str, typer.Option(metavar="NAME", help=f"Runtime that executes the models: {', '.join(BACKENDS)}.")
 ]
 ResumeOption = Annotated[bool, typer.Option("--resume", help="Continue the newest unfinished folder in results/local.")]
-ThreadsOption = Annotated[int | None, typer.Option(min=1, help="CPU threads; by default one per physical core.")]
+ThreadsOption = Annotated[
+    int | None, typer.Option(min=1, max=MOST_THREADS, help="CPU threads; by default one per physical core.")
+]
+BatchOption = Annotated[int, typer.Option(min=1, max=MOST_BATCH, help="Examples in one forward pass.")]
+TextTokensOption = Annotated[
+    int | None,
+    typer.Option(min=2, max=MOST_TEXT_TOKENS, help="Length to pad the text to, instead of each model's own."),
+]
 WithinOption = Annotated[
     str,
     typer.Option(
@@ -75,7 +83,9 @@ WithinOption = Annotated[
 RestartsOption = Annotated[
     int | None,
     typer.Option(
-        min=1, help="Measure each model in exactly this many fresh processes, regardless of --budget and --within."
+        min=1,
+        max=MOST_RESTARTS,
+        help="Measure each model in exactly this many fresh processes, regardless of --budget and --within.",
     ),
 ]
 DetectorOption = Annotated[
@@ -100,7 +110,7 @@ FormatOption = Annotated[Format, typer.Option("--format", help="How the results 
 
 def parse_size(text: str) -> tuple[int, int]:
     """`384x640` as (384, 640), height and width in pixels. Raises InputError for anything else."""
-    match = re.fullmatch(r"(\d{1,5})x(\d{1,5})", text)
+    match = re.fullmatch(r"([0-9]{1,5})x([0-9]{1,5})", text)
     if not match:
         raise InputError(f"--image-size {text}: not HEIGHTxWIDTH in pixels; 384x640 works")
     return int(match[1]), int(match[2])

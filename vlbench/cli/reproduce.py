@@ -23,6 +23,7 @@ from vlbench.cli.options import (
 from vlbench.cli.printing import print_as, print_kept
 from vlbench.console import print_message
 from vlbench.errors import InputError
+from vlbench.runner.limits import MOST_BUDGET_SECONDS
 
 if TYPE_CHECKING:
     from vlbench.suites.collect import SuiteRequest
@@ -54,7 +55,10 @@ def reproduce(
     budget: Annotated[
         float | None,
         typer.Option(
-            min=0.001, metavar="SECONDS", help="Time to warm up and measure each row; by default as the suite says."
+            min=0.001,
+            max=MOST_BUDGET_SECONDS,
+            metavar="SECONDS",
+            help="Time to warm up and measure each row; by default as the suite says.",
         ),
     ] = None,
     restarts: RestartsOption = None,

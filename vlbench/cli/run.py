@@ -9,6 +9,7 @@ import typer
 
 from vlbench.cli.options import (
     BackendOption,
+    BatchOption,
     DetectorOption,
     DeviceName,
     DeviceOption,
@@ -20,6 +21,7 @@ from vlbench.cli.options import (
     PrecisionOption,
     RestartsOption,
     ResumeOption,
+    TextTokensOption,
     ThreadsOption,
     WeightsOption,
     WithinOption,
@@ -32,6 +34,7 @@ from vlbench.cli.printing import draw_frontier, print_evaluations, print_kept, p
 from vlbench.console import print_message
 from vlbench.errors import InputError
 from vlbench.runner.backends import EAGER
+from vlbench.runner.limits import MOST_BUDGET_SECONDS
 
 if TYPE_CHECKING:
     from vlbench.runner.records import Result
@@ -45,19 +48,23 @@ def run(
     device: DeviceOption = DeviceName.auto,
     precision: PrecisionOption = PrecisionName.fp32,
     backend: BackendOption = EAGER,
-    batch: Annotated[int, typer.Option(min=1, help="Examples in one forward pass.")] = 1,
+    batch: BatchOption = 1,
     detector: DetectorOption = None,
     image: Annotated[Path | None, typer.Option(help="A photograph; by default matplotlib's of Grace Hopper.")] = None,
     text: Annotated[str | None, typer.Option(help="A sentence about it.")] = None,
     image_size: Annotated[
         str | None, typer.Option(metavar="HxW", help="Image size in pixels, instead of each model's own.")
     ] = None,
-    text_tokens: Annotated[
-        int | None, typer.Option(min=2, help="Length to pad the text to, instead of each model's own.")
-    ] = None,
+    text_tokens: TextTokensOption = None,
     threads: ThreadsOption = None,
     budget: Annotated[
-        float, typer.Option(min=0.001, metavar="SECONDS", help="Time for each model, all its restarts together.")
+        float,
+        typer.Option(
+            min=0.001,
+            max=MOST_BUDGET_SECONDS,
+            metavar="SECONDS",
+            help="Time for each model, all its restarts together; a week at most.",
+        ),
     ] = 45,
     within: WithinOption = "2%",
     restarts: RestartsOption = None,
@@ -84,7 +91,7 @@ def run(
         backend=backend,
         batch=batch,
         detector=detector.value if detector else None,
-        image_size=parse_size(image_size) if image_size else None,
+        image_size=parse_size(image_size) if image_size is not None else None,
         text_tokens=text_tokens,
         threads=threads or physical_cores(),
         budget_seconds=budget,

@@ -22,6 +22,7 @@ from vlbench.suites.evidence import RowEvidence
 from vlbench.suites.outcomes import ClaimOutcome, ReproducedCell, SuiteOutcome
 from vlbench.suites.reader import LoadedSuite, read_suite, suite_paths
 from vlbench.suites.schema import Category
+from vlbench.tables.markup import visible
 
 CATEGORIES: tuple[Category, ...] = ("params", "flops", "latency")
 
@@ -121,12 +122,12 @@ def _with_results(path: Path) -> list[Path]:
 
 
 def _labels(paths: Sequence[Path]) -> list[str]:
-    """The last name of each path, or as many as make the labels unique."""
+    """The last name of each path, or as many as make the labels unique; bytes that are not UTF-8 as escapes."""
     parts = [path.resolve().parts for path in paths]
     depth = 1
     while len({names[-depth:] for names in parts}) < len(parts) and depth < max(map(len, parts)):
         depth += 1
-    return ["/".join(names[-depth:]).replace("//", "/") for names in parts]
+    return [visible("/".join(names[-depth:]).replace("//", "/")) for names in parts]
 
 
 def _read(path: Path, label: str, warn: Callable[[str], None]) -> Folder:

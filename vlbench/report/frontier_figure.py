@@ -15,6 +15,7 @@ from vlbench.report.frontier import COSTS, ON, comparable, frontier_frame, inter
 from vlbench.report.labels import Line, place_labels
 from vlbench.report.paper import DPI, drawing, plain_ticks, save, set_foot, settle
 from vlbench.runner.records import Evaluation, Result
+from vlbench.tables.markup import file_stem
 
 LINE, BASELINE = "#777777", "#444444"
 MARK = 6.5  # points
@@ -37,7 +38,7 @@ def draw(results: Sequence[Result], evaluations: Sequence[Evaluation], folder: P
     measured = comparable(results, evaluations)[0]
     with drawing() as plt:
         for (task, split), part in drawable.items():
-            written += save(picture(part, measured, plt), folder, f"frontier-{task}-{split}", plt)
+            written += save(picture(part, measured, plt), folder, file_stem(f"frontier-{task}-{split}"), plt)
     return written
 
 

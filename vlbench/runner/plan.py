@@ -12,18 +12,27 @@ from vlbench.measure.machine import Machine
 from vlbench.measure.records import Precision
 from vlbench.runner.backends import EAGER, check_backend
 from vlbench.runner.cells import Cell, Device
+from vlbench.runner.limits import MOST_BATCH, MOST_BUDGET_SECONDS, MOST_RESTARTS, MOST_TEXT_TOKENS, MOST_THREADS
 from vlbench.runner.nms_records import SuppressionCell
 from vlbench.runner.store import Measured, MemoryStore
 from vlbench.specs import AnySpec, Size
 from vlbench.specs.base import Engine, check_engine
 from vlbench.specs.weights import find_weights
 
+LIMITS: dict[str, float] = {
+    "batch": MOST_BATCH,
+    "text_tokens": MOST_TEXT_TOKENS,
+    "threads": MOST_THREADS,
+    "budget_seconds": MOST_BUDGET_SECONDS,
+    "restarts": MOST_RESTARTS,
+}
 AnyCell: TypeAlias = Cell | SuppressionCell
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunSettings:
-    """What every cell of a run has in common. Raises InputError if there is no such backend."""
+    """What every cell of a run has in common. Raises InputError if there is no such backend, or a number is not within
+    its limits."""
 
     device: Device = "auto"
     precision: Precision = "fp32"
@@ -39,6 +48,10 @@ class RunSettings:
 
     def __post_init__(self) -> None:
         check_backend(self.backend)
+        for name, most in LIMITS.items():
+            value = getattr(self, name)
+            if value is not None and not 0 < value <= most:
+                raise InputError(f"{name} {value}: not between 0 and {most:,.0f}")
 
 
 def expand(specs: Sequence[AnySpec], example: Example, settings: RunSettings, machine: Machine) -> list[Cell]:
@@ -54,6 +67,7 @@ def expand(specs: Sequence[AnySpec], example: Example, settings: RunSettings, ma
         except ValueError as error:
             raise InputError(f"{spec.name}: {error}") from error
         check_text(example, fitted)
+        _check_memory(fitted, settings.batch, machine)
         find_weights(fitted)
         cells.append(
             Cell(
@@ -72,6 +86,17 @@ def expand(specs: Sequence[AnySpec], example: Example, settings: RunSettings, ma
             )
         )
     return cells
+
+
+def _check_memory(spec: AnySpec, batch: int, machine: Machine) -> None:
+    """Raises InputError if the images of a batch alone are larger than the machine's memory."""
+    height, width = spec.input.image_size
+    size = batch * 3 * height * width * 4  # channels of fp32
+    if size > machine.ram_bytes:
+        raise InputError(
+            f"--batch {batch}: {batch} images of {height}x{width} pixels for {spec.name} take {size / 2**30:,.0f} GiB, "
+            f"and this machine has {machine.ram_bytes / 2**30:,.0f} GiB; a smaller batch or --image-size works"
+        )
 
 
 def through_engine(specs: Sequence[AnySpec], detector: Engine | None, precision: Precision) -> list[AnySpec]:

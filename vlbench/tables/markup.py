@@ -96,6 +96,11 @@ def escape_xml(text: str) -> str:
     return "\n".join(map(visible, text.split("\n")))
 
 
+def file_stem(text: str) -> str:
+    """A name of a file, without its ending, in which nothing leads into another folder: letters, digits and `_.-`."""
+    return re.sub(r"[^\w.-]+", "_", text)[:100]
+
+
 def bullets(lines: Iterable[str]) -> str:
     """A list in Markdown."""
     return "\n".join(f"- {escape_markdown(line)}" for line in lines)

@@ -14,6 +14,7 @@ from vlbench.tables.table import GAP, Table, TableColumn
 
 if TYPE_CHECKING:
     import pandas as pd
+    from pydantic import BaseModel
 
 NUMBER = r"[-+]?\d[\d,]*(\.\d+)?%?"
 NUMERIC = re.compile(rf"{NUMBER}( \[{NUMBER}, {NUMBER}\])?")  # `1,255 [1,118, 1,622]`
@@ -157,6 +158,11 @@ def _flattened(record: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[st
 def to_json(content: Any) -> str:
     """Raises ValueError for a number that JSON does not have."""
     return json.dumps(content, indent=1, allow_nan=False).replace("\x7f", r"\u007f") + "\n"
+
+
+def model_to_json(model: BaseModel) -> str:
+    """As `to_json`, of a model's fields under their aliases; a number that JSON does not have is null."""
+    return to_json(json.loads(model.model_dump_json(by_alias=True)))
 
 
 WRITERS = {"markdown": to_markdown, "latex": to_latex}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import time
 from collections.abc import Callable
@@ -15,6 +17,8 @@ from made import PUBLISHED, ROOT, failed, line, page_of, published
 
 from tests.conftest import skip_where_busy
 from tests.helpers import others_slow, write_results
+from tests.nasty import NASTY
+from vlbench.tables.markup import escape_csv, escape_xml
 
 ALL = [PUBLISHED, *(PUBLISHED / name for name in ("shapes", "easy-vqa"))]
 ALL += [
@@ -161,6 +165,15 @@ def test_the_table_can_be_taken_along(open_page: Open) -> None:
     assert text.splitlines()[0].startswith("model,family,latency ms,95% interval ms")
     assert text.splitlines()[1].startswith("vilt-b32,patch,329,306 to 341,noisy")
     assert len(text.splitlines()) == 2
+
+
+def test_the_table_that_is_taken_along_holds_no_formula(open_page: Open, tmp_path: Path) -> None:
+    texts = [NASTY[name] for name in ("spreadsheet", "plus", "minus", "at", "tab", "return", "wide", "bidi", "escape")]
+    page = open_page(page_of(write_results(tmp_path / "=1+1", [line(text) for text in texts]))).page
+    with page.expect_download() as waiting:
+        page.locator("#download").click()
+    rows = list(csv.reader(io.StringIO(Path(waiting.value.path()).read_text())))
+    assert {row[0] for row in rows[1:]} == {escape_csv(escape_xml(text)) for text in texts}
 
 
 @pytest.mark.parametrize("width", others_slow([360, 390, 768]))

@@ -13,6 +13,7 @@ from vlbench.errors import InputError, nearest, quoted
 from vlbench.frozen import Frozen
 from vlbench.regression.compare.effects import Effect
 from vlbench.tables.numbers import share_of
+from vlbench.tables.writers import model_to_json
 
 COMPARISON_SCHEMA = 1
 Verdict = Literal["faster", "slower", "same", "unknown"]
@@ -113,7 +114,7 @@ class Comparison(Frozen):
     remarks: tuple[str, ...] = ()
 
     def to_json(self) -> str:
-        return self.model_dump_json(by_alias=True, indent=1) + "\n"
+        return model_to_json(self)
 
 
 DEFAULT = 0.05

@@ -20,6 +20,7 @@ from vlbench.regression.live.record import LiveComparison
 from vlbench.regression.live.revisions import GitError, commit_of, git, shallow_hint
 from vlbench.regression.live.run import LiveRequest, compare_live, start_workers
 from vlbench.regression.live.sides import Side
+from vlbench.runner.limits import MOST_BUDGET_SECONDS
 
 WORKS = "a function at the top of a module, without arguments, works"
 Function = Callable[[], object]
@@ -50,7 +51,7 @@ def compare_functions(
         thresholds = Thresholds(default=parse_threshold(threshold))
     except ValueError as error:
         raise InputError(f"threshold={threshold!r}: {error}") from error
-    if budget_seconds <= 0:
+    if not 0 < budget_seconds <= MOST_BUDGET_SECONDS:
         raise InputError(f"a budget of {budget_seconds:g} seconds; 30 works")
     name, paths = importable(function), import_paths([function], root)
     request = LiveRequest(

@@ -21,6 +21,7 @@ from vlbench.report.page.beside import beside_chart, side_by_side
 from vlbench.report.page.reported import suites
 from vlbench.report.page.summary import headlines
 from vlbench.report.page.table import build_table
+from vlbench.tables.markup import escape_xml
 from vlbench.version import __version__
 
 ASSETS = "assets"
@@ -44,6 +45,7 @@ def render(results: Results, title: str = "vlbench report") -> str:
     environment = Environment(
         loader=PackageLoader("vlbench.report.page", ASSETS),
         autoescape=True,
+        finalize=_visible_output,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -70,6 +72,17 @@ def render(results: Results, title: str = "vlbench report") -> str:
     )
 
 
+class Asset(Markup):
+    """Code of the page, which stands in it as it is."""
+
+
+def _visible_output(value: Any) -> Any:
+    """What a template shows, with every invisible character as an escape."""
+    if isinstance(value, Asset) or not isinstance(value, str):
+        return value
+    return Markup(escape_xml(str(value))) if isinstance(value, Markup) else escape_xml(value)
+
+
 SNIPPET = "window.vegaEmbed = vegaEmbed;"
 
 
@@ -78,18 +91,26 @@ def whole_options(text: str) -> Markup:
     return Markup(re.sub(r"(?<!\S)(--[\w-]+)", r'<span class="whole">\1</span>', str(escape(text))))
 
 
-def _asset(name: str) -> Markup:
-    return Markup(resources.files("vlbench.report.page").joinpath(ASSETS, name).read_text(encoding="utf-8"))
+def _asset(name: str) -> Asset:
+    return Asset(resources.files("vlbench.report.page").joinpath(ASSETS, name).read_text(encoding="utf-8"))
 
 
 @cache
-def _library() -> Markup:
+def _library() -> Asset:
     """Vega and Vega-Embed in one script."""
     import vl_convert  # noqa: PLC0415  slow to import
 
-    return Markup(vl_convert.javascript_bundle(SNIPPET, vega.VEGA_LITE).replace("</script", "<\\/script"))
+    return Asset(vl_convert.javascript_bundle(SNIPPET, vega.VEGA_LITE).replace("</script", "<\\/script"))
 
 
 def _embedded(content: Any) -> Markup:
-    """JSON that no name in it can end the script of."""
-    return Markup(json.dumps(content, allow_nan=False).replace("<", "\\u003c"))
+    """JSON that no name in it can end the script of, with every invisible character as an escape."""
+    return Markup(json.dumps(_visible_texts(content), allow_nan=False).replace("<", "\\u003c"))
+
+
+def _visible_texts(content: Any) -> Any:
+    if isinstance(content, dict):
+        return {_visible_texts(key): _visible_texts(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [_visible_texts(value) for value in content]
+    return escape_xml(content) if isinstance(content, str) else content

@@ -92,11 +92,13 @@
     follow();
   };
 
+  // A spreadsheet would compute what begins like a formula.
+  const inert = (text) => (/^[=+\-@\uff1d\uff0b\uff0d\uff20]/.test(text) && !/^[-+]?[\d.,]+$/.test(text) ? `'${text}` : text);
   const quoted = (text) => (/[",\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
 
   const download = () => {
     const lines = [...table.tHead.rows, ...rows].filter((row) => !row.hidden);
-    const text = lines.map((row) => [...row.cells].map((cell) => quoted(cell.textContent.trim().replace(/^–$/, ""))).join(",")).join("\n");
+    const text = lines.map((row) => [...row.cells].map((cell) => quoted(inert(cell.textContent.trim().replace(/^–$/, "")))).join(",")).join("\n");
     const link = document.createElement("a");
     link.href = URL.createObjectURL(new Blob([`${text}\n`], { type: "text/csv" }));
     link.download = "vlbench.csv";
