@@ -92,3 +92,33 @@ def test_visualbert_reads_its_answer_at_the_mask(tmp_path: Path) -> None:
     assert ready.text(["a cat"]).ids.tolist() == [[2, 5, 6, 4, 3]]
     longest = spec.input.text_tokens
     assert ready.text(["cat " * 50]).ids.tolist() == [[2, *[6] * (longest - 3), 4, 3]]
+
+
+EMPTY_WORDPIECE = {"type": "WordPiece", "unk_token": "[UNK]", "continuing_subword_prefix": "##", "vocab": {"a": 0}}
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("tokenizer.json", "x", "tokenizer.json: not JSON"),
+        ("tokenizer.json", "[]", "tokenizer.json: not a JSON object"),
+        ("tokenizer.json", "[" * 100_000, "tokenizer.json: nested more than 200 deep"),
+        ("tokenizer.json", "{}", "transformers reads no tokenizer there"),
+        ("tokenizer.json", json.dumps({"added_tokens": 5, "model": 5}), "transformers reads no tokenizer there"),
+        (
+            "tokenizer.json",
+            json.dumps({"added_tokens": [], "model": EMPTY_WORDPIECE | {"max_input_chars_per_word": 100}}),
+            "transformers reads no tokenizer there",
+        ),
+        ("tokenizer_config.json", "null", "tokenizer_config.json: not a JSON object"),
+        ("tokenizer_config.json", '{"tokenizer_class": 5}', "transformers reads no tokenizer there"),
+        ("tokenizer_config.json", '{"tokenizer_class": "BertTokenizer"}', "its tokenizer has no words"),
+        ("tokenizer_config.json", '{"auto_map": {"AutoTokenizer": ["x.E", null]}}', "contains custom code"),
+    ],
+)
+def test_damaged_files_of_a_tokenizer(tmp_path: Path, spec: ModelSpec, name: str, content: str, says: str) -> None:
+    (tmp_path / name).write_text(content)
+    with pytest.raises(InputError, match=says) as error:
+        tokenizer_for(spec, weights=None, vocabulary=tmp_path)
+    assert "\n" not in str(error.value)
+    assert len(str(error.value).replace(str(tmp_path), "")) <= 300

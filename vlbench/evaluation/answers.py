@@ -27,7 +27,7 @@ def read_answer_set(path: Path) -> tuple[str, ...]:
     Raises InputError if the file cannot be read, has another format, or leaves a class without an answer.
     """
     if path.suffix == ".json":
-        answers = _in_class_order(path, read_json(path, option="--answers "))
+        answers = _in_class_order(path, read_json(path, option="--answers ", any_number=True))
     else:
         answers = read_lines(path, option="--answers ")
         while answers and not answers[-1]:
@@ -72,7 +72,7 @@ def named_labels(config: Path) -> tuple[str, ...] | None:
     """
     if not config.exists():
         return None
-    content = read_json(config)
+    content = read_json(config, any_number=True)
     labels = content.get("id2label") if isinstance(content, dict) else None
     if not isinstance(labels, dict) or not labels or labels.get("0") == "LABEL_0":
         return None

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from vlbench.errors import InputError
+from vlbench.files.json_files import read_json
 from vlbench.inputs import padded_ids, word_spans
 from vlbench.specs import AnySpec, HuggingFaceSpec
 from vlbench.tasks.wordpiece import WordPiece
 
+JSON_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json")
 OTHER_TOKENIZERS = ("tokenizer.json", "tokenizer_config.json", "merges.txt", "spiece.model")
 
 
@@ -90,11 +92,17 @@ def _has_tokenizer(folder: Path) -> bool:
 def _of_transformers(folder: Path, name: str, size: int) -> Tokenizer:
     from transformers import AutoTokenizer  # noqa: PLC0415  slow to import
 
+    for path in (folder / name for name in JSON_FILES if (folder / name).exists()):
+        if not isinstance(read_json(path, option="--vocabulary ", any_number=True), dict):
+            raise InputError(f"--vocabulary {path}: not a JSON object, as save_pretrained writes it")
     try:
-        tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError, KeyError, ImportError) as error:
-        why = str(error).strip().split("\n")[0][:120]
+        tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        tokenizer("a word")  # a damaged one fails here, if not before
+    except Exception as error:  # the tokenizers library raises Exception itself
+        why = (str(error).strip().split("\n") or [""])[0][:120]
         raise InputError(f"--vocabulary {folder}: transformers reads no tokenizer there ({why})") from error
+    if len(tokenizer) <= len(tokenizer.all_special_ids):
+        raise InputError(f"--vocabulary {folder}: its tokenizer has no words; vocab.txt or tokenizer.json is missing")
     _check_size(name, folder, len(tokenizer), size)
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
     return Tokenizer(

@@ -22,20 +22,21 @@ REASONS = {
 NOT_NUMBERS = re.compile(rb"[:,\[]\s*(NaN|-?Infinity)")
 
 
-def parse_json(content: bytes, where: str) -> Any:
+def parse_json(content: bytes, where: str, *, any_number: bool = False) -> Any:
     """The value of a JSON text in UTF-8, with or without a byte order mark.
 
     Raises InputError if it is not JSON, nested more than 200 deep, or holds a number out of range.
 
     Args:
         where: begins the message, such as a path.
+        any_number: whether numbers beyond 64 bits are kept, which transformers writes: a `model_max_length` of 1e30.
     """
     content = content.removeprefix(BYTE_ORDER_MARK)
     try:
         value = from_json(content, allow_inf_nan=False)
     except ValueError as error:
         raise InputError(f"{where}{_fault(content, str(error))}") from error
-    if MAY_BE_OUT_OF_RANGE.search(content):
+    if not any_number and MAY_BE_OUT_OF_RANGE.search(content):
         check_numbers(value, where)
     return value
 
@@ -67,9 +68,9 @@ def _in_range(number: float) -> bool:
     return -(2**63) <= number < 2**64 if isinstance(number, int) else math.isfinite(number)
 
 
-def read_json(path: Path, *, option: str = "") -> Any:
+def read_json(path: Path, *, option: str = "", any_number: bool = False) -> Any:
     """The value of a JSON file. Raises InputError as `check_regular` and `parse_json` do."""
-    return parse_json(read_bytes(path, option=option), f"{option}{path}")
+    return parse_json(read_bytes(path, option=option), f"{option}{path}", any_number=any_number)
 
 
 def read_json_lines(path: Path, *, option: str = "") -> Iterator[tuple[int, Any]]:

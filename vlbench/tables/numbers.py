@@ -55,5 +55,5 @@ def counted(count: int, noun: str) -> str:
 
 def share_of(text: object) -> float | None:
     """0.05 of `5%` and of `0.05`; None of text that is no such number."""
-    match = re.fullmatch(r"\s*(\d+\.?\d*|\.\d+)\s*(%?)\s*", str(text))
+    match = re.fullmatch(r"\s*(\d+\.?\d*|\.\d+)\s*(%?)\s*", str(text), re.ASCII)
     return float(match[1]) / (100 if match[2] else 1) if match else None

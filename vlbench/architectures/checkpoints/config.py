@@ -211,7 +211,7 @@ def config_values(kinds: Sequence[str], weights: Path) -> list[ConfigValue]:
 
 
 def _values(path: Path, kind: str, settings: Sequence[ConfigSetting], weights: Path) -> Iterator[ConfigValue]:
-    content = read_json(path, option="weights ")
+    content = read_json(path, option="weights ", any_number=True)
     if not isinstance(content, dict):
         raise InputError(f"weights {path}: no mapping of settings")
     named = content.get("model_type") if path.name == "config.json" else None
