@@ -50,7 +50,9 @@ def read_example(image: Path | None, text: str | None) -> Example:
     chosen = DEFAULT_TEXT if text is None else text
     if not words(chosen):
         raise InputError("--text: the text has no words; any sentence works")
-    return Example(image=path, image_sha256=hashlib.sha256(path.read_bytes()).hexdigest(), text=chosen)
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return Example(image=path, image_sha256=digest, text=chosen)
 
 
 def short_text(specs: Sequence[AnySpec]) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import struct
+import subprocess
+import sys
 import time
 import zlib
 from pathlib import Path
@@ -418,6 +420,17 @@ def test_a_jpeg_of_thousands_of_scans_is_refused(tmp_path: Path) -> None:
     video = np.random.default_rng(0).integers(0, 256, 20_000_000, np.uint8).tobytes()  # as phones append to photographs
     assert video.count(b"\xff\xda") > 200
     assert opened(tmp_path, data + video).shape == (64, 64, 3)
+
+
+def test_a_tiff_is_read_while_the_standard_error_is_closed(tmp_path: Path) -> None:
+    path = tmp_path / "image.tif"
+    path.write_bytes(GRAYS["TIFF of 16 bits, compressed"])
+    code = (
+        f"from pathlib import Path; from vlbench.files.images import open_image; print(open_image(Path({str(path)!r})))"
+    )
+    command = ["bash", "-c", 'exec "$0" -c "$1" 2>&-', sys.executable, code]
+    ended = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+    assert "size=256x16" in ended.stdout
 
 
 def test_every_format_is_one_of_pillows() -> None:

@@ -6,6 +6,7 @@ import logging
 import os
 import re
 import struct
+import sys
 import warnings
 import zlib
 from collections.abc import Iterator, Mapping
@@ -24,6 +25,7 @@ from vlbench.files.text import check_regular
 # Photographs' formats. Of Pillow's others, some start programs (EPS), and some take hours for a small file (QOI).
 FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
 LEAST_SIDE, MOST_PIXELS = 16, 100_000_000
+MOST_BYTES = 1 << 30  # 100 million pixels of 64 bits have 0.8 GB
 MOST_ASPECT = 200  # resizing a very long image takes memory for the long side times the new width
 MOST_SCANS = 100  # of a JPEG; encoders write about 10
 START_OF_SCAN, END_OF_IMAGE = b"\xff\xda", b"\xff\xd9"
@@ -63,7 +65,7 @@ def open_image(path: Path, *, option: str = "--image ") -> Image.Image:
     white. The message begins with `option` and the path.
     """
     where = f"{option}{path}"
-    check_regular(path, option=option)
+    check_regular(path, option=option, most_bytes=MOST_BYTES)
     if path.stat().st_size == 0:
         raise InputError(f"{where}: the file is empty")
     try:
@@ -92,7 +94,7 @@ def open_image(path: Path, *, option: str = "--image ") -> Image.Image:
 @contextmanager
 def _silent_libtiff(image: Image.Image) -> Iterator[None]:
     """libtiff writes a line for each fault to the standard error, beside the error that Pillow raises."""
-    if image.format != "TIFF":
+    if image.format != "TIFF" or sys.__stderr__ is None:  # it is closed, so that another file may have its number
         yield
         return
     kept = os.dup(2)
