@@ -49,6 +49,10 @@ def test_forms(text: str, kind: str, amount: float) -> None:
         ("0", "nothing could be trained"),
         ("0min", "nothing could be trained"),
         ("1e999macs", "nothing could be trained"),
+        ("1e300", "nothing could be trained for so long"),
+        ("9" * 400, "nothing could be trained for so long"),
+        ("1e20h", "nothing could be trained for so long"),
+        ("inf", "not a budget"),
         ("1.5samples", "not a whole number of samples; 2samples works"),
     ],
 )

@@ -206,6 +206,22 @@ def test_a_kill_while_writing_does_no_harm(tmp_path: Path) -> None:
     assert not (tmp_path / "checkpoint.pt.unfinished").exists()
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_not_saved(
+    tmp_path: Path, value: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The loss of the last step is that of the weights before it, so it does not show this."""
+
+    def overflowing(parameters: list[nn.Parameter], _clip: float | None) -> torch.Tensor:
+        parameters[0].data.fill_(value)
+        return torch.tensor(1.0)
+
+    monkeypatch.setattr("vlbench.training.loop.clip_gradient", overflowing)
+    with pytest.raises(InputError, match="weight is not finite; a lower learning rate or fp32 works"):
+        train(Classifier(network("linear")), Examples(), settings(budget="1steps"), tmp_path)
+    assert not (tmp_path / "checkpoint.pt").exists()
+
+
 def test_a_full_disk_keeps_the_last_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(Interrupted):
         train(Interrupting(network("linear"), {6}), Examples(), settings(), tmp_path)

@@ -26,6 +26,10 @@ def test_objectives_with_shares() -> None:
         ("vqa:often", "'often' is not a number; vqa:2 works"),
         ("vqa:0", "the share must be above 0"),
         (",", "none named"),
+        ("vqa:inf", "the share must be above 0 and at most 1,000,000"),
+        ("vqa:nan", "the share must be above 0"),
+        ("vqa:1e7", "the share must be above 0 and at most 1,000,000"),
+        ("vqa,mlm,vqa:2", "vqa is named twice"),
     ],
 )
 def test_bad_objectives_are_refused(text: str, message: str) -> None:
@@ -40,6 +44,12 @@ def test_bad_objectives_are_refused(text: str, message: str) -> None:
         ({"stages": ({"kinds": ("color",)},)}, "did you mean colour"),
         ({"stages": ({"most": 9},)}, "less than or equal to 8"),
         ({"shares": {"vqa": 0.0}}, "no objective has a share"),
+        ({"shares": {"vqa": float("inf")}}, "should be a finite number"),
+        ({"shares": {"vqa": 1e7}}, "less than or equal to 1000000"),
+        ({"shares": {"vqa": True}}, "valid number"),
+        ({"shares": {"itm": 1}, "alignment": float("inf")}, "should be a finite number"),
+        ({"stages": ({}, {"start": 2**63})}, "less than 9223372036854775808"),
+        ({"sampled_pixels": 10**9}, "less than or equal to 1000000"),
         ({"alignment": 0.1}, "added to image-text matching, which has no share; the objectives vqa,itm work"),
     ],
 )
@@ -62,6 +72,12 @@ def test_recipe_changes_from_the_command_or_a_file(tmp_path: Path) -> None:
     [
         ("alignment", "--recipe alignment: has no value; NAME=VALUE works"),
         ("alignment=[", "--recipe alignment=\\[: '\\[' is not a value"),
+        ("alignment=!!bool maybe", "'!!bool maybe' is not a value"),
+        ("alignment=!!int ''", "is not a value; a number, true or a word works"),
+        ("alignment=2024-13-45", "'2024-13-45' is not a value"),
+        ("alignment=" + "[" * 100_000, "is not a value"),
+        ("alignment=" + "9" * 5_000, "is not a value"),
+        ("alignment=0.1,alignment=0.2", "--recipe alignment: given twice"),
         ("aligment=0.1", "--recipe: unknown key 'aligment'; did you mean alignment"),
         ("sampled_pixels=0", "--recipe: sampled_pixels: .*greater than 0"),
         ("nowhere.yaml", "nowhere.yaml"),

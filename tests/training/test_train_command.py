@@ -103,6 +103,7 @@ def test_a_data_set_from_files(tmp_path: Path) -> None:
         (["--models", "vilt", "--task", "nlvr2"], "models are trained on easy-vqa or shapes"),
         (["--models", "vilt", "--task", "easy-vqa"], "needs its files; --data DIR"),
         (["--models", "vilt", "--batch", "4", "--accumulate", "8"], "cannot be cut into 8"),
+        (["--models", "vilt", "--budget", "1e999"], "--budget 1e999: nothing could be trained"),
     ],
 )
 def test_what_cannot_be_trained(arguments: list[str], message: str, tmp_path: Path) -> None:
@@ -111,6 +112,35 @@ def test_what_cannot_be_trained(arguments: list[str], message: str, tmp_path: Pa
     assert message in str(done.exception)
     assert "\n" not in str(done.exception)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        *(["--seed", str(seed)] for seed in (-1, 2**63, 2**64, 2**70, -(2**63) - 1)),
+        *(["--learning-rate", rate] for rate in ("nan", "inf", "-inf", "1e300", "0", "-1")),
+        ["--latency-budget", "nan"],
+    ],
+    ids=" ".join,
+)
+def test_numbers_out_of_range_are_refused(arguments: list[str], tmp_path: Path) -> None:
+    done = train("--models", "vilt", *arguments, "--out", str(tmp_path / "out"))
+    assert done.exit_code == 2
+    assert arguments[0] in done.stderr
+    assert "Traceback" not in done.output
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_greatest_seed_and_rate_are_no_crash(tmp_path: Path) -> None:
+    """A rate that makes weights overflow is told by the first checkpoint, and no such weights are saved."""
+    options = ["--budget", "3steps", "--batch", "2", "--workers", "0", "--threads", "1", "--seed", str(2**63 - 1)]
+    done = train("--models", "vilt", *options, "--no-latency", "--out", str(tmp_path / "seed"))
+    assert done.exit_code == 0, done.output
+    diverged = train("--models", "vilt", *options, "--learning-rate", "1000", "--no-latency", "--out", str(tmp_path))
+    assert diverged.exit_code in (0, 1)
+    if diverged.exception is not None and diverged.exit_code:
+        assert "is not finite; a lower learning rate or fp32 works" in str(diverged.exception)
+        assert not (tmp_path / "vilt-b32-tiny" / "model.yaml").exists()
 
 
 @pytest.mark.parametrize("name", ["cells.jsonl", "evaluations.jsonl"])

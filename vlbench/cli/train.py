@@ -74,12 +74,13 @@ def train(
         ),
     ] = None,
     seed: Annotated[
-        int, typer.Option(min=0, help="Seed of the first weights, the samples and all other random choices.")
+        int,
+        typer.Option(min=0, max=2**63 - 1, help="Seed of the first weights, the samples and all other random choices."),
     ] = 0,
     batch: Annotated[int | None, typer.Option(min=1, help="Samples per step; by default the preset's.")] = None,
     accumulate: Annotated[int, typer.Option(min=1, help="Micro-batches per step.")] = 1,
     learning_rate: Annotated[
-        float | None, typer.Option(min=1e-9, help="The highest, after the warm-up; by default the preset's.")
+        float | None, typer.Option(min=1e-9, max=1000, help="The highest, after the warm-up; by default the preset's.")
     ] = None,
     workers: Annotated[
         int, typer.Option(min=0, help="Data-loading worker processes; 0 loads in the main process.")

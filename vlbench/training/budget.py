@@ -26,6 +26,7 @@ SECONDS_OF = {unit: seconds for seconds, units in TIME_UNITS.items() for unit in
 SEPARATOR = re.compile(r"[\s_]|,(?=\d{3}(?!\d))")  # a comma separates thousands, and is not a decimal point
 BUDGET = re.compile(r"(?P<number>\d+(?:\.\d*)?(?:[eE]\+?\d+)?)(?P<unit>[A-Za-z]*)")
 COUNTED_UNIT = re.compile(r"(?P<prefix>[kKMGTPE]?)(?P<name>(?i:samples?|steps?|macs|))")
+MOST, MOST_MACS = 1e15, 1e30
 EXAMPLES = "200000, 200ksamples, 2000steps, 90s, 25min, 2h or 5e15macs works"
 
 
@@ -101,7 +102,9 @@ def parse_budget(text: str, option: str = "--budget") -> Budget:
         raise InputError(f"{option} {text}: minutes or millions? {match['number']}min or {match['number']}M works")
     else:
         kind, amount = _counted(f"{option} {text}", number, unit)
-    if not (0 < amount < math.inf):
+    if amount > (MOST_MACS if kind == "macs" else MOST):
+        raise InputError(f"{option} {text}: nothing could be trained for so long; {EXAMPLES}")
+    if amount <= 0:
         raise InputError(f"{option} {text}: nothing could be trained; {EXAMPLES}")
     return Budget(kind=kind, amount=amount)
 

@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from vlbench.frozen import Frozen
-from vlbench.specs.bounds import Fraction
+from vlbench.specs.bounds import Fraction, Seed
 from vlbench.training.budget import Budget
 
 
@@ -64,6 +64,9 @@ WITHOUT_EFFECT = frozenset({"checkpoint_seconds", "threads", "workers"})
 """Settings that do not change the trained model; a resumed run may have others."""
 
 
+MOST_RATE = 1000.0
+
+
 class TrainingSettings(Frozen):
     """Optimiser, schedule and batches. The learning rate's defaults are ViLT's (section 4.2).
 
@@ -85,13 +88,13 @@ class TrainingSettings(Frozen):
     budget: Budget
     batch: int = Field(default=64, ge=1)
     accumulate: int = Field(default=1, ge=1)
-    learning_rate: float = Field(default=1e-4, gt=0)
-    weight_decay: float = Field(default=1e-2, ge=0)
+    learning_rate: float = Field(default=1e-4, gt=0, le=MOST_RATE)
+    weight_decay: float = Field(default=1e-2, ge=0, le=MOST_RATE)
     warm_up: Fraction = 0.1
-    clip: float | None = Field(default=5.0, gt=0)
-    seed: int = Field(default=0, ge=0)
+    clip: float | None = Field(default=5.0, gt=0, allow_inf_nan=False)
+    seed: Seed = 0
     precision: Literal["fp32", "bf16"] = "fp32"
-    checkpoint_seconds: float = Field(default=60, ge=0)
+    checkpoint_seconds: float = Field(default=60, ge=0, allow_inf_nan=False)
     point_steps: int = Field(default=20, ge=1)
     threads: int = Field(default=1, ge=1)
     workers: int = Field(default=1, ge=0)

@@ -266,7 +266,8 @@ class _Loop:
 
     def _write_checkpoint(self) -> None:
         shared = self.means.over_all_processes(self.process)
-        check_finite(shared.means(), steps=self.spent.steps)
+        weights = {"weight": float(torch.stack([each.detach().abs().max() for each in self.parameters]).max())}
+        check_finite(shared.means() | weights, steps=self.spent.steps)
         if self.process.first:
             checkpoint = checkpoints.Checkpoint(
                 module=self.learner.module.state_dict(),

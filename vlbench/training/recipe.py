@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from itertools import accumulate
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
-import yaml
-from pydantic import Field, NonNegativeFloat, PositiveInt, ValidationError, field_validator, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
 
-from vlbench.errors import InputError, nearest
-from vlbench.files.yaml_files import read_mapping
+from vlbench.errors import InputError, SpecError, nearest, shortened
+from vlbench.files.yaml_files import parse_yaml, read_mapping
 from vlbench.frozen import Frozen
+from vlbench.specs.bounds import not_truth
 from vlbench.specs.catalog import describe
 from vlbench.tasks.shapes.language import KINDS
 from vlbench.tasks.shapes.scenes import FEWEST, MOST
@@ -24,6 +24,11 @@ Detector = Literal["trained", "half-trained", "ground-truth"]
 RECIPE_FILES = (".yaml", ".yml")
 
 
+MOST_SHARE = 1_000_000
+Weight = Annotated[float, BeforeValidator(not_truth), Field(ge=0, le=MOST_SHARE)]
+SampleNumber = Annotated[int, Field(ge=0, lt=2**63)]
+
+
 class CurriculumStage(Frozen):
     """The samples from sample `start` on: scenes of `most` things at most, and questions of these kinds in turn.
 
@@ -31,7 +36,7 @@ class CurriculumStage(Frozen):
     kinds can be guessed half of the time.
     """
 
-    start: int = Field(default=0, ge=0)
+    start: SampleNumber = 0
     most: int = Field(default=MOST, ge=FEWEST, le=MOST)
     kinds: tuple[str, ...] = Field(default=KINDS, min_length=1)
 
@@ -60,12 +65,12 @@ class Recipe(Frozen):
         stages: the kinds of questions and the number of things, and from which sample on.
     """
 
-    shares: Mapping[Objective, NonNegativeFloat] = {"vqa": 1.0}
-    alignment: NonNegativeFloat = 0.0
+    shares: Mapping[Objective, Weight] = {"vqa": 1.0}
+    alignment: Weight = 0.0
     whole_words: bool = True
     conditional: bool = True
     augmentation: bool = False
-    sampled_pixels: PositiveInt | None = None
+    sampled_pixels: Annotated[int, Field(gt=0, le=1_000_000)] | None = None
     detector: Detector = "trained"
     stages: tuple[CurriculumStage, ...] = (CurriculumStage(),)
 
@@ -118,12 +123,15 @@ def parse_objectives(text: str) -> dict[str, float]:
         name, _, share = word.partition(":")
         if name not in OBJECTIVES:
             raise InputError(f"--objectives {word}: no such objective; {nearest(name, OBJECTIVES)}")
+        if name in shares:
+            raise InputError(f"--objectives {word}: {name} is named twice; name it once")
         try:
             shares[name] = float(share) if share else 1.0
         except ValueError as error:
             raise InputError(f"--objectives {word}: {share!r} is not a number; {name}:2 works") from error
-        if not 0 < shares[name] < float("inf"):
-            raise InputError(f"--objectives {word}: the share must be above 0; leave {name} out to train without it")
+        if not 0 < shares[name] <= MOST_SHARE:
+            allowed = f"above 0 and at most {MOST_SHARE:,}"
+            raise InputError(f"--objectives {word}: the share must be {allowed}; leave {name} out to train without it")
     if not shares:
         raise InputError(f"--objectives: none named; {', '.join(OBJECTIVES)} are known")
     return shares
@@ -133,7 +141,11 @@ def parse_recipe(text: str) -> dict[str, Any]:
     """A recipe's keys and values, from `alignment=0.1,augmentation=true` or a YAML file. Raises InputError."""
     if text.endswith(RECIPE_FILES):
         return dict(read_mapping(Path(text), "a recipe: the file must be a mapping, such as alignment: 0.1"))
-    return dict(_setting(word.strip()) for word in text.split(",") if word.strip())
+    settings = [_setting(word.strip()) for word in text.split(",") if word.strip()]
+    for number, (name, _) in enumerate(settings):
+        if name in dict(settings[:number]):
+            raise InputError(f"--recipe {name}: given twice; give it once")
+    return dict(settings)
 
 
 def with_changes(recipe: Recipe, changes: Mapping[str, Any], source: str | None) -> Recipe:
@@ -150,6 +162,9 @@ def _setting(word: str) -> tuple[str, Any]:
     if not sign or not value.strip():
         raise InputError(f"--recipe {word}: has no value; NAME=VALUE works, such as alignment=0.1, or a YAML file")
     try:
-        return name.strip(), yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        raise InputError(f"--recipe {word}: {value!r} is not a value; a number, true or a word works") from error
+        return name.strip(), parse_yaml(value, name.strip())
+    except SpecError as error:
+        shown = shortened(value)
+        raise InputError(
+            f"--recipe {name}={shown}: {shown!r} is not a value; a number, true or a word works"
+        ) from error

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
+from vlbench.errors import InputError
 from vlbench.evaluation.processes import Process
 from vlbench.evaluation.session import evaluate_all
 from vlbench.evaluation.split import EvaluationSettings, Split
@@ -64,6 +65,8 @@ class ArmTrainings:
         return self.listener_for(f"{title}: detector" if phase.endswith(": detector") else title)
 
     def _evaluate(self, run: TrainingRun, training: Training) -> Evaluation:
+        if run.trained_spec.heads.answers is None:
+            raise InputError(f"{run.folder}: no step trained vqa, by which arms are compared; a larger budget works")
         split = self._split_for(run)
         (evaluation,) = evaluate_all(
             [split.head_for(run.trained_spec)],
