@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -115,8 +117,11 @@ def prepare_callable(name: str, threads: int) -> WarmWorkload:
     return WarmWorkload(timer=timer, first_ms=timer.first(), peak_memory_bytes=memory.read_bytes())
 
 
+DEFERRED = (inspect.iscoroutinefunction, inspect.isgeneratorfunction, inspect.isasyncgenfunction)
+
+
 def find_callable(name: str) -> Callable[[], object]:
-    """Imports `package.module:function`. Raises InputError if there is none."""
+    """Imports `package.module:function`. Raises InputError if there is none, or a call would run nothing."""
     module_name, _, path = name.partition(":")
     if not module_name or not path:
         raise InputError(f"--callable {name}: not MODULE:FUNCTION; package.module:function works")
@@ -128,6 +133,15 @@ def find_callable(name: str) -> Callable[[], object]:
         raise InputError(f"--callable {name}: {error}") from error
     if not callable(function):
         raise InputError(f"--callable {name}: is not a function")
+    if any(deferred(function) for deferred in DEFERRED):
+        raise InputError(
+            f"--callable {name}: a call runs nothing of a coroutine or generator; a function that runs it works"
+        )
+    with suppress(ValueError):  # functions of C may have no signature
+        try:
+            inspect.signature(function).bind()
+        except TypeError as error:
+            raise InputError(f"--callable {name}: {error}; a function without arguments works") from error
     return function
 
 
