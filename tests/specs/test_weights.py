@@ -43,6 +43,9 @@ REFUSED = {
     "misspelt": ("vlit=x.pt", "'vlit' is not one of the selected models; did you mean vilt?"),
     "another part": ("vilt.text=x.pt", "'vilt.text' is not one of the selected models"),
     "missing": ("vilt=/nope", "/nope: no such file or folder; hub:OWNER/NAME names one on the Hugging Face hub"),
+    "a long name": (f"vilt={'x' * 5000}", "...: no such file or folder"),
+    "a user that is unknown": ("vilt=~nobody-at-all/x.pt", "~nobody-at-all/x.pt: no such file or folder"),
+    "a name of no file": ("vilt=a\0b", "no such file or folder"),
     "no hub name": ("vilt=hub:a b/c", "hub:a b/c: not a valid name on the hub; hub:dandelin/vilt-b32-mlm is one"),
 }
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pickle
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,7 +20,7 @@ from vlbench.architectures.checkpoints.reading import read_layout
 from vlbench.architectures.initialise import without_default_weights
 from vlbench.errors import InputError, SpecError, nearest, shortened
 from vlbench.specs import HuggingFaceSpec
-from vlbench.specs.weights import HUB, check_config_folder, weights_file
+from vlbench.specs.weights import HUB, check_config_folder, home_expanded, weights_file
 
 # What transformers raises for values of a config that it cannot build a model of.
 REFUSALS = (
@@ -166,7 +165,7 @@ def located(source: str, spec: HuggingFaceSpec) -> tuple[str, dict[str, Any]]:
     if source.startswith(HUB):
         return source.removeprefix(HUB), {}
     check_config_folder(source, f"{spec.name}: ")
-    return str(Path(source).expanduser()), {"local_files_only": True}
+    return str(home_expanded(source)), {"local_files_only": True}
 
 
 @contextmanager

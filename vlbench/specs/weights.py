@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from vlbench.errors import InputError, SpecError
+from vlbench.errors import InputError, SpecError, shortened
 from vlbench.files.json_files import read_json
 from vlbench.files.text import check_regular
 from vlbench.specs import RANDOM, AnySpec, HuggingFaceSpec
@@ -84,9 +85,9 @@ def find_weights(spec: AnySpec) -> None:
 
 def check_config_folder(source: str, where: str) -> None:
     """Raises InputError where a source is no folder as transformers' `save_pretrained` writes it."""
-    path = Path(source).expanduser()
-    if not path.exists():
-        raise SpecError(f"{where}{source}: no such folder; hub:ID names one on a hub")
+    path = home_expanded(source)
+    if path is None:
+        raise SpecError(f"{where}{shortened(source)}: no such folder; hub:ID names one on a hub")
     if not (path / "config.json").is_file():
         raise SpecError(f"{where}{source}: no folder with a config.json, as save_pretrained writes it")
 
@@ -133,10 +134,20 @@ def located(source: str) -> Path:
     """The file or folder of a source, fetched if it is on the hub. Raises InputError where there is none."""
     if source.startswith(HUB):
         return _fetched(source.removeprefix(HUB))
-    path = Path(source).expanduser()
-    if not path.exists():
-        raise InputError(f"weights {source}: no such file or folder; hub:OWNER/NAME names one on the Hugging Face hub")
+    path = home_expanded(source)
+    if path is None:
+        where = f"weights {shortened(source)}"
+        raise InputError(f"{where}: no such file or folder; hub:OWNER/NAME names one on the Hugging Face hub")
     return path
+
+
+def home_expanded(source: str) -> Path | None:
+    """The path of a file or folder, whose ~ is the home of a user; None where there is none.
+
+    Path.expanduser and Path.exists would fail for unknown users and for names that are too long.
+    """
+    path = Path(os.path.expanduser(source))
+    return path if os.path.exists(path) else None
 
 
 def shards(index: Path) -> list[str]:

@@ -70,7 +70,7 @@ def test_what_no_part_computes_is_refused(tmp_path: Path, activation: str) -> No
     vilt_of(tmp_path, hidden_act=activation)
     with pytest.raises(InputError) as caught:
         loaded(small("vilt-b32", "answers"), str(tmp_path))
-    says = f"config.json has hidden_act {activation}; the parts of vilt-b32-tiny have gelu alone"
+    says = f"config.json has hidden_act '{activation}'; the parts of vilt-b32-tiny have 'gelu' alone"
     assert str(caught.value) == f"weights {tmp_path}: {says}"
 
 
@@ -88,7 +88,9 @@ def test_clips_activation_is_the_configs(tmp_path: Path) -> None:
         tower.hidden_act = "gelu"
     reference = randomise(transformers.CLIPModel(config))
     reference.save_pretrained(tmp_path)
-    with pytest.raises(InputError, match=r"text_config\.hidden_act gelu, but text\.activation is quick_gelu in clip"):
+    with pytest.raises(
+        InputError, match=r"text_config\.hidden_act 'gelu', but text\.activation is 'quick_gelu' in clip"
+    ):
         loaded(vit_spec(), str(tmp_path))
     ours = loaded(vit_spec(activation="gelu"), str(tmp_path))
     pixels, ids = torch.randn(3, 3, 64, 64), torch.randint(1, 58, (3, 8))
@@ -106,11 +108,11 @@ CASES: dict[str, tuple[str, str, str, dict, str]] = {
         "visual_bert",
         "config.json",
         {"position_embedding_type": "relative_key"},
-        "have absolute alone",
+        "have 'absolute' alone",
     ),
     "LXMERT's heads": ("lxmert", "lxmert", "config.json", {"num_attention_heads": 8}, "interaction.heads is 12"),
-    "LXMERT's activation": ("lxmert", "lxmert", "config.json", {"hidden_act": "relu"}, "have gelu alone"),
-    "a renamed key": ("lxmert", "lxmert", "config.json", {"hidden_activation": "silu"}, "hidden_activation silu"),
+    "LXMERT's activation": ("lxmert", "lxmert", "config.json", {"hidden_act": "relu"}, "have 'gelu' alone"),
+    "a renamed key": ("lxmert", "lxmert", "config.json", {"hidden_activation": "silu"}, "hidden_activation 'silu'"),
     "UNITER's own": ("uniter-large", "uniter", "config.json", {"num_attention_heads": 12}, "interaction.heads is 16"),
     "UNITER's log": ("uniter-base", "uniter", "../log/model.json", {"num_attention_heads": 16}, "model.json has num"),
     "a default that the file leaves out": ("uniter-large", "lxmert", "config.json", {}, "has no num_attention_heads"),
@@ -128,14 +130,14 @@ CASES: dict[str, tuple[str, str, str, dict, str]] = {
         "clip",
         "config.json",
         {"text_config": {"hidden_act": "quick_gelu"}, "text_config_dict": {"hidden_act": "gelu"}},
-        "text_config.hidden_act gelu",
+        "text_config.hidden_act 'gelu'",
     ),
     "OpenCLIP is GELU unless it says so": (
         "clip-vit-b32",
         "open_clip",
         "open_clip_config.json",
         {"model_cfg": {"vision_cfg": {}, "text_cfg": {}}},
-        "has no model_cfg.quick_gelu, which means False, but text.activation is quick_gelu",
+        "has no model_cfg.quick_gelu, which means False, but text.activation is 'quick_gelu'",
     ),
     "OpenCLIP's heads": (
         "clip-vit-b32",
@@ -158,8 +160,14 @@ CASES: dict[str, tuple[str, str, str, dict, str]] = {
         {"architecture": "vit_small_patch32_384"},
         "interaction.heads: 6",
     ),
-    "timm's activation": ("vilt-b32", "timm", "config.json", {"architecture": "vit_base_quickgelu"}, "have gelu alone"),
-    "timm's strides": ("pixelbert-r50", "timm", "config.json", {"architecture": "resnetaa50"}, "have plain alone"),
+    "timm's activation": (
+        "vilt-b32",
+        "timm",
+        "config.json",
+        {"architecture": "vit_base_quickgelu"},
+        "have 'gelu' alone",
+    ),
+    "timm's strides": ("pixelbert-r50", "timm", "config.json", {"architecture": "resnetaa50"}, "have 'plain' alone"),
     "timm's pixels": (
         "vilt-b32",
         "timm",
@@ -232,6 +240,31 @@ def test_configs_as_published_fit_the_catalogue(tmp_path: Path, name: str, kind:
     values = config_values((kind,), tmp_path / "model.safetensors")
     assert values
     refuse_other_settings(values, catalog()[name], source="it")
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("12", "has num_attention_heads '12', but interaction.heads is 12 in lxmert"),
+        ([12], "has num_attention_heads [12], but interaction.heads is 12 in lxmert"),
+        (True, "has num_attention_heads True, but interaction.heads is 12 in lxmert"),
+        (-8, "has num_attention_heads -8, but interaction.heads is 12 in lxmert"),
+        (
+            8,
+            "8, but interaction.heads is 12 in lxmert; interaction.heads: 8 in a model file fits",
+        ),
+        ("x\x1b[31m\n" * 500, "in lxmert"),
+    ],
+)
+def test_a_value_of_another_type_is_no_advice(tmp_path: Path, value: Any, message: str) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"num_attention_heads": value}))
+    with pytest.raises(InputError) as caught:
+        refuse_other_settings(
+            config_values(("lxmert",), tmp_path / "model.safetensors"), catalog()["lxmert"], source="it"
+        )
+    assert str(caught.value).endswith(message)
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 200
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vlbench.errors import InputError
+from vlbench.errors import InputError, quoted
 from vlbench.files.json_files import read_json
 from vlbench.specs import AnySpec
 from vlbench.specs.weights import WEIGHTS
@@ -25,6 +25,7 @@ SYNONYMS = {
     "hidden_act": ("hidden_activation", "activation_function"),
     "layer_norm_eps": ("layer_norm_epsilon", "norm_eps"),
 }
+QUOTE = "'"
 SAME_VALUES = {"gelu_python": "gelu"}  # names of one function
 
 
@@ -217,7 +218,7 @@ def _values(path: Path, kind: str, settings: Sequence[ConfigSetting], weights: P
     named = content.get("model_type") if path.name == "config.json" else None
     if named is not None and named != kind and named not in OTHER_TYPES.get(kind, set()):
         if weights.name in WEIGHTS:
-            raise InputError(f"weights {path}: model_type {str(named)[:60]!r}, but {weights.name} next to it is {kind}")
+            raise InputError(f"weights {path}: model_type {_short(named)}, but {weights.name} next to it is {kind}")
         return
     for setting in settings:
         *parents, key = setting.key.split(".")
@@ -226,7 +227,7 @@ def _values(path: Path, kind: str, settings: Sequence[ConfigSetting], weights: P
         prefix = "".join(f"{parent}." for parent in parents)
         entries = [(section[name], f"{path.name} has {prefix}{name} {_short(section[name])}") for name in present]
         if not entries and setting.default is not None:
-            entries = [(setting.default, f"{path.name} has no {setting.key}, which means {setting.default}")]
+            entries = [(setting.default, f"{path.name} has no {setting.key}, which means {_short(setting.default)}")]
         for theirs, text in entries:
             value = setting.make(theirs, section) if setting.make else theirs
             if value is not None:
@@ -250,13 +251,16 @@ def refuse_other_settings(values: Sequence[ConfigValue], spec: AnySpec, *, sourc
     for value in values:
         setting = value.setting
         if not setting.ours and not _equal(value.value, setting.only):
-            raise InputError(f"weights {source}: {value.text}; the parts of {spec.name} have {setting.only} alone")
+            raise InputError(
+                f"weights {source}: {value.text}; the parts of {spec.name} have {_short(setting.only)} alone"
+            )
         fields = {path: value_at(spec, path) for path in setting.ours}
         other = [path for path, ours in fields.items() if ours is not None and not _equal(value.value, ours)]
         if other:
-            fits = ", ".join(f"{path}: {_short(value.value)}" for path in other)
             differs = f"{other[0]} is {_short(fields[other[0]])} in {spec.name}"
-            raise InputError(f"weights {source}: {value.text}, but {differs}; {fits} in a model file fits")
+            lines = ", ".join(f"{path}: {_short(value.value).strip(QUOTE)}" for path in other)
+            fits = f"; {lines} in a model file fits" if _is_like(value.value, fields[other[0]]) else ""
+            raise InputError(f"weights {source}: {value.text}, but {differs}{fits}")
 
 
 def value_at(spec: AnySpec, path: str) -> Any:
@@ -274,5 +278,13 @@ def _equal(theirs: Any, ours: Any) -> bool:
     return math.isclose(theirs, ours, rel_tol=1e-6) if numbers else type(theirs) is type(ours) and theirs == ours
 
 
+def _is_like(theirs: Any, ours: Any) -> bool:
+    """Whether a value is of the type that a field takes."""
+    if isinstance(theirs, tuple | list) and isinstance(ours, tuple | list):
+        return len(theirs) == len(ours) and all(isinstance(number, int | float) for number in theirs)
+    return type(theirs) is type(ours) and (isinstance(theirs, str) or theirs > 0)
+
+
 def _short(value: Any) -> str:
-    return str(list(value) if isinstance(value, tuple) else value)[:60]
+    """A value as messages show it: in one line, with quotes around a text."""
+    return quoted(list(value) if isinstance(value, tuple) else value)

@@ -64,7 +64,8 @@ class BesideTensors:
 
 
 NO_MAPPINGS = """
-    argparse.Namespace pathlib.PosixPath pathlib.PurePosixPath pathlib._local.PosixPath pathlib._local.PurePosixPath
+    argparse.Namespace datetime.datetime datetime.timedelta pathlib.WindowsPath pathlib.PureWindowsPath
+    pathlib.PosixPath pathlib.PurePosixPath pathlib._local.PosixPath pathlib._local.PurePosixPath
     numpy.dtype numpy.ndarray numpy.core.multiarray.scalar numpy._core.multiarray.scalar
     numpy.core.multiarray._reconstruct numpy._core.multiarray._reconstruct numpy._core.numeric._frombuffer
     pytorch_lightning.callbacks.early_stopping.EarlyStopping
