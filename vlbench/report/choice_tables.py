@@ -59,7 +59,8 @@ def sentence(choice: Choice) -> str:
     """The best model, or else the nearest."""
     words, best = choice.budget.in_words(), choice.best
     if best:
-        why = "" if choice.ranked_by == "accuracy" else ", the quickest of those that meet it"
+        is_quickest = choice.ranked_by == "latency" and math.isfinite(best.latency_ms)
+        why = ", the quickest of those that meet it" if is_quickest else ""
         return f"Best within {words}: {best.cell} ({_numbers(best)}){why}."
     if choice.meeting:
         first = choice.meeting[0]
@@ -86,7 +87,8 @@ def _numbers(model: RankedModel) -> str:
     )
     parts = [_with_unit(value, unit, write) for value, unit, write in estimates if value]
     peak = PEAK.get(model.result)
-    return ", ".join([*parts, *([f"{PEAK.text(peak)} MiB"] if peak else [])])
+    parts += [f"{PEAK.text(peak)} MiB"] if peak else []
+    return ", ".join([*parts, *([model.result.contended] if model.result.contended else [])])
 
 
 def _with_unit(value: Any, unit: str, write: Any) -> str:
@@ -134,7 +136,7 @@ def _content(model: RankedModel) -> dict[str, Any]:
             "folder": model.folder,
         },
         **{"meets": model.meets, "reasons": list(model.reasons)},
-        "latency_ms": None if math.isinf(model.latency_ms) else model.latency_ms,
+        "latency_ms": latency.median if latency and result.status == "ok" else None,
         "latency_ms_ci95": latency.ci95 if latency else None,
         "share_of_budget": {judged.of: judged.share for judged in model.judged if judged.share is not None},
         "peak_memory_bytes": result.peak_memory_bytes,

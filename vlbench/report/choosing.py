@@ -60,8 +60,9 @@ class RankedModel:
 
     @property
     def latency_ms(self) -> float:
-        """Infinite if it is unknown."""
-        return self.result.latency_ms.median if self.result.status == "ok" and self.result.latency_ms else math.inf
+        """Infinite if it is unknown, as that of a contended measurement is."""
+        latency = self.result.latency_ms
+        return latency.median if latency and _has_valid_latency(self.result) else math.inf
 
     @property
     def excess(self) -> float:
@@ -195,7 +196,7 @@ def _latest(entries: Sequence[Entry]) -> list[Entry]:
 
 
 def _has_valid_latency(result: Result) -> bool:
-    return result.status == "ok" and not (result.noise and result.noise.verdict == "contended")
+    return result.status == "ok" and not result.contended
 
 
 def _key(accuracies: Accuracies, entries: Sequence[Entry], requirements: Requirements) -> Key | None:

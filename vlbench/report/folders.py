@@ -3,15 +3,16 @@ report for the same models, also if no suite was run."""
 
 from __future__ import annotations
 
-import json
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BaseModel, ValidationError
 
-from vlbench.errors import InputError
+from vlbench.errors import InputError, shortened
+from vlbench.files.json_files import read_json
 from vlbench.measure.machine import Machine
 from vlbench.measure.records import Counts
 from vlbench.runner.peaks import Peaks
@@ -64,7 +65,6 @@ def _counts(result: Result) -> Counts:
 
 REPRODUCTION = "reproduction.json"
 FILES = (CELLS, EVALUATIONS, REPRODUCTION)
-_CELLS, _CLAIMS = TypeAdapter(tuple[ReproducedCell, ...]), TypeAdapter(tuple[ClaimOutcome, ...])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,24 +165,37 @@ def _reproduced(results: Sequence[Result]) -> Reproduced | None:
     )
 
 
+class _SuiteTitle(BaseModel):
+    name: str
+    title: str
+
+
+class _ReproductionFile(BaseModel):
+    suites: tuple[_SuiteTitle, ...]
+    cells: tuple[ReproducedCell, ...]
+    claims: tuple[ClaimOutcome, ...]
+    machine: Machine | None
+    settings: dict[str, Any] | None
+    quick: bool
+
+
 def _read_reproduction(path: Path) -> Reproduced | None:
-    if not path.is_file():
+    if not os.path.lexists(path):
         return None
+    remedy = f"vlbench reproduce --out {path.parent} writes it again"
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        return Reproduced(
-            titles={suite["name"]: suite["title"] for suite in content["suites"]},
-            cells=_CELLS.validate_python(content["cells"]),
-            claims=_CLAIMS.validate_python(content["claims"]),
-            machine=Machine.model_validate(content["machine"]) if content["machine"] else None,
-            settings=content["settings"] or {},
-            quick=content["quick"],
-        )
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
-    except (ValueError, KeyError, TypeError) as error:
-        reason = "damaged"
-        if isinstance(error, ValidationError):
-            first = error.errors()[0]
-            reason = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
-        raise InputError(f"{path}: {reason}; vlbench reproduce --out {path.parent} writes it again") from error
+        content = _ReproductionFile.model_validate(read_json(path))
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        reason = f"{shortened('.'.join(map(str, first['loc'])))}: {first['msg']}"
+        raise InputError(f"{path}: {reason}; {remedy}") from error
+    except InputError as error:
+        raise InputError(f"{error}; {remedy}") from error
+    return Reproduced(
+        titles={suite.name: suite.title for suite in content.suites},
+        cells=content.cells,
+        claims=content.claims,
+        machine=content.machine,
+        settings=content.settings or {},
+        quick=content.quick,
+    )

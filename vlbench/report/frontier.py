@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, median, stdev
@@ -94,13 +95,29 @@ def frontier_frame(results: Iterable[Result], evaluations: Sequence[Evaluation])
 
 
 def comparable(results: Iterable[Result], evaluations: Sequence[Evaluation]) -> list[Result]:
-    """The latest latency of each evaluated model, all of one machine and setting: the one that most models have."""
+    """The latest latency of each evaluated model, all of one machine and setting: the one that most models have.
+
+    Contended ones are left out: whether they are on the frontier is unknown.
+    """
     hashes = {evaluation.spec_hash for evaluation in evaluations}
-    timed = [result for result in results if result.spec_hash in hashes and result.status == "ok" and result.latency_ms]
+    timed = [result for result in _timed(results, hashes) if not result.contended]
     latest = {(result.spec_hash, _setting(result)): result for result in timed}
     counts = Counter(setting for _, setting in latest)
     most_common = max(counts, key=lambda setting: counts[setting], default=None)
     return [result for (_, setting), result in latest.items() if setting == most_common]
+
+
+def _timed(results: Iterable[Result], hashes: AbstractSet[str]) -> list[Result]:
+    return [result for result in results if result.spec_hash in hashes and result.status == "ok" and result.latency_ms]
+
+
+def left_out(results: Iterable[Result], evaluations: Sequence[Evaluation]) -> str | None:
+    """The evaluated models whose latencies are all contended, for a note; None if there is none."""
+    timed = _timed(results, {evaluation.spec_hash for evaluation in evaluations})
+    calm = {result.spec_hash for result in timed if not result.contended}
+    reasons = {result.model: result.contended for result in timed if result.spec_hash not in calm}
+    listed = "; ".join(f"{model}: {reason}" for model, reason in reasons.items())
+    return f"Left out of the frontier: {listed}" if reasons else None
 
 
 def _setting(result: Result) -> Hashable:
@@ -176,10 +193,12 @@ def interval(row: dict[Hashable, Any], name: str) -> Interval | None:
 
 def lines(results: Iterable[Result], evaluations: Sequence[Evaluation]) -> list[str]:
     """The models on the frontier: one line per task and split that at least two models have."""
+    results = list(results)
     frame = frontier_frame(results, evaluations)
+    note = left_out(results, evaluations)
+    sentences = [note] if note else []
     if not len(frame):
-        return []
-    sentences = []
+        return sentences
     for (task, split, _), part in frame.groupby(["task", "split", "metric"], sort=False):
         if len(part) > 1:
             names = {"latency": _names(part, "frontier"), "MACs": _names(part, "frontier_macs")}

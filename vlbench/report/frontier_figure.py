@@ -11,7 +11,7 @@ import pandas as pd
 from vlbench.errors import InputError, nearest
 from vlbench.report.colours import families_of, family_style
 from vlbench.report.frames import Results
-from vlbench.report.frontier import COSTS, ON, comparable, frontier_frame, interval
+from vlbench.report.frontier import COSTS, ON, comparable, frontier_frame, interval, left_out
 from vlbench.report.labels import Line, place_labels
 from vlbench.report.paper import DPI, drawing, plain_ticks, save, set_foot, settle
 from vlbench.runner.records import Evaluation, Result
@@ -59,6 +59,7 @@ def picture_of_task(results: Results, plt: Any, task: str | None) -> tuple[Any, 
     drawn = max(fitting, key=lambda key: len(drawable[key]))
     others = ", ".join(f"frontier:{names[key]}" for key in drawable if key != drawn)
     remarks = [f"frontier of {' '.join(drawn)}; others: {others}"] if others else []
+    remarks += [note] if (note := left_out(cells, evaluations)) else []
     return picture(drawable[drawn], comparable(cells, evaluations)[0], plt), remarks
 
 

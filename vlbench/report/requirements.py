@@ -84,11 +84,11 @@ def _judged(result: Result, accuracy: Accuracy | None, budget: ModelBudget) -> I
 
 def _judge_latency(result: Result, budget_ms: float) -> Judged:
     """By the upper end of its 95% interval."""
-    latency, noise = result.latency_ms, result.noise
+    latency = result.latency_ms
     if latency is None:
         return Judged(of="latency", meets="unknown", reason="no latency was measured")
-    if noise and noise.verdict == "contended":
-        return Judged(of="latency", meets="unknown", reason=f"contended: {'; '.join(noise.reasons) or 'something ran'}")
+    if result.contended:
+        return Judged(of="latency", meets="unknown", reason=result.contended)
     share = latency.median / budget_ms
     if share > 1:
         over = f"{short_number(latency.median - budget_ms)} ms over, {_times(share)} the budget"

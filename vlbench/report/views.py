@@ -21,9 +21,17 @@ LEAST = 3  # measurements of a line
 
 def labels(results: Results) -> list[str]:
     """A unique name of every measurement, in the order of `results.named`: followed by its folder's label if another
-    folder measured the same model."""
+    folder measured the same model, and by `(contended)` if something else used the machine."""
     folders = Counter(model for model, _ in {(result.model, folder) for folder, _, result in results.named})
-    return [f"{cell} · {folder}" if folders[result.model] > 1 else cell for folder, cell, result in results.named]
+    return [
+        f"{cell}{f' · {folder}' if folders[result.model] > 1 else ''}{contended_mark(result)}"
+        for folder, cell, result in results.named
+    ]
+
+
+def contended_mark(*measured: Result) -> str:
+    """What stands after the name of what is drawn, if any of its latencies is contended."""
+    return " (contended)" if any(result.contended for result in measured) else ""
 
 
 def _several_folders(results: Results) -> bool:
@@ -135,7 +143,8 @@ def scaling(results: Results) -> pd.DataFrame:
             firsts = [line[0] for line in lines]
             names = [f"{first.model}, {axis.describe(first)}" for first in firsts]
             for line, label in zip(lines, tell_apart(firsts, names, axis.varying), strict=True):
-                identity = {"axis": name, "line": f"{label} · {folder}" if several else label, "folder": folder}
+                label = f"{label} · {folder}" if several else label
+                identity = {"axis": name, "line": f"{label}{contended_mark(*line)}", "folder": folder}
                 rows += [
                     {**identity, "family": result.family, "x": axis.position(result), **_times(result)}
                     for result in line

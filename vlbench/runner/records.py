@@ -194,6 +194,13 @@ class Result(ResultLine):
     measured_at: str
     vlbench_version: str
 
+    @property
+    def contended(self) -> str | None:
+        """Why its latency is not to be trusted; None if nothing else used the machine."""
+        if self.noise is None or self.noise.verdict != "contended":
+            return None
+        return f"contended: {'; '.join(self.noise.reasons) or 'something else used the machine'}"
+
 
 @record(frozen=True, slots=True, kw_only=True, config=ConfigDict(extra="ignore"))
 class UnsampledRestart:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from vlbench.report.frames import Results
 from vlbench.runner.records import Result
-from vlbench.tables.numbers import percent, short_number
+from vlbench.tables.numbers import counted, percent, short_number
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,19 +34,24 @@ def _measured(results: Results) -> Iterator[Headline]:
 
 
 def _fastest(results: Results) -> Iterator[Headline]:
-    """Of one folder, machine and setting alone: others do not compare."""
-    timed = [(name, result) for _, name, result in results.named if result.status == "ok" and result.latency_ms]
+    """Of one folder, machine and setting alone: others do not compare. Contended measurements do not count."""
+    measured = [(name, result) for _, name, result in results.named if result.status == "ok" and result.latency_ms]
+    timed = [(name, result) for name, result in measured if not result.contended]
+    left_out = counted(len(measured) - len(timed), "contended measurement")
+    without = f", without {left_out}" if len(timed) < len(measured) else ""
     alike = {(folder, _setting(result)) for folder, _, result in results.named if result.status == "ok"}
     if len(timed) < 2 or len(alike) > 1:
         return
     fastest, slowest = (f(timed, key=lambda pair: _median(pair[1])) for f in (min, max))
     ms = short_number(_median(fastest[1]))
-    yield Headline(figure=f"{ms} ms", words=f"a pass of {fastest[0]}, the fastest here", kind=fastest[1].family)
+    yield Headline(
+        figure=f"{ms} ms", words=f"a pass of {fastest[0]}, the fastest here{without}", kind=fastest[1].family
+    )
     ratio = _median(slowest[1]) / _median(fastest[1])
     if ratio >= 1.1:
         yield Headline(
             figure=f"{ratio:,.0f} times" if ratio >= 100 else f"{ratio:.3g} times",
-            words=f"the time of the fastest: {slowest[0]}, the slowest here",
+            words=f"the time of the fastest: {slowest[0]}, the slowest here{without}",
             kind=slowest[1].family,
         )
 

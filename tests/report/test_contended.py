@@ -1,0 +1,59 @@
+"""What something else on the machine disturbed is never called the fastest, and is marked where it is drawn."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.report.evaluated import evaluation, result
+from vlbench.measure.noise import Noise
+from vlbench.report.choice_tables import sentence
+from vlbench.report.choosing import Requirements, choose
+from vlbench.report.folders import Folder
+from vlbench.report.frames import Results
+from vlbench.report.frontier import comparable, lines
+from vlbench.report.page.summary import headlines
+from vlbench.report.requirements import ModelBudget
+from vlbench.report.views import labels, scaling
+from vlbench.runner.records import Evaluation, Result
+
+BUSY = Noise(verdict="contended", reasons=("other processes kept 0.9 of 2 cores busy",))
+WHY = "contended: other processes kept 0.9 of 2 cores busy"
+CALM, SLOW, FAST = result("calm", 20.0), result("slow", 40.0), result("fast", 10.0, noise=BUSY)
+
+
+def results_of(*results: Result, evaluations: tuple[Evaluation, ...] = ()) -> Results:
+    return Results([Folder(label="a", path=Path(), results=results, evaluations=evaluations, reproduced=None)])
+
+
+def test_a_contended_measurement_is_no_headline() -> None:
+    words = [f"{headline.figure} {headline.words}" for headline in headlines(results_of(CALM, SLOW, FAST))]
+    assert "20.0 ms a pass of calm, the fastest here, without 1 contended measurement" in words
+    assert "2 times the time of the fastest: slow, the slowest here, without 1 contended measurement" in words
+    assert not any("fastest" in headline.words for headline in headlines(results_of(CALM, FAST)))
+
+
+def test_what_is_drawn_of_it_is_marked() -> None:
+    assert labels(results_of(CALM, FAST)) == ["calm", "fast (contended)"]
+    batches = [CALM.model_copy(update={"batch": batch, "noise": BUSY if batch == 2 else None}) for batch in (1, 2, 4)]
+    assert set(scaling(results_of(*batches))["line"]) == {"calm, 384x640 (contended)"}
+
+
+def test_it_is_left_out_of_the_frontier_with_its_reason() -> None:
+    evaluations = (evaluation("calm", 0.5), evaluation("slow", 0.6), evaluation("fast", 0.9))
+    assert comparable([CALM, SLOW, FAST], evaluations) == [CALM, SLOW]
+    told = lines([CALM, SLOW, FAST], evaluations)
+    assert told[0] == f"Left out of the frontier: fast: {WHY}"
+    assert not any("fast" in line for line in told[1:])
+    assert comparable([FAST, result("fast", 12.0)], evaluations)[0].latency_ms.median == 12.0  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(("results", "best"), [((FAST, CALM), "calm"), ((FAST,), "fast")])
+def test_a_choice_by_memory_does_not_call_it_the_quickest(results: tuple[Result, ...], best: str) -> None:
+    measured = [each.model_copy(update={"peak_memory_bytes": 10**9}) for each in results]
+    choice = choose(results_of(*measured), ModelBudget(memory_gb=2), Requirements(), None)
+    told = sentence(choice)
+    assert told.startswith(f"Best within 2 GB: {best} (")
+    assert ("quickest" in told) == (best == "calm")
+    assert (WHY in told) == (best == "fast")
