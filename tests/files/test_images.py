@@ -1,12 +1,8 @@
-"""The reader of images: the scaling of every kind of pixel, orientations, bounds, and what is refused in one line."""
+"""The reader of images: the scaling of every kind of pixel, and what has no right value."""
 
 from __future__ import annotations
 
-import io
 import struct
-import subprocess
-import sys
-import time
 import zlib
 from pathlib import Path
 from typing import Any
@@ -15,83 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.files.image_files import RAMP, RGB, opened, pgm, pillow, plain, png, ppm, tiff
 from vlbench.errors import InputError
-from vlbench.files.images import FORMATS, MOST_ASPECT, open_image, to_rgb
-
-RAMP = np.tile(np.arange(256, dtype=np.uint8), (16, 1))  # (16, 256)
-RGB = np.stack((RAMP, RAMP[:, ::-1], np.full_like(RAMP, 77)), axis=2)
-
-
-def png(values: np.ndarray, bits: int, colour: int, **chunks: bytes) -> bytes:
-    """A PNG of (H, W) or (H, W, C) samples, as its specification says: filter 0 in each row, big-endian samples."""
-
-    def chunk(name: str, body: bytes) -> bytes:
-        content = name.encode() + body
-        return struct.pack(">I", len(body)) + content + struct.pack(">I", zlib.crc32(content))
-
-    height, width = values.shape[:2]
-    if bits < 8:
-        digits = np.unpackbits(values[..., None].astype(np.uint8), axis=-1)[..., 8 - bits :]
-        rows = np.packbits(digits.reshape(height, -1), axis=1)
-    else:
-        rows = values.astype(">u2" if bits == 16 else np.uint8).reshape(height, -1)
-    body = b"".join(b"\0" + row.tobytes() for row in rows)
-    header = struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, 0)
-    extra = b"".join(chunk(name, body) for name, body in chunks.items())
-    return (
-        b"\x89PNG\r\n\x1a\n" + chunk("IHDR", header) + extra + chunk("IDAT", zlib.compress(body)) + chunk("IEND", b"")
-    )
-
-
-def tiff(values: np.ndarray, *, order: str = "<", **tags: Any) -> bytes:
-    """An uncompressed TIFF 6.0 of one strip; `tags` replaces those of a gray image with black as zero."""
-    height, width = values.shape[:2]
-    count = values.shape[2] if values.ndim == 3 else 1
-    data = values.astype(values.dtype.newbyteorder(order)).tobytes()
-    fields = {
-        256: (4, [width]),
-        257: (4, [height]),
-        258: (3, [8 * values.dtype.itemsize] * count),
-        259: (3, [1]),
-        262: (3, [1 if count == 1 else 2]),
-        273: (4, [8]),
-        277: (3, [count]),
-        278: (4, [height]),
-        279: (4, [len(data)]),
-        339: (3, [{"u": 1, "i": 2, "f": 3}[values.dtype.kind]] * count),
-    } | {int(name[1:]): value for name, value in tags.items()}
-    fields = {tag: value for tag, value in fields.items() if value}
-    offset = 8 + len(data)
-    entries, later = b"", b""
-    start = offset + 2 + 12 * len(fields) + 4
-    for tag, (kind, numbers) in sorted(fields.items()):
-        body = struct.pack(f"{order}{len(numbers)}{'H' if kind == 3 else 'I'}", *numbers)
-        if len(body) > 4:
-            later, body = later + body, struct.pack(f"{order}I", start + len(later))
-        entries += struct.pack(f"{order}HHI", tag, kind, len(numbers)) + body.ljust(4, b"\0")
-    head = (b"II" if order == "<" else b"MM") + struct.pack(f"{order}HI", 42, offset)
-    return head + data + struct.pack(f"{order}H", len(fields)) + entries + bytes(4) + later
-
-
-def pillow(image: Image.Image, kind: str, **more: Any) -> bytes:
-    with io.BytesIO() as file:
-        image.save(file, kind, **more)
-        return file.getvalue()
-
-
-def pgm(values: np.ndarray, most: int) -> bytes:
-    return b"P5 %d %d %d\n" % (*values.shape[::-1], most) + values.astype(">u2").tobytes()
-
-
-def plain(values: np.ndarray, most: int) -> bytes:
-    return b"P2 %d %d %d\n" % (*values.shape[::-1], most) + " ".join(map(str, values.ravel())).encode()
-
-
-def opened(folder: Path, data: bytes) -> np.ndarray:
-    path = folder / "image"
-    path.write_bytes(data)
-    return np.asarray(open_image(path))
-
+from vlbench.files.images import FORMATS, open_image, to_rgb
 
 GRAY_16 = RAMP.astype(np.uint16) * 257
 GRAYS = {
@@ -204,6 +126,38 @@ def test_the_first_of_several_frames_is_read(tmp_path: Path, kind: str) -> None:
     np.testing.assert_allclose(seen[30, 30], RED, atol=8)
 
 
+COLOURS = [0] * 768  # of a TIFF's palette: red, green and blue of 256 levels; level 1 is red
+COLOURS[1] = 65535
+
+
+def filled(*samples: float, kind: type = np.uint8) -> np.ndarray:
+    return np.tile(np.array(samples, kind), (16, 16, 1))
+
+
+TIFFS = {  # tag 262: photometric interpretation, 338: extra samples, 1 for premultiplied alpha and 2 for alpha
+    "palette with alpha": (tiff(filled(1, 51), _262=(3, [3]), _320=(3, COLOURS), _338=(3, [2])), (255, 204, 204)),
+    "gray with premultiplied alpha": (tiff(filled(51, 51), _262=(3, [1]), _338=(3, [1])), WHITE),
+    "gray with alpha": (tiff(filled(0, 51), _262=(3, [1]), _338=(3, [2])), (204, 204, 204)),
+    "gray with another sample": (tiff(filled(9, 51), _262=(3, [1]), _338=(3, [0])), (9, 9, 9)),
+    "premultiplied alpha": (tiff(filled(51, 0, 0, 51), _338=(3, [1])), (255, 204, 204)),
+    "alpha of 16 bits": (tiff(filled(65535, 0, 0, 13107, kind=np.uint16), _338=(3, [2])), (255, 204, 204)),
+    "premultiplied, 16 bits": (tiff(filled(13107, 0, 0, 13107, kind=np.uint16), _338=(3, [1])), (255, 204, 204)),
+    "CMYK": (tiff(filled(0, 255, 255, 0), _262=(3, [5])), RED),
+    "CMYK of 16 bits": (tiff(filled(0, 65535, 65535, 0, kind=np.uint16), _262=(3, [5])), RED),
+    "YCbCr": (tiff(filled(76, 85, 255), _262=(3, [6]), _530=(3, [1, 1])), (254, 0, 0)),
+    "floats, big-endian, white is zero": (
+        tiff(filled(1, kind=np.float32)[..., 0], order=">", _262=(3, [0])),
+        (0, 0, 0),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", TIFFS)
+def test_each_layout_of_tiff_has_its_colour(tmp_path: Path, name: str) -> None:
+    data, expected = TIFFS[name]
+    assert tuple(opened(tmp_path, data)[3, 3]) == expected
+
+
 REFUSED = {
     "32-bit integers": (tiff(GRAY_16.astype(np.uint32)), "32-bit integers, of which white is unknown"),
     "signed 32 bits": (tiff(GRAY_16.astype(np.int32)), "signed integers, of which white is unknown"),
@@ -241,127 +195,6 @@ def test_what_has_no_right_value_is_refused_in_one_line(tmp_path: Path, name: st
     assert "\n" not in str(caught.value)
 
 
-def exif(*entries: tuple[int, int, int, bytes], order: str = "<") -> bytes:
-    """An EXIF block of one directory; an entry is its tag, type, count and value or offset."""
-    head = (b"II" if order == "<" else b"MM") + struct.pack(f"{order}HIH", 42, 8, len(entries))
-    body = b"".join(struct.pack(f"{order}HHI", tag, kind, count) + value for tag, kind, count, value in entries)
-    return b"Exif\0\0" + head + body + bytes(4)
-
-
-def orientation(value: int, *, kind: int = 3, count: int = 1, order: str = "<") -> tuple[int, int, int, bytes]:
-    return 0x0112, kind, count, struct.pack(f"{order}{'I' if kind == 4 else 'H'}", value).ljust(4, b"\0")
-
-
-# Where the bright corner of a stored image lies once it stands upright (TIFF 6.0, Orientation).
-CORNERS = {1: (0, 0), 2: (0, -1), 3: (-1, -1), 4: (-1, 0), 5: (0, 0), 6: (0, -1), 7: (-1, -1), 8: (-1, 0)}
-
-
-@pytest.mark.parametrize("value", CORNERS)
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF"])
-def test_each_orientation_stands_upright(tmp_path: Path, kind: str, value: int) -> None:
-    stored = np.zeros((32, 48, 3), np.uint8)
-    stored[:16, :16] = 255
-    stored[:16, 16:] = 90  # the stored top edge is brighter than the left one
-    more: dict[str, Any] = {} if kind == "TIFF" else {"exif": exif(orientation(value))}
-    if kind == "TIFF":
-        more["tiffinfo"] = {0x0112: value}
-    seen = opened(tmp_path, pillow(Image.fromarray(stored), kind, **more)).astype(int)[..., 0]
-    assert seen.shape == ((32, 48) if value < 5 else (48, 32))
-    row, column = CORNERS[value]
-    assert seen[row, column] > 240
-    if value < 5:
-        assert abs(seen[row, -1 - column] - 90) < 15, "the top edge stays horizontal"
-    else:
-        assert abs(seen[-1 - row, column] - 90) < 15, "the top edge becomes vertical"
-
-
-@pytest.mark.parametrize(
-    "block",
-    [
-        exif(),
-        exif(orientation(0)),
-        exif(orientation(9)),
-        exif(orientation(65535)),
-        exif(orientation(6, kind=2)),
-        exif(orientation(6, kind=7)),
-        exif(orientation(8, kind=5)),
-        exif(orientation(6, count=0)),
-        exif(orientation(6, count=2**31)),
-        exif(orientation(6))[:16],
-        b"Exif\0\0",
-        b"Exif\0\0II",
-        b"Exif\0\0nonsense here",
-        b"Exif\0\0II*\0\xff\xff\xff\xff",
-    ],
-)
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
-def test_an_orientation_that_cannot_be_read_leaves_the_image_as_it_is(tmp_path: Path, kind: str, block: bytes) -> None:
-    assert opened(tmp_path, pillow(Image.new("RGB", (64, 48)), kind, exif=block)).shape == (48, 64, 3)
-
-
-DAMAGED_TAGS = [
-    (0x011B, 2, 3, bytes.fromhex("41ff0200")),
-    (0x0117, 7, 2, bytes.fromhex("00004102")),
-    (0x8298, 11, 1, bytes.fromhex("00020025")),
-    (0x8769, 4, 1, bytes(4)),
-    (0x8769, 2, 1, bytes(4)),
-    (0x8825, 4, 1, b"\xff" * 4),
-    (0x011A, 5, 1, b"\xff" * 4),
-    (0x0110, 1, 2**31, bytes(4)),
-    (0xFFFF, 99, 1, bytes(4)),
-]
-
-
-@pytest.mark.parametrize("tag", DAMAGED_TAGS)
-@pytest.mark.parametrize("order", ["<", ">"])
-def test_a_damaged_tag_beside_the_orientation_does_no_harm(
-    tmp_path: Path, tag: tuple[int, int, int, bytes], order: str
-) -> None:
-    block = exif(*sorted([orientation(6, order=order), tag]), order=order)
-    assert opened(tmp_path, pillow(Image.new("RGB", (64, 48)), "JPEG", exif=block)).shape == (64, 48, 3)
-
-
-@pytest.mark.parametrize(
-    ("size", "reason"),
-    [
-        ((16, 16 * MOST_ASPECT), None),
-        ((16, 16 * MOST_ASPECT + 1), f"one side may be {MOST_ASPECT} times the other, so crop it"),
-        ((6_000_000, 16), f"one side may be {MOST_ASPECT} times the other, so crop it"),
-        ((15, 64), "each side must have at least 16"),
-        ((11_000, 10_000), "up to 100 million work"),
-        ((20_000, 20_000), "too large; up to 100 million pixels work"),
-        ((2**31 - 1, 2**31 - 1), "too large; up to 100 million pixels work"),
-    ],
-)
-@pytest.mark.parametrize("kind", ["PNG", "GIF", "TIFF"])
-def test_the_size_is_checked_before_pixels_are_decoded(
-    tmp_path: Path, size: tuple[int, int], reason: str | None, kind: str
-) -> None:
-    width, height = size
-    if kind == "GIF" and max(size) > 65535:
-        pytest.skip("a GIF has 16 bits for a side")
-    data = {
-        "PNG": lambda: png(np.zeros((1, 1)), 8, 0),
-        "GIF": lambda: pillow(Image.new("P", (1, 1)), "GIF"),
-        "TIFF": lambda: tiff(np.zeros((1, 1), np.uint8), _256=(4, [width]), _257=(4, [height]), _278=(4, [height])),
-    }[kind]()
-    if kind == "PNG":
-        header = b"IHDR" + struct.pack(">II", width, height) + data[24:29]
-        data = data[:12] + header + struct.pack(">I", zlib.crc32(header)) + data[33:]
-    elif kind == "GIF":
-        data = data[:6] + struct.pack("<HH", width, height) + data[10:]
-    (tmp_path / "image").write_bytes(data)
-    if reason is None and kind == "GIF":
-        assert open_image(tmp_path / "image").size == size
-        return
-    with pytest.raises(InputError, match=reason or "damaged or cut off"):
-        open_image(tmp_path / "image")
-
-
-def ppm(values: np.ndarray, most: int) -> bytes:
-    return b"P6 %d %d %d\n" % (*values.shape[1::-1], most) + values.astype(">u2" if most > 255 else np.uint8).tobytes()
-
-
 @pytest.mark.parametrize("most", [7, 255, 300, 65535])
 def test_a_ppm_is_scaled_from_its_maximum(tmp_path: Path, most: int) -> None:
     values = np.rint(RGB / 255 * most).astype(int)
@@ -375,62 +208,6 @@ def test_a_plain_bitmap_has_black_ones(tmp_path: Path) -> None:
     seen = opened(tmp_path, rows)
     assert seen[3, :4, 0].tolist() == [255, 0, 255, 0]
     assert seen.shape == (16, 16, 3)
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        b"P2 16 16 255\n" + b"1 " * 255,
-        b"P2 16 16 255\n" + b"256 " * 256,
-        b"P2 16 16 255\n" + b"-1 " * 256,
-        b"P2 16 16 255\n" + b"one " * 256,
-        b"P2 16 16 255\n" + b"\xff" * 1000,
-        b"P2 16 16 1000\n",
-        b"P1 16 16\n" + b"2" * 256,
-        b"P1 16 16\n" + b"0" * 255,
-        b"P5 16 16 1000\n" + b"\x03\xe9" * 256,
-        b"P6 16 16 1000\n" + b"\x03\xe8" * 767,
-        b"P5 16 16 0\n" + bytes(256),
-        b"P5 16 16 70000\n" + bytes(512),
-    ],
-)
-def test_a_damaged_portable_map_is_refused(tmp_path: Path, content: bytes) -> None:
-    (tmp_path / "image").write_bytes(content)
-    with pytest.raises(InputError, match="damaged or cut off"):
-        open_image(tmp_path / "image")
-
-
-def test_a_portable_map_is_decoded_at_once(tmp_path: Path) -> None:
-    for content in (
-        b"P2 1000 1000 255\n" + b"12 #\n" * 1_000_000,
-        b"P1 1000 1000\n" + b"1#\n" * 1_000_000,
-        b"P6 1000 1000 999\n" + bytes(6_000_000),
-    ):
-        start = time.perf_counter()
-        assert opened(tmp_path, content).shape == (1000, 1000, 3)
-        assert time.perf_counter() - start < 10, "sample by sample it takes minutes"
-
-
-def test_a_jpeg_of_thousands_of_scans_is_refused(tmp_path: Path) -> None:
-    data = pillow(Image.new("L", (64, 64), 99), "JPEG", progressive=True)
-    last = data[data.rindex(b"\xff\xda") : -2]
-    assert opened(tmp_path, data[:-2] + last * 50 + data[-2:]).shape == (64, 64, 3)
-    with pytest.raises(InputError, match="a JPEG of more than 100 scans; save it again"):
-        opened(tmp_path, data[:-2] + last * 5000 + data[-2:])
-    video = np.random.default_rng(0).integers(0, 256, 20_000_000, np.uint8).tobytes()  # as phones append to photographs
-    assert video.count(b"\xff\xda") > 200
-    assert opened(tmp_path, data + video).shape == (64, 64, 3)
-
-
-def test_a_tiff_is_read_while_the_standard_error_is_closed(tmp_path: Path) -> None:
-    path = tmp_path / "image.tif"
-    path.write_bytes(GRAYS["TIFF of 16 bits, compressed"])
-    code = (
-        f"from pathlib import Path; from vlbench.files.images import open_image; print(open_image(Path({str(path)!r})))"
-    )
-    command = ["bash", "-c", 'exec "$0" -c "$1" 2>&-', sys.executable, code]
-    ended = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
-    assert "size=256x16" in ended.stdout
 
 
 def test_every_format_is_one_of_pillows() -> None:

@@ -70,7 +70,7 @@ class RegionTsv:
                 number = 0
                 while line := file.readline(MOST_LINE_BYTES):
                     number += 1
-                    if line.strip():
+                    if not line.isspace():
                         self._add_line(line, offset, number)
                     offset += len(line)
         except OSError as error:
