@@ -10,7 +10,14 @@ import pytest
 from PIL import Image
 
 from vlbench.errors import InputError
-from vlbench.evaluation.images import centre_crop, covering_size, preprocessed, resized, shorter_side_size
+from vlbench.evaluation.images import (
+    centre_crop,
+    covering_size,
+    image_reader_for,
+    preprocessed,
+    resized,
+    shorter_side_size,
+)
 from vlbench.inputs import Example, default_image, pixels
 from vlbench.specs import CentreCrop, Input, ShorterSide
 from vlbench.specs.catalog import catalog
@@ -159,3 +166,19 @@ def test_an_unreadable_image_is_reported_in_one_line(tmp_path: Path) -> None:
             preprocessed(tmp_path / name, wanted)
         assert str(caught.value).startswith(str(tmp_path / name))
         assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", [name for name, spec in catalog().items() if spec.reads_pixels])
+def test_a_photo_that_is_too_thin_is_refused_where_a_cnn_pools_it_away(tmp_path: Path, name: str) -> None:
+    """Pixel-BERT's pooling needs two rows of its feature map; resized to 11 rows of pixels, a photo has one."""
+    spec = catalog()[name]
+    path = photograph(tmp_path, 2400, 20)
+    reader = image_reader_for(spec, None)
+    if name.startswith("pixelbert"):
+        with pytest.raises(
+            InputError, match=rf"2400x20\.png: resized for {name}: image size \d+x\d+ leaves no pixel; each"
+        ):
+            reader.read([path])
+    else:
+        _, height, width = reader.read([path]).pixels[0].shape
+        spec.visual.check_image(height, width)

@@ -87,15 +87,14 @@ class ImageReader:
     """Reads images for one model. Data-loading processes get copies of it.
 
     Args:
-        model_input: the size and normalisation of images.
+        spec: of the model, whose input says how images are resized and normalised.
         features: precomputed regions, by the name of an image's file without its suffix; None to read pixels.
         channels: the numbers of channels that a region's feature may have.
     """
 
-    def __init__(self, model_input: Input, features: RegionSource | None, channels: Sequence[int] = ()) -> None:
-        self.model_input = model_input
+    def __init__(self, spec: AnySpec, features: RegionSource | None) -> None:
+        self.spec = spec
         self.features = features
-        self.channels = channels
         self.cached_pixels: dict[Path, NDArray[np.float32]] = {}
         self.cached_regions: dict[Path, ImageRegions] = {}
 
@@ -112,16 +111,27 @@ class ImageReader:
 
     def _pixels_of(self, path: Path) -> NDArray[np.float32]:
         pixels = self.cached_pixels.pop(path, None)
-        return _cache(self.cached_pixels, path, preprocessed(path, self.model_input) if pixels is None else pixels)
+        if pixels is None:
+            pixels = preprocessed(path, self.spec.input)
+            self._check_size(path, *pixels.shape[1:])
+        return _cache(self.cached_pixels, path, pixels)
+
+    def _check_size(self, path: Path, height: int, width: int) -> None:
+        """A photo much longer than wide becomes too thin for the pooling of a CNN when it is resized."""
+        try:
+            self.spec.visual.check_image(height, width)
+        except ValueError as error:
+            raise InputError(f"{path}: resized for {self.spec.name}: {error}") from error
 
     def _regions_of(self, path: Path, features: RegionSource) -> ImageRegions:
         regions = self.cached_regions.pop(path, None)
         if regions is None:
             regions = features.read(path.stem)
             count = regions.features.shape[1]
-            if count not in self.channels:
-                known = " or ".join(map(str, self.channels))
-                halved = 2 * count in self.channels or count / 2 in self.channels
+            channels = self.spec.region_channels
+            if count not in channels:
+                known = " or ".join(map(str, channels))
+                halved = 2 * count in channels or count / 2 in channels
                 remedy = "; were they saved as float32?" if halved else ""
                 raise InputError(f"{features.path}: features of {count} numbers; this model reads {known}{remedy}")
         return _cache(self.cached_regions, path, regions)
@@ -170,7 +180,7 @@ def image_reader_for(spec: AnySpec, features: RegionSource | None) -> ImageReade
     if features is None:
         if not spec.reads_pixels:
             raise InputError(f"{spec.name}: reads precomputed regions; --features FILE names them")
-        return ImageReader(spec.input, None)
+        return ImageReader(spec, None)
     if not spec.region_channels:
         raise InputError(f"{features.path}: {spec.name} sees pixels, not regions; leave the features out for it")
-    return ImageReader(spec.input, features, spec.region_channels)
+    return ImageReader(spec, features)

@@ -27,7 +27,7 @@ def _one_line(text: str) -> str:
 
 Layers = Annotated[int, Field(strict=True, ge=1, le=1000)]
 Width = Annotated[int, Field(strict=True, ge=1, le=65_536)]  # numbers in a token, or channels
-Side = Annotated[int, Field(strict=True, ge=1, le=16_384)]  # pixels, or cells of a grid
+Side = Annotated[int, Field(strict=True, ge=1, le=4096)]  # pixels, or cells of a grid
 Amount = Annotated[int, Field(strict=True, ge=1, le=1_000_000)]  # of answers, boxes or classes
 PoolSize = Annotated[int, Field(strict=True, ge=1, le=256)]  # cells of a side
 TextLength = Annotated[int, Field(strict=True, ge=0, le=16_384)]  # of a text

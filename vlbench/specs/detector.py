@@ -87,7 +87,7 @@ class RegionProposalSpec(Part):
     candidates: Amount = 6000
     proposals: Amount
     nms_iou: Fraction = 0.7
-    min_box_size: Annotated[float, Field(ge=0, le=16_384)] = 0.0
+    min_box_size: Annotated[float, Field(ge=0, le=4096)] = 0.0
 
     def tiny(self) -> RegionProposalSpec:
         return self.model_copy(update={"channels": 16, "candidates": 60, "proposals": 12, "min_box_size": 0.0})
