@@ -6,6 +6,7 @@ import codecs
 import io
 import os
 import sys
+from contextlib import suppress
 from typing import Any
 
 from vlbench.tables.markup import escape_terminal, one_line, visible
@@ -68,7 +69,9 @@ def prepare_streams() -> None:
 
 
 def discard_output() -> None:
-    """Drops what standard output still holds, and all that is printed from now on."""
+    """Writes what standard output holds, or drops it if that fails, and drops all that is printed from now on."""
+    with suppress(OSError):
+        sys.stdout.flush()
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 1)
     os.close(null)

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.command_line import vlbench
+from tests.helpers import write_tiny
 from tests.nasty import NASTY
 from tests.report.written import failed, folder_of, line
 from vlbench.console import LONGEST, shortened
@@ -63,6 +64,46 @@ def test_a_full_disk_behind_standard_output_is_one_line(results: Path, arguments
     process = shell(f"vlbench {arguments} > /dev/full", results)
     assert process.returncode == 2
     assert process.stderr == "vlbench: output: No space left on device; what was measured before is kept\n"
+
+
+@pytest.mark.parametrize(
+    "arguments", ["show nowhere", "export {} -o table.csv", "run --models vit-b32 --device cpu --threads 1"]
+)
+def test_a_removed_working_directory_is_named(results: Path, tmp_path: Path, arguments: str) -> None:
+    (tmp_path / "gone").mkdir()
+    process = shell(f"rmdir ../gone && vlbench {arguments.format(results)}", tmp_path / "gone")
+    assert process.stderr == "vlbench: the working directory was removed; change to another folder\n"
+    assert process.returncode == 2
+    (tmp_path / "gone").mkdir()
+    assert shell(f"rmdir ../gone && vlbench show {results}", tmp_path / "gone").returncode == 0
+
+
+def test_a_file_that_cannot_be_written_costs_no_table(results: Path) -> None:
+    process = shell("vlbench compare . . --markdown /dev/full | cat; exit ${PIPESTATUS[0]}", results)
+    assert process.returncode == 2
+    assert process.stdout.count("\n") > 3
+    assert "No space left on device" in process.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("streams", ["<&- >&- 2>&-", "<&-", "> /dev/full 2> /dev/full"])
+def test_closed_streams_cost_no_measurement(tmp_path: Path, streams: str) -> None:
+    """The pipes of the measuring process take no number of theirs."""
+    model = write_tiny(tmp_path, "vit-b32")
+    options = "--device cpu --threads 1 --restarts 1 --out out"
+    process = shell(f"vlbench run --models {model} {options} {streams}", tmp_path)
+    assert process.returncode == (2 if "full" in streams else 0)
+    assert len((tmp_path / "out" / "cells.jsonl").read_bytes().splitlines()) == 1
+
+
+@pytest.mark.slow
+def test_a_terminal_of_ascii_gets_what_was_measured(tmp_path: Path) -> None:
+    model = write_tiny(tmp_path, "vit-b32")
+    options = "--device cpu --threads 1 --restarts 2 --out ü"
+    process = shell(f"vlbench run --models {model} {options}", tmp_path, PYTHONIOENCODING="ascii")
+    assert process.returncode == 0
+    assert process.stdout.isascii()
+    assert process.stderr.endswith("results: \\xfc\n")
 
 
 @pytest.mark.parametrize(

@@ -78,7 +78,7 @@ def _exit_code() -> int:
         finally:
             ignore_signals()  # a second Ctrl-C ends neither the message about the first nor the exit
     except InputError as error:
-        print_error(str(error))
+        print_error(_lost_folder() or str(error))
         code = 2
     except USAGE_ERROR as error:
         message = error.format_message().replace("Value error, ", "")
@@ -92,16 +92,27 @@ def _exit_code() -> int:
         print_error(str(end))
         code = 128 + end.signal
     except WorkerError as error:
-        print_error(str(error))
-        code = 1
+        lost = _lost_folder()
+        print_error(lost or str(error))
+        code = 2 if lost else 1
     except BrokenPipeError:
         discard_output()  # the reader has gone, as `head` does
         code = 141
     except OSError as error:
         discard_output()
-        print_error(f"{error.filename or 'output'}: {error.strerror or error}; what was measured before is kept")
+        message = f"{error.filename or 'output'}: {error.strerror or error}; what was measured before is kept"
+        print_error(_lost_folder() or message)
         code = 2
     return code
+
+
+def _lost_folder() -> str:
+    """The reason of most errors, if the working directory was removed; otherwise nothing."""
+    try:
+        os.getcwd()
+    except OSError:
+        return "the working directory was removed; change to another folder"
+    return ""
 
 
 if __name__ == "__main__":

@@ -73,10 +73,9 @@ def escape_markdown(text: str) -> str:
 
 
 def escape_html(text: str) -> str:
-    """The same for a line of HTML within Markdown, where a backslash escapes nothing."""
-    return LINKED_BY_GITHUB.sub(
-        rf"\g<0>{BREAK}", html.escape(one_line(text), quote=False).replace("$", "<span>$</span>")
-    )
+    """The same for a line of HTML within Markdown, in which a backslash escapes nothing."""
+    line = html.escape(one_line(text), quote=False).replace("$", "<span>$</span>")
+    return MARKDOWN.sub(lambda match: f"&#{ord(match[0])};", LINKED_BY_GITHUB.sub(rf"\g<0>{BREAK}", line))
 
 
 def escape_latex(text: str) -> str:
