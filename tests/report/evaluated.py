@@ -42,7 +42,12 @@ def evaluation(name: str, value: float, *, spread: float | None = 0.02, **values
     }
     accuracy |= {key: values.pop(key) for key in list(values) if key in Accuracy.model_fields}
     family = next((one for one in ("grid", "region") if one in name), "patch")
-    own: dict[str, object] = {"model": name, "family": family, "weights": "random", "visual_weights": "random"}
+    own: dict[str, object] = {
+        "model": name,
+        "family": family,
+        "weights": "model.safetensors",
+        "visual_weights": "random",
+    }
     own |= {
         "region_source": None,
         "detector_weights": None,

@@ -67,7 +67,13 @@ def evaluated(model: str, value: float, low: float | None = None, high: float | 
     accuracy |= {key: values.pop(key) for key in ("task", "split", "metric") if key in values}
     metric = {"name": accuracy["metric"], "value": value, "ci95": ci95, "n": 1000}
     accuracy |= {"majority": 0.25, "metrics": [metric, {"name": "other", "value": 1.0, "ci95": None, "n": 10}]}
-    own = {"schema": RESULT_SCHEMA, "model": model, "family": "patch", "weights": "random", "visual_weights": "random"}
+    own = {
+        "schema": RESULT_SCHEMA,
+        "model": model,
+        "family": "patch",
+        "weights": "model.safetensors",
+        "visual_weights": "random",
+    }
     own |= {
         "region_source": None,
         "detector_weights": None,

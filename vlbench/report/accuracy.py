@@ -26,7 +26,7 @@ def joined(results: Sequence[Result], evaluations: Sequence[Evaluation]) -> list
     for result in results:
         of_model = [evaluation for evaluation in evaluations if evaluation.spec_hash == result.spec_hash]
         rows += [
-            result.model_copy(update={"accuracy": evaluation.accuracy, "training": evaluation.training})
+            result.model_copy(update={"accuracy": evaluation.marked_accuracy, "training": evaluation.training})
             for evaluation in of_model
         ] or [result]
     return rows
@@ -57,9 +57,7 @@ def _columns(cells: Cells) -> list[TableColumn[Any]]:
         TableColumn("model", lambda evaluation: evaluation.model),
         TableColumn(
             "weights",
-            lambda evaluation: (
-                evaluation.weights if evaluation.weights.startswith("hub:") else Path(evaluation.weights).name
-            ),
+            _weights,
         ),
         TableColumn("trained", lambda evaluation: evaluation.training and evaluation.training.in_words()),
         accuracy("metric", "metric", None),
@@ -72,6 +70,12 @@ def _columns(cells: Cells) -> list[TableColumn[Any]]:
     ]
     measured = (LATENCY, replace(INTERVAL, name="latency 95%"), GMACS, PARAMS)
     return columns + [column.of(lambda evaluation: cells.get(evaluation.spec_hash)) for column in measured]
+
+
+def _weights(evaluation: Evaluation) -> str:
+    """Where they come from, and which parts they leave random."""
+    source = evaluation.weights if evaluation.weights.startswith("hub:") else Path(evaluation.weights).name
+    return source if evaluation.weights == "random" else ", ".join(filter(None, (source, evaluation.untrained)))
 
 
 def _metric_table(evaluations: Sequence[Evaluation]) -> Table:

@@ -8,7 +8,7 @@ from operator import attrgetter
 from typing import Any
 
 from vlbench.report.choosing import Choice, RankedModel
-from vlbench.report.tables import BRACKETED, NOISE, PARAMS, PEAK, estimate, estimated
+from vlbench.report.tables import BRACKETED, NOISE, PARAMS, PEAK, estimate, estimated, estimated_accuracy
 from vlbench.tables.numbers import percent, short_number
 from vlbench.tables.table import Table, TableColumn
 from vlbench.tables.writers import to_json
@@ -52,7 +52,7 @@ def _share(share: float) -> str:
 
 
 def _accuracy(model: RankedModel) -> Any:
-    return model.accuracy and estimate(model.accuracy.value, model.accuracy.ci95)
+    return model.accuracy and estimated_accuracy(model.accuracy)
 
 
 def sentence(choice: Choice) -> str:

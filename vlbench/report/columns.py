@@ -37,7 +37,7 @@ SAMPLES = IDENTITY | _all(COUNT, "restart") | _all(TEXT, "stage") | _all(COUNT, 
 
 ACCURACY = _all(TEXT, "folder model family weights task split metric") | _all(TRUTH, "first") | _interval("value")
 ACCURACY |= _all(COUNT, "n") | _all(FIGURE, "majority text_only shuffled_images") | _all(TEXT, "preset")
-ACCURACY |= _all(COUNT, "seed") | _all(FIGURE, "training_seconds") | _all(TEXT, "spec_hash")
+ACCURACY |= _all(COUNT, "seed") | _all(FIGURE, "training_seconds") | _all(TEXT, "untrained spec_hash")
 
 PEAKS = _all(TEXT, "folder machine device precision") | _all(COUNT, "threads")
 PEAKS |= _all(FIGURE, "gflops_per_second gigabytes_per_second")

@@ -14,7 +14,18 @@ import pandas as pd
 from vlbench.errors import InputError
 from vlbench.report import columns
 from vlbench.report.frames import Accuracies, Key, Results
-from vlbench.report.tables import BRACKETED, GMACS, NOISE, PARAMS, PEAK, Estimate, estimate, estimated, stage_columns
+from vlbench.report.tables import (
+    BRACKETED,
+    GMACS,
+    NOISE,
+    PARAMS,
+    PEAK,
+    Estimate,
+    estimate,
+    estimated,
+    estimated_accuracy,
+    stage_columns,
+)
 from vlbench.report.tables import notes as result_notes
 from vlbench.tables.numbers import counted, percent, short_number
 from vlbench.tables.table import Table, TableColumn
@@ -70,9 +81,9 @@ def _summary(results: Results) -> Table:
 
 
 def _accuracy_column(key: Key, accuracies: Accuracies) -> TableColumn[Any]:
-    def get(named: Any) -> Estimate | None:
+    def get(named: Any) -> Estimate | str | None:
         accuracy = accuracies.of(key, FOLDER(named), RESULT(named).spec_hash)
-        return estimate(accuracy.value, accuracy.ci95) if accuracy else None
+        return estimated_accuracy(accuracy) if accuracy else None
 
     return TableColumn(f"{' '.join(key)} %", get, estimated(percent))
 
@@ -112,7 +123,7 @@ def _rows(frame: pd.DataFrame) -> list[dict[Any, Any]]:
 
 def _accuracy(results: Results) -> Table:
     shown = [
-        *_text("folder", "model", "task", "split", "metric"),
+        *_text("folder", "model", "task", "split", "metric", "untrained"),
         _estimate("% (95%)", "value", percent),
         TableColumn("n", itemgetter("n"), "{:,}".format),
         TableColumn("majority %", itemgetter("majority"), percent),

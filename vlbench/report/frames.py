@@ -210,6 +210,7 @@ def _accuracies(folder: str, evaluation: Evaluation) -> Iterator[Row]:
             "shuffled_images": accuracy.shuffled_images if first else None,
             **{"preset": training.preset if training else None, "seed": training.seed if training else None},
             "training_seconds": training.seconds if training else None,
+            "untrained": evaluation.untrained or None,
             "spec_hash": evaluation.spec_hash,
         }
 
@@ -252,7 +253,7 @@ class Accuracies:
         self._by_key: dict[Key, dict[tuple[str | None, str], Accuracy]] = {}
         evaluations = [(folder.label, evaluation) for folder in folders for evaluation in folder.evaluations]
         for label, evaluation in sorted(evaluations, key=lambda labelled: labelled[1].measured_at):
-            accuracy = evaluation.accuracy
+            accuracy = evaluation.marked_accuracy
             by_model = self._by_key.setdefault((accuracy.task, accuracy.split, accuracy.metric), {})
             by_model[label, evaluation.spec_hash] = by_model[None, evaluation.spec_hash] = accuracy
 

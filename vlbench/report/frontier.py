@@ -140,7 +140,7 @@ def _accuracies(evaluations: Sequence[Evaluation]) -> dict[str, Any]:
         "task": first.accuracy.task,
         "split": first.accuracy.split,
         "metric": first.accuracy.metric,
-        "model": first.model,
+        "model": f"{first.model} ({first.untrained})" if first.untrained else first.model,
         "family": first.family,
         "variant": training.preset if training else Path(first.weights).name,
         "n": first.accuracy.n,

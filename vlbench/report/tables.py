@@ -38,7 +38,15 @@ def _latency(result: Result) -> Estimate | str | None:
 def _accuracy(accuracy: Accuracy) -> str:
     """`57.1% easy-vqa test`"""
     metric = "" if accuracy.metric == "accuracy" else f"{accuracy.metric}, "
-    return f"{percent(accuracy.value)}% {metric}{accuracy.task} {accuracy.split}"
+    mark = f" ({accuracy.untrained})" if accuracy.untrained else ""
+    return f"{percent(accuracy.value)}% {metric}{accuracy.task} {accuracy.split}{mark}"
+
+
+def estimated_accuracy(accuracy: Accuracy) -> Estimate | str | None:
+    """With its interval; in words if something of the model has random weights."""
+    if accuracy.untrained:
+        return f"{bracketed(accuracy.value, accuracy.ci95, percent)} ({accuracy.untrained})"
+    return estimate(accuracy.value, accuracy.ci95)
 
 
 def image_words(result: Result) -> str:

@@ -35,6 +35,8 @@ class Accuracy(Frozen):
         majority, text_only, shuffled_images: the first metric of blind baselines: the most frequent answer (for
             retrieval: equal scores for all pairs), the text without an image, and the model with shuffled images.
         baselines: the first two of these with their intervals.
+        untrained: what of the model has random weights, `random head` say, so that this says nothing of the
+            architecture; no part of the file: `Evaluation.marked_accuracy` fills it.
     """
 
     task: str
@@ -48,6 +50,7 @@ class Accuracy(Frozen):
     shuffled_images: float | None = None
     metrics: tuple[Metric, ...] = ()
     baselines: tuple[Metric, ...] = ()
+    untrained: str = Field(default="", exclude=True)
 
 
 class Training(Frozen):
@@ -107,6 +110,21 @@ class Evaluation(ResultLine):
     machine: Machine
     measured_at: str
     vlbench_version: str
+
+    @property
+    def untrained(self) -> str:
+        """`random weights`, or the parts of which the weights lack tensors: `random head`; empty if none is."""
+        if self.weights == "random":
+            return "random weights"
+        parts = dict.fromkeys(name.split(".")[0] for name in self.missing_keys)
+        if self.detector_weights == "random":
+            parts["detector"] = None
+        return f"random {' and '.join(parts)}" if parts else ""
+
+    @property
+    def marked_accuracy(self) -> Accuracy:
+        """The accuracy, which says what of the model is untrained."""
+        return self.accuracy.model_copy(update={"untrained": self.untrained})
 
 
 @record(frozen=True, slots=True, kw_only=True, config=COMPACT)

@@ -69,7 +69,8 @@ def _most_accurate(results: Results) -> Iterator[Headline]:
     tasks = {(each.accuracy.task, each.accuracy.split, each.accuracy.metric) for each in evaluations}
     if len(tasks) == 1:
         best = max(evaluations, key=lambda evaluation: evaluation.accuracy.value)
-        words = f"{best.accuracy.metric} on {best.accuracy.task} {best.accuracy.split}, {best.model}"
+        mark = f" ({best.untrained})" if best.untrained else ""
+        words = f"{best.accuracy.metric} on {best.accuracy.task} {best.accuracy.split}, {best.model}{mark}"
         yield Headline(figure=f"{percent(best.accuracy.value)}%", words=words, kind=best.family)
 
 

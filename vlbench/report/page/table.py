@@ -150,7 +150,8 @@ def _accuracy_column(key: Key, accuracies: Accuracies) -> tuple[PageColumn, Make
 def _accuracy(accuracy: Accuracy | None) -> PageCell:
     if accuracy is None:
         return PageCell(text="", order=None)
-    return PageCell(text=bracketed(accuracy.value, accuracy.ci95, percent), order=accuracy.value)
+    mark = f" ({accuracy.untrained})" if accuracy.untrained else ""
+    return PageCell(text=bracketed(accuracy.value, accuracy.ci95, percent) + mark, order=accuracy.value)
 
 
 def _worth_showing(column: PageColumn, values: Sequence[PageCell]) -> bool:
