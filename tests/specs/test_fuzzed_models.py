@@ -23,7 +23,7 @@ MODELS = (
 )
 NUMBERS = (0, 1, 2, 3, -1, 7, 64, 65_536, 10**9, 2**63, 2**64, 1e-12, 0.5, 1.5, -0.1, 1e308)
 JUNK = (None, True, "", "12", "x" * 5000, "\u202e", "a\nb", [], [[]], {}, {"kind": "patch"}, {"a": {"b": [1, 2]}})
-MOST_PARAMETERS, MOST_SIDE = 20_000_000, 512
+MOST_PARAMETERS, MOST_SIDE = 20_000_000, 256
 
 
 def containers(value: Any) -> Iterator[dict[Any, Any] | list[Any]]:
