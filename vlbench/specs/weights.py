@@ -23,6 +23,7 @@ WEIGHTS = (
     "open_clip_pytorch_model.bin",
 )
 SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".pkl")
+LONGEST_SOURCE = 160  # signs that a message shows of a source that is not there
 MOST_BYTES = 1 << 40  # a file of tensors is mapped, or read tensor by tensor
 # How files begin that stand where weights should be, and what to do.
 STAND_INS = {
@@ -87,7 +88,7 @@ def check_config_folder(source: str, where: str) -> None:
     """Raises InputError where a source is no folder as transformers' `save_pretrained` writes it."""
     path = home_expanded(source)
     if path is None:
-        raise SpecError(f"{where}{shortened(source)}: no such folder; hub:ID names one on a hub")
+        raise SpecError(f"{where}{shortened(source, LONGEST_SOURCE)}: no such folder; hub:ID names one on a hub")
     if not (path / "config.json").is_file():
         raise SpecError(f"{where}{source}: no folder with a config.json, as save_pretrained writes it")
 
@@ -136,7 +137,7 @@ def located(source: str) -> Path:
         return _fetched(source.removeprefix(HUB))
     path = home_expanded(source)
     if path is None:
-        where = f"weights {shortened(source)}"
+        where = f"weights {shortened(source, LONGEST_SOURCE)}"
         raise InputError(f"{where}: no such file or folder; hub:OWNER/NAME names one on the Hugging Face hub")
     return path
 

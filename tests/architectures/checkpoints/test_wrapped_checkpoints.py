@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from vlbench.architectures.build import build
-from vlbench.architectures.checkpoints.native import save_model
+from vlbench.architectures.checkpoints.native import EXTRA_STATE, SPEC, save_model
 from vlbench.architectures.checkpoints.reading import read_layout, read_state
 from vlbench.architectures.checkpoints.rules import refuse_values
 from vlbench.errors import InputError
@@ -220,3 +220,21 @@ def test_a_model_of_vlbench_with_other_types_is_refused_too(tmp_path: Path) -> N
     save_model(tmp_path / "m.safetensors", model, spec)
     with pytest.raises(InputError, match=r"saved from vilt-b32-tiny, but head\.norm\.bias is uint8, no float"):
         loaded(spec, str(tmp_path / "m.safetensors"))
+
+
+def test_a_name_with_control_characters_is_echoed_without_them(tmp_path: Path) -> None:
+    for path in (tmp_path / "m.pt", tmp_path / "m.safetensors"):
+        state = {"a\x1b[31m\nb": torch.ones(1)}
+        torch.save(state, path) if path.suffix == ".pt" else save_file(state, path)
+        with pytest.raises(InputError) as caught:
+            read_state(str(path))
+        assert str(caught.value) == rf"weights {path}: 'a\x1b[31m\nb' is no name of a tensor; damaged, fetch it again"
+
+
+def test_a_flag_that_no_visual_part_has_is_refused(tmp_path: Path) -> None:
+    """Files of later versions can have other flags, each of which changes what the model computes."""
+    spec, path = small("vilt-b32", "answers"), tmp_path / "m.safetensors"
+    state = {name: tensor.clone().contiguous() for name, tensor in build(spec).state_dict().items()}
+    save_file(state, path, metadata={SPEC: spec.model_dump_json(), EXTRA_STATE: "pooled_otherwise"})
+    with pytest.raises(InputError, match="'pooled_otherwise' is no flag of this version's visual part"):
+        loaded(spec, str(path))

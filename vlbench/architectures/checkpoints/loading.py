@@ -27,7 +27,7 @@ from vlbench.architectures.checkpoints.timm import load_timm
 from vlbench.architectures.checkpoints.uniter import UNITER_FAMILIES
 from vlbench.architectures.checkpoints.vilt import VILT_FAMILIES
 from vlbench.architectures.checkpoints.visualbert import VISUALBERT_FAMILIES
-from vlbench.errors import InputError
+from vlbench.errors import InputError, quoted
 from vlbench.specs import RANDOM, Input, ModelSpec, RegionSpec
 from vlbench.specs.heads import SUITABLE, HeadPart
 from vlbench.specs.weights import weights_file
@@ -90,7 +90,7 @@ def load_weights(model: VLModel, spec: ModelSpec) -> Loaded | None:
     if saved is not None:
         saved, state = as_saved_with(spec.head, saved, state)
         model.load_state_dict(match_saved(state, expected, saved, spec, source=source))
-        model.visual.load_extra_state(saved_extra_state(source))
+        _load_flags(model, source)
         return Loaded(title=saved.name)
     if isinstance(spec.visual, RegionSpec):
         expected = {name: tensor for name, tensor in expected.items() if not name.startswith(DETECTOR)}
@@ -123,13 +123,21 @@ def load_visual_weights(model: VLModel, spec: ModelSpec) -> Loaded | None:
     raise InputError(f"weights {source}: {_looks(state)}, not the visual part of {spec.name}")
 
 
+def _load_flags(model: VLModel, source: str) -> None:
+    """Raises InputError where the visual part does not have a flag that the file has."""
+    flags = saved_extra_state(source)
+    model.visual.load_extra_state(flags)
+    if unknown := set(flags) - set(model.visual.extra_state()):
+        raise InputError(f"weights {source}: {quoted(min(unknown))} is no flag of this version's visual part")
+
+
 def _load_saved_visual(model: VLModel, state: State, saved: ModelSpec, spec: ModelSpec) -> Loaded:
     source, region = spec.visual.weights, isinstance(spec.visual, RegionSpec)
     names, within = (DETECTOR, BEFORE_PROJECTION) if region else (VISUAL, VISUAL)
     expected = {name: tensor for name, tensor in model.state_dict().items() if name.startswith(names)}
     saved_tensors = {name: tensor for name, tensor in state.items() if name.startswith(names)}
     model.load_state_dict(match_saved(saved_tensors, expected, saved, spec, source=source, within=within), strict=False)
-    model.visual.load_extra_state(saved_extra_state(source))
+    _load_flags(model, source)
     return Loaded(title=saved.name)
 
 

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from vlbench.architectures.checkpoints.array_pickles import PickledArray, RefusedError, load_arrays
-from vlbench.errors import InputError
+from vlbench.errors import InputError, quoted
 
 # What Python, numpy and PyTorch raise where a file is damaged: it calls for anything.
 DAMAGED = (
@@ -127,12 +127,12 @@ def read_tensors(path: Path, *, values: bool) -> dict[str, Tensor]:
 def unreadable(path: Path, error: Exception) -> InputError:
     if isinstance(error, OSError):
         return InputError(f"weights {path}: cannot be read: {error.strerror or error}")
-    return InputError(f"weights {path}: damaged or cut off ({str(error)[:100]}); fetch it again")
+    return InputError(f"weights {path}: damaged or cut off ({quoted(str(error))[1:-1]}); fetch it again")
 
 
 def _would_run(path: Path, name: str) -> InputError:
     return InputError(
-        f"weights {path}: refused, its pickle asks for {repr(name[:80])[1:-1]}, which could run code; "
+        f"weights {path}: refused, its pickle asks for {quoted(name)[1:-1]}, which could run code; "
         "convert it to safetensors where you trust it"
     )
 

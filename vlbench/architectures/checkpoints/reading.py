@@ -8,7 +8,7 @@ from pathlib import Path
 from torch import Tensor
 
 from vlbench.architectures.checkpoints.pickles import DAMAGED, read_arrays, read_tensors, unreadable
-from vlbench.errors import InputError
+from vlbench.errors import InputError, quoted
 from vlbench.specs.weights import shards, weights_file
 
 # Before every name: by DataParallel, torch.compile, Lightning, and classes that hold the model or its average.
@@ -45,6 +45,8 @@ def _read(source: str, *, values: bool) -> dict[str, Tensor]:
     paths = [path.parent / name for name in shards(path)] if path.name.endswith(".index.json") else [path]
     state = {key: tensor for shard in paths for key, tensor in _read_file(shard, values=values).items()}
     for name, tensor in state.items():
+        if not name.isprintable():
+            raise InputError(f"weights {source}: {quoted(name)} is no name of a tensor; damaged, fetch it again")
         if tensor.is_quantized or name.rpartition(".")[2] in QUANTISED:
             raise InputError(f"weights {source}: quantised, as {name[:80]} shows; the checkpoint in float32 works")
     return plain_names(state)
