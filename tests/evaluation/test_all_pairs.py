@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import numpy as np
@@ -115,6 +116,37 @@ def test_a_matrix_of_another_gallery(tmp_path: Path) -> None:
     (tmp_path / "broken.npy").write_bytes(b"no array")
     with pytest.raises(InputError, match="cannot be written or continued"):
         ScoreMatrix(tmp_path / "broken.npy", 4, 2, create=True)
+
+
+def test_a_damaged_matrix_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "scores.npy"
+    np.save(path, np.zeros((3, 2)))
+    with pytest.raises(InputError, match="of another gallery; delete it to start over"):
+        ScoreMatrix(path, 3, 2, create=True)  # float64
+    path.unlink()
+    ScoreMatrix(path, 3, 2, create=True)
+    whole, random = path.read_bytes(), np.random.default_rng(0)
+    for number in range(300):
+        content = bytearray(whole)
+        for position in random.integers(128, size=4):
+            content[position] = random.integers(256)
+        path.write_bytes(content if number % 10 else content[: random.integers(len(content))])
+        with contextlib.suppress(InputError):
+            assert ScoreMatrix(path, 3, 2, create=True).scores.shape == (3, 2)
+
+
+def test_a_kill_while_the_matrix_is_created_leaves_no_scores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    path = tmp_path / "scores.npy"
+    with monkeypatch.context() as patched:
+        patched.setattr(np.memmap, "flush", killed)
+        with pytest.raises(KeyboardInterrupt):
+            ScoreMatrix(path, 3, 2, create=True)
+    assert not path.exists()
+    assert np.isnan(ScoreMatrix(path, 3, 2, create=True).scores).all()
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_matching_scores_of_every_output() -> None:

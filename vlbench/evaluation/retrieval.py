@@ -18,6 +18,7 @@ from vlbench.architectures.vl_model import VLModel
 from vlbench.errors import InputError
 from vlbench.evaluation.adapter import ModelUnderTest, check_finite, concatenate_tokens
 from vlbench.evaluation.processes import Process
+from vlbench.files.arrays import DAMAGE
 from vlbench.tasks.items import Gallery
 
 Scores = NDArray[np.float32]
@@ -35,13 +36,15 @@ class ScoreMatrix:
         self.path = path
         try:
             if create and not path.exists():
-                empty = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=(texts, images))
+                created = path.with_name(f"{path.name}.new")  # until it is whole: zeros would count as scores
+                empty = np.lib.format.open_memmap(created, mode="w+", dtype=np.float32, shape=(texts, images))
                 empty[:] = np.nan
                 empty.flush()
+                created.replace(path)
             self.scores: Scores = np.lib.format.open_memmap(path, mode="r+")
-        except (OSError, ValueError) as error:
+        except DAMAGE as error:
             raise InputError(f"{path}: cannot be written or continued ({error}); delete it to start over") from error
-        if self.scores.shape != (texts, images):
+        if self.scores.shape != (texts, images) or self.scores.dtype != np.float32:
             raise InputError(f"{path}: is of another gallery; delete it to start over")
 
     def missing_rows(self, columns: slice) -> list[int]:
