@@ -189,6 +189,7 @@ def test_what_cannot_be_explained_says_why_in_one_line(name: str, says: str) -> 
     if "2 models" not in says and "no model" not in says:
         assert "these can be explained" in str(error.value)
         assert "uniter-base" in str(error.value)
+        assert len(str(error.value)) <= 300
 
 
 def test_pixels_are_not_sampled(tmp_path: Path) -> None:

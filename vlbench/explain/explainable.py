@@ -44,5 +44,5 @@ def why_not(spec: AnySpec) -> str:
     if spec.text is None:
         return "it reads no text"
     if spec.interaction.scores:
-        return f"its text and image meet in a score ({spec.interaction.kind}), not in tokens that attend to each other"
+        return f"its text and image meet in a score ({spec.interaction.kind}), not in attention"
     return ""
