@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import pickle
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -250,3 +252,36 @@ def test_padding_changes_no_score(tmp_path: Path) -> None:
     assert together.text.mask is not None
     alone = outputs(VILT, batches([[item] for item in items], encoder(), workers=0))
     torch.testing.assert_close(outputs(VILT, iter([together])), alone, atol=1e-5, rtol=0)
+
+
+MANY_FILES = """
+import resource, sys, torch
+from vlbench.errors import WorkerError
+from vlbench.evaluation.inputs import iterate
+soft, hard = map(int, sys.argv[1:])
+resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+batches = [[torch.tensor([number]) for _ in range(60)] for number in range(4)]
+try:
+    print(sum(int(batch[0]) for batch in iterate(batches, task="counts", workers=2)))
+except WorkerError as error:
+    print(error)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("soft", "hard", "said"),
+    [
+        (64, 4096, "6\n"),
+        (
+            64,
+            64,
+            "a process that counts was killed, or could not send its batch; with less memory per batch, more open "
+            "files (ulimit -n) or --workers 0 it works\n",
+        ),
+    ],
+)
+def test_open_files_are_taken_as_far_as_they_are_allowed(soft: int, hard: int, said: str) -> None:
+    command = [sys.executable, "-c", MANY_FILES, str(soft), str(hard)]
+    process = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert (process.stdout, process.stderr) == (said, "")

@@ -95,6 +95,9 @@ def _exit_code() -> int:
         lost = _lost_folder()
         print_error(lost or str(error))
         code = 2 if lost else 1
+    except MemoryError:
+        print_error("out of memory; a smaller --batch or fewer --workers need less")
+        code = 1
     except BrokenPipeError:
         discard_output()  # the reader has gone, as `head` does
         code = 141

@@ -14,13 +14,23 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from vlbench.architectures.interfaces import Images, RegionFeatures, Text
-from vlbench.child_processes import serve_parent
+from vlbench.child_processes import allow_open_files, serve_parent
 from vlbench.errors import InputError, WorkerError
 from vlbench.evaluation.images import ImageReader, image_reader_for
 from vlbench.specs import AnySpec
 from vlbench.tasks.items import Item
 from vlbench.tasks.region_features import RegionSource
 from vlbench.temporary import temporary_folder
+
+# Signs of the errors that DataLoader raises where a process has gone, or cannot open what it is sent
+PROCESS_HAS_GONE = (
+    "DataLoader worker",
+    "items of ancdata",
+    "EOFError",
+    "Connection",
+    "Broken pipe",
+    "Too many open files",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +50,8 @@ def iterate(dataset: Dataset[Any], *, task: str, workers: int, **settings: Any) 
         workers: the number of processes; with 0, this process does it.
         settings: more arguments of DataLoader.
     """
+    if workers:
+        allow_open_files()
     with temporary_folder() if workers else nullcontext(Path()) as folder:
         loader: DataLoader[Any] = DataLoader(
             dataset,
@@ -49,17 +61,22 @@ def iterate(dataset: Dataset[Any], *, task: str, workers: int, **settings: Any) 
             worker_init_fn=partial(serve_parent, folder),
             **settings,
         )
+        iterator = iter(loader)
         try:
-            for batch in loader:
+            for batch in iterator:
                 if isinstance(batch, RefusedInput):
                     raise InputError(batch.message)
                 yield batch
-        except RuntimeError as error:
-            if "DataLoader worker" not in str(error):
+        except (EOFError, OSError, RuntimeError) as error:
+            if workers == 0 or not any(sign in f"{type(error).__name__} {error}" for sign in PROCESS_HAS_GONE):
                 raise
             raise WorkerError(
-                f"a process that {task} was killed; with less memory per batch or --workers 0 it works"
+                f"a process that {task} was killed, or could not send its batch; with less memory per batch, more open "
+                "files (ulimit -n) or --workers 0 it works"
             ) from error
+        finally:
+            if workers:
+                iterator._shutdown_workers()  # type: ignore[attr-defined]  # before their folder is removed
 
 
 def _no_collation(batch: Any) -> Any:
