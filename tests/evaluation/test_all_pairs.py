@@ -62,7 +62,14 @@ def model_under_test(name: str, features: Regions | None = None) -> ModelUnderTe
 def one_by_one(model: ModelUnderTest, gallery: Gallery) -> np.ndarray:
     with torch.inference_mode():
         rows = [
-            [float(matching_score(model.model(model.text([text]), model.images([image])))) for image in gallery.images]
+            [
+                float(
+                    matching_score(
+                        model.model(model.text([text]), model.images([image])), by_logit=model.ranks_by_logit
+                    )
+                )
+                for image in gallery.images
+            ]
             for text in gallery.texts
         ]
     return np.array(rows, dtype=np.float32)
@@ -149,7 +156,38 @@ def test_a_kill_while_the_matrix_is_created_leaves_no_scores(tmp_path: Path, mon
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_matching_scores_of_every_output() -> None:
-    assert matching_score(torch.tensor([[1.0], [2.0]])).tolist() == [1, 2]
-    assert matching_score(torch.tensor([[1.0, 4.0]])).tolist() == [3]
-    assert matching_score(torch.tensor([5.0])).tolist() == [5]
+@pytest.mark.parametrize("by_logit", [True, False])
+def test_one_score_is_itself(by_logit: bool) -> None:
+    assert matching_score(torch.tensor([[1.0], [2.0]]), by_logit=by_logit).tolist() == [1, 2]
+    assert matching_score(torch.tensor([5.0]), by_logit=by_logit).tolist() == [5]
+
+
+def test_two_logits_rank_by_that_of_match_or_by_its_probability() -> None:
+    logits = torch.tensor([[1.0, 4.0], [9.0, 5.0], [-3.0, 3.0]])
+    assert matching_score(logits, by_logit=True).tolist() == [4, 5, 3]
+    by_probability = matching_score(logits, by_logit=False)
+    assert by_probability.tolist() == [3, -4, 6]
+    torch.testing.assert_close(by_probability.sigmoid(), logits.softmax(1)[:, 1])
+
+
+@pytest.mark.parametrize("name", ["vilt-b32", "uniter-base"])
+def test_a_matching_head_ranks_as_the_ranking_head_that_begins_as_its_row_of_match(
+    tmp_path: Path, gallery: Gallery, name: str
+) -> None:
+    """ViLT's `rank_output` and UNITER's `init_output` copy row 1 of the matching head into a layer of one output."""
+    spec = catalog()[name].tiny()
+    model = model_under_test(name, Regions() if spec.has_detector else None)
+    ranking, model.model = model.model, build_for_evaluation(spec)
+    model.ranks_by_logit = spec.ranks_by_logit
+    matrix = ScoreMatrix(tmp_path / "scores.npy", len(gallery.texts), len(gallery.images), create=True)
+    score_pairs(model, gallery, matrix, batch_size=2)
+    matching = model.model.state_dict()
+    rows = {name: matching[name][1:] for name in ("head.classifier.weight", "head.classifier.bias")}
+    ranking.load_state_dict(matching | rows)
+    model.model = ranking
+    np.testing.assert_allclose(matrix.scores, one_by_one(model, gallery), atol=1e-5)
+
+
+def test_models_without_a_ranking_head_rank_by_probability() -> None:
+    assert not any(catalog()[name].ranks_by_logit for name in ("vilbert", "oscar-base", "vinvl-base", "lxmert"))
+    assert all(catalog()[name].ranks_by_logit for name in ("hf-blip-itm", "hf-bridgetower-base"))

@@ -102,7 +102,7 @@ def test_each_pair_ranks_as_on_its_own(tmp_path: Path, name: str) -> None:
         alone = np.array(
             [
                 [
-                    float(matching_score(ready.model(ready.text([text]), ready.images([image]))))
+                    float(matching_score(ready.model(ready.text([text]), ready.images([image])), by_logit=True))
                     for image in gallery.images
                 ]
                 for text in gallery.texts

@@ -55,6 +55,21 @@ def test_nlvr_has_six_pictures_per_statement(tmp_path: Path) -> None:
     check_images(path for item in items for path in item.images)
 
 
+def test_pictures_of_nlvrs_hidden_split_are_found_by_name(tmp_path: Path) -> None:
+    """As released: no line says which of the numbered directories its pictures are in, and they may be in several."""
+    line = {"identifier": "3266-0", "sentence": "There is a blue tower.", "label": "true", "structured_rep": [[]]}
+    write_lines(tmp_path / "hidden" / "hidden.json", [line])
+    for order in range(6):
+        data_sets.picture(tmp_path / "hidden" / "images" / str(order % 4) / f"hidden-3266-0-{order}.png")
+    items = TASKS["nlvr"].items(tmp_path, "hidden")
+    assert [item.identifier for item in items] == [f"3266-0-{order}" for order in range(6)]
+    assert [item.images[0].parent.name for item in items] == ["0", "1", "2", "3", "0", "1"]
+    check_images(path for item in items for path in item.images)
+    items[0].images[0].unlink()
+    with pytest.raises(InputError, match=r"images/hidden-3266-0-0\.png"):
+        check_images(path for item in TASKS["nlvr"].items(tmp_path, "hidden") for path in item.images)
+
+
 @pytest.mark.parametrize("data", ["flickr30k", "coco"])
 def test_karpathys_splits(tmp_path: Path, data: str) -> None:
     gallery = TASKS[data].gallery(data_sets.karpathy(tmp_path, data=data, captions=7), "test")

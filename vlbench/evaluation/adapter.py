@@ -100,6 +100,7 @@ class ModelUnderTest:
         encoder: turns texts and images into the model's inputs.
         device, dtype: of the inputs.
         decode: turns generated ids into text; None if the model generates none.
+        ranks_by_logit: of two matching logits; see `matching_score`.
     """
 
     def __init__(
@@ -109,12 +110,15 @@ class ModelUnderTest:
         device: torch.device,
         dtype: torch.dtype,
         decode: Callable[[list[int]], str] | None = None,
+        *,
+        ranks_by_logit: bool = False,
     ) -> None:
         self.model = model
         self.encoder = encoder
         self.device = device
         self.dtype = dtype
         self.decode = decode
+        self.ranks_by_logit = ranks_by_logit
         self.cached_tokens: dict[Path, Tokens] = {}  # of the last batch, if its images were embedded one by one
 
     def text(self, texts: Sequence[str]) -> Text:
@@ -199,9 +203,8 @@ def load_model_under_test(
         )
     encoder = ItemEncoder(spec, _ids_for(spec, tokenizer), pad_id=tokenizer.pad, features=features)
     dtype = DTYPES[precision]
-    return ModelUnderTest(
-        build_for_evaluation(spec).to(device=device, dtype=dtype), encoder, device, dtype, tokenizer.decode
-    )
+    model = build_for_evaluation(spec).to(device=device, dtype=dtype)
+    return ModelUnderTest(model, encoder, device, dtype, tokenizer.decode, ranks_by_logit=spec.ranks_by_logit)
 
 
 def build_for_evaluation(spec: AnySpec) -> AnyModel:

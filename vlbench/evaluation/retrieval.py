@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -169,20 +170,21 @@ def _text_scorer(under_test: ModelUnderTest, texts: _TextCache, paths: Sequence[
         with torch.inference_mode():
             images_ID = torch.cat([model.encode_images(under_test.images(chunk)) for chunk in chunks])
         return _checked(lambda row: images_ID @ texts.vector(row))
+    score = partial(matching_score, by_logit=under_test.ranks_by_logit)
     if not isinstance(model, VLModel):
         images = under_test.images(paths)
-        return _checked(lambda row: model(_repeated_text(texts.ids(row), len(paths)), images))
+        return _checked(lambda row: score(model(_repeated_text(texts.ids(row), len(paths)), images)))
     with torch.inference_mode():
         image_tokens = concatenate_tokens([model.visual(under_test.images(chunk)) for chunk in chunks])
-    return _checked(lambda row: model.fuse(_repeated_tokens(texts.tokens(row), len(paths)), image_tokens))
+    return _checked(lambda row: score(model.fuse(_repeated_tokens(texts.tokens(row), len(paths)), image_tokens)))
 
 
-def _checked(forward: Callable[[int], Tensor]) -> TextScorer:
-    """The scores of a forward pass, on the CPU in float32; raises InputError if one is not finite."""
+def _checked(scores_of: Callable[[int], Tensor]) -> TextScorer:
+    """The scores of a text, on the CPU in float32; raises InputError if one is not finite."""
 
     def score_text(row: int) -> Scores:
         with torch.inference_mode():
-            scores = matching_score(forward(row)).float().cpu()
+            scores = scores_of(row).float().cpu()
         check_finite(scores[None], [f"text {row + 1}"])
         return scores.numpy()
 
@@ -197,8 +199,15 @@ def _repeated_text(text: Text, count: int) -> Text:
     return Text(ids=text.ids.expand(count, -1), mask=None)
 
 
-def matching_score(output: Tensor) -> Tensor:
-    """One score per pair, (B,), from one score, (B,) or (B, 1), or from the logits of no match and match, (B, 2)."""
+def matching_score(output: Tensor, *, by_logit: bool) -> Tensor:
+    """One score per pair, (B,), from one score, (B,) or (B, 1), or from the logits of no match and match, (B, 2).
+
+    Args:
+        by_logit: two logits score by that of match alone; else by their difference, which ranks as the probability of
+            match does.
+    """
     if output.dim() == 1:
         return output
-    return output[:, 0] if output.shape[1] == 1 else output[:, 1] - output[:, 0]
+    if output.shape[1] == 1:
+        return output[:, 0]
+    return output[:, 1] if by_logit else output[:, 1] - output[:, 0]

@@ -118,6 +118,11 @@ class HuggingFaceSpec(Part):
         """It has no detector."""
         return "torchvision"
 
+    @property
+    def ranks_by_logit(self) -> bool:
+        """Its logit of match ranks pairs, as in the released BLIP and BridgeTower."""
+        return True
+
     def with_engine(self, engine: Engine) -> HuggingFaceSpec:
         """The same spec."""
         return self

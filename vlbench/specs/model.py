@@ -15,6 +15,7 @@ from vlbench.specs.heads import (
     SUITABLE,
     HeadPart,
     ProductHeadSpec,
+    RankingSpec,
     TaskHeads,
     TaskKind,
     TextHeadSpec,
@@ -211,6 +212,15 @@ class ModelSpec(Part):
         if kind == "answers" and answers is not None:
             head = head.model_copy(update={"answers": answers})
         return self.model_copy(update={"head": head})
+
+    @property
+    def ranks_by_logit(self) -> bool:
+        """Whether a matching head ranks pairs by the logit of match alone, rather than by the probability of match.
+
+        ViLT and UNITER begin their ranking heads as that row of the matching head. Models without a ranking head rank
+        by the probability, as the released ViLBERT and Oscar do.
+        """
+        return isinstance(self.heads.ranking, RankingSpec)
 
     @property
     def weights_label(self) -> str:

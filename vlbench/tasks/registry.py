@@ -145,7 +145,7 @@ TASKS = {
         Task(
             name="nlvr",
             kind="statement",
-            splits=("dev", "test", "train"),
+            splits=("dev", "test", "hidden", "train"),
             reader=f"{READERS}.nlvr:read_nlvr",
             submitted_identifier="{split}-{identifier}.png",  # NLVR names the picture, not the statement
         ),

@@ -14,6 +14,7 @@ from vlbench.tasks.readers.files import find_file, find_folder, path_within
 from vlbench.tasks.readers.records import Identifier, Record, checked
 
 PICTURES = 6  # per statement: one for each order of the three boxes
+HIDDEN = "hidden"
 
 
 def _in_lower_case(label: object) -> object:
@@ -39,30 +40,30 @@ class StatementRecord(Record):
 def read_nlvr(folder: Path, split: str) -> list[Item]:
     """NLVR v1: one item for each statement and each of its six pictures.
 
-    Pictures are `images/DIRECTORY/SPLIT-IDENTIFIER-K.png`, in the folder of the JSON file.
+    Pictures are `images/DIRECTORY/SPLIT-IDENTIFIER-K.png`, in the folder of the JSON file. The lines of the split
+    HIDDEN do not name the directory, so its pictures are found by their names.
     """
     path = find_file(folder, (f"{split}/{split}.json", f"{split}.json"))
+    images = path.parent / "images"
+    directories = {path.name: path.parent.name for path in images.glob("*/*.png")} if split == HIDDEN else {}
     items = []
     for number, content in read_json_lines(path):
         where = f"{path} line {number}"
         line = checked(where, content, StatementRecord)
-        if line.directory is None:
+        if line.directory is None and split != HIDDEN:
             raise InputError(f"{where}: the key 'directory' is missing")
+        names = [f"{split}-{line.identifier}-{order}.png" for order in range(PICTURES)]
         statement = line.identifier.split("-")[0]
         items += [
             Item(
                 identifier=f"{line.identifier}-{order}",
                 text=line.sentence,
-                images=(
-                    path_within(
-                        path.parent / "images", f"{line.directory}/{split}-{line.identifier}-{order}.png", where
-                    ),
-                ),
+                images=(path_within(images, f"{directories.get(name, line.directory or '.')}/{name}", where),),
                 answers=line.answers,
                 unit=statement,
                 group=statement,
             )
-            for order in range(PICTURES)
+            for order, name in enumerate(names)
         ]
     return items
 
