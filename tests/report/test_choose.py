@@ -78,6 +78,13 @@ def test_a_gigabyte_is_a_thousand_million_bytes(tmp_path: Path, peak: int | None
     assert verdicts(choice) == {"a": meets}
 
 
+@pytest.mark.parametrize("memory_gb", [1.001, 1.003, 2.3, 4.1, 0.7])
+def test_rounding_does_not_decide_a_memory_of_exactly_the_budget(tmp_path: Path, memory_gb: float) -> None:
+    peak = round(memory_gb * 10**9)
+    cells = [timed(name, 90, 80, 99, peak_memory_bytes=count) for name, count in (("a", peak), ("b", peak + 10))]
+    assert verdicts(chosen(tmp_path, *cells, memory_gb=memory_gb)) == {"a": "yes", "b": "no"}
+
+
 def test_every_budget_must_be_met_and_one_no_is_enough(tmp_path: Path) -> None:
     cells = [
         timed("both", 50, 40, 60, peak_memory_bytes=10**9),

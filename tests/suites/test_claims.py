@@ -8,9 +8,10 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
+from benchmarks.harness.coverage import of_ratios
 from vlbench.measure.machine import Machine
 from vlbench.measure.records import Counts
-from vlbench.measure.statistics import summarise
+from vlbench.measure.statistics import median_interval, summarise
 from vlbench.runner.cells import Cell, blank_result
 from vlbench.runner.records import Result
 from vlbench.specs.catalog import catalog
@@ -169,11 +170,55 @@ def test_draws_of_a_median_match_their_known_spread() -> None:
     """The median of n normal samples has a standard error of sqrt(pi / 2 / n)."""
     samples = np.random.default_rng(1).normal(0, 1, 2000)
     drawn = median_draws(list(samples), "key")
-    assert drawn.shape == (1 + DRAWS,)
+    assert drawn.shape == (3 + DRAWS,)
     assert drawn[0] == np.median(samples)
-    assert drawn[1:].std() == pytest.approx(math.sqrt(math.pi / 2 / 2000), rel=0.25)
+    assert drawn[3:].std() == pytest.approx(math.sqrt(math.pi / 2 / 2000), rel=0.25)
     np.testing.assert_array_equal(drawn, median_draws(list(samples), "key"))
-    assert interval(median_draws([1.0] * 5, "key")) is None
+    assert interval(median_draws([1.0] * 5, "key"), figures=1) is None
+
+
+@pytest.mark.parametrize("count", [6, 7, 8, 15, 40])
+def test_one_figure_has_the_interval_of_order_statistics_that_run_states(count: int) -> None:
+    """Whatever a formula makes of it, as long as it rises or falls with it."""
+    restarts = np.random.default_rng(count).normal(100, 10, count).tolist()
+    evidence = {"slow": result(restarts, restarts)}
+    low, high = median_interval(sorted(restarts)) or (0, 0)
+    assert cell_of("ms", result=evidence["slow"]).interval == (low, high)
+    assert claim_of('1000 / ms["slow"] > 0', result=evidence["slow"]).interval == pytest.approx(
+        (1000 / high, 1000 / low)
+    )
+    for bound, verdict in ((low, "cannot tell"), (low - 1e-6, "holds"), (high, "does not hold")):
+        assert claim_of(f'ms["slow"] > {bound!r}', result=evidence["slow"]).verdict == verdict
+    assert claim_of(f'ms["slow"] >= {low!r}', result=evidence["slow"]).verdict == "holds"
+
+
+@pytest.mark.parametrize("count", range(1, 6))
+def test_too_few_restarts_have_no_interval_anywhere(count: int) -> None:
+    few = result([100.0] * count, [40.0] * count)
+    assert cell_of("ms", result=few).interval is None
+    assert cell_of("share", result=few).interval is None
+    ratio = claim_of('ms["slow"] / ms["fast"] > 0.5', result=few)
+    assert (ratio.value, ratio.interval, ratio.verdict) == (1.0, None, "cannot tell")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("restarts", [7, 9, 15])
+def test_the_interval_of_a_ratio_of_two_rows_covers_the_truth(restarts: int) -> None:
+    assert of_ratios(restarts, 300, np.random.default_rng(restarts)).lowest >= 0.93 - 2 * 0.0147  # two standard errors
+
+
+@pytest.mark.parametrize(
+    ("expr", "verdict"),
+    [
+        ("0.1 + 0.2 == 0.3", "holds"),
+        ("0.1 + 0.2 <= 0.3", "holds"),
+        ("0.1 + 0.2 > 0.3", "does not hold"),
+        ("0.1 + 0.2 != 0.3", "does not hold"),
+        ("0.1 + 0.2 > 0.29999999", "holds"),
+    ],
+)
+def test_rounding_decides_no_claim(expr: str, verdict: str) -> None:
+    assert claim_of(f'{expr} * params["slow"] / 100').verdict == verdict
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,12 @@
-"""Bootstrap intervals: they cover a known truth, and values of one unit are resampled together."""
+"""Intervals of accuracies: exact where that is known, and their coverage where values of one unit are alike."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.stats import binomtest
 
+from benchmarks.harness.coverage import KINDS, SIZES, of_answers, of_single_answers
 from vlbench.tasks.metrics import mean_with_interval
 
 
@@ -34,7 +36,56 @@ def test_the_mean_is_over_values_and_not_over_units() -> None:
     assert (found.value, found.ci95, found.n) == (0.9, None, 10)
 
 
-def test_the_same_values_give_the_same_interval_and_equal_ones_give_a_point() -> None:
-    values = np.random.default_rng(1).random(40).tolist()
-    assert mean_with_interval("a", values, range(40)) == mean_with_interval("a", values, range(40))
-    assert mean_with_interval("a", [0.3] * 20, range(20)).ci95 == pytest.approx((0.3, 0.3))
+@pytest.mark.parametrize(
+    ("right", "count"), [(10, 10), (0, 10), (0, 5), (5, 5), (1, 1), (3, 7), (999, 1000), (0, 10_000)]
+)
+def test_answers_alone_have_the_exact_interval_of_a_proportion(right: int, count: int) -> None:
+    """Ten of ten right: 69% to 100%."""
+    exact = binomtest(right, count).proportion_ci(0.95, method="exact")
+    accuracy = mean_with_interval("accuracy", [1.0] * right + [0.0] * (count - right), range(count))
+    assert accuracy.ci95 == pytest.approx((exact.low, exact.high))
+
+
+@pytest.mark.parametrize("value", [0.0, 0.3, 1.0])
+@pytest.mark.parametrize("questions", [1, 5])
+def test_no_interval_is_a_point(value: float, questions: int) -> None:
+    """Neither where all values are equal; and images with more questions about each tell no less."""
+    images = np.repeat(range(20), questions).tolist()
+    equal = mean_with_interval("a", [value] * len(images), images)
+    assert equal.ci95
+    assert equal.ci95[0] <= value <= equal.ci95[1]
+    assert 0.1 < equal.ci95[1] - equal.ci95[0] < 0.5
+
+
+def test_a_mean_of_fractions_is_rounded_once() -> None:
+    assert mean_with_interval("a", [0.1] * 10, range(10)).value == 0.1
+
+
+def test_ten_images_of_which_one_has_most_questions_tell_little() -> None:
+    """Half of the questions are about one image, so that the interval is wide, however many questions there are."""
+    units = [0] * 900 + [unit for unit in range(1, 10) for _ in range(100)]
+    values = [float(unit % 2) for unit in units]
+    accuracy = mean_with_interval("accuracy", values, units)
+    assert accuracy.ci95
+    assert np.diff(accuracy.ci95) > 0.5
+
+
+@pytest.mark.parametrize("count", [5, 10, 137, 1_000, pytest.param(10_000, marks=pytest.mark.slow)])
+def test_answers_alone_are_covered_for_every_accuracy(count: int) -> None:
+    """By the binomial distribution, without simulation."""
+    assert of_single_answers(count).lowest >= 0.95
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("units", [10, 30, 200])
+def test_answers_about_images_are_covered_for_every_accuracy_and_correlation(kind: str, units: int) -> None:
+    generator = np.random.default_rng(units)
+    designs = [of_answers(kind, sizes, units, 2_000, generator) for sizes in SIZES]
+    assert min(design.lowest for design in designs) >= 0.93 - 2 * 0.006  # two standard errors
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [5, 20, 500])
+def test_fractions_alone_are_covered(count: int) -> None:
+    assert of_answers("VQA accuracy", "alone", count, 2_000, np.random.default_rng(count)).lowest >= 0.93

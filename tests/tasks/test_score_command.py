@@ -57,7 +57,7 @@ def test_easy_vqa_next_to_its_blind_baselines(tmp_path: Path) -> None:
     data_sets.easy_vqa(tmp_path)
     files.write_answers(tmp_path / "p.json", {str(number): "yes" if number % 2 == 0 else "red" for number in range(12)})
     table = score("--task", "easy-vqa", "--data", tmp_path, "--predictions", tmp_path / "p.json")
-    assert table.startswith("easy-vqa test: 12 scored; percent, bootstrap 95% interval\n\nmetric ")
+    assert table.startswith("easy-vqa test: 12 scored; percent, 95% interval\n\nmetric ")
     assert "\naccuracy " in table
     assert "\nmajority (" in table.partition("\n\nblind baselines\n")[2]
     assert "text only (training split)" in table

@@ -100,6 +100,6 @@ def score_tables(score: Score) -> list[Table]:
         TableColumn("n", lambda metric: metric.n, "{:,}".format),
     )
     count = f"{score.n:,}" if score.n == score.items_total else f"{score.n:,} of {score.items_total:,}"
-    caption = f"{score.task} {score.split}: {count} scored; percent, bootstrap 95% interval"
+    caption = f"{score.task} {score.split}: {count} scored; percent, 95% interval"
     blind = [Table.of(columns, score.baselines, caption="blind baselines")] if score.baselines else []
     return [Table(caption=caption), Table.of(columns, score.metrics), *blind]

@@ -13,7 +13,7 @@ from pydantic.dataclasses import dataclass as record
 
 from vlbench.frozen import COMPACT, Frozen
 from vlbench.measure.nvml import SLOWDOWNS
-from vlbench.measure.statistics import LEAST_RESTARTS, drift, modes
+from vlbench.measure.statistics import LEAST_RESTARTS, drift, modes, reaches
 
 Verdict = Literal["stable", "noisy", "contended"]
 
@@ -218,7 +218,7 @@ def _imprecision(by_restart_ms: Sequence[float], within: float, ci95: tuple[floa
     middle, count = median(by_restart_ms), len(by_restart_ms)
     if ci95 is None:
         yield f"{count} restart{'s' if count > 1 else ''}; a 95% interval needs {LEAST_RESTARTS}"
-    elif (half := (ci95[1] - ci95[0]) / 2 / middle) > within:
+    elif not reaches(within, half := (ci95[1] - ci95[0]) / 2 / middle):
         yield f"the median is known to ±{half:.1%}, not to ±{within:.1%}"
     trend = drift(by_restart_ms)
     if trend.p < DRIFT_P and abs(trend.total) > within:

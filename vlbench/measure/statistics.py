@@ -51,6 +51,14 @@ def summarise(restarts: Sequence[Sequence[float]]) -> LatencySummary:
     )
 
 
+ROUNDING = 1e-9  # relative; more than decimal fractions lose in binary, far less than is measured
+
+
+def reaches(value: float, bound: float) -> bool:
+    """Whether a value is at least a bound that is not negative, or short of it by rounding alone."""
+    return value >= bound * (1 - ROUNDING)
+
+
 def percentile(ordered: Sequence[float], share: float) -> float:
     """The smallest sample that at least `share` of the samples do not exceed."""
     return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
@@ -102,7 +110,7 @@ def enough(by_restart_ms: Sequence[float], within: float) -> bool:
     interval = median_interval(sorted(by_restart_ms), CONFIDENCE)
     assert interval
     middle = median(by_restart_ms)
-    return middle * (1 - within) <= interval[0] and interval[1] <= middle * (1 + within)
+    return reaches(within * middle, max(middle - interval[0], interval[1] - middle))
 
 
 # The gap between two modes, as a share of the median and in typical gaps between neighbouring values. Restarts at one

@@ -101,8 +101,7 @@ def notes(evaluations: Sequence[Evaluation], cells: Cells) -> list[str]:
         for evaluation in evaluations
     )
     lines = [
-        f"Task: {task} {split}, {f'{items:,} of ' if items != of else ''}{of:,} {_items(task)}; percent, bootstrap "
-        "95% intervals"
+        f"Task: {task} {split}, {f'{items:,} of ' if items != of else ''}{of:,} {_items(task)}; percent, 95% intervals"
         for task, split, items, of in tasks
     ]
     lines += [

@@ -203,9 +203,9 @@ def _foot(frame: pd.DataFrame, measured: Result) -> str:
     """The number of items, the kinds of intervals, the settings and the machine."""
     counts, seeds = sorted(set(frame["n"])), sorted(set(frame["seeds"]))
     things = " to ".join(f"{count:,}" for count in dict.fromkeys((counts[0], counts[-1])))
-    spans = "bootstrap 95%" if seeds[0] == 1 else f"standard deviation of {' to '.join(map(str, seeds))} seeds"
+    spans = "95%" if seeds[0] == 1 else f"standard deviation of {' to '.join(map(str, seeds))} seeds"
     if len(seeds) > 1 and seeds[0] == 1:
-        spans = f"bootstrap 95%, or standard deviation of up to {seeds[-1]} seeds"
+        spans = f"95%, or standard deviation of up to {seeds[-1]} seeds"
     batch = f"batch {measured.batch}" if measured.batch > 1 else "one example a pass"
     return (
         f"n = {things}. Intervals: accuracy {spans}; latency 95% of the median. {measured.device}, "

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from vlbench.errors import InputError
+from vlbench.measure.statistics import reaches
 from vlbench.runner.records import Accuracy, Result
 from vlbench.tables.numbers import percent, short_number
 
@@ -90,14 +91,14 @@ def _judge_latency(result: Result, budget_ms: float) -> Judged:
     if result.contended:
         return Judged(of="latency", meets="unknown", reason=result.contended)
     share = latency.median / budget_ms
-    if share > 1:
+    if not reaches(budget_ms, latency.median):
         over = f"{short_number(latency.median - budget_ms)} ms over, {_times(share)} the budget"
         return Judged(of="latency", meets="no", share=share, reason=over)
     if latency.ci95 is None:
         return Judged(of="latency", meets="perhaps", share=share, reason="too few restarts for a 95% interval")
-    if latency.ci95[1] > budget_ms:
-        reaches = f"its 95% interval reaches {short_number(latency.ci95[1])} ms"
-        return Judged(of="latency", meets="perhaps", share=share, reason=reaches)
+    if not reaches(budget_ms, latency.ci95[1]):
+        over = f"its 95% interval reaches {short_number(latency.ci95[1])} ms"
+        return Judged(of="latency", meets="perhaps", share=share, reason=over)
     return Judged(of="latency", meets="yes", share=share)
 
 
@@ -105,7 +106,7 @@ def _judge_memory(result: Result, budget_gb: float) -> Judged:
     if result.peak_memory_bytes is None:
         return Judged(of="memory", meets="unknown", reason="no peak memory was measured")
     share = result.peak_memory_bytes / (budget_gb * GB)
-    if share <= 1:
+    if result.peak_memory_bytes <= round(budget_gb * GB):
         return Judged(of="memory", meets="yes", share=share)
     peak_gb = result.peak_memory_bytes / GB
     over = peak_gb - budget_gb
@@ -116,10 +117,10 @@ def _judge_memory(result: Result, budget_gb: float) -> Judged:
 def _judge_accuracy(accuracy: Accuracy | None, least: float) -> Judged:
     if accuracy is None:
         return Judged(of="accuracy", meets="unknown", reason="its accuracy is not known")
-    if accuracy.value < least:
+    if not reaches(accuracy.value, least):
         points = f"{percent(accuracy.value)}% is {100 * (least - accuracy.value):.2g} points short"
         return Judged(of="accuracy", meets="no", reason=points)
-    if accuracy.ci95 is None or accuracy.ci95[0] < least:
+    if accuracy.ci95 is None or not reaches(accuracy.ci95[0], least):
         low = f"may be {percent(accuracy.ci95[0])}%" if accuracy.ci95 else "has no 95% interval"
         return Judged(of="accuracy", meets="perhaps", reason=f"its accuracy {low}")
     return Judged(of="accuracy", meets="yes")

@@ -3,11 +3,11 @@ figures by their 95% intervals."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 import numpy as np
 
-from vlbench.measure.statistics import LEAST_RESTARTS
+from vlbench.measure.statistics import LEAST_RESTARTS, ROUNDING
 from vlbench.suites.evidence import RowEvidence, interval
 from vlbench.suites.expressions import COMPARISONS, ClaimComparison, Name, NoValueError, Value
 from vlbench.suites.outcomes import CellVerdict, ClaimOutcome, ClaimVerdict, Interval, ReproducedCell, SuiteOutcome
@@ -15,7 +15,6 @@ from vlbench.suites.quantities import origin
 from vlbench.suites.schema import Category, Claim, Column, Row, Suite
 
 QUICK = "timed at small settings (--quick), which say nothing about the paper's"
-ROUNDING = 1e-9  # relative; more than decimal fractions lose in binary
 ColumnValue = Callable[[str, str], Value]  # from a row and a column; raises NoValueError
 
 
@@ -27,15 +26,16 @@ def judge(suite: Suite, claim: Claim, column_value: ColumnValue, *, quick: bool)
     try:
         values = {name: column_value(name.row or "", name.path) for name in comparison.names}
         sides = [_numbers(side.value(values.__getitem__)) for side in comparison.sides]
-        value, value_interval = _first_figure(comparison, sides)
+        figures = [_timed_figures(suite, side.names) for side in comparison.sides]
+        value, value_interval = _first_figure(comparison, sides, figures)
         too_few = [name for name, figure in values.items() if isinstance(figure, np.ndarray) and np.isnan(figure).any()]
-        if quick and _is_timed(suite, comparison.names):
+        if quick and any(figures):
             reason = QUICK
         elif too_few:
             names = ", ".join(f'{name.path}["{name.row}"]' for name in too_few)
             reason = f"fewer than {LEAST_RESTARTS} restarts of {names}; a larger --budget helps"
         else:
-            verdict = _truth(comparison, sides)
+            verdict = _truth(comparison, sides, figures)
             reason = "the interval lies on both sides" if verdict == "cannot tell" else None
     except NoValueError as error:
         reason = str(error)
@@ -57,39 +57,59 @@ def _numbers(value: Value) -> float | np.ndarray:
     return value
 
 
-def _first_figure(comparison: ClaimComparison, sides: list[float | np.ndarray]) -> tuple[float, Interval | None]:
+Figures = set[tuple[str | None, str]]  # rows and paths of timed figures
+
+
+def _timed_figures(suite: Suite, names: Iterable[Name]) -> Figures:
+    """Those that columns of rows are computed from."""
+    return {
+        (part.row or name.row, part.path)
+        for name in names
+        for part in suite.column(name.path).expression.names
+        if origin(part.path) == "latency"
+    }
+
+
+def _first_figure(
+    comparison: ClaimComparison, sides: Sequence[float | np.ndarray], figures: Sequence[Figures]
+) -> tuple[float, Interval | None]:
     """The value of the first side that uses a figure, and its interval if it is timed."""
-    values = [value for side, value in zip(comparison.sides, sides, strict=True) if side.names]
-    first = values[0] if values else sides[0]
-    return (float(first[0]), interval(first)) if isinstance(first, np.ndarray) else (float(first), None)
+    first = next((index for index, side in enumerate(comparison.sides) if side.names), 0)
+    value = sides[first]
+    if isinstance(value, np.ndarray):
+        return float(value[0]), interval(value, figures=len(figures[first]))
+    return float(value), None
 
 
-def _is_timed(suite: Suite, names: tuple[Name, ...]) -> bool:
-    columns = [suite.column(name.path) for name in names]
-    return any(origin(part.path) == "latency" for column in columns for part in column.expression.names)
-
-
-def _truth(comparison: ClaimComparison, sides: list[float | np.ndarray]) -> ClaimVerdict:
+def _truth(
+    comparison: ClaimComparison, sides: Sequence[float | np.ndarray], figures: Sequence[Figures]
+) -> ClaimVerdict:
     """Judges each comparison of a chain by the interval of its difference.
 
     The claim holds if all are certain, and does not hold if one is impossible.
     """
     all_certain = True
-    for sign, left, right in zip(comparison.signs, sides, sides[1:], strict=False):
+    for index, sign in enumerate(comparison.signs):
         compare = COMPARISONS[sign]
-        difference = np.asarray(left - right)
-        if difference.ndim == 0:
+        difference = _difference(*sides[index : index + 2])
+        ends = interval(difference, figures=len(set.union(*figures[index : index + 2]))) if difference.ndim else None
+        if ends is None:
             certain = possible = bool(compare(float(difference), 0.0))
         else:
-            low, high = np.percentile(difference[1:], [2.5, 97.5])
-            ends = compare(low, 0.0), compare(high, 0.0)
-            certain, possible = all(ends), any(ends)
-            if low < 0 < high:  # equality, too, is possible and not certain
+            outcomes = [compare(end, 0.0) for end in ends]
+            certain, possible = all(outcomes), any(outcomes)
+            if ends[0] < 0 < ends[1]:  # equality, too, is possible and not certain
                 certain, possible = False, True
         if not possible:
             return "does not hold"
         all_certain = all_certain and certain
     return "holds" if all_certain else "cannot tell"
+
+
+def _difference(left: float | np.ndarray, right: float | np.ndarray) -> np.ndarray:
+    """`left - right`; 0 where that is no more than rounding, so that 0.1 + 0.2 equals 0.3."""
+    difference = np.asarray(left - right)
+    return np.where(np.abs(difference) <= ROUNDING * np.abs(left), 0.0, difference)
 
 
 def evaluate(
@@ -129,7 +149,9 @@ def _cell(suite: Suite, row: Row, column: Column, evidence: Mapping[str, RowEvid
     try:
         value = _figure(row.label, column, evidence)
         if row_evidence.applies(column.expression):
-            measured, measured_interval = _point_and_interval(value)
+            measured, measured_interval = _point_and_interval(
+                value, _timed_figures(suite, [Name(column.name, row.label)])
+            )
     except NoValueError as missing:
         reason = str(missing)
     reported = row.reported.get(column.name)
@@ -160,9 +182,9 @@ def _cell(suite: Suite, row: Row, column: Column, evidence: Mapping[str, RowEvid
     )
 
 
-def _point_and_interval(value: Value) -> tuple[float | str, Interval | None]:
+def _point_and_interval(value: Value, figures: Figures) -> tuple[float | str, Interval | None]:
     if isinstance(value, np.ndarray):
-        return float(value[0]), interval(value)
+        return float(value[0]), interval(value, figures=len(figures))
     return value, None
 
 

@@ -17,7 +17,9 @@ from vlbench.errors import quoted
 if TYPE_CHECKING:  # numpy is slow to import, and suites are checked without it
     import numpy as np
 
-Value: TypeAlias = "float | str | np.ndarray"  # an array has the figure itself first, then its bootstrap draws
+Value: TypeAlias = (
+    "float | str | np.ndarray"  # an array has the figure itself first, then draws; see evidence.median_draws
+)
 Lookup: TypeAlias = "Callable[[Name], Value]"
 
 

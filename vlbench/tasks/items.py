@@ -47,7 +47,7 @@ class Gallery:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Metric:
-    """The mean of `n` values between 0 and 1, with its bootstrap 95% interval."""
+    """The mean of `n` values between 0 and 1, with its 95% interval; see `intervals.mean_interval`."""
 
     name: str
     value: float

@@ -1,15 +1,15 @@
-"""Metrics of the tasks, as the official scorers compute them, and their bootstrap intervals.
+"""Metrics of the tasks, as the official scorers compute them, and their intervals.
 
 VQA accuracy (Antol et al. 2015, section 3; Goyal et al. 2017) keeps the quirks of the official scorer, because
 published figures include them: answers are not normalised if all ten people agree, and a comma between digits makes the
 scorer delete signs that it otherwise replaces with a blank. NLVR and NLVR2 (Suhr et al. 2017, 2019) use accuracy and
 consistency. Retrieval uses recall at K (Karpathy and Fei-Fei 2015); ties count as the expected recall over all orders
-of the tied scores, so a model that gives every pair the same score has the recall of chance. Intervals are bootstrap
-intervals of means; values that depend on each other are resampled together (Efron and Tibshirani, 1993).
+of the tied scores, so a model that gives every pair the same score has the recall of chance.
 """
 
 from __future__ import annotations
 
+import math
 import re
 from collections import defaultdict
 from collections.abc import Hashable, Iterator, Mapping, Sequence
@@ -18,8 +18,8 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import gammaln
-from scipy.stats import bootstrap
 
+from vlbench.tasks.intervals import Floats, mean_interval
 from vlbench.tasks.items import Item, Metric
 
 
@@ -130,7 +130,6 @@ def _on_one_line(answer: str) -> str:
 
 RANKS = (1, 5, 10)
 
-Floats = NDArray[np.float64]
 Scores = NDArray[np.floating]
 
 
@@ -173,41 +172,22 @@ def _all_missed(relevant: NDArray[np.int64], others: NDArray[np.int64], first: N
     return np.where(possible, np.where(drawn == 0, 1.0, np.exp(log)), 0.0)
 
 
-RESAMPLES = 1000
-VALUES_AT_ONCE = 2_000_000  # of all resamples, to bound memory
-LEAST_UNITS = 10  # with fewer there is no interval
+LEAST_UNITS = 10  # of several values each; with fewer there is no interval
 
 
 def mean_with_interval(name: str, values: Sequence[float], units: Sequence[Hashable]) -> Metric:
-    """The mean with a 95% interval. Values of one unit, such as questions about one image, are resampled together.
+    """The mean of values from 0 to 1 with a 95% interval, for which values of one unit may be alike.
 
-    The bootstrap is seeded: the same values give the same interval. There is no interval for fewer than ten units.
+    A unit is, for example, an image that several questions are about. There is no interval for fewer than ten units
+    unless each has a single value.
     """
     index = {unit: number for number, unit in enumerate(dict.fromkeys(units))}
-    sums, counts = np.zeros(len(index)), np.zeros(len(index))
-    for value, unit in zip(values, units, strict=True):
-        sums[index[unit]] += value
-        counts[index[unit]] += 1
-    ci95 = _interval(sums, counts) if len(index) >= LEAST_UNITS else None
-    return Metric(name=name, value=float(np.mean(values)), ci95=ci95, n=len(values))
-
-
-def _interval(sums: NDArray[np.float64], counts: NDArray[np.float64]) -> tuple[float, float]:
-    """The bootstrap interval of the mean, given the sum and the count of the values of each unit."""
-    if np.ptp(sums / counts) == 0:  # every resample has the same mean
-        return float(sums[0] / counts[0]), float(sums[0] / counts[0])
-
-    def mean(sums: NDArray[np.float64], counts: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
-        return sums.sum(axis=axis) / counts.sum(axis=axis)
-
-    interval = bootstrap(
-        (sums, counts),
-        mean,
-        paired=True,
-        vectorized=True,
-        n_resamples=RESAMPLES,
-        batch=max(1, VALUES_AT_ONCE // len(sums)),
-        method="percentile",
-        random_state=0,
-    ).confidence_interval
-    return float(interval.low), float(interval.high)
+    unit_of_value, numbers = [index[unit] for unit in units], np.asarray(values, dtype=np.float64)
+    counts, sums = (
+        np.bincount(unit_of_value, weights=weights).astype(np.float64) for weights in (np.ones(len(numbers)), numbers)
+    )
+    ci95 = None
+    if len(counts) >= LEAST_UNITS or len(counts) == len(values):
+        low, high = mean_interval(sums[None], np.array([numbers @ numbers]), counts)
+        ci95 = float(low[0]), float(high[0])
+    return Metric(name=name, value=math.fsum(values) / len(values), ci95=ci95, n=len(values))

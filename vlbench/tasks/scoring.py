@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -165,22 +165,25 @@ def score_gallery(task: Task, split: str, gallery: Gallery, scores_TI: Scores) -
         split=split,
         n=len(gallery.texts),
         items_total=len(gallery.texts),
-        metrics=tuple(_recalls("", gallery, scores_TI)),
-        baselines=tuple(_recalls("chance, ", gallery, np.zeros(scores_TI.shape, dtype=np.float32))),
+        metrics=tuple(_recalls(gallery, scores_TI)),
+        baselines=tuple(
+            replace(recall, name=f"chance, {recall.name}", ci95=None)  # it is exact
+            for recall in _recalls(gallery, np.zeros(scores_TI.shape, dtype=np.float32))
+        ),
     )
 
 
-def _recalls(prefix: str, gallery: Gallery, scores_TI: Scores) -> list[Metric]:
+def _recalls(gallery: Gallery, scores_TI: Scores) -> list[Metric]:
     image_of_text = gallery.image_of_text
     by_text = metrics.text_to_image(scores_TI, image_of_text)
     by_image = metrics.image_to_text(scores_TI, image_of_text)
     with_texts = [image for image in range(len(gallery.images)) if not np.isnan(by_image[image, 0])]
     image_recalls = [
-        mean_with_interval(f"{prefix}image R@{rank}", by_text[:, column].tolist(), list(image_of_text))
+        mean_with_interval(f"image R@{rank}", by_text[:, column].tolist(), list(image_of_text))
         for column, rank in enumerate(RANKS)
     ]
     text_recalls = [
-        mean_with_interval(f"{prefix}text R@{rank}", by_image[with_texts, column].tolist(), with_texts)
+        mean_with_interval(f"text R@{rank}", by_image[with_texts, column].tolist(), with_texts)
         for column, rank in enumerate(RANKS)
     ]
     return image_recalls + text_recalls

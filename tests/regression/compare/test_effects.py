@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import random
+from collections.abc import Iterable
+from fractions import Fraction
+from itertools import combinations_with_replacement
 from math import exp, log
 
 import numpy as np
@@ -10,7 +14,8 @@ import pytest
 from scipy.stats import mannwhitneyu, wilcoxon
 
 from tests.regression.compare.conftest import speeds
-from vlbench.regression.compare.effects import Effect, independent, paired
+from vlbench.measure.rank_tests import rank_sum_interval_rank, signed_rank_interval_rank
+from vlbench.regression.compare.effects import Effect, Estimator, independent, paired
 
 STATES = (0.83, 1.0, 1.17)
 
@@ -115,3 +120,51 @@ def test_intervals_of_pairs_hold_the_truth_though_both_drift_together() -> None:
         assert effect.high
         held += effect.low <= 1 <= effect.high
     assert 0.93 <= held / 1_000 <= 0.98
+
+
+def side_of_none(ends: Iterable[float | Fraction | None]) -> list[int]:
+    """-1 below 1, 0 at exactly 1, 1 above."""
+    return [(end > 1) - (end < 1) for end in ends if end is not None]
+
+
+def exact_sides(ratios: Iterable[Fraction], rank: int) -> list[int]:
+    """The same of the rank-th smallest and the rank-th largest of exact ratios."""
+    ordered = sorted(ratios)
+    return side_of_none((ordered[rank - 1], ordered[-rank]))
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_ties_at_exactly_no_change_are_decided_as_exact_fractions_are(seed: int) -> None:
+    """Latencies of one digit tie often, and the logarithms of such pairs do not add up to exactly 0."""
+    numbers, pairs = random.Random(seed), 8
+    texts = [[f"{numbers.randint(1, 9) / 10}" for _ in range(pairs)] for _ in range(2)]
+    base, head = ([float(text) for text in side] for side in texts)
+    exact_base, exact_head = ([Fraction(text) for text in side] for side in texts)
+    for confidence in (0.95, 0.8, 0.5):
+        ratios = [after / before for before, after in zip(exact_base, exact_head, strict=True)]
+        walsh = [first * second for first, second in combinations_with_replacement(ratios, 2)]
+        effect = paired(base, head, confidence)
+        rank = signed_rank_interval_rank(pairs, 1 - confidence)
+        assert side_of_none((effect.low, effect.high)) == exact_sides(walsh, rank)
+        every = [after / before for before in exact_base for after in exact_head]
+        effect = independent(base, head, confidence)
+        rank = rank_sum_interval_rank(pairs, pairs, 1 - confidence)
+        assert side_of_none((effect.low, effect.high)) == exact_sides(every, rank)
+
+
+@pytest.mark.parametrize("estimate", [independent, paired])
+@pytest.mark.parametrize(
+    ("moved", "real"), [(1000.0, False), (1000 + math.ulp(1000), True), (1000 - math.ulp(999), True)]
+)
+def test_one_step_of_floating_point_from_no_change_is_a_change(estimate: Estimator, moved: float, real: bool) -> None:
+    """The logarithms of 1,000 and of its neighbours are equal."""
+    assert estimate([1000.0] * 6, [moved] * 6, 0.95).real is real
+
+
+@pytest.mark.parametrize(
+    ("faster", "slower"), [((2.1, 1.1), (2.2, 4.2)), ((3.3, 0.7), (1.4, 6.6)), ((0.3, 0.1), (0.2, 0.6))]
+)
+def test_a_faster_and_an_equally_slower_pair_tie(faster: tuple[float, float], slower: tuple[float, float]) -> None:
+    base, head = zip(*[faster, slower] * 4, strict=True)
+    tie = paired(base, head, 0.5)
+    assert (tie.ratio, tie.low, tie.high, tie.real) == (1, 1, 1, False)

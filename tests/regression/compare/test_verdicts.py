@@ -43,6 +43,23 @@ def test_the_rule(ratio: float, low: float | None, high: float | None, expected:
     assert verdict(ratio, low, high) == expected
 
 
+@pytest.mark.parametrize("base_ms", [1.0, 3.0, 7.0, 9.7, 11.0, 70.0, 130.0])
+@pytest.mark.parametrize(
+    ("share", "expected"), [(0.03, "slower"), (0.03 - 1e-6, "same"), (-0.03 / 1.03, "faster"), (-0.029, "same")]
+)
+def test_rounding_does_not_decide_a_change_of_exactly_the_line(base_ms: float, share: float, expected: str) -> None:
+    effect = independent([base_ms] * 6, [base_ms * (1 + share)] * 6, 0.95)
+    assert decide(effect, 0.05, restarts=(6, 6), confidence=0.95).verdict == expected
+
+
+@pytest.mark.parametrize("base_ms", [1.0, 3.0, 7.0, 9.7, 11.0, 70.0, 130.0])
+def test_rounding_does_not_decide_an_interval_that_ends_at_exactly_the_threshold(base_ms: float) -> None:
+    head_ms = [base_ms * 1.05, *[base_ms * 1.001] * 3, base_ms * 0.999, base_ms * 0.999]
+    effect = independent([base_ms] * 6, head_ms, 0.99)
+    assert effect.high == pytest.approx(1.05)
+    assert decide(effect, 0.05, restarts=(6, 6), confidence=0.99).verdict == "unknown"
+
+
 @pytest.mark.parametrize(
     ("ratio", "threshold", "expected"), [(1.05, 0.1, "same"), (1.06, 0.1, "slower"), (1.013, 0.02, "slower")]
 )

@@ -6,11 +6,13 @@ Estimates of location based on rank tests, 1963; the intervals invert the tests 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from itertools import combinations_with_replacement
-from math import exp, log
-from statistics import median
+from math import exp, log, prod
+from statistics import fmean, median
+from sys import float_info
 
 from vlbench.measure.rank_tests import rank_sum_interval_rank, signed_rank_interval_rank
 
@@ -26,7 +28,7 @@ class Effect:
 
     @property
     def real(self) -> bool:
-        """Whether there is an interval, and it excludes 1."""
+        """Whether there is an interval, and it excludes 1: an end is 1 only if that ratio is exactly 1."""
         return self.low is not None and self.high is not None and (self.low > 1 or self.high < 1)
 
 
@@ -41,7 +43,8 @@ def independent(base_ms: Sequence[float], head_ms: Sequence[float], confidence: 
     """
     base, head = sorted(_logarithms(base_ms), reverse=True), sorted(_logarithms(head_ms))
     shifts = sorted(after - before for after in head for before in base)  # in runs, which are quick to merge
-    return _effect(shifts, rank_sum_interval_rank(len(base), len(head), 1 - confidence))
+    ratios = (((after,), (before,)) for after in head_ms for before in base_ms)
+    return _effect(shifts, rank_sum_interval_rank(len(base), len(head), 1 - confidence), ratios)
 
 
 def paired(base_ms: Sequence[float], head_ms: Sequence[float], confidence: float) -> Effect:
@@ -52,7 +55,8 @@ def paired(base_ms: Sequence[float], head_ms: Sequence[float], confidence: float
     """
     shifts = [after - before for before, after in zip(_logarithms(base_ms), _logarithms(head_ms), strict=True)]
     averages = sorted((first + second) / 2 for first, second in combinations_with_replacement(shifts, 2))
-    return _effect(averages, signed_rank_interval_rank(len(shifts), 1 - confidence))
+    ratios = zip(combinations_with_replacement(head_ms, 2), combinations_with_replacement(base_ms, 2), strict=True)
+    return _effect(averages, signed_rank_interval_rank(len(shifts), 1 - confidence), ratios)
 
 
 def _logarithms(latencies_ms: Sequence[float]) -> list[float]:
@@ -61,9 +65,28 @@ def _logarithms(latencies_ms: Sequence[float]) -> list[float]:
     return [log(value) for value in latencies_ms]
 
 
-def _effect(shifts: Sequence[float], rank: int) -> Effect:
+Ratio = tuple[tuple[float, ...], tuple[float, ...]]  # of the means of two lists of latencies: one of each, or a pair
+CLOSE = 1e-9  # logarithms, their sums and their differences are wrong by less
+LEAST_SHIFT = 4 * float_info.epsilon  # of which exp is not 1
+
+
+def _effect(shifts: Sequence[float], rank: int, ratios: Iterable[Ratio]) -> Effect:
+    """The effect of sorted logarithms of ratios. If one that it is read from is close to 0, signs are made exact."""
+    if any(abs(shift) <= CLOSE for shift in (median(shifts), shifts[rank - 1], shifts[-rank])):
+        shifts = sorted(map(_with_exact_sign, ratios))
     return Effect(
         ratio=exp(median(shifts)),
         low=exp(shifts[rank - 1]) if rank else None,
         high=exp(shifts[-rank]) if rank else None,
     )
+
+
+def _with_exact_sign(ratio: Ratio) -> float:
+    """The logarithm of the ratio of two geometric means, which is 0 only if they are equal as decimals."""
+    head, base = (fmean(map(log, side)) for side in ratio)
+    if abs(head - base) > CLOSE:
+        return head - base
+    exact_head, exact_base = (prod(Fraction(str(latency)) for latency in side) for side in ratio)
+    if exact_head == exact_base:
+        return 0.0
+    return max(head - base, LEAST_SHIFT) if exact_head > exact_base else min(head - base, -LEAST_SHIFT)

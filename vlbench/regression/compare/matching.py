@@ -14,6 +14,7 @@ from typing import Any
 
 from vlbench.errors import InputError
 from vlbench.measure.machine import HARDWARE, Machine
+from vlbench.measure.statistics import reaches
 from vlbench.regression.compare.effects import Effect, independent
 from vlbench.runner.records import Result, undisturbed_restarts
 
@@ -208,7 +209,7 @@ def why_the_machine(base: Result, head: Result, effect: Effect) -> str | None:
         return None
     kernel = independent(of_base, of_head, CONFIDENCE)
     alike = (kernel.ratio > 1) == (effect.ratio > 1)
-    if not (kernel.real and alike and abs(log(kernel.ratio)) >= LEAST_SHARE * abs(log(effect.ratio))):
+    if not (kernel.real and alike and reaches(abs(log(kernel.ratio)), LEAST_SHARE * abs(log(effect.ratio)))):
         return None
     moved = f"{abs(kernel.ratio - 1):.1%} {'slower' if kernel.ratio > 1 else 'faster'}"
     return (

@@ -6,7 +6,7 @@ from collections.abc import Container, Mapping, Sequence
 from math import log
 from statistics import median
 
-from vlbench.measure.statistics import LatencySummary
+from vlbench.measure.statistics import LatencySummary, reaches
 from vlbench.regression.compare.outcomes import Moved
 
 TOTAL, BETWEEN = "total", "between the stages"
@@ -30,7 +30,7 @@ def moved_stage(base: Summaries, head: Summaries, ratio: float) -> Moved | None:
     explained = {name: (ratio * after.get(name, 0.0) - before.get(name, 0.0)) / (ratio - 1) for name in names}
     name = max(explained, key=lambda name: explained[name])
     share = explained[name]
-    if share < MOST:
+    if not reaches(share, MOST):
         return Moved(stage=None, share=None, text="no single stage")
     if _alike(before.get(name, 0.0), after.get(name, 0.0), ratio):
         return Moved(stage=None, share=None, text="all stages alike")
@@ -74,7 +74,7 @@ def _alike(before: float, after: float, ratio: float) -> bool:
     if min(before, after, 1 - before, 1 - after) <= 0:
         return False
     stage, others = log(ratio * after / before), log(ratio * (1 - after) / (1 - before))
-    return others / stage >= ALIKE if stage else False
+    return reaches(others / stage, ALIKE) if stage else False
 
 
 def _of_the_change(share: float) -> str:

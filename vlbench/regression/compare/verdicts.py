@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from math import ceil, log
 
 from vlbench.measure.rank_tests import least_restarts
+from vlbench.measure.statistics import reaches
 from vlbench.regression.compare.effects import Effect
 from vlbench.regression.compare.outcomes import Gate, Verdict
 from vlbench.runner.records import Result
@@ -68,11 +69,11 @@ def decide(
         reason = f"{_counted(restarts)}: too few for an interval of {level}; measure with --restarts {needed}"
         return Decision(verdict="unknown", reason=reason)
     line = 1 + line_of(threshold)
-    if effect.real and effect.ratio >= line:
+    if effect.real and reaches(effect.ratio, line):
         return Decision(verdict="slower")
-    if effect.real and effect.ratio <= 1 / line:
+    if effect.real and reaches(1 / effect.ratio, line):
         return Decision(verdict="faster")
-    if 1 / (1 + threshold) < effect.low and effect.high < 1 + threshold:
+    if not reaches(max(effect.high, 1 / effect.low), 1 + threshold):
         return Decision(verdict="same", reason=_small(effect, threshold) if effect.real else None)
     return Decision(verdict="unknown", reason=_too_wide(effect, threshold, restarts))
 
@@ -86,7 +87,7 @@ def _too_wide(effect: Effect, threshold: float, restarts: tuple[int, int]) -> st
     assert effect.low
     assert effect.high
     size = abs(log(effect.ratio))
-    half_width = size if size >= log(1 + line_of(threshold)) else log(1 + threshold) - size
+    half_width = size if reaches(size, log(1 + line_of(threshold))) else log(1 + threshold) - size
     factor = log(effect.high / effect.low) / 2 / half_width
     needed = max(max(restarts) + 1, ceil(MARGIN * max(restarts) * factor**2))
     possible = f"anything from {change(effect.low)} to {change(effect.high)} is possible"
@@ -157,4 +158,4 @@ def _figure(name: str, base: int | None, head: int | None) -> Gate:
 def _equal(name: str, base: int, head: int) -> bool:
     if name != MEMORY:
         return base == head
-    return abs(head - base) <= max(MEMORY_WITHIN * base, MEMORY_SLACK_BYTES)
+    return reaches(max(MEMORY_WITHIN * base, MEMORY_SLACK_BYTES), abs(head - base))

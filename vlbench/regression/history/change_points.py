@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vlbench.measure.rank_tests import FEWEST_PER_SIDE, LONGEST_SEGMENT, best_possible_score, cut_scores
+from vlbench.measure.statistics import reaches
 
 SHORTEST = 10  # of fewer values no order is rarer than 1 in 100
 WELL_KNOWN = 0.01  # the rarest share that a few thousand random orders estimate well
@@ -60,11 +61,11 @@ def find_changes(values: Sequence[float], *, threshold: float, significance: flo
     while cuts:
         heights = np.abs(np.diff([np.median(level) for level in np.split(logs, cuts)]))
         lowest = int(heights.argmin())
-        if heights[lowest] >= least:
+        if reaches(heights[lowest], least):
             break
         del cuts[lowest]
         cuts = _settled(logs, cuts)
-    if cuts and (drift := _drift(logs, cuts)) is not None and abs(drift) >= least:
+    if cuts and (drift := _drift(logs, cuts)) is not None and reaches(abs(drift), least):
         return Changes(drift=math.expm1(drift))
     medians = [float(np.median(level)) for level in np.split(np.asarray(values, dtype=float), cuts)]
     return Changes(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from vlbench.measure.statistics import reaches
 from vlbench.regression.compare.effects import Effect
 from vlbench.regression.compare.outcomes import EXIT_CODES, CellOutcome, Comparison, Gate, Overall
 from vlbench.regression.compare.verdicts import change, line_of
@@ -26,7 +27,7 @@ def contention(replicates: Sequence[Replicate]) -> str | None:
 def is_biased(control: Effect, threshold: float) -> bool:
     """Whether two processes of one side differ, for sure and by enough to sway a verdict: half of the limit or more."""
     size = max(control.ratio, 1 / control.ratio) - 1
-    return control.real and size >= line_of(threshold) / 2
+    return control.real and reaches(size, line_of(threshold) / 2)
 
 
 def with_controls(comparison: Comparison, workloads: Sequence[LiveWorkload]) -> Comparison:

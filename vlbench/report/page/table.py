@@ -142,7 +142,7 @@ def _noise(result: Result) -> PageCell:
 
 def _accuracy_column(key: Key, accuracies: Accuracies) -> tuple[PageColumn, Make]:
     task, split, metric = key
-    hint = f"{metric} on {task} {split}, with its bootstrap 95% interval"
+    hint = f"{metric} on {task} {split}, with its 95% interval"
     column = PageColumn(title=f"{task} {split}", unit="%", hint=hint)
     return column, lambda folder, result: _accuracy(accuracies.of(key, folder, result.spec_hash))
 

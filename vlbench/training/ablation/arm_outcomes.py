@@ -9,11 +9,13 @@ from typing import Any, Literal, NamedTuple
 
 from scipy import stats
 
+from vlbench.measure.statistics import reaches
 from vlbench.suites.ablations import Ablation, Arm, Reported
 
 Verdict = Literal["reference", "better", "worse", "same", "unknown", "missing"]
 CONFIDENCE = 0.95
 MIN_SEEDS = 3  # with two, both differences can be equal by chance, and the interval is then empty
+DIGITS = 9  # of a difference in points, so that equal differences are equal whatever they lose in binary
 SAME_POINTS = 1.0  # differences up to this many percentage points count as none
 
 
@@ -142,7 +144,7 @@ def _arm_outcome(
 
 def difference(accuracy: Mapping[int, float], reference: Mapping[int, float]) -> Difference | None:
     """The difference of two accuracies by seed, over the seeds that both have; None where there is none."""
-    by_seed = [value - reference[seed] for seed, value in accuracy.items() if seed in reference]
+    by_seed = [round(value - reference[seed], DIGITS) for seed, value in accuracy.items() if seed in reference]
     if not by_seed:
         return None
     centre, deviation = mean(by_seed), stdev(by_seed) if len(by_seed) > 1 else None
@@ -166,7 +168,7 @@ def verdict_of(compared: Difference | None) -> Verdict:
         return "better"
     if high < 0:
         return "worse"
-    return "same" if max(-low, high) <= SAME_POINTS else "unknown"
+    return "same" if reaches(SAME_POINTS, max(-low, high)) else "unknown"
 
 
 def _agrees(verdict: Verdict, reported: Sequence[Reported]) -> bool | None:
