@@ -10,12 +10,7 @@ import pytest
 import torch
 
 from vlbench.measure import peaks
-from vlbench.measure.peaks import (
-    convolution_gflops_per_second,
-    device_gflops_per_second,
-    device_gigabytes_per_second,
-    product_gflops_per_second,
-)
+from vlbench.measure.peaks import device_gflops_per_second, device_gigabytes_per_second
 
 CPU = torch.device("cpu")
 
@@ -43,33 +38,78 @@ def test_a_copy_is_as_quick_as_another_librarys(one_thread: None) -> None:
         assert theirs / 3 < device_gigabytes_per_second(CPU, dtype) < 3 * theirs
 
 
-def test_operations_and_bytes_by_formula(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A clock by which everything takes 10 ms: the largest product is the best, and copies of all precisions alike."""
-    monkeypatch.setattr(peaks, "timer_for", lambda device: lambda work: (work(), 10.0)[1])
-    monkeypatch.setattr(peaks, "_SIDES", {"cpu": (8, 64)})
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], list[torch.Size]]:
+    """A clock by which every kernel takes so many milliseconds; the shapes of what was computed."""
+
+    def every(milliseconds: float) -> list[torch.Size]:
+        shapes: list[torch.Size] = []
+
+        def timer(work: Callable[[], torch.Tensor]) -> float:
+            shapes.append(work().shape)
+            return milliseconds
+
+        monkeypatch.setattr(peaks, "timer_for", lambda device: timer)
+        monkeypatch.setattr(peaks, "_SIDE_SECONDS", 0)
+        return shapes
+
+    monkeypatch.setattr(peaks, "_SIDES", {"cpu": (8, 24)})
+    monkeypatch.setattr(peaks, "_LINEAR", {"cpu": ((7, 8, 9), (7, 24, 30))})
+    monkeypatch.setattr(peaks, "_CONVOLUTIONS", {"cpu": ((4, 8, 1), (11, 8, 1))})
+    monkeypatch.setattr(peaks, "_ATTENDED", {"cpu": (4, 16)})
     monkeypatch.setattr(peaks, "_COPIED_BYTES", {"cpu": 1200})
-    monkeypatch.setattr(peaks, "_SIDE_SECONDS", 0)
-    monkeypatch.setattr(peaks, "_PIXELS", 8)
-    for dtype in (torch.float32, torch.bfloat16, torch.float16):
-        assert convolution_gflops_per_second(dtype, 1e9) == pytest.approx(2 * 256**2 * 5**2 * 8**2 / 0.010 / 1e9)
-        assert product_gflops_per_second(CPU, dtype) == pytest.approx(2 * 64**3 / 0.010 / 1e9)
-        assert device_gigabytes_per_second(CPU, dtype) == pytest.approx(2 * 1200 / 0.010 / 1e9)
+    return every
 
 
-def test_a_slow_precision_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where one product of 64 takes 50 ms, one of 128 would take too long."""
-    tried = []
+MOST_OPERATIONS = {  # of the largest kernel of each kind
+    peaks.products: 2 * 24**3,
+    peaks.linear_layers: 2 * 7 * 24 * 30,
+    peaks.convolutions: 2 * (11 * 8 * 8) * 11,
+    peaks.attentions: 2 * (2 * 12 * 16 * 16 * 64),
+}
 
-    def slow(work: Callable[[], torch.Tensor]) -> float:
-        tried.append(len(work()))
-        return 50.0
 
-    monkeypatch.setattr(peaks, "timer_for", lambda device: slow)
-    monkeypatch.setattr(peaks, "_SIDES", {"cpu": (64, 128, 256)})
-    monkeypatch.setattr(peaks, "_SIDE_SECONDS", 0)
-    expected = 2 * 64**3 / 0.050 / 1e9  # of a product; a convolution would take too long, too
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_operations_and_bytes_by_formula(
+    monkeypatch: pytest.MonkeyPatch, clock: Callable[[float], list[torch.Size]], dtype: torch.dtype
+) -> None:
+    """If everything takes 10 ms, the largest kernel of all kinds is the best, and the sum of two tensors moves most."""
+    clock(10.0)
+    for kind, operations in MOST_OPERATIONS.items():
+        monkeypatch.setattr(peaks, "KINDS", (kind,))
+        assert device_gflops_per_second(CPU, dtype) == pytest.approx(operations / 0.010 / 1e9)
+    monkeypatch.setattr(peaks, "KINDS", tuple(MOST_OPERATIONS))
+    assert device_gflops_per_second(CPU, dtype) == pytest.approx(max(MOST_OPERATIONS.values()) / 0.010 / 1e9)
+    assert device_gigabytes_per_second(CPU, dtype) == pytest.approx(3 * 1200 / 0.010 / 1e9)
+
+
+def test_a_slow_precision_is_not_waited_for(clock: Callable[[float], list[torch.Size]]) -> None:
+    """Where the smallest kernel of each kind takes 50 ms, the next would take too long. A quick kind is the peak."""
+    shapes = clock(50.0)
+    expected = max(2 * 8**3, 2 * 7 * 8 * 9, 2 * (4 * 8 * 8) * 4, 2 * (2 * 12 * 4 * 4 * 64)) / 0.050 / 1e9
     assert device_gflops_per_second(CPU, torch.float16) == pytest.approx(expected)
-    assert tried == [64]
+    image = (1, 4, 8, 8)  # in two layouts
+    assert shapes == [(8, 8), (1, 7, 9), image, image, (1, 12, 4, 64)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_a_linear_layer_is_not_much_quicker_than_the_peak(one_thread: None, dtype: torch.dtype) -> None:
+    """In half precision a CPU may multiply by transposed weights thirty times as fast as two matrices."""
+    layer, tokens = torch.nn.Linear(768, 3072).to(dtype).eval(), torch.rand(1, 145, 768).to(dtype)
+    with torch.inference_mode():
+        seconds = quickest(lambda: layer(tokens))
+        assert device_gflops_per_second(CPU, dtype) > 0.5 * 2 * 145 * 768 * 3072 / seconds / 1e9
+
+
+@pytest.mark.slow
+def test_measuring_a_peak_takes_seconds(one_thread: None) -> None:
+    """Whatever the precision costs."""
+    for dtype in (torch.float32, torch.float16):
+        start = time.perf_counter()
+        with torch.inference_mode():
+            device_gflops_per_second(CPU, dtype)
+        assert time.perf_counter() - start < 20
 
 
 def test_no_convolution_is_much_quicker_than_the_peak(one_thread: None) -> None:

@@ -11,12 +11,13 @@ import argparse
 import multiprocessing
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from multiprocessing.connection import Connection
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vlbench.child_processes import die_with_parent
@@ -67,11 +68,20 @@ _COPIED_FLOATS = 64 * 2**20
 _PEAK_SECONDS, _LAYER_SECONDS, _WARM_UP_SECONDS = 0.7, 0.35, 0.25
 _REFERENCE_CALLS = 15
 _WIDTH, _HEADS, _TOKENS = 384, 6, 160
+# Sizes of kernels by type of device, from small to large.
 _SIDES = {"cpu": (256, 512, 1_024, 2_048, 4_096), "cuda": (1_024, 2_048, 4_096, 8_192)}  # of matrices
+_LINEAR = {  # tokens, inputs, outputs
+    "cpu": ((64, 256, 256), (256, 768, 768), (256, 768, 3_072), (256, 3_072, 768), (2_048, 768, 3_072)),
+    "cuda": ((2_048, 1_024, 4_096), (16_384, 1_024, 4_096), (16_384, 4_096, 4_096)),
+}
+_CONVOLUTIONS = {  # channels, pixels of a side, pixels of the kernel's side
+    "cpu": ((32, 16, 3), (256, 32, 1), (256, 32, 3), (256, 32, 5)),
+    "cuda": ((256, 64, 3), (512, 128, 3)),
+}
+_ATTENDED = {"cpu": (64, 256, 1_024), "cuda": (1_024, 4_096)}  # tokens
+_ATTENTION_HEADS, _HEAD_WIDTH = 12, 64
 _COPIED_BYTES = {"cpu": 2**27, "cuda": 2**30}
-_SIDE_SECONDS, _LONGEST_SECONDS = 0.08, 0.35  # for each matrix size; for one product
-# A kernel too wide for Winograd and similar algorithms, which do fewer operations than are counted.
-_CHANNELS, _PIXELS, _KERNEL = 256, 32, 5
+_SIDE_SECONDS, _LONGEST_SECONDS = 0.08, 0.35  # for each kernel; for one call
 
 
 def measure_speed(*, threads: int, processes: int) -> MachineSpeed:
@@ -85,46 +95,83 @@ def measure_speed(*, threads: int, processes: int) -> MachineSpeed:
     )
 
 
-def device_gflops_per_second(device: torch.device, dtype: torch.dtype) -> float:
-    """The highest rate of a matrix product or, on a CPU, of a convolution, in 10^9 operations per second.
+class Kernel(NamedTuple):
+    """Something to time: how many operations it does, a MAC being two, or how many bytes it moves."""
 
-    A MAC is two operations. On a CPU, products and convolutions come from different libraries, and one of them may not
-    be optimised for the processor: on AMD's, MKL multiplies half as fast as oneDNN convolves.
-    """
-    products = product_gflops_per_second(device, dtype)
-    return max(products, convolution_gflops_per_second(dtype, products)) if device.type == "cpu" else products
+    amount: int
+    work: Callable[[], object]
 
 
-def convolution_gflops_per_second(dtype: torch.dtype, expected: float) -> float:
-    """On the CPU; 0 if it would take too long at the expected rate."""
-    operations = 2 * (_CHANNELS * _KERNEL * _PIXELS) ** 2
-    if operations / expected / 1e9 > _LONGEST_SECONDS:
-        return 0.0
-    images = torch.rand(1, _CHANNELS, _PIXELS, _PIXELS).to(dtype)
-    weights = torch.rand(_CHANNELS, _CHANNELS, _KERNEL, _KERNEL).to(dtype)
-    seconds = _best_of(timer_for(torch.device("cpu")), lambda: F.conv2d(images, weights, padding=_KERNEL // 2))
-    return operations / seconds / 1e9
-
-
-def product_gflops_per_second(device: torch.device, dtype: torch.dtype) -> float:
-    """Of square matrices. Their sides double while a product is short: half precision can be a thousand times slower on
-    a CPU without hardware support."""
-    timer, best = timer_for(device), 0.0
+def products(device: torch.device, dtype: torch.dtype) -> Iterator[Kernel]:
+    """Of square matrices."""
     for side in _SIDES[device.type]:
-        left, right = (torch.rand(side, side, device=device).to(dtype) for _ in range(2))  # GPUs multiply ones faster
+        left, right = _random(device, dtype, (side, side), (side, side))  # GPUs multiply ones faster
         product = torch.empty(side, side, device=device, dtype=dtype)
-        seconds = _best_of(timer, lambda: torch.mm(left, right, out=product))  # noqa: B023  called before the next
-        best = max(best, 2 * side**3 / seconds / 1e9)
-        if 8 * seconds > _LONGEST_SECONDS:
-            break
+        yield Kernel(2 * side**3, partial(torch.mm, left, right, out=product))
+
+
+def linear_layers(device: torch.device, dtype: torch.dtype) -> Iterator[Kernel]:
+    """As models run them: with a bias, and weights that lie transposed. In half precision a CPU has other code for
+    these, which can be thirty times as fast as its product of two matrices."""
+    for tokens, inputs, outputs in _LINEAR[device.type]:
+        values, weight, bias = _random(device, dtype, (1, tokens, inputs), (outputs, inputs), (outputs,))
+        yield Kernel(2 * tokens * inputs * outputs, partial(F.linear, values, weight, bias))
+
+
+def convolutions(device: torch.device, dtype: torch.dtype) -> Iterator[Kernel]:
+    """Products and convolutions come from different libraries, and one of them may not be optimised for the processor:
+    on AMD's, MKL multiplies half as fast as oneDNN convolves."""
+    for channels, pixels, side in _CONVOLUTIONS[device.type]:
+        images, weight = _random(device, dtype, (1, channels, pixels, pixels), (channels, channels, side, side))
+        for layout in (torch.contiguous_format, torch.channels_last):
+            arguments = (tensor.contiguous(memory_format=layout) for tensor in (images, weight))
+            yield Kernel(2 * (channels * side * pixels) ** 2, partial(F.conv2d, *arguments, padding=side // 2))
+
+
+def attentions(device: torch.device, dtype: torch.dtype) -> Iterator[Kernel]:
+    for tokens in _ATTENDED[device.type]:
+        shape = (1, _ATTENTION_HEADS, tokens, _HEAD_WIDTH)
+        queries, keys, values = _random(device, dtype, shape, shape, shape)
+        operations = 4 * _ATTENTION_HEADS * tokens**2 * _HEAD_WIDTH
+        yield Kernel(operations, partial(F.scaled_dot_product_attention, queries, keys, values))
+
+
+def _random(device: torch.device, dtype: torch.dtype, *shapes: tuple[int, ...]) -> list[Tensor]:
+    return [torch.rand(shape, device=device).to(dtype) for shape in shapes]
+
+
+KINDS = (products, linear_layers, convolutions, attentions)
+
+
+def device_gflops_per_second(device: torch.device, dtype: torch.dtype) -> float:
+    """The highest rate of any kernel of KINDS, in 10^9 operations per second; a MAC is two.
+
+    Takes about 3 s. Kernels of a kind grow, and end where the next would take more than 0.35 s at the rate of the last:
+    half precision can be a thousand times slower on a CPU without hardware support.
+    """
+    timer, best = timer_for(device), 0.0
+    for kind in KINDS:
+        seconds_per_operation = 0.0
+        for operations, work in kind(device, dtype):
+            if operations * seconds_per_operation > _LONGEST_SECONDS:
+                break
+            seconds_per_operation = _best_of(timer, work) / operations
+            best = max(best, 1 / seconds_per_operation / 1e9)
     return best
 
 
 def device_gigabytes_per_second(device: torch.device, dtype: torch.dtype) -> float:
-    """The highest rate of a copy within the device's memory: bytes read plus bytes written, in 10^9 per second."""
+    """The highest rate of a copy, a sum of two tensors or a fill in the device's memory: bytes read plus bytes written,
+    in 10^9 per second, as in STREAM."""
     count = _COPIED_BYTES[device.type] // dtype.itemsize
-    source, target = (torch.zeros(count, device=device, dtype=dtype).fill_(value) for value in (1, 0))
-    return 2 * source.nbytes / _best_of(timer_for(device), lambda: target.copy_(source)) / 1e9
+    source, other, target = (torch.zeros(count, device=device, dtype=dtype).fill_(value) for value in (1, 2, 0))
+    kernels = (
+        Kernel(2 * source.nbytes, lambda: target.copy_(source)),
+        Kernel(3 * source.nbytes, lambda: torch.add(source, other, out=target)),
+        Kernel(source.nbytes, lambda: target.fill_(1)),
+    )
+    timer = timer_for(device)
+    return max(moved / _best_of(timer, work) for moved, work in kernels) / 1e9
 
 
 def _best_of(timer: Callable[[Callable[[], object]], float], work: Callable[[], object]) -> float:
