@@ -204,6 +204,36 @@ class TestRoofline:
         assert list(roofs["label"]) == ["cpu fp32", "cpu bf16"]
 
 
+class TestAboveRoofs:
+    """200 GFLOP/s at 10 FLOP a byte in the pass and in `visual.patch` (at 20), 400 at 40 in `visual`."""
+
+    def notes(self, result: Result, *of_machine: Peaks) -> list[str]:
+        return views.notes_above_roofs(*views.roofline(read([result], peaks=of_machine)))
+
+    def test_nothing_is_said_where_all_points_lie_below(self) -> None:
+        assert self.notes(counted("patch", 50), peaks(400)) == []
+        assert self.notes(counted("patch", 50)) == [], "no peaks, so no roof"
+        assert self.notes(counted("patch", 50), peaks(1, precision="fp16")) == [], "the roof of another precision"
+
+    def test_what_is_faster_than_the_peak_is_named(self) -> None:
+        (note,) = self.notes(counted("patch", 50), peaks(399))
+        assert note.startswith("Above the peak: patch visual: faster than all kernels")
+        (note,) = self.notes(counted("patch", 50), peaks(50))
+        assert note.startswith("Above the peak: patch, patch visual, patch visual.patch: ")
+
+    def test_above_the_slope_alone_a_cache_helped(self) -> None:
+        (note,) = self.notes(counted("patch", 50), peaks(500, gigabytes_per_second=15.0))
+        assert note == "Above the slope: patch: caches kept what counts as moved."
+
+    def test_an_interval_that_reaches_below_the_roof_says_nothing(self) -> None:
+        """The pass takes 50 ms or, at the end of its interval, 51: 196 GFLOP/s or more."""
+        near = counted("patch", 50, latency_ms_by_stage={}, macs_by_stage={}, bytes_moved_by_stage={})
+        assert near.latency_ms
+        near = near.model_copy(update={"latency_ms": near.latency_ms.model_copy(update={"ci95": (49.0, 51.0)})})
+        assert self.notes(near, peaks(197)) == []
+        assert self.notes(near, peaks(196))
+
+
 class TestColours:
     @pytest.mark.parametrize("family", [*FAMILIES, "unheard-of"])
     def test_all_stand_out_on_white_and_on_dark_pages(self, family: str) -> None:

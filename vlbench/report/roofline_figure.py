@@ -13,7 +13,7 @@ from vlbench.report.colours import families_of, family_style
 from vlbench.report.frames import Results
 from vlbench.report.labels import Line, place_labels
 from vlbench.report.paper import DPI, PLATE, machines, plain_ticks, set_foot, set_legend, settle
-from vlbench.report.views import LEAST_SHARE, PASS, ROOF, roofline
+from vlbench.report.views import LEAST_SHARE, PASS, ROOF, notes_above_roofs, roofline
 from vlbench.tables.numbers import short_number
 
 MARK, SMALL = 6.5, 3.2  # points
@@ -54,7 +54,8 @@ def picture(results: Results, plt: Any) -> Any:
     _name(axes, points, lines)
     end = set_legend(drawn, [("", _legend(points, plt)), *_roof_legend(roofs, plt)], plt)
     measured = ((folder, result) for folder, _, result in results.named if result.status == "ok")
-    set_foot(drawn, "\n".join((HOW if len(roofs) else f"{HOW} {NO_PEAKS}", machines(measured))), end)
+    notes = notes_above_roofs(points, roofs)
+    set_foot(drawn, "\n".join((HOW if len(roofs) else f"{HOW} {NO_PEAKS}", *notes, machines(measured))), end)
     return drawn
 
 

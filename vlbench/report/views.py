@@ -187,6 +187,7 @@ POINTS: tuple[str, ...] = (
     "share",
     "intensity",
     "gflops_per_second",
+    "least_gflops_per_second",
 )
 POINTS += ("device", "precision", "threads", "machine")
 ROOFS = ("label", "machine", "device", "precision", "threads", "peak_gflops", "gigabytes_per_second", "ridge")
@@ -198,8 +199,9 @@ def roofline(results: Results) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Points and roofs of the roofline model (Williams et al., CACM 2009).
 
     A point is a measurement (its stage is `pass`), or one of its stages or steps. `intensity` is FLOPs per byte moved,
-    and `gflops_per_second` is FLOPs over latency. `of` is the stage that a step belongs to, and `share` its part of the
-    pass by stage. A stage without MACs, or without bytes moved, has no point.
+    and `gflops_per_second` is FLOPs over latency; `least_gflops_per_second` is the lower end of its 95% interval, or
+    the same where none is known. `of` is the stage that a step belongs to, and `share` its part of the pass by stage. A
+    stage without MACs, or without bytes moved, has no point.
     A roof is the most that a machine reaches in a precision: `peak_gflops`, and below an intensity of `ridge` only
     `gigabytes_per_second` times the intensity. If a roof was measured several times, its highest peaks count.
     """
@@ -219,17 +221,50 @@ def roofline(results: Results) -> tuple[pd.DataFrame, pd.DataFrame]:
 def _points(result: Result) -> Iterator[Row]:
     if result.status != "ok" or not result.latency_ms:
         return
-    times = {name: summary.median for name, summary in (result.latency_ms_by_stage or {}).items()}
+    summaries = {**(result.latency_ms_by_stage or {}), PASS: result.latency_ms}
+    pass_by_stage = summaries.get(TOTAL)
     flops = {name: 2 * macs for name, macs in (result.macs_by_stage or {}).items()}
     moved = {PASS: result.bytes_moved, **(result.bytes_moved_by_stage or {})}
     for stage in (PASS, *flops):
-        work, time = (result.flops, result.latency_ms.median) if stage == PASS else (flops[stage], times.get(stage))
-        size = moved.get(stage)
-        if work and time and size:
-            achieved = work / time / 1e6  # a millisecond is 1e-3 s, a GFLOP 1e9
-            of = stage.rpartition(".")[0] or None
-            share = 1.0 if stage == PASS else time / times[TOTAL]
-            yield {"stage": stage, "of": of, "share": share, "intensity": work / size, "gflops_per_second": achieved}
+        work, size, latency = result.flops if stage == PASS else flops[stage], moved.get(stage), summaries.get(stage)
+        if work and size and latency and latency.median:
+            gigaflops = work / 1e6  # over milliseconds: a millisecond is 1e-3 s, a GFLOP 1e9
+            yield {
+                "stage": stage,
+                "of": stage.rpartition(".")[0] or None,
+                "share": 1.0 if stage == PASS or not pass_by_stage else latency.median / pass_by_stage.median,
+                "intensity": work / size,
+                "gflops_per_second": gigaflops / latency.median,
+                "least_gflops_per_second": gigaflops / (latency.ci95 or (0, latency.median))[1],
+            }
+
+
+MOST_NAMED = 4  # points in a note
+
+
+def notes_above_roofs(points: pd.DataFrame, roofs: pd.DataFrame) -> list[str]:
+    """Which points lie above their roof by more than their interval, and what that means."""
+    both = points.merge(roofs, on=ROOF, suffixes=("", "_of_roof"))
+    slope = both["intensity"] * both["gigabytes_per_second"]
+    above_peak = both["least_gflops_per_second"] > both["peak_gflops"]
+    above_slope = ~above_peak & (both["least_gflops_per_second"] > slope)
+    return [
+        f"Above the {part}: {_names(both[above])}: {reason}."
+        for part, above, reason in (
+            ("peak", above_peak, "faster than all kernels by which it was measured, so the true peak is higher"),
+            ("slope", above_slope, "caches kept what counts as moved"),
+        )
+        if above.any()
+    ]
+
+
+def _names(points: pd.DataFrame) -> str:
+    names = [
+        label if stage == PASS else f"{label} {stage}"
+        for label, stage in zip(points["label"], points["stage"], strict=True)
+    ]
+    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+    return ", ".join(names[:MOST_NAMED]) + more
 
 
 def _roof_names(roofs: pd.DataFrame) -> list[str]:

@@ -33,10 +33,10 @@ class Peaks(ResultLine):
 
     Attributes:
         threads: of PyTorch, as in the cells that these peaks are for.
-        gflops_per_second: the fastest product of two square matrices or, on a CPU, convolution, in 10^9 operations per
+        gflops_per_second: the fastest of several kernels (`vlbench.measure.peaks.KINDS`), in 10^9 operations per
             second. A MAC is two operations; fp32 is without TF32.
-        gigabytes_per_second: the fastest copy from and to the device's memory, in 10^9 bytes per second. Bytes read and
-            bytes written both count, as in STREAM.
+        gigabytes_per_second: the fastest copy, sum or fill in the device's memory, in 10^9 bytes per second. Bytes
+            read and bytes written both count, as in STREAM.
     """
 
     device: Literal["cpu", "cuda"]

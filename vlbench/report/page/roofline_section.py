@@ -12,7 +12,7 @@ from vlbench.report.frames import Results
 from vlbench.report.page import vega
 from vlbench.report.page.sections import Chart, Rows, Section
 from vlbench.report.page.vega import scale_and_axis
-from vlbench.report.views import LEAST_SHARE, ROOF, roofline
+from vlbench.report.views import LEAST_SHARE, ROOF, notes_above_roofs, roofline
 from vlbench.tables.table import Table, TableColumn
 
 TEXT = (
@@ -20,32 +20,34 @@ TEXT = (
     "pass, a small one a stage of it."
 )
 PEAKS = (
-    "A line is what the machine itself reached just after: copying memory (the slope), and multiplying matrices or "
-    "convolving (level)."
+    "A line is what the machine itself reached just after: moving memory (the slope), and the fastest of matrix "
+    "products, linear layers, convolutions and attention (level)."
 )
 NO_PEAKS = "These results hold no peaks of the machine; vlbench run measures them."
 
 
 def section(results: Results) -> Section | None:
-    points, roofs = _rows(results)
+    points, roofs, notes = _rows(results)
     if not points:
         return None
     passes = sum(point["stage"] == "pass" for point in points)
     text = f"Achieved GFLOP/s over arithmetic intensity of {passes} measurements and their stages."
     data = {"points": points, "roofs": roofs}
     chart = Chart(name="roofline", alt_text=text, specs={"": _spec(points, roofs)}, data=data)
-    peaks = PEAKS if len(results.peaks) else NO_PEAKS
-    return Section("roofline", "Roofline", f"{TEXT} {peaks}", (chart,), families=True, tables=(_table(points),))
+    sentences = [TEXT, PEAKS if len(results.peaks) else NO_PEAKS, *notes]
+    return Section("roofline", "Roofline", " ".join(sentences), (chart,), families=True, tables=(_table(points),))
 
 
-def _rows(results: Results) -> tuple[Rows, Rows]:
-    """Points, and the corners of each roof: up its slope to the ridge, and level from there."""
+def _rows(results: Results) -> tuple[Rows, Rows, list[str]]:
+    """Points, the corners of each roof (up its slope to the ridge, and level from there), and notes."""
     points, roofs = roofline(results)
+    points = points[points["share"] >= LEAST_SHARE]
     if not len(points):
-        return [], []
+        return [], [], []
     roof_by_settings = {tuple(roof[name] for name in ROOF): roof for roof in roofs.to_dict("records")}
-    shown = points[points["share"] >= LEAST_SHARE].to_dict("records")
-    rows = [_point(point, roof_by_settings.get(tuple(point[name] for name in ROOF))) for point in shown]
+    rows = [
+        _point(point, roof_by_settings.get(tuple(point[name] for name in ROOF))) for point in points.to_dict("records")
+    ]
     least, most = (extreme(row["intensity"] for row in rows) for extreme in (min, max))
     corners: Rows = []
     for roof in roofs.to_dict("records"):
@@ -55,7 +57,7 @@ def _rows(results: Results) -> tuple[Rows, Rows]:
         corners += [
             {"roof": label, "intensity": x, "gflops": min(peak, slope * x), "last": x == across[-1]} for x in across
         ]
-    return rows, corners
+    return rows, corners, notes_above_roofs(points, roofs)
 
 
 def _point(row: dict[Hashable, Any], roof: dict[Hashable, Any] | None) -> dict[str, Any]:
