@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import combinations, pairwise
 from pathlib import Path
 from typing import Any
@@ -229,7 +230,7 @@ class TestAboveRoofs:
         """The pass takes 50 ms or, at the end of its interval, 51: 196 GFLOP/s or more."""
         near = counted("patch", 50, latency_ms_by_stage={}, macs_by_stage={}, bytes_moved_by_stage={})
         assert near.latency_ms
-        near = near.model_copy(update={"latency_ms": near.latency_ms.model_copy(update={"ci95": (49.0, 51.0)})})
+        near = near.model_copy(update={"latency_ms": replace(near.latency_ms, ci95=(49.0, 51.0))})
         assert self.notes(near, peaks(197)) == []
         assert self.notes(near, peaks(196))
 

@@ -83,7 +83,7 @@ def probe(threads: int) -> Machine:
 
 
 def measure_peaks(setting: Setting) -> Peaks:
-    """The machine's peaks, under the same settings of PyTorch as a cell. Takes 3 to 6 seconds."""
+    """The machine's peaks, under the same settings of PyTorch as a cell. Takes 2 to 4 seconds."""
     set_up_torch(setting.threads)
     device, dtype = torch.device(setting.device), DTYPES[setting.precision]
     with torch.inference_mode():
