@@ -20,6 +20,7 @@ from rich.console import Console
 
 from tests.nasty import NASTY
 from vlbench.files.figures import NO_FORMULAS, write_figure
+from vlbench.runner.progress import print_above, progress_bars
 from vlbench.tables.markup import escape_csv, escape_html, escape_markdown, escape_terminal, escape_xml, visible
 from vlbench.tables.table import Table, TableColumn
 from vlbench.tables.terminal import to_terminal
@@ -200,3 +201,15 @@ def test_a_figure_shows_every_sign_and_no_formula(text: str, tmp_path: Path) -> 
     assert not unsafe(words)
     for line in re.split("[\r\n]", text):
         assert words.count(escape_xml(line).strip().replace("  ", " ")) >= 3
+
+
+@TEXTS
+def test_progress_shows_every_sign_and_obeys_none(text: str) -> None:
+    console = Console(file=io.StringIO(), width=2000, force_terminal=True, color_system=None)
+    with progress_bars("{task.fields[words]}", console=console) as bars:
+        bars.add_task(text, words=text, total=1)
+        print_above(bars, text)
+        bars.refresh()
+    shown = re.sub(r"\x1b\[[\d?]*[A-Za-z]|\r", "", console.file.getvalue())  # type: ignore[attr-defined]
+    assert not unsafe(shown)
+    assert escape_terminal(text).strip() in shown

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
+
+from pydantic import ValidationError
 
 from vlbench.errors import InputError, WorkerError
 from vlbench.measure.machine import Machine
 from vlbench.measure.records import Counts, Precision
-from vlbench.runner.aggregate import RestartFailure, finished, summarise_cell, summarise_suppression
+from vlbench.runner.aggregate import RestartFailure, finished, series, summarise_cell, summarise_suppression
 from vlbench.runner.cells import Cell
 from vlbench.runner.nms_records import SuppressionCell, SuppressionRestart
 from vlbench.runner.records import Restart
@@ -34,10 +37,19 @@ class CellRun:
     def __init__(self, cell: Cell | SuppressionCell, restarts: Sequence[dict[str, Any]] = ()) -> None:
         self.cell = cell
         self.restart_type: Any = SuppressionRestart if isinstance(cell, SuppressionCell) else Restart
-        self.restarts: list[Any] = [self.restart_type.model_validate(restart) for restart in restarts]
+        self.restarts = list(self._usable(restarts))
         self.spent_seconds = sum(sum(getattr(restart, "seconds_by_phase", {}).values()) for restart in self.restarts)
         self.failure: RestartFailure | None = None
         self.counts: Counts | None = None
+
+    def _usable(self, restarts: Sequence[dict[str, Any]]) -> Iterator[Any]:
+        """Those of a journal that hold samples, as restarts; damaged ones are measured again."""
+        for content in restarts:
+            with suppress(ValidationError):
+                restart = self.restart_type.model_validate(content)
+                samples = series(restart).values()
+                if samples and all(samples):
+                    yield restart
 
     @property
     def name(self) -> str:
