@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import signal
 import subprocess
@@ -204,6 +205,58 @@ def test_a_kill_while_writing_does_no_harm(tmp_path: Path) -> None:
     train(whole, Examples(), settings(), tmp_path / "whole")
     assert digest(learner.module) == digest(whole.module)
     assert not (tmp_path / "checkpoint.pt.unfinished").exists()
+
+
+@pytest.mark.slow
+def test_killed_at_random_moments_and_resumed_equals_uninterrupted(tmp_path: Path) -> None:
+    """A checkpoint is written after every step, so that some kills fall within its writing."""
+    whole = Classifier(network("dropout"), noisy=True)
+    at_once = train(whole, Examples(), settings(budget="400steps"), tmp_path / "whole")
+    curve, moments = tmp_path / "parts" / "training.jsonl", random.Random(0)
+    for _ in range(6):
+        lines = len(curve.read_text().splitlines()) if curve.exists() else 0
+        process = start(tmp_path / "parts", seconds=0.01, budget="400steps", checkpoint_seconds=0)
+        wait_until(lambda before=lines: curve.exists() and len(curve.read_text().splitlines()) > before, process)
+        time.sleep(moments.uniform(0, 0.3))
+        process.kill()
+        process.wait()
+    resumed = Classifier(network("dropout"), noisy=True)
+    result = train(resumed, Examples(), settings(budget="400steps"), tmp_path / "parts")
+    assert digest(resumed.module) == digest(whole.module)
+    assert course(result) == course(at_once)
+    assert sorted(path.name for path in (tmp_path / "parts").iterdir()) == ["checkpoint.pt", "training.jsonl"]
+
+
+DAMAGES: dict[str, Callable[[dict], object]] = {
+    "no mapping": lambda _: [1, 2],
+    "a number for a tensor": lambda content: content | {"module": dict.fromkeys(content["module"], 1)},
+    "no optimiser": lambda content: content | {"optimiser": {}},
+    "state of other parameters": lambda content: content | {"optimiser": content["optimiser"] | {"param_groups": []}},
+    "momentum of another shape": lambda content: (
+        content["optimiser"]["state"][0].update(exp_avg=torch.zeros(1)) or content
+    ),
+    "no momentum": lambda content: content["optimiser"]["state"][0].pop("exp_avg") is not None and content,
+    "numbers that are no JSON": lambda content: content | {"numbers": "{"},
+    "another format": lambda content: content | {"format": 99},
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+def test_a_damaged_checkpoint_is_refused_in_one_line(tmp_path: Path, damage: Callable[[dict], object]) -> None:
+    with pytest.raises(Interrupted):
+        train(Interrupting(network("linear"), {6}), Examples(), settings(), tmp_path)
+    path = tmp_path / "checkpoint.pt"
+    torch.save(damage(torch.load(path, weights_only=True)), path)
+    with pytest.raises(InputError, match=r"checkpoint\.pt: damaged, or not a checkpoint of this version; delete it"):
+        train(Classifier(network("linear")), Examples(), settings(), tmp_path)
+
+
+@pytest.mark.parametrize("name", ["checkpoint.pt", "training.jsonl"])
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+def test_what_is_no_file_is_refused_and_not_waited_for(tmp_path: Path, name: str, make: Callable[[Path], None]) -> None:
+    make(tmp_path / name)
+    with pytest.raises(InputError, match=f"{name}: is a (pipe|folder), not a file"):
+        train(Classifier(network("linear")), Examples(), settings(), tmp_path)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

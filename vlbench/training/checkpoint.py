@@ -15,8 +15,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.optim import Optimizer
 
 from vlbench.errors import InputError
+from vlbench.files.text import check_regular
 from vlbench.files.writing import replacing
 from vlbench.training.budget import Spent
 from vlbench.training.curve import CurvePoint, Total
@@ -77,13 +79,16 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
 def read_checkpoint(folder: Path) -> Checkpoint | None:
     """The last checkpoint, on the CPU; None where there is none. Raises InputError where it cannot be read."""
     path = folder / CHECKPOINT
-    if not path.is_file():
+    if not path.exists():
         return None
+    check_regular(path)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
         numbers = json.loads(content["numbers"])
         if content["format"] != FORMAT:
             raise ValueError(f"format {content['format']}")
+        if not all(isinstance(tensor, Tensor) for tensor in content["module"].values()):
+            raise ValueError("not a state of tensors")
         return Checkpoint(
             module=content["module"],
             optimiser=content["optimiser"],
@@ -95,7 +100,11 @@ def read_checkpoint(folder: Path) -> Checkpoint | None:
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); name another folder") from error
     except Exception as error:  # PyTorch's reader can raise anything on a damaged file
-        raise InputError(f"{path}: damaged, or not a checkpoint of this version; delete it to start again") from error
+        raise damaged(path) from error
+
+
+def damaged(path: Path) -> InputError:
+    return InputError(f"{path}: damaged, or not a checkpoint of this version; delete it to start again")
 
 
 def check_same_identity(path: Path, saved: Mapping[str, object], current: Mapping[str, object]) -> None:
@@ -119,6 +128,22 @@ def check_same_tensors(path: Path, saved: Mapping[str, Tensor], current: Mapping
                 f"{path}: is of another model: {name} is {_or_none(saved_shapes.get(name))} there and "
                 f"{_or_none(shapes.get(name))} here; the same model resumes it, another folder starts again"
             )
+
+
+def load_optimiser(path: Path, optimiser: Optimizer, saved: Mapping[str, Any]) -> None:
+    """Raises InputError where the checkpoint's state is not one of these parameters."""
+    try:
+        optimiser.load_state_dict(dict(saved))
+        state = optimiser.state
+        whole = all(
+            values[name].shape == parameter.shape
+            for parameter, values in state.items()
+            for name in ("exp_avg", "exp_avg_sq")
+        )
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        raise damaged(path) from error
+    if not whole:
+        raise damaged(path)
 
 
 def _or_none(value: object) -> str:

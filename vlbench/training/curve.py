@@ -14,6 +14,7 @@ from torch import Tensor, distributed
 
 from vlbench.errors import InputError
 from vlbench.evaluation.processes import Process
+from vlbench.files.text import check_regular
 from vlbench.frozen import Frozen
 from vlbench.runner.store import append_line
 from vlbench.training.learner import Losses
@@ -124,6 +125,8 @@ class CurveFile:
         self.file: BinaryIO | None = None
         if not writes:
             return
+        if self.path.exists():  # opening a pipe would wait for its reader
+            check_regular(self.path)
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self.file = self.path.open("ab", buffering=0)

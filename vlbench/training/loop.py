@@ -160,7 +160,7 @@ class _Loop:
             checkpoints.check_same_identity(path, saved.identity, self.identity)
             checkpoints.check_same_tensors(path, saved.module, module.state_dict())
             module.load_state_dict(saved.module)
-            self.optimiser.load_state_dict(dict(saved.optimiser))
+            checkpoints.load_optimiser(path, self.optimiser, saved.optimiser)
             self.spent, self.history = saved.spent, list(saved.history)
             self.means = RunningMeans(saved.totals if self.process.first else None)
             if self.process.first and not self.finished:
