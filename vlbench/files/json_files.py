@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic_core import from_json
 
-from vlbench.errors import InputError
+from vlbench.errors import InputError, shortened
 from vlbench.files.text import BYTE_ORDER_MARK, read_byte_lines, read_bytes
 
 MAY_BE_OUT_OF_RANGE = re.compile(rb"(?<![.\d])\d{19}|\d[eE]\+?\d{3}")
@@ -61,7 +61,7 @@ def check_numbers(value: Any, where: str, path: str = "") -> None:
         for index, child in enumerate(value):
             check_numbers(child, where, f"{path}[{index}]")
     elif isinstance(value, int | float) and not _in_range(value):
-        raise InputError(f"{where}: {path or 'the number'} is out of range; numbers of up to 64 bits work")
+        raise InputError(f"{where}: {shortened(path) or 'the number'} is out of range; numbers of up to 64 bits work")
 
 
 def _in_range(number: float) -> bool:

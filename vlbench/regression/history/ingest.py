@@ -152,7 +152,11 @@ def _fault() -> str:
     """SQL that says what is wrong with a line; NULL if it is a whole result."""
     absent = " ".join(f"WHEN {name} IS NULL THEN 'no {name}'" for name in REQUIRED)
     unknown = " ".join(
-        f"WHEN TRY_CAST(machine->>'{name}' AS BIGINT) IS NULL THEN 'no machine.{name}'" for name in NUMBERS
+        f"WHEN json_type(machine, '$.{name}') IS DISTINCT FROM 'UBIGINT' THEN 'no machine.{name}'" for name in NUMBERS
+    )
+    damaged = " ".join(
+        f"WHEN json_type(machine, '$.{name}') NOT IN ('NULL', '{kind}') THEN 'machine.{name} has another type'"
+        for name, kind in (("gpu", "VARCHAR"), ("logical_cores", "UBIGINT"))
     )
     older, newer = remedy(RESULT_SCHEMA - 1), remedy(RESULT_SCHEMA + 1)
     return f"""
@@ -162,8 +166,9 @@ def _fault() -> str:
              WHEN schema > {RESULT_SCHEMA} THEN concat('schema ', schema, '{newer}')
              {absent}
              WHEN moment IS NULL THEN concat('measured_at ', measured_at, ' is no time')
-             WHEN machine->>'cpu' IS NULL THEN 'no machine.cpu'
+             WHEN json_type(machine, '$.cpu') IS DISTINCT FROM 'VARCHAR' THEN 'no machine.cpu'
              {unknown}
+             {damaged}
              WHEN status = 'ok' AND NOT (latency_ms.median > 0 AND isfinite(latency_ms.median))
                   THEN concat('latency_ms.median ', latency_ms.median, ' is no latency')
         END
