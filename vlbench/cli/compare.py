@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -65,6 +66,7 @@ def compare(
     allowed = thresholds_from(threshold, thresholds)
     check_files(output=output, markdown=markdown, junit=junit, picture=picture)
     before, after = _read(base), _read(head)
+    gc.freeze()  # the collector need not visit thousands of results again and again
     check_globs(allowed, {result.model for result in [*before, *after]}, str(thresholds))
     comparison = compare_results(
         before, after, names=(visible(str(base)), visible(str(head))), thresholds=allowed, force=force

@@ -6,9 +6,10 @@ docs/results.md explains each key.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from functools import lru_cache
+from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import AfterValidator, ConfigDict, Field
 from pydantic.dataclasses import dataclass as record
 
 from vlbench.frozen import COMPACT, Frozen
@@ -164,6 +165,12 @@ class Restart(Frozen):
     measured_at: str
 
 
+@lru_cache(maxsize=64)
+def shared(machine: Machine) -> Machine:
+    """The first of equal machines, so that thousands of results hold one."""
+    return machine
+
+
 class Result(ResultLine):
     """One line of `cells.jsonl`. All counts and times are of one forward pass of the whole batch."""
 
@@ -201,7 +208,7 @@ class Result(ResultLine):
     training: Training | None = None
     restarts: tuple[Restart, ...] = ()
     seconds_by_phase: dict[str, float] = Field(default_factory=dict)
-    machine: Machine
+    machine: Annotated[Machine, AfterValidator(shared)]
     image_sha256: str
     text: str
     budget_seconds: float

@@ -42,7 +42,7 @@ def independent(base_ms: Sequence[float], head_ms: Sequence[float], confidence: 
     is empty or a latency is not positive.
     """
     base, head = sorted(_logarithms(base_ms), reverse=True), sorted(_logarithms(head_ms))
-    shifts = sorted(after - before for after in head for before in base)  # in runs, which are quick to merge
+    shifts = sorted([after - before for after in head for before in base])  # in runs, which are quick to merge
     ratios = (((after,), (before,)) for after in head_ms for before in base_ms)
     return _effect(shifts, rank_sum_interval_rank(len(base), len(head), 1 - confidence), ratios)
 

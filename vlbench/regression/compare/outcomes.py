@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
+from pydantic.dataclasses import dataclass as record
 
 from vlbench.errors import InputError, nearest, quoted
-from vlbench.frozen import Frozen
+from vlbench.frozen import COMPACT, Frozen
 from vlbench.regression.compare.effects import Effect
 from vlbench.tables.numbers import share_of
 from vlbench.tables.writers import model_to_json
@@ -22,7 +23,8 @@ Overall = Literal["regression", "cannot tell", "no regression"]
 EXIT_CODES: dict[Overall, int] = {"no regression": 0, "regression": 1, "cannot tell": 3}
 
 
-class Gate(Frozen):
+@record(frozen=True, slots=True, kw_only=True, config=COMPACT)
+class Gate:
     """An exact figure on both sides. `regression`: it grew; `changed`: it shrank. The message says by how much."""
 
     figure: str
@@ -32,7 +34,8 @@ class Gate(Frozen):
     message: str
 
 
-class StageOutcome(Frozen):
+@record(frozen=True, slots=True, kw_only=True, config=COMPACT)
+class StageOutcome:
     """The median latencies of a stage, and its verdict at the confidence for stages."""
 
     stage: str

@@ -11,7 +11,7 @@ from math import ceil, log
 from vlbench.measure.rank_tests import least_restarts
 from vlbench.measure.statistics import reaches
 from vlbench.regression.compare.effects import Effect
-from vlbench.regression.compare.outcomes import Gate, Verdict
+from vlbench.regression.compare.outcomes import Gate, GateVerdict, Verdict
 from vlbench.runner.records import Result
 from vlbench.tables.numbers import signed_percent
 
@@ -133,6 +133,7 @@ def one_line(error: str | None) -> str:
 
 
 def _status(base: Result, head: Result) -> Gate:
+    verdict: GateVerdict
     if base.status == head.status:
         verdict, message = "same", f"{head.status} on both sides"
     elif base.status == "ok":
@@ -143,6 +144,7 @@ def _status(base: Result, head: Result) -> Gate:
 
 
 def _figure(name: str, base: int | None, head: int | None) -> Gate:
+    verdict: GateVerdict
     if base is None or head is None:
         where = "on either side" if base is head else "in BASE" if base is None else "in HEAD"
         verdict, message = "not compared", f"{TITLES[name]} not measured {where}"
