@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,10 @@ def write_figure(picture: Any, path: Path, **options: Any) -> None:
                 axis.set_ticks(axis.get_ticklocs(), shown)
     for text in picture.findobj(Text):
         text.set_text(_visible_lines(text.get_text()))
+    content = BytesIO()  # matplotlib's PDF writer fails without a reason on a full disk
+    picture.savefig(content, format=path.suffix[1:].lower(), **options)
     with replacing(path) as unfinished:
-        picture.savefig(unfinished, format=path.suffix[1:].lower(), **options)
+        unfinished.write_bytes(content.getvalue())
 
 
 def _visible_lines(text: str) -> str:
