@@ -6,6 +6,7 @@ import gc
 import json
 import os
 import re
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -146,3 +147,17 @@ def test_the_garbage_collector_is_left_as_it_was(tmp_path: Path, enabled: bool) 
         assert gc.isenabled() == enabled
     finally:
         gc.enable()
+
+
+def test_reading_without_samples_takes_memory_for_the_summaries_alone(tmp_path: Path) -> None:
+    content = line("a")
+    content["restarts"] = [content["restarts"][0] | {"latency_ms": [1.5 + sample for sample in range(5_000)]}] * 10
+    write(tmp_path, *[content] * 10)
+    kept_bytes = {}
+    for read in (read_results, read_unsampled):
+        tracemalloc.start()
+        kept = read(tmp_path)
+        kept_bytes[read] = tracemalloc.get_traced_memory()[0]
+        tracemalloc.stop()
+        assert len(kept) == 10
+    assert kept_bytes[read_unsampled] < kept_bytes[read_results] / 10

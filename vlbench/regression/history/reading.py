@@ -34,7 +34,7 @@ def read_runs(path: Path, *, store: Path | None = None) -> Reading:
 
     if store and path.exists() and store.exists() and store.samefile(path):
         raise InputError(f"--store {store}: is what is read; leave --store out")
-    with duckdb.connect(config={"autoinstall_known_extensions": "false"}) as connection:
+    with duckdb.connect(config={"autoinstall_known_extensions": "false", "threads": 1}) as connection:
         try:
             warnings = _gather(connection, path)
             added = add_to_store(connection, store) if store else None
