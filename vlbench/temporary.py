@@ -49,12 +49,13 @@ def this_process() -> Owner:
 def temporary_folder() -> Iterator[Path]:
     """An empty folder, removed at the end. First removes, and names, those of processes that were killed."""
     remove_leftovers()
+    owner = this_process().model_dump_json()  # beforehand, so that a folder is without one for microseconds alone
     folder = Path(tempfile.mkdtemp(prefix=PREFIX))
     with (folder / OWNER).open("w", encoding="utf-8") as file:
         try:
             with suppress(OSError):  # some file systems have no locks; without an owner, no other run removes it
                 fcntl.flock(file, fcntl.LOCK_EX)
-                file.write(this_process().model_dump_json())
+                file.write(owner)
                 file.flush()
             (folder / CONTENT).mkdir()
             yield folder / CONTENT
