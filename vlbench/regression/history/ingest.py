@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 LINES = "cells.jsonl"
-LONGEST_LINE = 64 * 2**20  # bytes; with all samples a line has about a tenth of a mebibyte
+LONGEST_LINE = 16 * 2**20  # bytes; with all samples a line has about a tenth of a mebibyte
 NESTED = {
     "image_size": ["INTEGER"],
     "latency_ms": {"median": "DOUBLE", "ci95": ["DOUBLE"], "by_restart": ["DOUBLE"]},
