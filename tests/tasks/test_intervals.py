@@ -78,11 +78,11 @@ def test_answers_alone_are_covered_for_every_accuracy(count: int) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("units", [10, 30, 200])
+@pytest.mark.parametrize("units", [10, 30])
 def test_answers_about_images_are_covered_for_every_accuracy_and_correlation(kind: str, units: int) -> None:
     generator = np.random.default_rng(units)
-    designs = [of_answers(kind, sizes, units, 2_000, generator) for sizes in SIZES]
-    assert min(design.lowest for design in designs) >= 0.93 - 2 * 0.006  # two standard errors
+    designs = [of_answers(kind, sizes, units, 800, generator) for sizes in SIZES]
+    assert min(design.lowest for design in designs) >= 0.93 - 2 * 0.009  # two standard errors
 
 
 @pytest.mark.slow
