@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import random
+import time
+
 import pytest
 
 from tests.regression.compare.conftest import MACHINE, made_up
@@ -152,3 +155,48 @@ def test_a_model_that_is_described_otherwise_is_said() -> None:
 def test_a_folder_may_be_compared_with_itself() -> None:
     results = [made_up("one"), made_up("two")]
     assert [pair.base is pair.head for pair in matched(results, results).pairs] == [True, True]
+
+
+def closest_by_search(base: list[Result], head: list[Result]) -> list[tuple[int, int]]:
+    """The rule itself: of all pairs, the ones that differ in the fewest settings first, then in the order of both."""
+
+    def settings(result: Result) -> tuple:
+        return (result.batch, result.text_tokens, result.precision, result.backend)
+
+    every = [(b, h) for b in range(len(base)) for h in range(len(head))]
+    every.sort(key=lambda at: sum(x != y for x, y in zip(settings(base[at[0]]), settings(head[at[1]]), strict=True)))
+    pairs: dict[int, int] = {}
+    for b, h in every:
+        if b not in pairs and h not in pairs.values():
+            pairs[b] = h
+    return sorted(pairs.items())
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_settings_that_differ_least_are_paired_first(seed: int) -> None:
+    generator = random.Random(seed)
+
+    def side(count: int) -> list[Result]:
+        unique = {
+            (generator.randint(1, 4), generator.choice((16, 40)), generator.choice(("fp32", "fp16")), name)
+            for name in generator.choices(("eager", "compile"), k=count)
+        }
+        return [
+            made_up(batch=batch, text_tokens=tokens, precision=precision, backend=backend)
+            for batch, tokens, precision, backend in sorted(unique, key=lambda _: generator.random())
+        ]
+
+    base, head = side(12), side(9)
+    pairs = matched(base, head, force=True).pairs
+    positions = sorted((base.index(pair.base), head.index(pair.head)) for pair in pairs)
+    assert positions == closest_by_search(base, head)
+
+
+@pytest.mark.slow
+def test_thousands_of_settings_on_one_side_only_are_paired_in_seconds() -> None:
+    base = [made_up(batch=1 + index) for index in range(3_000)]
+    head = [made_up(batch=1 + index, text_tokens=16) for index in reversed(range(3_000))]
+    start = time.process_time()
+    pairs = matched(base, head, force=True).pairs
+    assert time.process_time() - start < 5
+    assert [(pair.base.batch, pair.head.batch) for pair in pairs] == [(1 + index, 1 + index) for index in range(3_000)]

@@ -1,6 +1,6 @@
 """How much slower HEAD is than BASE: the ratio of their latencies with an exact interval, from restarts.
 
-Both estimates work on logarithms, assume no distribution and withstand outliers. J. L. Hodges and E. L. Lehmann,
+Both estimates are medians of ratios, assume no distribution and withstand outliers. J. L. Hodges and E. L. Lehmann,
 Estimates of location based on rank tests, 1963; the intervals invert the tests of `vlbench.measure.rank_tests`.
 """
 
@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import combinations_with_replacement
-from math import exp, log, prod
-from statistics import fmean, median
+from math import exp, log, prod, sqrt
+from statistics import fmean, median, median_high, median_low
 from sys import float_info
 
 from vlbench.measure.rank_tests import rank_sum_interval_rank, signed_rank_interval_rank
@@ -38,13 +38,19 @@ Estimator = Callable[[Sequence[float], Sequence[float], float], Effect]
 def independent(base_ms: Sequence[float], head_ms: Sequence[float], confidence: float) -> Effect:
     """The shift between two independent samples of restarts.
 
-    The ratio is the median of the ratios of every restart of HEAD to every one of BASE. Raises ValueError if a sample
-    is empty or a latency is not positive.
+    The ratio is the median of the ratios of every restart of HEAD to every one of BASE. A ratio of two floats is 1 only
+    if they are equal, which needs no logarithms. Raises ValueError if a sample is empty or a latency is not positive.
     """
-    base, head = sorted(_logarithms(base_ms), reverse=True), sorted(_logarithms(head_ms))
-    shifts = sorted([after - before for after in head for before in base])  # in runs, which are quick to merge
-    ratios = (((after,), (before,)) for after in head_ms for before in base_ms)
-    return _effect(shifts, rank_sum_interval_rank(len(base), len(head), 1 - confidence), ratios)
+    _check(base_ms)
+    _check(head_ms)
+    base, head = sorted(base_ms, reverse=True), sorted(head_ms)
+    ratios = sorted([after / before for after in head for before in base])  # in runs, which are quick to merge
+    rank = rank_sum_interval_rank(len(base), len(head), 1 - confidence)
+    return Effect(
+        ratio=sqrt(median_low(ratios)) * sqrt(median_high(ratios)) if len(ratios) % 2 == 0 else median(ratios),
+        low=ratios[rank - 1] if rank else None,
+        high=ratios[-rank] if rank else None,
+    )
 
 
 def paired(base_ms: Sequence[float], head_ms: Sequence[float], confidence: float) -> Effect:
@@ -59,13 +65,17 @@ def paired(base_ms: Sequence[float], head_ms: Sequence[float], confidence: float
     return _effect(averages, signed_rank_interval_rank(len(shifts), 1 - confidence), ratios)
 
 
-def _logarithms(latencies_ms: Sequence[float]) -> list[float]:
+def _check(latencies_ms: Sequence[float]) -> None:
     if not latencies_ms or min(latencies_ms) <= 0:
         raise ValueError("an effect needs latencies above zero on both sides")
+
+
+def _logarithms(latencies_ms: Sequence[float]) -> list[float]:
+    _check(latencies_ms)
     return [log(value) for value in latencies_ms]
 
 
-Ratio = tuple[tuple[float, ...], tuple[float, ...]]  # of the means of two lists of latencies: one of each, or a pair
+Ratio = tuple[tuple[float, ...], tuple[float, ...]]  # of the means of two pairs of latencies
 CLOSE = 1e-9  # logarithms, their sums and their differences are wrong by less
 LEAST_SHIFT = 4 * float_info.epsilon  # of which exp is not 1
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from math import log
 from statistics import median
 from typing import Any
@@ -110,18 +111,42 @@ def _setting(result: Result, name: str) -> Any:
 
 def _with_other_settings(base: Sequence[Key], head: Sequence[Key]) -> list[tuple[Key, Key]]:
     """Pairs of the same model that differ in settings, each key once. Those that differ least are paired first."""
-    of_model: dict[str, list[Key]] = defaultdict(list)
-    for other in head:
-        of_model[other[0]].append(other)
-    candidates = [(key, other) for key in base for other in of_model[key[0]]]
-    candidates.sort(key=lambda pair: len(_differing(pair)))
-    pairs: dict[Key, Key] = {}
-    taken: set[Key] = set()
-    for key, other in candidates:
-        if key not in pairs and other not in taken:
-            pairs[key] = other
-            taken.add(other)
+    of_model: dict[str, tuple[list[Key], list[Key]]] = defaultdict(lambda: ([], []))
+    for side, keys in enumerate((base, head)):
+        for key in keys:
+            of_model[key[0]][side].append(key)
+    pairs = {key: other for sides in of_model.values() for key, other in _closest(*sides).items()}
     return [(key, pairs[key]) for key in base if key in pairs]
+
+
+def _closest(base: Sequence[Key], head: Sequence[Key]) -> dict[Key, Key]:
+    """Pairs of one model. Keys are looked up by the settings that they share, as there may be thousands."""
+    pairs: dict[Key, Key] = {}
+    taken: set[int] = set()
+    varying = _differing([*base, *head])
+    for shared_count in reversed(range(len(varying))):
+        lookups = []
+        for shared in combinations(varying, shared_count):
+            groups: dict[tuple[Any, ...], list[int]] = defaultdict(list)
+            for index in reversed(range(len(head))):  # the first is the last of its group, where it is quick to remove
+                if index not in taken:
+                    groups[_settings_of(head[index], shared)].append(index)
+            lookups.append((shared, groups))
+        for key in base:
+            if key in pairs or len(taken) == len(head):
+                continue
+            alike = [group for shared, groups in lookups if (group := groups.get(_settings_of(key, shared)))]
+            for group in alike:
+                while group and group[-1] in taken:
+                    group.pop()
+            if first := [group[-1] for group in alike if group]:
+                pairs[key] = head[min(first)]
+                taken.add(min(first))
+    return pairs
+
+
+def _settings_of(key: Key, indices: Sequence[int]) -> tuple[Any, ...]:
+    return tuple([key[1][index] for index in indices])
 
 
 def _differing(keys: Sequence[Key]) -> list[int]:
