@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable, Iterator
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,7 @@ def damaged_bytes(content: bytes, source: random.Random) -> bytes:
 
 
 def damaged(source: random.Random) -> bytes:
-    contents: list[Any] = [line(model, batch=batch) for model in "ab" for batch in (1, 2)]
+    contents: list[Any] = [deepcopy(line(model, batch=batch)) for model in "ab" for batch in (1, 2)]
     lines = [json.dumps(content) for content in contents]
     chosen = source.randrange(len(lines))
     for _ in range(source.choice((1, 1, 3))):
