@@ -13,6 +13,7 @@ from vlbench.report.choosing import Requirements, choose
 from vlbench.report.folders import Folder
 from vlbench.report.frames import Results
 from vlbench.report.frontier import comparable, lines
+from vlbench.report.frontier_figure import draw
 from vlbench.report.page.summary import headlines
 from vlbench.report.requirements import ModelBudget
 from vlbench.report.views import labels, scaling
@@ -40,13 +41,23 @@ def test_what_is_drawn_of_it_is_marked() -> None:
     assert set(scaling(results_of(*batches))["line"]) == {"calm, 384x640 (contended)"}
 
 
-def test_it_is_left_out_of_the_frontier_with_its_reason() -> None:
+def test_it_is_left_out_of_the_frontier_over_latency_with_its_reason() -> None:
     evaluations = (evaluation("calm", 0.5), evaluation("slow", 0.6), evaluation("fast", 0.9))
-    assert comparable([CALM, SLOW, FAST], evaluations) == [CALM, SLOW]
     told = lines([CALM, SLOW, FAST], evaluations)
-    assert told[0] == f"Left out of the frontier: fast: {WHY}"
-    assert not any("fast" in line for line in told[1:])
+    assert told[0] == f"Left out of the frontier over latency: fast: {WHY}"
+    latency, _, macs = told[1].partition("; ")
+    assert "fast" not in latency
+    assert "fast" in macs  # MACs are counted, whatever else runs
     assert comparable([FAST, result("fast", 12.0)], evaluations)[0].latency_ms.median == 12.0  # type: ignore[union-attr]
+    assert comparable([result("fast", 12.0), FAST], evaluations)[0].latency_ms.median == 12.0  # type: ignore[union-attr]
+
+
+def test_the_frontier_of_contended_measurements_alone_is_drawn_over_macs(tmp_path: Path) -> None:
+    written = draw([FAST], [evaluation("fast", 0.9)], tmp_path)
+    assert {path.suffix for path in written} == {".png", ".svg"}
+    assert "GMACs" in written[1].read_text()
+    assert "latency, ms" not in written[1].read_text()
+    assert draw([FAST.model_copy(update={"macs": None})], [evaluation("fast", 0.9)], tmp_path) == []
 
 
 @pytest.mark.parametrize(("results", "best"), [((FAST, CALM), "calm"), ((FAST,), "fast")])

@@ -71,7 +71,8 @@ def frontier_frame(results: Iterable[Result], evaluations: Sequence[Evaluation])
 
     Empty if no model has both an accuracy and a latency. All latencies are of one machine and setting, the one that
     most models have. With several seeds, `accuracy` is their mean, and `deviation` their standard deviation, which is
-    also the interval. `frontier` is of accuracy over latency, `frontier_macs` over MACs: see `standings`.
+    also the interval. `frontier` is of accuracy over latency, `frontier_macs` over MACs: see `standings`. A model whose
+    latencies are all contended has MACs alone.
     """
     timed = comparable(results, evaluations)
     groups: dict[Hashable, list[Evaluation]] = {}
@@ -81,8 +82,9 @@ def frontier_frame(results: Iterable[Result], evaluations: Sequence[Evaluation])
     for group in groups.values():
         hashes = {evaluation.spec_hash for evaluation in group}
         cells = [result for result in timed if result.spec_hash in hashes]
-        if cells:
-            rows.append(_accuracies(group) | _costs(cells))
+        costs = _costs(cells) if cells else {}
+        if any(costs.get(name) is not None for name in COSTS.values()):
+            rows.append(_accuracies(group) | costs)
     frame = pd.DataFrame(rows)
     if len(frame):
         frame["label"] = _labels(frame)
@@ -97,10 +99,10 @@ def frontier_frame(results: Iterable[Result], evaluations: Sequence[Evaluation])
 def comparable(results: Iterable[Result], evaluations: Sequence[Evaluation]) -> list[Result]:
     """The latest latency of each evaluated model, all of one machine and setting: the one that most models have.
 
-    Contended ones are left out: whether they are on the frontier is unknown.
+    A contended one takes the place of none that is not.
     """
-    hashes = {evaluation.spec_hash for evaluation in evaluations}
-    timed = [result for result in _timed(results, hashes) if not result.contended]
+    timed = _timed(results, {evaluation.spec_hash for evaluation in evaluations})
+    timed.sort(key=lambda result: not result.contended)
     latest = {(result.spec_hash, _setting(result)): result for result in timed}
     counts = Counter(setting for _, setting in latest)
     most_common = max(counts, key=lambda setting: counts[setting], default=None)
@@ -117,7 +119,7 @@ def left_out(results: Iterable[Result], evaluations: Sequence[Evaluation]) -> st
     calm = {result.spec_hash for result in timed if not result.contended}
     reasons = {result.model: result.contended for result in timed if result.spec_hash not in calm}
     listed = "; ".join(f"{model}: {reason}" for model, reason in reasons.items())
-    return f"Left out of the frontier: {listed}" if reasons else None
+    return f"Left out of the frontier over latency: {listed}" if reasons else None
 
 
 def _setting(result: Result) -> Hashable:
@@ -155,8 +157,13 @@ def _accuracies(evaluations: Sequence[Evaluation]) -> dict[str, Any]:
 
 
 def _costs(cells: Sequence[Result]) -> dict[str, Any]:
-    """The columns of one model's costs. Restarts of several seeds are pooled, as they are the same computation."""
-    latencies = [cell.latency_ms for cell in cells if cell.latency_ms]
+    """The columns of one model's costs. Restarts of several seeds are pooled, as they are the same computation.
+
+    Contended latencies are left out: whether they are on the frontier is unknown.
+    """
+    latencies = [cell.latency_ms for cell in cells if cell.latency_ms and not cell.contended]
+    if not latencies:
+        return {"latency_ms": None, "latency_ms_low": None, "latency_ms_high": None, "macs": cells[0].macs}
     medians = sorted(value for latency in latencies for value in latency.by_restart)
     low, high = (latencies[0].ci95 if len(latencies) == 1 else median_interval(medians)) or (None, None)
     return {

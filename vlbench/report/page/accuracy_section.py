@@ -69,18 +69,18 @@ def _frontier_rows(results: Results) -> dict[tuple[str, str, str], Rows]:
 
 
 def _point(row: dict[Hashable, Any]) -> dict[str, Any]:
-    macs = vega.known(row["macs"])
+    macs, latency_ms = vega.known(row["macs"]), vega.known(row["latency_ms"])
     low, high = vega.bounds(row, "latency_ms")
     least, most = vega.bounds(row, "accuracy")
     accuracy, _, interval = bracketed(row["accuracy"], (least, most), percent).partition(" ")
     return {
         **{"label": row["label"], "family": row["family"], "accuracy": 100 * row["accuracy"]},
         **{name: 100 * value if value is not None else None for name, value in (("low", least), ("high", most))},
-        **{"latency_ms": row["latency_ms"], "latency_ms_low": low, "latency_ms_high": high},
+        **{"latency_ms": latency_ms, "latency_ms_low": low, "latency_ms_high": high},
         **{"gmacs": macs / 1e9 if macs else None, "gmacs_low": None, "gmacs_high": None},
         **{"on": row["frontier"] == ON, "on_macs": row["frontier_macs"] == ON, "standing": row["frontier"]},
         **{"accuracy_text": f"{accuracy}% {interval}".strip(), "macs_text": f"{billions(macs)} G" if macs else ""},
-        "latency_text": vega.milliseconds(row["latency_ms"], low, high),
+        "latency_text": "" if latency_ms is None else vega.milliseconds(latency_ms, low, high),
     }
 
 
