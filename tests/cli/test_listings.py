@@ -59,6 +59,7 @@ WRONG = {
     "no input": ({name: value for name, value in content().items() if name != "input"}, "'input' is missing"),
     "a name that is a number": (content(name=5), "name: "),
     "aliases that are one word": (content(aliases="vilt"), "aliases: "),
+    "no list of aliases": (content(aliases=None), "aliases: "),
     "a size that is a text": (content(input={"image_size": "384x640"}), "input.image_size: "),
     "a size of texts": (content(input={"image_size": ["a", "b"]}), "input.image_size.0: "),
     "an input that is a list": (content(input=[1]), "input: "),
@@ -83,11 +84,3 @@ def test_two_models_of_one_name_are_reported(models: Path) -> None:
     (models / "a.yaml").write_text(yaml.safe_dump(content(name="a", aliases=["same"])))
     (models / "b.yaml").write_text(yaml.safe_dump(content(name="b", aliases=["same"])))
     assert refusal() == f"{models}: more than one model is called same"
-
-
-def test_a_file_that_only_its_schema_understands_is_listed(models: Path) -> None:
-    (models / "a.yaml").write_text(
-        yaml.safe_dump(content(name="a", input={"image_size": [384.0, 640], "text_tokens": 40}))
-    )
-    shown = CliRunner().invoke(app, ["list"], catch_exceptions=False).stdout
-    assert "384x640" in shown

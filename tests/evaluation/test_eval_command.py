@@ -218,7 +218,7 @@ def test_formats_of_the_table(tmp_path: Path, output: str) -> None:
         ("vqav2", (), "nothing says which answer each class of vilt-b32-tiny is; --answers FILE"),
         ("nlvr", ("--weights", "vilt-b32-tiny=nowhere.pt"), "nowhere.pt: no such file or folder"),
         ("nlvr", ("--features", "nowhere.tsv"), "nowhere.tsv: no such file"),
-        ("nlvr", ("--split", "dev2"), "--split dev2: nlvr has dev, test, train"),
+        ("nlvr", ("--split", "dev2"), "--split dev2: nlvr has dev, test, hidden, train"),
         ("nlvr", ("--data", "nowhere"), "--data nowhere: no such folder"),
         ("nlvrr", (), "did you mean nlvr"),
         ("nlvr", ("--vocabulary", "nowhere.txt"), "--vocabulary nowhere.txt: no such file"),

@@ -60,7 +60,7 @@ def keys(record: type) -> set[str]:
     if dataclasses.is_dataclass(record):
         return {field.name for field in dataclasses.fields(record)}
     assert issubclass(record, BaseModel)
-    names = {field.alias or name for name, field in record.model_fields.items()}
+    names = {field.alias or name for name, field in record.model_fields.items() if not field.exclude}
     return names | (set(LIBRARIES) if record is Machine else set())
 
 

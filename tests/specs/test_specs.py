@@ -115,7 +115,7 @@ MISFITS = [
     ("vilt-b32", {"interaction.heads": 7}, "interaction: width 768 is no multiple of heads 7"),
     ("vilt-b32", {"family": "grid"}, "family is 'grid' but visual.kind is 'patch'"),
     ("vilt-b32", {"input.image_size": [380, 640]}, "380x640 is no multiple of the 32-pixel patch; 384x640 works"),
-    ("vilt-b32", {"input.image_size": [3200, 6400]}, "from 32 to 4096"),
+    ("vilt-b32", {"input.image_size": [3200, 6400]}, "input should be less than or equal to 4096, not 6400"),
     ("vit-b16", {"input.image_size": [16, 16]}, "from 32 to 4096"),
     ("pixelbert-r50", {"input.image_size": [32, 600]}, "each side needs 33 at least"),
     ("vilt-b32", {"input.text_tokens": 41}, "41 text tokens, but the model has 40 positions"),

@@ -97,7 +97,7 @@ def test_by_default_it_is_called_report_html(report: Report, tmp_path: Path) -> 
         (["none"], "none: hold no results yet; vlbench run makes some"),
         (["damaged"], "damaged/cells.jsonl line 1: not JSON"),
         (["newer"], "newer/cells.jsonl line 1: schema 99"),
-        (["printed"], "printed/reproduction.json: damaged"),
+        (["printed"], "printed/reproduction.json: suites: Field required"),
         ([PUBLISHED / "cells.jsonl"], "is not a folder of results; name its folder"),
         ([PUBLISHED, "-o", "report.pdf"], "--out report.pdf: not an .html file; report.pdf.html works"),
         ([PUBLISHED, "-o", "away/report.html"], "--out away/report.html: no folder away; make it first"),
