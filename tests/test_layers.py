@@ -14,9 +14,9 @@ from tests.imports import circles, graph_of, imported, modules_of
 PACKAGE = Path(vlbench.__file__).parent
 
 LAYERS = [
-    {"child_processes", "errors", "frozen", "signals", "tables", "version"},
-    {"console"},
-    {"files", "temporary"},
+    {"errors", "frozen", "tables", "version"},
+    {"system"},
+    {"files"},
     {"specs"},
     {"inputs"},
     {"tasks", "measure"},

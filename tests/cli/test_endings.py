@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.command_line import vlbench
-from vlbench.signals import ENDING_SIGNALS
+from vlbench.system.signals import ENDING_SIGNALS
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from tests.command_line import vlbench
 from tests.helpers import write_tiny
 from tests.nasty import NASTY
 from tests.report.written import failed, folder_of, line
-from vlbench.console import LONGEST, shortened
+from vlbench.system.console import LONGEST, shortened
 
 VLBENCH = f"{shlex.quote(sys.executable)} -m vlbench"
 ROOT = Path(__file__).parents[2]

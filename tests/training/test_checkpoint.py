@@ -21,7 +21,7 @@ from torch import nn
 
 from tests.training.learners import Classifier, Examples, Interrupting, course, course_of, digest, network, settings
 from vlbench.errors import InputError
-from vlbench.temporary import remove_leftovers
+from vlbench.system.temporary import remove_leftovers
 from vlbench.training.checkpoint import Interrupted, StopRequest
 from vlbench.training.loop import train
 

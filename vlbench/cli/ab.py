@@ -42,10 +42,10 @@ from vlbench.cli.options import (
     ThreadsOption,
     parse_size,
 )
-from vlbench.console import print_error
 from vlbench.errors import HeadError, InputError, WorkerError
 from vlbench.files.writing import write_text
 from vlbench.runner.backends import check_backend
+from vlbench.system.console import print_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -11,8 +11,8 @@ import typer
 
 from vlbench.cli.options import SuiteFormat
 from vlbench.cli.printing import print_as
-from vlbench.console import print_message
 from vlbench.errors import InputError
+from vlbench.system.console import print_message
 
 if TYPE_CHECKING:
     from vlbench.suites.reader import LoadedAblation

@@ -31,7 +31,7 @@ from vlbench.cli.options import (
     ThreadsOption,
 )
 from vlbench.cli.printing import print_as
-from vlbench.console import print_message
+from vlbench.system.console import print_message
 
 if TYPE_CHECKING:
     from vlbench.regression.live.bisect import Bisection

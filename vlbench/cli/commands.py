@@ -13,7 +13,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from vlbench.errors import InputError
 from vlbench.files.text import check_text
-from vlbench.signals import SignalExit
+from vlbench.system.signals import SignalExit
 
 SHAPES = "export shapes"
 

@@ -28,8 +28,8 @@ from vlbench.cli.options import (
 )
 from vlbench.cli.printing import draw_frontier, print_evaluations
 from vlbench.cli.score import DataOption, SplitOption, TaskOption
-from vlbench.console import print_message
 from vlbench.runner.limits import MOST_BATCH, MOST_BUDGET_SECONDS
+from vlbench.system.console import print_message
 from vlbench.tasks.registry import task_named
 
 if TYPE_CHECKING:

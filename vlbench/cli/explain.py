@@ -13,8 +13,8 @@ import typer
 from vlbench.cli.options import DeviceName, DeviceOption, PrecisionName, PrecisionOption, ThreadsOption, default_folder
 from vlbench.cli.printing import print_as
 from vlbench.cli.score import ScoreFormat
-from vlbench.console import print_message
 from vlbench.errors import InputError
+from vlbench.system.console import print_message
 
 if TYPE_CHECKING:
     from vlbench.explain.explanation import Explanation

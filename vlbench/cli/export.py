@@ -10,8 +10,8 @@ from typing import Annotated
 import typer
 
 from vlbench.cli.printing import print_as
-from vlbench.console import print_message
 from vlbench.errors import InputError
+from vlbench.system.console import print_message
 
 
 class ExportFormat(StrEnum):

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from vlbench.console import print_message
 from vlbench.report.figure_registry import FIGURES
+from vlbench.system.console import print_message
 
 
 def figure(

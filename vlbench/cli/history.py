@@ -10,8 +10,8 @@ import typer
 
 from vlbench.cli.options import MeasuredOn, MeasuredOnOption
 from vlbench.cli.printing import print_as
-from vlbench.console import print_error, print_message
 from vlbench.errors import InputError
+from vlbench.system.console import print_error, print_message
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -16,9 +16,9 @@ from typing import Annotated, Any
 import typer
 
 from vlbench.cli.commands import HELP_IS_OFF, LazyCommands
-from vlbench.console import discard_output, prepare_streams, print_error, print_python_warning
 from vlbench.errors import InputError, WorkerError
-from vlbench.signals import SignalExit, exit_on_signals, ignore_signals
+from vlbench.system.console import discard_output, prepare_streams, print_error, print_python_warning
+from vlbench.system.signals import SignalExit, exit_on_signals, ignore_signals
 from vlbench.version import __version__
 
 app = typer.Typer(

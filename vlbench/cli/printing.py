@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vlbench.cli.options import Format
-from vlbench.console import print_message
 from vlbench.files.writing import replacing, write_text
+from vlbench.system.console import print_message
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from vlbench.console import print_message
 from vlbench.errors import InputError
+from vlbench.system.console import print_message
 
 SUFFIXES = (".html", ".htm")
 

@@ -21,9 +21,9 @@ from vlbench.cli.options import (
     default_folder,
 )
 from vlbench.cli.printing import print_as, print_kept
-from vlbench.console import print_message
 from vlbench.errors import InputError
 from vlbench.runner.limits import MOST_BUDGET_SECONDS
+from vlbench.system.console import print_message
 
 if TYPE_CHECKING:
     from vlbench.suites.collect import SuiteRequest

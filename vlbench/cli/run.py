@@ -31,10 +31,10 @@ from vlbench.cli.options import (
     unfinished_folder,
 )
 from vlbench.cli.printing import draw_frontier, print_evaluations, print_kept, print_results
-from vlbench.console import print_message
 from vlbench.errors import InputError
 from vlbench.runner.backends import EAGER
 from vlbench.runner.limits import MOST_BUDGET_SECONDS
+from vlbench.system.console import print_message
 
 if TYPE_CHECKING:
     from vlbench.runner.records import Result

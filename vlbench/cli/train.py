@@ -24,7 +24,7 @@ from vlbench.cli.options import (
     unfinished_folder,
 )
 from vlbench.cli.printing import draw_frontier, print_evaluations
-from vlbench.console import print_message
+from vlbench.system.console import print_message
 from vlbench.tasks.registry import trainable_tasks
 
 if TYPE_CHECKING:

@@ -10,11 +10,11 @@ from statistics import median
 
 from pydantic import ValidationError
 
-from vlbench.child_processes import die_with_parent
 from vlbench.doctor.findings import Finding
 from vlbench.errors import WorkerError
 from vlbench.measure.records import MachineSpeed
 from vlbench.measure.statistics import percentile
+from vlbench.system.child_processes import die_with_parent
 
 PROCESSES = 6
 TIMEOUT_SECONDS = 120

@@ -14,13 +14,13 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from vlbench.architectures.interfaces import Images, RegionFeatures, Text
-from vlbench.child_processes import allow_open_files, serve_parent
 from vlbench.errors import InputError, WorkerError
 from vlbench.evaluation.images import ImageReader, image_reader_for
 from vlbench.specs import AnySpec
+from vlbench.system.child_processes import allow_open_files, serve_parent
+from vlbench.system.temporary import temporary_folder
 from vlbench.tasks.items import Item
 from vlbench.tasks.region_features import RegionSource
-from vlbench.temporary import temporary_folder
 
 # Signs of the errors that DataLoader raises where a process has gone, or cannot open what it is sent
 PROCESS_HAS_GONE = (

@@ -20,11 +20,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vlbench.child_processes import die_with_parent
 from vlbench.errors import WorkerError
 from vlbench.measure.latency import timer_for
 from vlbench.measure.observe import reference_kernel
 from vlbench.measure.records import MachineSpeed, ProcessSpeed
+from vlbench.system.child_processes import die_with_parent
 
 T = TypeVar("T")
 

@@ -30,7 +30,7 @@ from vlbench.runner.scheduler import CellRun, CountRequest, count_specs, measure
 from vlbench.runner.store import Measured, MemoryStore, Store
 from vlbench.runner.worker_client import Worker, check_weights, probe_machine
 from vlbench.specs import AnySpec
-from vlbench.temporary import remove_leftovers
+from vlbench.system.temporary import remove_leftovers
 
 ReportKept = Callable[[Sequence[str]], None]
 

@@ -11,13 +11,13 @@ from typing import TypeVar
 
 from pydantic import ValidationError
 
-from vlbench.console import print_error
 from vlbench.errors import InputError, shortened
 from vlbench.files.json_files import parse_json
 from vlbench.files.text import read_byte_lines
 from vlbench.runner.nms_records import SUPPRESSIONS, SuppressionResult
 from vlbench.runner.records import EVALUATIONS, Evaluation, Result, UnsampledResult
 from vlbench.runner.schemas import ResultLine, SchemaOfLine, check_schema
+from vlbench.system.console import print_error
 
 CELLS, PEAKS = "cells.jsonl", "peaks.jsonl"
 FILES: dict[type[ResultLine], str] = {Result: CELLS, SuppressionResult: SUPPRESSIONS, Evaluation: EVALUATIONS}

@@ -22,7 +22,6 @@ import torch
 from vlbench.architectures.build import build
 from vlbench.architectures.count import count
 from vlbench.architectures.registry import preload
-from vlbench.child_processes import die_with_parent
 from vlbench.errors import InputError
 from vlbench.measure.latency import PassTimer
 from vlbench.measure.macs import UnknownOperatorError
@@ -36,6 +35,7 @@ from vlbench.runner.schemas import CACHE_MS
 from vlbench.runner.workload import StopWatch, cell_of, measure_peaks, prepare, probe, workload_of
 from vlbench.specs import AnySpec, schema_of
 from vlbench.specs.catalog import resolve
+from vlbench.system.child_processes import die_with_parent
 
 Reply = Callable[..., None]
 

@@ -18,11 +18,11 @@ from typing import Any
 
 import psutil
 
-from vlbench.child_processes import child_environment, die_with_parent
-from vlbench.console import reserve_descriptors
 from vlbench.errors import InputError, WorkerError
 from vlbench.measure.machine import Machine, confine
 from vlbench.specs import RANDOM, AnySpec
+from vlbench.system.child_processes import child_environment, die_with_parent
+from vlbench.system.console import reserve_descriptors
 
 SILENCE_SECONDS = 600  # the longest time without a message from a worker
 WORKER = [sys.executable, "-m", "vlbench.runner.worker"]

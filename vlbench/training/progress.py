@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from rich.console import Console
 from rich.progress import TaskProgressColumn
 
-from vlbench.console import print_message
 from vlbench.runner.progress import print_above, progress_bars
+from vlbench.system.console import print_message
 from vlbench.training.budget import Budget, Spent, duration
 
 

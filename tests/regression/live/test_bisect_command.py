@@ -18,7 +18,7 @@ from tests.command_line import vlbench
 from tests.paths import ROOT
 from tests.regression.live.made_up import Repository
 from vlbench.regression.live.bisect import Bisection
-from vlbench.temporary import remove_leftovers
+from vlbench.system.temporary import remove_leftovers
 
 
 def started(folder: Path, *arguments: str) -> subprocess.Popen:

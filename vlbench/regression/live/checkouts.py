@@ -16,7 +16,7 @@ from pathlib import Path
 
 from vlbench.regression.live.revisions import GitError, commit_of, git
 from vlbench.runner.reader import warn
-from vlbench.temporary import temporary_folder
+from vlbench.system.temporary import temporary_folder
 
 SUBMODULE_MODE = "160000"
 

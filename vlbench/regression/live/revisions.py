@@ -6,9 +6,9 @@ import os
 import subprocess
 from pathlib import Path
 
-from vlbench.child_processes import child_environment, die_with_parent
 from vlbench.errors import InputError
 from vlbench.frozen import Frozen
+from vlbench.system.child_processes import child_environment, die_with_parent
 
 SHALLOW = "; this clone is shallow: git fetch --unshallow (in GitHub's checkout fetch-depth: 0) brings older commits"
 

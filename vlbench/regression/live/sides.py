@@ -11,13 +11,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from vlbench.child_processes import child_environment
 from vlbench.errors import InputError
 from vlbench.regression.live.checkouts import checked_out
 from vlbench.regression.live.revisions import GitError, commit_of, shallow_hint
 from vlbench.runner.benchmark import open_worker
 from vlbench.runner.schemas import PROTOCOL
 from vlbench.runner.worker_client import Worker
+from vlbench.system.child_processes import child_environment
 
 PRINT_PROTOCOL = "from vlbench.runner.schemas import PROTOCOL; print(PROTOCOL)"
 

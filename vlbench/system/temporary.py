@@ -14,9 +14,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
-from vlbench.console import print_error
 from vlbench.frozen import Frozen
-from vlbench.signals import signals_deferred
+from vlbench.system.console import print_error
+from vlbench.system.signals import signals_deferred
 
 PREFIX = "vlbench-"
 OWNER = "owner.json"

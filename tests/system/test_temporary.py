@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 
 from tests.paths import ROOT
-from vlbench import temporary
-from vlbench.temporary import CONTENT, OWNER, Owner, remove_leftovers, temporary_folder, this_process
+from vlbench.system import temporary
+from vlbench.system.temporary import CONTENT, OWNER, Owner, remove_leftovers, temporary_folder, this_process
 
 HOLD = """
 import sys, time
-from vlbench.temporary import temporary_folder
+from vlbench.system.temporary import temporary_folder
 with temporary_folder() as folder:
     (folder / "file").write_text("text")
     print(folder.parent, flush=True)

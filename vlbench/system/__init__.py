@@ -1,0 +1,1 @@
+"""What vlbench uses of the operating system: streams, signals, child processes and temporary folders."""
