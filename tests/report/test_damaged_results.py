@@ -83,7 +83,7 @@ def show(folder: Path) -> None:
     for write in (to_text, to_markdown, to_latex):
         write(result_tables(results))
     results_csv(results)
-    results_json(read_results(folder, lambda _: None))
+    "".join(results_json(read_results(folder, lambda _: None)))
 
 
 def export(folder: Path) -> None:

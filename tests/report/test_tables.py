@@ -66,7 +66,7 @@ def printed(results: list[Result], width: int | None = None) -> str:
 
 
 WRITERS = {
-    "json": results_json,
+    "json": lambda results: "".join(results_json(results)),
     "csv": results_csv,
     "markdown": lambda results: to_markdown(result_tables(results)),
     "latex": lambda results: to_latex(result_tables(results)),
@@ -147,6 +147,16 @@ def test_notes_say_once_what_all_share_and_what_did_not_settle() -> None:
 def test_json_gives_back_the_results() -> None:
     results = [measured("vilt-b32"), failed("uniter-base")]
     assert [Result.model_validate(content) for content in json.loads(WRITERS["json"](results))] == results
+
+
+def test_json_is_written_result_by_result() -> None:
+    results = [measured("vilt-b32"), failed("uniter-base")]
+    whole = json.dumps([result.model_dump(mode="json", by_alias=True) for result in results], indent=1)
+    assert "".join(results_json(results)) == whole + "\n"
+    assert json.loads("".join(results_json([]))) == []
+    taken: list[str] = []
+    pieces = results_json(taken.append(result.model) or result for result in results)
+    assert (next(pieces), '"vilt-b32"' in next(pieces), taken) == ("[", True, ["vilt-b32"])
 
 
 def test_csv_has_plain_units_and_no_samples() -> None:

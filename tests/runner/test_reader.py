@@ -161,3 +161,28 @@ def test_reading_without_samples_takes_memory_for_the_summaries_alone(tmp_path: 
         tracemalloc.stop()
         assert len(kept) == 10
     assert kept_bytes[read_unsampled] < kept_bytes[read_results] / 10
+
+
+@pytest.mark.parametrize(
+    "arguments", [("show", "--format", "json"), ("export", "--table", "samples", "--format", "csv")]
+)
+def test_a_damaged_sample_is_named_before_anything_is_printed(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    damaged = line("b")
+    damaged["restarts"][1] = damaged["restarts"][1] | {"latency_ms": [7.0, "nine"]}
+    write(tmp_path, line("a"), damaged, line("c"))
+    command, *options = arguments
+    done = vlbench(command, str(tmp_path), *options)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"{tmp_path}/cells.jsonl line 2: restarts.1.latency_ms.1: " in done.stderr
+
+
+@pytest.mark.parametrize("cut_off", [False, True])
+def test_show_prints_every_result_with_its_samples_as_json(tmp_path: Path, cut_off: bool) -> None:
+    write(tmp_path, line("a"), line("b"))
+    if cut_off:
+        with (tmp_path / "cells.jsonl").open("a") as file:
+            file.write('{"schema": 5, "model": "c')
+    done = vlbench("show", str(tmp_path), "--format", "json")
+    shown = [Result.model_validate(content) for content in json.loads(done.stdout)]
+    assert shown == read_results(tmp_path, lambda _: None)
+    assert done.stderr.count("cut off in the middle") == cut_off

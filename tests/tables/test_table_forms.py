@@ -7,13 +7,14 @@ import json
 from dataclasses import dataclass
 from functools import partial
 
+import pandas as pd
 import pytest
 from rich.console import Console
 
 from vlbench.tables.numbers import bracketed, counted, ends, scaled, short_number, signed_percent
 from vlbench.tables.table import Table, TableColumn
 from vlbench.tables.terminal import print_tables, to_terminal
-from vlbench.tables.writers import to_csv, to_json, to_latex, to_markdown, to_text
+from vlbench.tables.writers import csv_pieces, to_csv, to_json, to_latex, to_markdown, to_text
 
 
 @dataclass(frozen=True)
@@ -139,3 +140,12 @@ def test_numbers() -> None:
     assert bracketed(2.25, (2.19, 2.6)) == "2.25 [2.19, 2.60]"
     assert [bracketed(2.25, unknown) for unknown in (None, (None, None), (float("nan"), 3.0))] == ["2.25"] * 3
     assert [counted(count, "thread") for count in (1, 2)] == ["1 thread", "2 threads"]
+
+
+def test_csv_in_pieces_is_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    frame = pd.DataFrame({"=name": ["a", "=1+1", None, "b\x1b", "a"], "n": pd.array([1, 2, None, 4, 5], "Int64")})
+    whole = "'=name,n\na,1\n'=1+1,2\n,\nb\\x1b,4\na,5\n"
+    for rows in (1, 2, 5, 9):
+        monkeypatch.setattr("vlbench.tables.writers.ROWS_OF_A_PIECE", rows)
+        assert "".join(csv_pieces(frame)) == whole
+    assert "".join(csv_pieces(frame.iloc[:0])) == "'=name,n\n"

@@ -62,7 +62,7 @@ def export(
     """
     from vlbench.report import export
     from vlbench.report.frames import read
-    from vlbench.tables.writers import frame_to_csv
+    from vlbench.tables.writers import csv_pieces
 
     form = output_format or BY_SUFFIX.get(output.suffix if output else "", ExportFormat.markdown)
     if form is ExportFormat.parquet and output is None:
@@ -82,7 +82,7 @@ def export(
         form.value,
         lambda: export.export_tables(results, name),
         output,
-        csv=lambda: frame_to_csv(export.plain_frame(results, name or "summary")),
+        csv=lambda: csv_pieces(export.plain_frame(results, name or "summary")),
     )
     if output:
         print_message(f"written: {output}")

@@ -7,20 +7,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vlbench.cli.options import Format
-from vlbench.files.writing import replacing, write_text
+from vlbench.files.writing import replacing, write_pieces
 from vlbench.system.console import print_message
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from vlbench.runner.records import Evaluation, Result
     from vlbench.tables.table import Table
 
 
 def print_as(
-    form: str, tables: Callable[[], Sequence[Table]], path: Path | None = None, **writers: Callable[[], str]
+    form: str, tables: Callable[[], Sequence[Table]], path: Path | None = None, **writers: Callable[[], Iterable[str]]
 ) -> None:
-    """Prints tables, or writes them to a file: `table` for a terminal, other forms by `writers` or `vlbench.tables`."""
+    """Prints tables, or writes them to a file: `table` for a terminal, other forms by `writers` or `vlbench.tables`.
+
+    A writer gives the whole text, or its pieces.
+    """
     if form == "table":
         from vlbench.tables.terminal import print_tables
 
@@ -33,10 +36,11 @@ def print_as(
     from vlbench.tables.writers import WRITERS
 
     text = writers[form]() if form in writers else WRITERS[form](tables())
+    pieces = [text] if isinstance(text, str) else text
     if path:
-        write_text(path, text)
+        write_pieces(path, pieces)
     else:
-        sys.stdout.write(text)
+        sys.stdout.writelines(pieces)
 
 
 def print_kept(names: Sequence[str], folder: Path) -> None:
@@ -44,7 +48,7 @@ def print_kept(names: Sequence[str], folder: Path) -> None:
         print_message(f"kept from {folder}: {', '.join(dict.fromkeys(names))}; name another --out to measure again")
 
 
-def print_results(results: list[Result], output: Format, more: Sequence[str] = ()) -> None:
+def print_results(results: Sequence[Result], output: Format, more: Sequence[str] = ()) -> None:
     """`more` are further notes."""
     from vlbench.report import tables
 
@@ -55,6 +59,25 @@ def print_results(results: list[Result], output: Format, more: Sequence[str] = (
             json=lambda: tables.results_json(results),
             csv=lambda: tables.results_csv(results),
         )
+
+
+def print_sampled(folder: Path, evaluations: Sequence[Evaluation]) -> None:
+    """Prints every result of a folder with its samples as JSON; one at a time is in memory.
+
+    Raises InputError, before anything is printed, if a line is damaged.
+    """
+    from vlbench.report.accuracy import joined
+    from vlbench.report.tables import results_json
+    from vlbench.runner.reader import each_result
+
+    for _ in each_result(folder, _ignore):
+        pass
+    rows = (row for result in each_result(folder, _ignore) for row in joined([result], evaluations))
+    print_as("json", list, json=lambda: results_json(rows))
+
+
+def _ignore(warning: str) -> None:
+    """For a folder that was read before."""
 
 
 def print_evaluations(evaluations: Sequence[Evaluation], results: Sequence[Result], output: Format) -> None:

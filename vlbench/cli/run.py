@@ -30,7 +30,7 @@ from vlbench.cli.options import (
     parse_size,
     unfinished_folder,
 )
-from vlbench.cli.printing import draw_frontier, print_evaluations, print_kept, print_results
+from vlbench.cli.printing import draw_frontier, print_evaluations, print_kept, print_results, print_sampled
 from vlbench.errors import InputError
 from vlbench.runner.backends import EAGER
 from vlbench.runner.limits import MOST_BUDGET_SECONDS
@@ -118,17 +118,20 @@ def show(
     """Print the results of an earlier run."""
     from vlbench.report.accuracy import joined
     from vlbench.report.frontier import lines
-    from vlbench.runner.reader import CELLS, read_evaluations, read_results, read_unsampled
+    from vlbench.runner.reader import CELLS, read_evaluations, read_unsampled
 
     evaluations = read_evaluations(folder)
     if evaluations and not (folder / CELLS).is_file():
         print_evaluations(evaluations, [], output)
         draw_frontier([], evaluations, figures)
         return
-    results = (read_results if output is Format.json else read_unsampled)(folder)
+    results = read_unsampled(folder)
     if not results:
         raise InputError(f"{folder}: holds no results yet")
-    print_results(joined(results, evaluations), output, lines(results, evaluations))
+    if output is Format.json:
+        print_sampled(folder, evaluations)
+    else:
+        print_results(joined(results, evaluations), output, lines(results, evaluations))
     draw_frontier(results, evaluations, figures)
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 # pandas' types: a gap is NA in text, counts and truths, and NaN in figures
 TEXT, COUNT, FIGURE, TRUTH = "string", "Int64", "float64", "boolean"
@@ -55,5 +57,5 @@ def frame(rows: Iterable[Row], columns: Columns) -> pd.DataFrame:
     return pd.DataFrame({name: series([row[name] for row in listed], kind) for name, kind in columns.items()})
 
 
-def series(values: Sequence[Any], kind: str) -> pd.Series:
-    return pd.Series(list(values), dtype=kind)
+def series(values: Sequence[Any] | NDArray[Any], kind: str) -> pd.Series:
+    return pd.Series(values if isinstance(values, np.ndarray) else list(values), dtype=kind)

@@ -4,7 +4,7 @@ report for the same models, also if no suite was run."""
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from vlbench.files.json_files import read_json
 from vlbench.measure.machine import Machine
 from vlbench.measure.records import Counts
 from vlbench.runner.peaks import Peaks
-from vlbench.runner.reader import CELLS, PEAKS, read_evaluations, read_lines, read_results, read_unsampled, warn
+from vlbench.runner.reader import CELLS, PEAKS, each_result, read_evaluations, read_lines, read_unsampled, warn
 from vlbench.runner.records import EVALUATIONS, Evaluation, Result
 from vlbench.suites.evaluate import evaluate
 from vlbench.suites.evidence import RowEvidence
@@ -142,13 +142,18 @@ def _read(path: Path, label: str, warn: Callable[[str], None]) -> Folder:
     )
 
 
+def measurement(result: Result) -> tuple[str, str]:
+    """What later lines of the same measurement share."""
+    return result.cell_hash, result.machine.model_dump_json()
+
+
 def _latest(results: Sequence[Result]) -> tuple[Result, ...]:
-    return tuple({(result.cell_hash, result.machine.model_dump_json()): result for result in results}.values())
+    return tuple({measurement(result): result for result in results}.values())
 
 
-def read_samples(folder: Folder) -> tuple[Result, ...]:
-    """The results of a folder again, with their samples."""
-    return _latest(read_results(folder.path, lambda _: None)) if folder.results else ()
+def read_samples(folder: Folder) -> Iterator[Result]:
+    """Every line of a folder again, with its samples: one by one, as they take most of the memory."""
+    return each_result(folder.path, lambda _: None) if folder.results else iter(())
 
 
 def _reproduced(results: Sequence[Result]) -> Reproduced | None:

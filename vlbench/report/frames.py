@@ -4,17 +4,19 @@ joined to measurements by the hash of the model's spec."""
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from vlbench.measure.statistics import LatencySummary
 from vlbench.report import columns
 from vlbench.report.columns import Row
-from vlbench.report.folders import Folder, read_folders, read_samples
+from vlbench.report.folders import Folder, measurement, read_folders, read_samples
 from vlbench.report.labels import cell_names
 from vlbench.runner.records import Accuracy, Evaluation, Result
 from vlbench.suites.outcomes import ClaimOutcome, ReproducedCell
@@ -85,7 +87,7 @@ class Results:
 
     @cached_property
     def samples(self) -> pd.DataFrame:
-        return _samples(self.named, chain.from_iterable(map(read_samples, self.folders)))
+        return _samples(self.named, self.folders)
 
     @cached_property
     def accuracy(self) -> pd.DataFrame:
@@ -176,22 +178,40 @@ def _stages(folder: str, cell: str, result: Result) -> Iterator[Row]:
         }
 
 
-def _samples(named: Sequence[tuple[str, str, Result]], sampled: Iterable[Result]) -> pd.DataFrame:
-    """Built column by column, as there are tens of thousands of rows."""
-    rows: list[Row] = []
-    taken: list[Sequence[float]] = []
-    for (folder, cell, _), result in zip(named, sampled, strict=True):
-        identity = _identity(folder, cell, result)
-        for number, restart in enumerate(result.restarts, start=1):
-            for stage, samples in {WHOLE: restart.latency_ms, **restart.latency_ms_by_stage}.items():
-                rows.append({**identity, "restart": number, "stage": stage})
-                taken.append(samples)
-    counts = [len(samples) for samples in taken]
-    shared = {name: kind for name, kind in columns.SAMPLES.items() if name not in ("sample", "latency_ms")}
-    indices = np.repeat(np.arange(len(rows)), counts)
-    frame = columns.frame(rows, shared).iloc[indices].reset_index(drop=True)
-    frame["sample"] = columns.series([number for count in counts for number in range(1, count + 1)], columns.COUNT)
-    frame["latency_ms"] = columns.series(list(chain.from_iterable(taken)), columns.FIGURE)
+@dataclass(frozen=True, slots=True)
+class _Samples:
+    """The samples of one result: `latency_ms` has those of every series, one after the other."""
+
+    series: list[tuple[int, str, int]]  # restart, stage, number of samples
+    latency_ms: NDArray[np.float64]
+
+
+def _samples_of(result: Result) -> _Samples:
+    taken = [
+        (number, stage, samples)
+        for number, restart in enumerate(result.restarts, start=1)
+        for stage, samples in {WHOLE: restart.latency_ms, **restart.latency_ms_by_stage}.items()
+    ]
+    series = [(number, stage, len(samples)) for number, stage, samples in taken]
+    return _Samples(series, np.fromiter(chain.from_iterable(samples for *_, samples in taken), dtype=np.float64))
+
+
+def _samples(named: Sequence[tuple[str, str, Result]], folders: Iterable[Folder]) -> pd.DataFrame:
+    """Built column by column, as there are up to millions of rows."""
+    latest: list[_Samples] = []
+    for folder in folders:
+        by_measurement = {measurement(result): _samples_of(result) for result in read_samples(folder)}
+        latest += [by_measurement[measurement(result)] for result in folder.results]
+    identities = columns.frame((_identity(*of_cell) for of_cell in named), columns.IDENTITY)
+    series = [(index, *of_series) for index, samples in enumerate(latest) for of_series in samples.series]
+    cells, restarts, stages, counts = zip(*series, strict=True) if series else ((), (), (), ())
+    lengths = np.array(counts, dtype=np.int64)
+    frame = identities.iloc[np.repeat(np.array(cells, dtype=np.int64), lengths)].reset_index(drop=True)
+    frame["restart"] = columns.series(np.repeat(np.array(restarts, dtype=np.int64), lengths), columns.COUNT)
+    frame["stage"] = columns.series(stages, columns.TEXT).iloc[np.repeat(np.arange(len(stages)), lengths)].array
+    before = np.repeat(np.cumsum(lengths) - lengths, lengths)
+    frame["sample"] = columns.series(np.arange(1, len(before) + 1) - before, columns.COUNT)
+    frame["latency_ms"] = np.concatenate([samples.latency_ms for samples in latest] or [np.empty(0)])
     return frame
 
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from textwrap import indent
 from typing import Any
 
 from vlbench.measure.statistics import LatencySummary
 from vlbench.runner.records import Accuracy, Result
 from vlbench.tables.numbers import bracketed, ends, percent, scaled, short_number
 from vlbench.tables.table import Table, TableColumn
-from vlbench.tables.writers import to_csv, to_json
+from vlbench.tables.writers import model_to_json, to_csv
 
 Estimate = tuple[float, float | None, float | None]  # a value and the ends of its interval
 
@@ -173,6 +174,9 @@ def _plain_values(result: Result) -> dict[str, Any]:
     return shown | {"image_size": image_words(result), "machine": shown.pop("machine")}
 
 
-def results_json(results: Sequence[Result]) -> str:
-    """A list of the lines of cells.jsonl, samples included."""
-    return to_json([result.model_dump(mode="json", by_alias=True) for result in results])
+def results_json(results: Iterable[Result]) -> Iterator[str]:
+    """A list of the lines of cells.jsonl, samples included, in pieces: a result each."""
+    yield "["
+    for number, result in enumerate(results):
+        yield (",\n" if number else "\n") + indent(model_to_json(result).rstrip(), " ")
+    yield "\n]\n"

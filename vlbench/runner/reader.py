@@ -40,6 +40,11 @@ def read_results(folder: Path, warn: Callable[[str], None] = warn) -> list[Resul
     return read_lines(_cells(folder), Result, warn)
 
 
+def each_result(folder: Path, warn: Callable[[str], None] = warn) -> Iterator[Result]:
+    """The same one by one, so that the samples of only one need memory."""
+    return _each_line(_cells(folder), Result, warn)
+
+
 def read_unsampled(folder: Path, warn: Callable[[str], None] = warn) -> list[Result]:
     """The same without the samples, which are most of a file: they are neither kept nor checked."""
     return list(read_lines(_cells(folder), UnsampledResult, warn))
@@ -64,18 +69,20 @@ def read_lines(path: Path, kind: type[Model], warn: Callable[[str], None] = warn
     A last line that was cut off is left out with a warning. Raises InputError, naming file and line, if another line
     is damaged or of another schema.
     """
-    results: list[Model] = []
-    lines = existing_lines(path)
     with _paused_collector():
-        for number, line in lines:
-            try:
-                results.append(_parsed(line, kind, f"{path} line {number}"))
-            except NotJsonError as error:
-                if next(lines, None) is None:
-                    warn(f"{path} line {number}: cut off in the middle and left out; the others are kept")
-                    return results
-                raise InputError(f"{error}; {REMEDY}") from error
-    return results
+        return list(_each_line(path, kind, warn))
+
+
+def _each_line(path: Path, kind: type[Model], warn: Callable[[str], None]) -> Iterator[Model]:
+    lines = existing_lines(path)
+    for number, line in lines:
+        try:
+            yield _parsed(line, kind, f"{path} line {number}")
+        except NotJsonError as error:
+            if next(lines, None) is None:
+                warn(f"{path} line {number}: cut off in the middle and left out; the others are kept")
+                return
+            raise InputError(f"{error}; {REMEDY}") from error
 
 
 def existing_lines(path: Path) -> Iterator[tuple[int, bytes]]:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 NUMBER = r"[-+]?\d[\d,]*(\.\d+)?%?"
 NUMERIC = re.compile(rf"{NUMBER}( \[{NUMBER}, {NUMBER}\])?")  # `1,255 [1,118, 1,622]`
+ROWS_OF_A_PIECE = 50_000
 THOUSANDS = re.compile(r"(?<=\d),(?=\d)")
 
 
@@ -137,12 +138,18 @@ def to_csv(records: Iterable[Mapping[str, Any]]) -> str:
 
 def frame_to_csv(frame: pd.DataFrame) -> str:
     """Its headings and values; texts are escaped, other values stay what they are."""
+    return "".join(csv_pieces(frame))
+
+
+def csv_pieces(frame: pd.DataFrame) -> Iterator[str]:
+    """The same in pieces, so that the text of a million rows is never in memory."""
     escape = cache(escape_csv)
-    escaped = frame.rename(columns=escape)
-    for name, column in escaped.items():
-        if column.dtype.kind == "O":
-            escaped[name] = column.map(lambda value: escape(value) if isinstance(value, str) else value)
-    return escaped.to_csv(index=False)
+    for start in range(0, max(len(frame), 1), ROWS_OF_A_PIECE):
+        escaped = frame.iloc[start : start + ROWS_OF_A_PIECE].rename(columns=escape)
+        for name, column in escaped.items():
+            if column.dtype.kind == "O":
+                escaped[name] = column.map(lambda value: escape(value) if isinstance(value, str) else value)
+        yield escaped.to_csv(index=False, header=not start)
 
 
 def _flattened(record: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -157,12 +164,18 @@ def _flattened(record: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[st
 
 def to_json(content: Any) -> str:
     """Raises ValueError for a number that JSON does not have."""
-    return json.dumps(content, indent=1, allow_nan=False).replace("\x7f", r"\u007f") + "\n"
+    return _without_delete(json.dumps(content, indent=1, allow_nan=False)) + "\n"
+
+
+def _without_delete(text: str) -> str:
+    """DEL is ASCII, but a control character of terminals."""
+    return text.replace("\x7f", r"\u007f")
 
 
 def model_to_json(model: BaseModel) -> str:
     """As `to_json`, of a model's fields under their aliases; a number that JSON does not have is null."""
-    return to_json(json.loads(model.model_dump_json(by_alias=True)))
+    text = model.model_dump_json(by_alias=True, indent=1, ensure_ascii=True)
+    return _without_delete(text) + "\n"
 
 
 WRITERS = {"markdown": to_markdown, "latex": to_latex}
