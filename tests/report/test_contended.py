@@ -5,19 +5,28 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from matplotlib.text import Text
 
 from tests.report.evaluated import evaluation, result
 from vlbench.measure.noise import Noise
 from vlbench.report.choice_tables import sentence
 from vlbench.report.choosing import Requirements, choose
-from vlbench.report.folders import Folder
+from vlbench.report.export import display_table, plain_frame
+from vlbench.report.folders import Folder, Reproduced
 from vlbench.report.frames import Results
 from vlbench.report.frontier import comparable, lines
 from vlbench.report.frontier_figure import draw
+from vlbench.report.page.accuracy_section import section
+from vlbench.report.page.page import render
+from vlbench.report.page.reported import suites
 from vlbench.report.page.summary import headlines
+from vlbench.report.paper import drawing
+from vlbench.report.reported_figure import picture
 from vlbench.report.requirements import ModelBudget
 from vlbench.report.views import labels, scaling
 from vlbench.runner.records import Evaluation, Result
+from vlbench.suites.outcomes import ClaimOutcome, ReproducedCell
+from vlbench.tasks.items import Metric
 
 BUSY = Noise(verdict="contended", reasons=("other processes kept 0.9 of 2 cores busy",))
 WHY = "contended: other processes kept 0.9 of 2 cores busy"
@@ -68,3 +77,53 @@ def test_a_choice_by_memory_does_not_call_it_the_quickest(results: tuple[Result,
     assert told.startswith(f"Best within 2 GB: {best} (")
     assert ("quickest" in told) == (best == "calm")
     assert (WHY in told) == (best == "fast")
+
+
+def test_the_page_says_which_models_are_left_out_of_the_frontier() -> None:
+    metrics = (Metric(name="accuracy", value=0.5, ci95=None, n=10),)
+    evaluations = tuple(evaluation(name, 0.5, metrics=metrics) for name in ("calm", "slow", "fast"))
+    for measured, left_out in (((CALM, SLOW, FAST), True), ((CALM, SLOW), False), ((FAST,), True)):
+        shown = section(results_of(*measured, evaluations=evaluations))
+        assert shown
+        assert shown.text.endswith(f" Left out of the frontier: fast: {WHY}.") == left_out
+        assert bool(shown.charts) == (CALM in measured)
+
+
+def reproduced() -> Results:
+    cell = {"suite": "s", "row": "fast", "model": "fast", "quantity": "time", "category": "latency", "unit": "ms"}
+    cell |= {"measured": 10.0, "reported": 12.0, "error": -1 / 6, "tolerance": None, "interval": (9.0, 11.0)}
+    cell |= {"verdict": "measured", "reason": f"the latency of fast is {WHY}", "erratum": None}
+    claim = {"suite": "s", "text": "fast is fast", "where": "", "expr": 'time["fast"] < 11', "verdict": "holds"}
+    claim |= {"value": 10.0, "interval": (9.0, 11.0), "reason": f"the latency of fast is {WHY}"}
+    outcome = Reproduced(
+        titles={"s": "A suite"},
+        cells=(ReproducedCell(**cell),),  # type: ignore[arg-type]
+        claims=(ClaimOutcome(**claim),),  # type: ignore[arg-type]
+        machine=None,
+        settings={},
+        quick=False,
+    )
+    return Results([Folder(label="a", path=Path(), results=(FAST,), evaluations=(), reproduced=outcome)])
+
+
+def test_measured_beside_reported_it_is_marked_on_the_page() -> None:
+    (suite,) = suites(reproduced())
+    ((_, (figure,)),) = suite.rows
+    assert figure
+    assert figure.measured == "10.0 (contended)"
+    assert suite.contended == (f"the latency of fast is {WHY}",)
+    assert suite.claims[0].value.endswith(f", the latency of fast is {WHY}")
+    assert f"Not to be trusted: the latency of fast is {WHY}; measure again on an idle machine." in render(reproduced())
+
+
+@pytest.mark.parametrize("table", ["reported", "claims"])
+def test_measured_beside_reported_it_is_exported_with_its_reason(table: str) -> None:
+    shown = display_table(reproduced(), table)
+    assert dict(zip(shown.names, shown.texts[0], strict=True))["reason"] == f"the latency of fast is {WHY}"
+    assert plain_frame(reproduced(), table)["reason"].tolist() == [f"the latency of fast is {WHY}"]
+
+
+def test_measured_beside_reported_it_is_marked_in_the_figure() -> None:
+    with drawing() as plt:
+        texts = [text.get_text() for text in picture(reproduced(), plt).findobj(Text)]
+    assert "fast (contended)" in texts

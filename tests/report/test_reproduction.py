@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.text import Text
 from PIL import Image
 from rich.console import Console
 
 from tests.helpers import others_slow
 from vlbench.measure.machine import Machine
+from vlbench.report.paper import drawing
 from vlbench.report.reproduction import QUICK, notes, reproduction_json, reproduction_tables
-from vlbench.report.suite_figures import draw
+from vlbench.report.suite_figures import draw, picture
 from vlbench.suites.outcomes import ClaimOutcome, ReproducedCell, Reproduction, SuiteOutcome
 from vlbench.suites.reader import resolve_suites
 from vlbench.tables.terminal import to_terminal
@@ -83,6 +86,32 @@ def test_what_is_missing_is_said_with_its_reason() -> None:
     assert first_row(found)["params M"] == "-"
     assert "Not measured: ViLBERT params: failed: out of memory" in notes(found.suites[0])
     assert not found.passed
+
+
+CONTENDED = "the latency of {} is contended: other processes kept 0.9 of 2 cores busy"
+
+
+def test_a_contended_latency_is_marked_with_its_reason() -> None:
+    found = reproduction("vilt-table6", reason=CONTENDED.format("ViLBERT"))
+    assert first_row(found)["params M"] == "1.5 (contended)"
+    told = f"Contended: ViLBERT params: {CONTENDED.format('ViLBERT')}; measure again on an idle machine"
+    assert told in notes(found.suites[0])
+    assert not any(line.startswith("Contended") for line in notes(reproduction("vilt-table6").suites[0]))
+    for write in (to_markdown, to_latex):
+        assert "(contended)" in write(reproduction_tables(found))
+
+
+@pytest.mark.parametrize("suite", ["vilt-table6", "vilt-figure1", "token-scaling"])
+def test_a_contended_latency_is_marked_in_the_figure(suite: str) -> None:
+    (calm,) = reproduction(suite).suites
+    first, column = calm.suite.rows[0].label, calm.suite.figure.columns[0]
+    reasons = {(first, column): CONTENDED.format(first)}
+    cells = tuple(replace(cell, reason=reasons.get((cell.row, cell.quantity))) for cell in calm.cells)
+    for outcome, is_marked in ((replace(calm, cells=cells), True), (calm, False)):
+        with drawing() as plt:
+            texts = [text.get_text() for text in picture(outcome, MACHINE, plt).findobj(Text)]
+        assert any(text.endswith("(contended)") for text in texts) == is_marked
+        assert any(f"Not to be trusted: {CONTENDED.format(first)}"[:60] in text for text in texts) == is_marked
 
 
 def test_every_form_holds_cells_claims_and_the_machine() -> None:

@@ -10,15 +10,17 @@ import pytest
 
 from benchmarks.harness.coverage import of_ratios
 from vlbench.measure.machine import Machine
+from vlbench.measure.noise import Noise
 from vlbench.measure.records import Counts
 from vlbench.measure.statistics import median_interval, summarise
 from vlbench.runner.cells import Cell, blank_result
+from vlbench.runner.nms_records import SuppressionCell, suppression_result
 from vlbench.runner.records import Result
 from vlbench.specs.catalog import catalog
 from vlbench.suites.evaluate import evaluate
 from vlbench.suites.evidence import DRAWS, RowEvidence, interval, median_draws
 from vlbench.suites.outcomes import ClaimOutcome, ReproducedCell, SuiteOutcome
-from vlbench.suites.schema import CATEGORIES, Suite
+from vlbench.suites.schema import CATEGORIES, Row, Suite
 
 SPEC = catalog()["vit-b16"]
 MACHINE = Machine(cpu="any", cores=1, logical_cores=1, threads=1, ram_bytes=1, gpu=None, os="any", python="3")
@@ -249,3 +251,46 @@ def test_whether_a_suite_passed() -> None:
     assert outcome_of(**known).passed
     assert not outcome_of(row={"reported": {"params": 102}}, **known).passed
     assert not outcome_of(**(known | {"result": "failed: out of memory"})).passed
+
+
+BUSY = Noise(verdict="contended", reasons=("other processes kept 0.9 of 2 cores busy",))
+WHY = "the latency of {} is contended: other processes kept 0.9 of 2 cores busy"
+HUNDRED = [100 + value / 10 for value in range(50)]
+CONTENDED = result(HUNDRED, HUNDRED).model_copy(update={"noise": BUSY})
+
+
+def test_a_figure_of_a_contended_latency_says_so() -> None:
+    for column in ("ms", "patch", "share"):
+        cell = cell_of(column, result=CONTENDED)
+        assert (cell.verdict, cell.reason, cell.mark) == ("measured", WHY.format("slow"), " (contended)")
+        assert cell.measured is not None
+    for calm in (cell_of("params", result=CONTENDED), cell_of("ms")):
+        assert (calm.reason, calm.contended, calm.mark) == (None, None, "")
+    missing = cell_of("ms", "none")
+    assert (missing.reason, missing.contended) == ("failed: out of memory", None)
+
+
+@pytest.mark.parametrize(
+    ("expr", "verdict", "reason"),
+    [
+        ('ms["slow"] > 50', "holds", WHY.format("slow")),
+        ('ms["slow"] < 50', "does not hold", WHY.format("slow")),
+        ('ms["slow"] > ms["fast"] / 2', "holds", f"{WHY.format('fast')}; {WHY.format('slow')}"),
+        ('ms["slow"] > 102.5', "cannot tell", f"the interval lies on both sides; {WHY.format('slow')}"),
+        ('params["slow"] == 100', "holds", None),
+    ],
+)
+def test_a_claim_that_rests_on_a_contended_latency_says_so(expr: str, verdict: str, reason: str | None) -> None:
+    claim = claim_of(expr, result=CONTENDED)
+    assert (claim.verdict, claim.reason) == (verdict, reason)
+
+
+@pytest.mark.parametrize("noise", [None, Noise(verdict="noisy", reasons=("the restarts differ",)), BUSY])
+def test_suppressions_are_contended_as_models_are(noise: Noise | None) -> None:
+    suppression = suppression_result(
+        SuppressionCell(boxes=10, classes=2, iou=0.5), MACHINE, "now", status="ok", noise=noise
+    )
+    row = Row.model_validate({"label": "a", "suppression": {"boxes": 10, "classes": 2, "iou": 0.5}})
+    evidence = RowEvidence(row=row, spec=None, suppression=suppression)
+    assert (evidence.contended("suppression_ms.class_agnostic") is not None) == (noise is BUSY)
+    assert evidence.contended("latency_ms") is None

@@ -87,6 +87,13 @@ class Noise(Frozen):
     reasons: tuple[str, ...] = ()
     contended_restarts: int = 0
 
+    @property
+    def contention(self) -> str | None:
+        """`contended: ` and why; None for the other verdicts."""
+        if self.verdict != "contended":
+            return None
+        return f"contended: {'; '.join(self.reasons) or 'something else used the machine'}"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Disturbance:

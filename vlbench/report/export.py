@@ -137,14 +137,14 @@ def _reported(results: Results) -> Table:
         _estimate("measured", "measured", short_number),
         _estimate("reported", "reported", short_number),
         TableColumn("error", itemgetter("error"), "{:+.1%}".format),
-        *_text("verdict", "erratum"),
+        *_text("verdict", "erratum", "reason"),
     ]
     return Table.of(shown, _rows(results.reported), caption="Measured and reported values")
 
 
 def _claims(results: Results) -> Table:
     value = _estimate("value (95%)", "value", _any_number)
-    shown = [*_text("folder", "suite", "claim", "where", "verdict"), value]
+    shown = [*_text("folder", "suite", "claim", "where", "verdict"), value, *_text("reason")]
     return Table.of(shown, _rows(results.claims), caption="Claims of papers, evaluated on the measured values")
 
 

@@ -13,6 +13,7 @@ from vlbench.report.frames import Results
 from vlbench.report.labels import Line, place_labels
 from vlbench.report.paper import DPI, PLATE, TALLEST, plain_number, set_foot, set_legend, settle
 from vlbench.specs.catalog import catalog
+from vlbench.suites.outcomes import CONTENDED
 
 MARK = 5.0  # points
 LEAST, DOT, ROOM = 0.36, 0.11, 0.2  # inches: the least height of a row, of a dot, and free space in a row
@@ -144,7 +145,8 @@ def _name(axes: Any, rows: pd.DataFrame, points: list[tuple[float, float]], erra
         number = f" [{errata.index(row['erratum']) + 1}]" if isinstance(row["erratum"], str) else ""
         is_outside = abs(row["ratio"] - 1) > tolerances.get(row["name"], 0)
         if number or is_outside or row["kind"] == TIMED:
-            labels.append((point, f"{row['row']}{number}"))
+            mark = CONTENDED if isinstance(row["reason"], str) else ""
+            labels.append((point, f"{row['row']}{number}{mark}"))
     dots = [((x, x), (y - 0.02, y + 0.02)) for x, y in points]
     alike = 1 if axes.get_xscale() == "log" else 0
     lines: list[Line] = [*dots, ((alike, alike), axes.get_ylim())]

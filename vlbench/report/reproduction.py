@@ -13,6 +13,7 @@ from vlbench.tables.table import GAP, Table, TableColumn
 from vlbench.tables.writers import to_json, to_markdown
 
 QUICK = "Small settings (--quick): tiny models on small images, briefly timed. These latencies are not the papers'."
+MEASURE_AGAIN = "measure again on an idle machine"
 STYLES = {"holds": "green", "does not hold": "red", "cannot tell": "yellow"}
 
 
@@ -56,14 +57,14 @@ def _columns(outcome: SuiteOutcome) -> Iterator[TableColumn[Row]]:
 
 
 def _measured(column: Column) -> TableColumn[ReproducedCell]:
-    """What is outside its tolerance is marked."""
+    """What is outside its tolerance, or rests on a contended latency, is marked."""
 
     def write(cell: ReproducedCell) -> str:
         value = cell.measured
         if value is None or isinstance(value, str):
             return value or GAP
         text = short_number(value) if column.cells == "latency" else f"{value:,.{column.digits}f}"
-        return f"{text} !" if cell.verdict == "outside" else text
+        return f"{text} !" if cell.verdict == "outside" else f"{text}{cell.mark}"
 
     return TableColumn(f"{column.title} {column.unit}".strip(), lambda cell: cell, write)
 
@@ -80,7 +81,7 @@ def claim_sentence(claim: ClaimOutcome) -> str:
 
 
 def claim_value(claim: ClaimOutcome) -> str:
-    """The value behind a verdict, its interval, and why there is no verdict."""
+    """The value behind a verdict, its interval, why there is no verdict, and which latencies are contended."""
     parts = [_short(claim.value)] if claim.value is not None else []
     parts += [f"95% {_short(claim.interval[0])} to {_short(claim.interval[1])}"] if claim.interval else []
     return ", ".join([*parts, *([claim.reason] if claim.reason else [])])
@@ -100,16 +101,20 @@ def footnotes(outcome: SuiteOutcome) -> list[str]:
 
 
 def notes(outcome: SuiteOutcome) -> list[str]:
-    """Errata, values outside their tolerance or not measured, and the source's note."""
+    """Errata, values that are outside their tolerance, contended or not measured, and the source's note."""
     lines = [f"[{number}] {text}" for number, text in enumerate(footnotes(outcome), start=1)]
     missing: dict[str, list[str]] = {}
+    contended: dict[str, list[str]] = {}
     for cell in outcome.cells:
         if cell.verdict == "not measured":
             missing.setdefault(cell.reason or "", []).append(f"{cell.row} {cell.quantity}")
+        if cell.contended:
+            contended.setdefault(cell.contended, []).append(f"{cell.row} {cell.quantity}")
         if cell.verdict == "outside":
             allowed = f", {cell.tolerance:.2%} are allowed" if cell.tolerance else ""
             lines.append(f"Outside its tolerance: {cell.row} {cell.quantity}{allowed}")
     lines += [f"Not measured: {', '.join(cells)}: {reason}" for reason, cells in missing.items()]
+    lines += [f"Contended: {', '.join(cells)}: {reason}; {MEASURE_AGAIN}" for reason, cells in contended.items()]
     if outcome.suite.source.note:
         lines.append(outcome.suite.source.note.strip())
     if outcome.quick and any(cell.category == "latency" for cell in outcome.cells):

@@ -40,11 +40,12 @@ def picture(outcome: SuiteOutcome, machine: Machine | None, plt: Any) -> Any:
 
 
 def _foot(outcome: SuiteOutcome, machine: Machine | None) -> str:
-    """The machine, if the suite has latencies."""
+    """The machine, if the suite has latencies, and which of them are contended."""
     if not machine or not any(cell.category == "latency" for cell in outcome.cells):
         return ""
     warning = "SMALL SETTINGS (--quick), not the paper's. " if outcome.quick else ""
-    return warning + machine.in_words()
+    contended = dict.fromkeys(cell.contended for cell in outcome.cells if cell.contended)
+    return "\n".join([warning + machine.in_words(), *(f"Not to be trusted: {reason}" for reason in contended)])
 
 
 def _stages(outcome: SuiteOutcome, plt: Any) -> Any:
@@ -69,7 +70,7 @@ def _stages(outcome: SuiteOutcome, plt: Any) -> Any:
     names = [outcome.suite.column(column).title.removesuffix(" share") for column in figure.columns]
     handles.append(plt.Rectangle((0, 0), 1, 1, facecolor="none", edgecolor=PAPER, linewidth=1.6))
     _legend_below(left, handles, [*names, "outline: paper"], side="left")
-    left.set_yticks(range(len(rows)), rows)
+    left.set_yticks(range(len(rows)), _marked(outcome, rows))
     left.invert_yaxis()
     left.set_xlim(0, 104)
     left.set_xlabel("share of a pass, %")
@@ -129,7 +130,8 @@ def _lines(outcome: SuiteOutcome, plt: Any) -> Any:
         for (model, column), colour, marker in zip(series, COLOURS, MARKERS, strict=False):
             label = outcome.suite.column(column).title if len(models) == 1 else (model or "")
             of_model = [row for row in shown if _model(outcome, row) == model]
-            _line(axes, outcome, of_model, column, colour=colour, marker=marker, label=label)
+            mark = next(filter(None, (_mark(outcome, row, column) for row in of_model)), "")
+            _line(axes, outcome, of_model, column, colour=colour, marker=marker, label=label + mark)
         if figure.facet:
             axes.set_title(f"{facet:,g} {outcome.suite.column(figure.facet).title}")
         axes.set_xlabel(_label(outcome, figure.x))
@@ -138,7 +140,7 @@ def _lines(outcome: SuiteOutcome, plt: Any) -> Any:
         else:
             axes.set_ylim(bottom=0)
         axes.grid(alpha=0.25)
-        if len(series) > 1:
+        if len(series) > 1 or any(_mark(outcome, row) for row in shown):
             axes.legend(fontsize=8)
     units = list(dict.fromkeys(_label(outcome, column) for column in figure.columns))
     same = outcome.suite.column(figure.columns[0]).unit
@@ -194,7 +196,7 @@ def _bars(outcome: SuiteOutcome, plt: Any) -> Any:
         else:
             axes.set_xlim(left=0)
         axes.grid(alpha=0.25)
-    panels[0][0].set_yticks(range(len(rows)), rows)
+    panels[0][0].set_yticks(range(len(rows)), _marked(outcome, rows))
     panels[0][0].set_ylim(len(rows) - 0.5, -0.5)
     kinds = [("o", MEASURED, "measured here")]
     if any(cell.reported is not None for cell in outcome.cells if cell.quantity in columns):
@@ -224,6 +226,16 @@ def _rows_with(outcome: SuiteOutcome, columns: Sequence[str], *, every: bool = F
     are_enough = all if every else any
     labels = [row.label for row in outcome.suite.rows]
     return [label for label in labels if are_enough(_value(outcome, label, column) is not None for column in columns)]
+
+
+def _mark(outcome: SuiteOutcome, row: str, column: str | None = None) -> str:
+    """What stands behind a name, if the latency of the row in the column, or in any column, is contended."""
+    cells = (cell for cell in outcome.cells if cell.row == row and column in (None, cell.quantity))
+    return next((cell.mark for cell in cells if cell.mark), "")
+
+
+def _marked(outcome: SuiteOutcome, rows: Sequence[str]) -> list[str]:
+    return [row + _mark(outcome, row) for row in rows]
 
 
 def _values(outcome: SuiteOutcome, rows: Sequence[str], column: str | None) -> list[float | None]:

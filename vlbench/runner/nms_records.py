@@ -64,6 +64,11 @@ class SuppressionResult(ResultLine):
     measured_at: str
     vlbench_version: str
 
+    @property
+    def contended(self) -> str | None:
+        """Why its latencies are not to be trusted; None if nothing else used the machine."""
+        return self.noise.contention if self.noise else None
+
 
 def suppression_result(cell: SuppressionCell, machine: Machine, measured_at: str, **values: Any) -> SuppressionResult:
     """The result of a cell; `values` are what was measured."""

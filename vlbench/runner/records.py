@@ -222,9 +222,7 @@ class Result(ResultLine):
     @property
     def contended(self) -> str | None:
         """Why its latency is not to be trusted; None if nothing else used the machine."""
-        if self.noise is None or self.noise.verdict != "contended":
-            return None
-        return f"contended: {'; '.join(self.noise.reasons) or 'something else used the machine'}"
+        return self.noise.contention if self.noise else None
 
 
 @record(frozen=True, slots=True, kw_only=True, config=ConfigDict(extra="ignore"))

@@ -3,7 +3,7 @@ figures by their 95% intervals."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -15,16 +15,18 @@ from vlbench.suites.quantities import origin
 from vlbench.suites.schema import Category, Claim, Column, Row, Suite
 
 QUICK = "timed at small settings (--quick), which say nothing about the paper's"
-ColumnValue = Callable[[str, str], Value]  # from a row and a column; raises NoValueError
 
 
-def judge(suite: Suite, claim: Claim, column_value: ColumnValue, *, quick: bool) -> ClaimOutcome:
-    """Whether a claim holds: yes if the whole interval satisfies it, no if none of it does, else unknown."""
+def judge(suite: Suite, claim: Claim, evidence: Mapping[str, RowEvidence], *, quick: bool) -> ClaimOutcome:
+    """Whether a claim holds: yes if the whole interval satisfies it, no if none of it does, else unknown.
+
+    If it rests on a contended latency, the reason says so, whatever the verdict.
+    """
     comparison = claim.comparison
     verdict: ClaimVerdict = "cannot tell"
     value, value_interval, reason = None, None, None
     try:
-        values = {name: column_value(name.row or "", name.path) for name in comparison.names}
+        values = {name: _figure(name.row or "", suite.column(name.path), evidence) for name in comparison.names}
         sides = [_numbers(side.value(values.__getitem__)) for side in comparison.sides]
         figures = [_timed_figures(suite, side.names) for side in comparison.sides]
         value, value_interval = _first_figure(comparison, sides, figures)
@@ -37,6 +39,7 @@ def judge(suite: Suite, claim: Claim, column_value: ColumnValue, *, quick: bool)
         else:
             verdict = _truth(comparison, sides, figures)
             reason = "the interval lies on both sides" if verdict == "cannot tell" else None
+        reason = "; ".join(filter(None, (reason, _contended(set().union(*figures), evidence)))) or None
     except NoValueError as error:
         reason = str(error)
     return ClaimOutcome(
@@ -57,17 +60,23 @@ def _numbers(value: Value) -> float | np.ndarray:
     return value
 
 
-Figures = set[tuple[str | None, str]]  # rows and paths of timed figures
+Figures = set[tuple[str, str]]  # rows and paths of timed figures
 
 
 def _timed_figures(suite: Suite, names: Iterable[Name]) -> Figures:
     """Those that columns of rows are computed from."""
     return {
-        (part.row or name.row, part.path)
+        (part.row or name.row or "", part.path)
         for name in names
         for part in suite.column(name.path).expression.names
         if origin(part.path) == "latency"
     }
+
+
+def _contended(figures: Figures, evidence: Mapping[str, RowEvidence]) -> str | None:
+    """Which of the latencies are contended, and why; None if none is."""
+    reasons = {row: why for row, path in sorted(figures) if (why := evidence[row].contended(path))}
+    return "; ".join(f"the latency of {row} is {why}" for row, why in reasons.items()) or None
 
 
 def _first_figure(
@@ -123,11 +132,7 @@ def evaluate(
     """
     columns = [column for column in suite.columns if column.cells in categories]
     cells = [_cell(suite, row, column, evidence, quick) for row in suite.rows for column in columns]
-
-    def column_value(row: str, column: str) -> Value:
-        return _figure(row, suite.column(column), evidence)
-
-    claims = [judge(suite, claim, column_value, quick=quick) for claim in suite.claims]
+    claims = [judge(suite, claim, evidence, quick=quick) for claim in suite.claims]
     return SuiteOutcome(suite=suite, cells=tuple(cells), claims=tuple(claims), quick=quick)
 
 
@@ -144,14 +149,14 @@ def _figure(row: str, column: Column, evidence: Mapping[str, RowEvidence]) -> Va
 
 
 def _cell(suite: Suite, row: Row, column: Column, evidence: Mapping[str, RowEvidence], quick: bool) -> ReproducedCell:
-    measured, measured_interval, reason = None, None, None
+    measured, measured_interval, reason, contended = None, None, None, None
     row_evidence = evidence[row.label]
     try:
         value = _figure(row.label, column, evidence)
         if row_evidence.applies(column.expression):
-            measured, measured_interval = _point_and_interval(
-                value, _timed_figures(suite, [Name(column.name, row.label)])
-            )
+            figures = _timed_figures(suite, [Name(column.name, row.label)])
+            measured, measured_interval = _point_and_interval(value, figures)
+            contended = _contended(figures, evidence)
     except NoValueError as missing:
         reason = str(missing)
     reported = row.reported.get(column.name)
@@ -177,7 +182,7 @@ def _cell(suite: Suite, row: Row, column: Column, evidence: Mapping[str, RowEvid
         tolerance=tolerance if reported is not None else None,
         interval=measured_interval,
         verdict=verdict,
-        reason=reason,
+        reason=reason or contended,
         erratum=row.erratum.get(column.name),
     )
 

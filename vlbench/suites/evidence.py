@@ -102,6 +102,11 @@ class RowEvidence:
             return self._draws(latency.by_restart) if latency else 0.0
         return float(figure.get(rest, 0) if rest else figure)
 
+    def contended(self, path: str) -> str | None:
+        """Why a timed figure is not to be trusted; None if nothing else used the machine."""
+        source = self.suppression if path.startswith("suppression_ms") else self.result
+        return None if isinstance(source, str) else source.contended
+
     def applies(self, expression: Expression) -> bool:
         """Whether a formula applies to the row. If it uses figures of stages only, the model must have one of them."""
         paths = [name.path for name in expression.names if name.row is None]

@@ -10,12 +10,19 @@ from vlbench.suites.schema import Category, Suite
 
 CellVerdict = Literal["within", "outside", "measured", "no reference", "not applicable", "not measured"]
 ClaimVerdict = Literal["holds", "does not hold", "cannot tell"]
+CONTENDED = " (contended)"
 Interval = tuple[float, float]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReproducedCell:
-    """One row's figure in one column. `error` is relative to the reported figure; `interval` is the 95% interval."""
+    """One row's figure in one column.
+
+    Attributes:
+        error: relative to the reported figure.
+        interval: the 95% interval.
+        reason: why there is no figure; for one that rests on a contended latency, why it is contended.
+    """
 
     suite: str
     row: str
@@ -32,10 +39,25 @@ class ReproducedCell:
     reason: str | None
     erratum: str | None
 
+    @property
+    def contended(self) -> str | None:
+        """Why a measured figure is not to be trusted."""
+        return self.reason if self.measured is not None else None
+
+    @property
+    def mark(self) -> str:
+        """What stands behind the figure, or the name of its row, wherever it is shown."""
+        return CONTENDED if self.contended else ""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClaimOutcome:
-    """Whether a claim holds. `value` and `interval` are of the first side of its comparison that uses a figure."""
+    """Whether a claim holds.
+
+    Attributes:
+        value, interval: of the first side of its comparison that uses a figure.
+        reason: why there is no verdict, and which of its latencies are contended.
+    """
 
     suite: str
     text: str

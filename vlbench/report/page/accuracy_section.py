@@ -10,11 +10,12 @@ import altair as alt
 
 from vlbench.report.accuracy import BLIND
 from vlbench.report.frames import Results
-from vlbench.report.frontier import ON, frontier_frame
+from vlbench.report.frontier import ON, frontier_frame, left_out
 from vlbench.report.page import vega
 from vlbench.report.page.sections import Chart, Rows, Section
 from vlbench.report.page.vega import scale_and_axis
 from vlbench.report.tables import billions
+from vlbench.runner.records import Evaluation, Result
 from vlbench.tables.numbers import bracketed, ends, percent
 from vlbench.tables.table import Table, TableColumn
 
@@ -31,10 +32,11 @@ def section(results: Results) -> Section | None:
     if not table.rows:
         return None
     charts = tuple(_charts(results))
+    note = left_out(*_measured_and_evaluated(results))
     return Section(
         "accuracy",
         "Accuracy and what it costs",
-        TEXT if charts else NO_FRONTIER,
+        " ".join([TEXT if charts else NO_FRONTIER, *([f"{note}."] if note else [])]),
         charts,
         link="Accuracy",
         families=bool(charts),
@@ -58,14 +60,18 @@ def _charts(results: Results) -> list[Chart]:
 
 def _frontier_rows(results: Results) -> dict[tuple[str, str, str], Rows]:
     """Points by task, split and metric."""
-    evaluations = [evaluation for folder in results.folders for evaluation in folder.evaluations]
-    frame = frontier_frame([result for *_, result in results.named], evaluations)
+    frame = frontier_frame(*_measured_and_evaluated(results))
     if not len(frame):
         return {}
     return {
         (str(task), str(split), str(metric)): list(map(_point, part.to_dict("records")))
         for (task, split, metric), part in frame.groupby(["task", "split", "metric"], sort=False)
     }
+
+
+def _measured_and_evaluated(results: Results) -> tuple[list[Result], list[Evaluation]]:
+    evaluations = [evaluation for folder in results.folders for evaluation in folder.evaluations]
+    return [result for *_, result in results.named], evaluations
 
 
 def _point(row: dict[Hashable, Any]) -> dict[str, Any]:

@@ -31,7 +31,8 @@ class ReportedClaim:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReportedSuite:
-    """`rows` hold what a paper reports: by the row's label, a figure or nothing for each of `columns`."""
+    """`rows` hold what a paper reports: by the row's label, a figure or nothing for each of `columns`. `contended` are
+    the reasons not to trust some of the latencies."""
 
     key: str
     name: str
@@ -42,6 +43,7 @@ class ReportedSuite:
     rows: tuple[tuple[str, tuple[ReportedFigure | None, ...]], ...]
     footnotes: tuple[str, ...]
     claims: tuple[ReportedClaim, ...]
+    contended: tuple[str, ...]
 
 
 def suites(results: Results) -> list[ReportedSuite]:
@@ -77,6 +79,7 @@ def _suite(folder: Folder, name: str) -> ReportedSuite:
         rows=tuple((row, tuple(figures.get((row, name)) for name in by_quantity)) for row in rows),
         footnotes=footnotes,
         claims=tuple(claims),
+        contended=tuple(dict.fromkeys(cell.contended for cell in cells if cell.contended)),
     )
 
 
@@ -87,7 +90,7 @@ def _heading(cell: ReproducedCell) -> str:
 
 def _figure(cell: ReproducedCell, footnotes: tuple[str, ...]) -> ReportedFigure:
     return ReportedFigure(
-        measured=measured_text(cell.measured),
+        measured=f"{measured_text(cell.measured)}{cell.mark}",
         reported=printed(cell.reported),
         error=GAP if cell.error is None else percent_error(cell.error),
         verdict=cell.verdict,
