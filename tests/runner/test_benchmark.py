@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,8 +17,8 @@ from vlbench.inputs import read_example
 from vlbench.runner import benchmark as module
 from vlbench.runner.benchmark import BenchmarkSession, benchmark
 from vlbench.runner.plan import RunSettings, expand
-from vlbench.runner.reader import read_results
-from vlbench.runner.records import Result
+from vlbench.runner.reader import read_results, read_unsampled, with_samples
+from vlbench.runner.records import Result, UnsampledRestart
 from vlbench.runner.worker_client import Worker
 
 EXAMPLE = read_example(None, None)
@@ -49,10 +50,28 @@ def test_results_are_in_the_order_of_the_models_though_some_were_kept(
     assert run.results[1] == first.results[0]
     assert run.kept == reported == ["other"]
     assert (run.cells, run.interrupted, run.machine) == (2, False, MACHINE)
-    assert run.stored == read_results(folder) == [first.results[0], run.results[0]]
+    assert run.stored == read_unsampled(folder) == [first.results[0], run.results[0]]
     assert len(workers) == 2
     assert all(worker.process is None for worker in workers), "they are ended"
     assert "no peaks here" in capsys.readouterr().err
+
+
+def test_samples_are_in_the_folder_and_not_in_memory(tmp_path: Path, workers: list[Worker]) -> None:
+    folder = tmp_path / "out"
+    benchmark([OTHER], EXAMPLE, SETTINGS, folder=folder)
+    run = benchmark([SPEC, OTHER], EXAMPLE, SETTINGS, folder=folder)
+    assert len(workers) == 2
+    assert {type(restart) for result in run.results for restart in result.restarts} == {UnsampledRestart}
+    sampled = with_samples(run.results, folder)
+    assert [result.model for result in sampled] == [SPEC.name, "other"]
+    assert {result.model: result for result in read_results(folder)} == {result.model: result for result in sampled}
+    assert [len(restart.latency_ms) for result in sampled for restart in result.restarts] == [
+        len(restart["latency_ms"])
+        for name in (SPEC.name, "other")
+        for line in map(json.loads, (folder / "cells.jsonl").read_text().splitlines())
+        if line["model"] == name
+        for restart in line["restarts"]
+    ]
 
 
 def test_without_a_folder_nothing_is_kept_or_shown(

@@ -80,6 +80,7 @@ def run(
     from vlbench.measure.machine import physical_cores
     from vlbench.runner.benchmark import benchmark
     from vlbench.runner.plan import RunSettings
+    from vlbench.runner.reader import with_samples
     from vlbench.specs.catalog import resolve
     from vlbench.specs.weights import with_weights
 
@@ -101,7 +102,7 @@ def run(
     folder = (unfinished_folder(out) if resume else out) or default_folder()
     measured = benchmark(specs, example, settings, folder=folder, report_kept=lambda names: print_kept(names, folder))
     _write_tables(measured.stored, folder)
-    print_results(measured.results, output)
+    print_results(with_samples(measured.results, folder) if output is Format.json else measured.results, output)
     print_message(f"results: {folder}")
     if measured.interrupted:
         print_message(f"interrupted: {len(measured.results)} of {measured.cells} models are kept")

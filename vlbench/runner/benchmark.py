@@ -53,6 +53,7 @@ class BenchmarkRun(Generic[Measured]):
 
     Attributes:
         results: in the order of the cells, those kept from earlier runs included; fewer than `cells` if interrupted.
+            Without samples if they are in a folder.
         cells: how many results were asked for.
         kept: names of those that the folder already held.
         stored: every result of the folder, in the order measured.

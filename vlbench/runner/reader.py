@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
@@ -43,6 +43,15 @@ def read_results(folder: Path, warn: Callable[[str], None] = warn) -> list[Resul
 def each_result(folder: Path, warn: Callable[[str], None] = warn) -> Iterator[Result]:
     """The same one by one, so that the samples of only one need memory."""
     return _each_line(_cells(folder), Result, warn)
+
+
+def with_samples(results: Sequence[Result], folder: Path) -> list[Result]:
+    """The same results of a folder, in the same order, with their samples."""
+    lines = {(result.cell_hash, result.measured_at): result for result in results}
+    for line in each_result(folder):
+        if (line.cell_hash, line.measured_at) in lines:
+            lines[line.cell_hash, line.measured_at] = line
+    return [lines[result.cell_hash, result.measured_at] for result in results]
 
 
 def read_unsampled(folder: Path, warn: Callable[[str], None] = warn) -> list[Result]:

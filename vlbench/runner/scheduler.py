@@ -94,8 +94,8 @@ def measure_rounds(
     worker: Worker,
     listen: Listener = lambda run: None,
 ) -> Iterator[Measured]:
-    """Yields the result of each cell as soon as it is finished. It goes forth and back through the cells, one restart
-    at a time.
+    """Yields the result of each cell as soon as it is finished, as the store keeps it in memory. It goes forth and back
+    through the cells, one restart at a time.
 
     A cell that fails gets a result that says so; the others go on. Every restart and every result is in `store` before
     the next begins, so that a later run can continue from there whatever ends this one.
@@ -111,10 +111,9 @@ def measure_rounds(
                     store.keep_restart(run.cell.hash(), machine, restart)
             if run.finished:
                 unfinished.remove(run)
-                result = run.summarise(machine)
-                store.add(result)
+                store.add(run.summarise(machine))
                 listen(run)
-                yield result
+                yield store.results[-1]
         unfinished.reverse()
     if all(result.status == "ok" for result in store.results[-len(cells) :]):
         store.drop_journal()

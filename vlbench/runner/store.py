@@ -20,7 +20,7 @@ from vlbench.files.json_files import parse_json
 from vlbench.measure.machine import Machine
 from vlbench.runner.nms_records import SuppressionResult
 from vlbench.runner.reader import FILES, check_schemas, existing_lines, journal_of, read_lines, warn
-from vlbench.runner.records import Evaluation, Result
+from vlbench.runner.records import Evaluation, Result, UnsampledResult
 from vlbench.runner.schemas import ResultLine
 
 
@@ -104,8 +104,11 @@ class MemoryStore(Generic[Line]):
         """Does nothing: there is no journal."""
 
 
+KEPT: dict[type[ResultLine], Any] = {Result: UnsampledResult}  # what of a line stays in memory
+
+
 class Store(MemoryStore[Line]):
-    """One file of a results folder, locked against other writers until `close`.
+    """One file of a results folder, locked against other writers until `close`. `results` have no samples.
 
     Raises InputError if it cannot be written, another process writes to it, or a file of the folder has another schema
     or is not vlbench's. All files are then as they were.
@@ -131,14 +134,16 @@ class Store(MemoryStore[Line]):
             if kept:
                 warn(f"{path}: its last line was cut off in the middle; moved to {kept.name}, the others are kept")
         super().__init__()
-        self.results += read_lines(self.path, kind)
+        self._kept: Any = KEPT.get(kind, kind)
+        self.results += read_lines(self.path, self._kept)
         self.journal = list(_unfinished(self.journal_path))
 
     def add(self, result: Line) -> None:
         """Appends one line and waits until it is on the disk. If that fails, raises OSError and leaves the file as it
         was."""
-        append_line(self.file, result.to_line())
-        self.results.append(result)
+        line = result.to_line()
+        append_line(self.file, line)
+        self.results.append(self._kept.model_validate_json(line))
 
     def keep_restart(self, cell_hash: str, machine: Machine, restart: Any) -> None:
         """Appends a restart of an unfinished cell to the journal, so that it need not be measured again."""
