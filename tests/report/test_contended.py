@@ -85,8 +85,8 @@ def test_the_page_says_which_models_are_left_out_of_the_frontier() -> None:
     for measured, left_out in (((CALM, SLOW, FAST), True), ((CALM, SLOW), False), ((FAST,), True)):
         shown = section(results_of(*measured, evaluations=evaluations))
         assert shown
-        assert shown.text.endswith(f" Left out of the frontier: fast: {WHY}.") == left_out
-        assert bool(shown.charts) == (CALM in measured)
+        assert shown.text.endswith(f" Left out of the frontier over latency: fast: {WHY}.") == left_out
+        assert any("latency" in chart.alt_text for chart in shown.charts) == (CALM in measured)
 
 
 def reproduced() -> Results:
