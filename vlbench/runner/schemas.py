@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
-from vlbench.errors import InputError
+from vlbench.errors import InputError, shortened
 from vlbench.frozen import Frozen
 
 RESULT_SCHEMA = 5
@@ -37,7 +37,7 @@ def check_schema(content: Any, where: str) -> None:
     """Raises InputError if a line of a results folder has another schema than this version reads."""
     schema = content.get("schema") if isinstance(content, dict) else None
     if type(schema) is not int or schema != RESULT_SCHEMA:
-        raise InputError(f"{where}: schema {schema}{remedy(schema)} or name another folder")
+        raise InputError(f"{where}: schema {shortened(str(schema))}{remedy(schema)} or name another folder")
 
 
 def remedy(schema: object) -> str:

@@ -32,6 +32,7 @@ class Effect:
         return self.low is not None and self.high is not None and (self.low > 1 or self.high < 1)
 
 
+LEAST_RATIO, MOST_RATIO = 1e-300, 1e300  # beyond them a ratio of two floats is 0 or infinite
 Estimator = Callable[[Sequence[float], Sequence[float], float], Effect]
 
 
@@ -45,6 +46,8 @@ def independent(base_ms: Sequence[float], head_ms: Sequence[float], confidence: 
     _check(head_ms)
     base, head = sorted(base_ms, reverse=True), sorted(head_ms)
     ratios = sorted([after / before for after in head for before in base])  # in runs, which are quick to merge
+    if not LEAST_RATIO < ratios[0] <= ratios[-1] < MOST_RATIO:
+        ratios = [min(max(ratio, LEAST_RATIO), MOST_RATIO) for ratio in ratios]
     rank = rank_sum_interval_rank(len(base), len(head), 1 - confidence)
     return Effect(
         ratio=sqrt(median_low(ratios)) * sqrt(median_high(ratios)) if len(ratios) % 2 == 0 else median(ratios),

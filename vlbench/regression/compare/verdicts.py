@@ -88,7 +88,7 @@ def _too_wide(effect: Effect, threshold: float, restarts: tuple[int, int]) -> st
     assert effect.high
     size = abs(log(effect.ratio))
     half_width = size if reaches(size, log(1 + line_of(threshold))) else log(1 + threshold) - size
-    factor = log(effect.high / effect.low) / 2 / half_width
+    factor = (log(effect.high) - log(effect.low)) / 2 / half_width
     needed = max(max(restarts) + 1, ceil(MARGIN * max(restarts) * factor**2))
     possible = f"anything from {change(effect.low)} to {change(effect.high)} is possible"
     if needed > MOST_RESTARTS:
