@@ -20,6 +20,7 @@ from vlbench.errors import InputError
 from vlbench.evaluation.adapter import ModelUnderTest, check_finite, concatenate_tokens
 from vlbench.evaluation.processes import Process
 from vlbench.files.arrays import DAMAGE
+from vlbench.files.writing import replacing
 from vlbench.tasks.items import Gallery
 
 Scores = NDArray[np.float32]
@@ -37,11 +38,10 @@ class ScoreMatrix:
         self.path = path
         try:
             if create and not path.exists():
-                created = path.with_name(f"{path.name}.new")  # until it is whole: zeros would count as scores
-                empty = np.lib.format.open_memmap(created, mode="w+", dtype=np.float32, shape=(texts, images))
-                empty[:] = np.nan
-                empty.flush()
-                created.replace(path)
+                with replacing(path) as created:  # until it is whole: zeros would count as scores
+                    empty = np.lib.format.open_memmap(created, mode="w+", dtype=np.float32, shape=(texts, images))
+                    empty[:] = np.nan
+                    empty.flush()
             self.scores: Scores = np.lib.format.open_memmap(path, mode="r+")
         except DAMAGE as error:
             raise InputError(f"{path}: cannot be written or continued ({error}); delete it to start over") from error

@@ -18,6 +18,7 @@ from PIL import Image
 from pydantic import Field, ValidationError
 
 from vlbench.errors import InputError
+from vlbench.files.text import read_bytes
 from vlbench.frozen import Frozen
 from vlbench.tasks.readers.vqav2 import PEOPLE, SUBTYPES
 from vlbench.tasks.shapes.drawing import COLUMNS, ROWS, draw, overview
@@ -77,8 +78,8 @@ def export(content: Export, folder: Path, *, on_progress: Callable[[int], None] 
 
 def _read_manifest(folder: Path) -> Export | None:
     try:
-        return Export.model_validate_json((folder / MANIFEST).read_text(encoding="utf-8"))
-    except (OSError, ValidationError, UnicodeDecodeError):
+        return Export.model_validate_json(read_bytes(folder / MANIFEST))
+    except (InputError, ValidationError):
         return None
 
 
