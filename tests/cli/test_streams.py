@@ -15,7 +15,7 @@ from tests.command_line import vlbench
 from tests.helpers import write_tiny
 from tests.nasty import NASTY
 from tests.report.written import failed, folder_of, line
-from vlbench.system.console import LONGEST, shortened
+from vlbench.system.console import LONGEST, error_line
 
 VLBENCH = f"{shlex.quote(sys.executable)} -m vlbench"
 ROOT = Path(__file__).parents[2]
@@ -178,12 +178,12 @@ def test_no_error_moves_the_cursor(text: str) -> None:
 
 
 def test_a_long_error_keeps_where_it_is_and_what_works() -> None:
-    error = shortened(f"--models {'x' * 100_000}: no such model; vlbench list shows all")
+    error = error_line(f"--models {'x' * 100_000}: no such model; vlbench list shows all")
     assert len(error) == LONGEST
     assert error.startswith("--models xxx")
     assert error.endswith("xxx: no such model; vlbench list shows all")
-    assert shortened("y" * LONGEST) == "y" * LONGEST
-    assert shortened(" two\n lines ") == "two lines"
+    assert error_line("y" * LONGEST) == "y" * LONGEST
+    assert error_line(" two\n lines ") == "two lines"
 
 
 def test_messages_are_printed_in_one_place() -> None:

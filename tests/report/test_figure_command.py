@@ -90,7 +90,7 @@ def everything(tmp_path: Path) -> Path:
     cells = [cell(name, 10.0 * (place + 1), cell_hash=name) for place, name in enumerate(MODELS)]
     cells += [cell("patch-b", 5.0 * batch, batch=batch, cell_hash=f"b{batch}") for batch in (1, 2, 4)]
     folder = write_folder(tmp_path / "everything", cells, evaluated=MODELS)
-    content = json.loads((RESULTS / "xeon-2-cores" / "vilt" / "reproduction.json").read_text(encoding="utf-8"))
+    content = json.loads((RESULTS / "epyc-2-cores" / "vilt" / "reproduction.json").read_text(encoding="utf-8"))
     (folder / "reproduction.json").write_text(json.dumps(content), encoding="utf-8")
     return folder
 
@@ -236,8 +236,14 @@ def test_results_of_failed_cells_alone_have_nothing_to_draw(name: str, figure: F
     assert told.count("\n") == 1
 
 
+def test_more_bars_than_can_be_told_apart_are_refused(figure: Figure, tmp_path: Path) -> None:
+    many = [cell(f"m{number}", 10, cell_hash=f"m{number}") for number in range(900)]
+    code, told = figure("stages", write_folder(tmp_path / "r", many), "-o", tmp_path / "x.png")
+    assert (code, told) == (2, "vlbench: stages: 900 measurements; up to 879 can be drawn, say of one folder\n")
+
+
 def test_a_suite_that_two_folders_hold_is_not_chosen_between(figure: Figure, everything: Path, tmp_path: Path) -> None:
-    code, told = figure("vilt-figure1", everything, RESULTS / "xeon-2-cores" / "vilt", "-o", tmp_path / "x.png")
+    code, told = figure("vilt-figure1", everything, RESULTS / "epyc-2-cores" / "vilt", "-o", tmp_path / "x.png")
     assert code == 2
     assert "name one of them" in told
 

@@ -86,7 +86,7 @@ class TestStageBars:
         assert tuple(bars.columns) == views.BARS
 
     def test_published_bars_sum_to_each_total(self) -> None:
-        found = vlbench.read(ROOT / "results" / "xeon-2-cores" / "vilt")
+        found = vlbench.read(ROOT / "results" / "epyc-2-cores" / "vilt")
         bars = views.stage_bars(found)
         totals = found.stages[found.stages["stage"] == "total"].set_index("cell")["latency_ms"]
         assert bars.groupby("cell")["end_ms"].max().to_dict() == pytest.approx(totals.to_dict())

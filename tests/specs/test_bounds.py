@@ -71,9 +71,12 @@ def test_weights_that_do_not_fit_into_memory_are_not_built(monkeypatch: pytest.M
     spec = tiny("vilt-b32")
     wide = {"width": 16_384, "mlp_width": 65_536, "layers": 1000}
     spec = spec.model_copy(update={"interaction": spec.interaction.model_copy(update=wide)})
+    of_transformers = tiny("hf-vilt-b32")
+    config = {**of_transformers.config, "hidden_size": 16_384, "intermediate_size": 65_536, "num_hidden_layers": 1000}
     before = psutil.Process().memory_info().rss
-    with pytest.raises(
-        SpecError, match=r"^vilt-b32-tiny: its weights need 1\d,\d{3}\.\d GiB, but .* are free; a model of"
-    ):
-        build(spec)
+    for huge in (spec, of_transformers.model_copy(update={"config": config})):
+        with pytest.raises(
+            SpecError, match=rf"^{huge.name}: its weights need 1\d,\d{{3}}\.\d GiB, but .* are free; a model of"
+        ):
+            build(huge)
     assert psutil.Process().memory_info().rss - before < 500 << 20

@@ -202,7 +202,7 @@ def test_no_pickle_is_ever_opened(tmp_path: Path, form: Any) -> None:
     objects = np.empty(1, dtype=object)
     objects[0] = Trap(trace)
     regions = RegionLmdb(write_lmdb(tmp_path / "db", {"a.npz": form(GOOD | {"features": objects})}))
-    with pytest.raises(InputError, match=r"damaged|has no features"):
+    with pytest.raises(InputError, match=r"holds Python objects|has no features"):
         regions.read("a")
     assert not trace.exists()
 

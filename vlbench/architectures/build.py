@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeAlias, overload
 
-import psutil
 import torch
 
 from vlbench import specs
-from vlbench.architectures.initialise import initialise_random, on_meta, without_default_weights
+from vlbench.architectures.initialise import check_memory, initialise_random, on_meta, without_default_weights
 from vlbench.architectures.interfaces import VisualEmbedder
 from vlbench.architectures.registry import implementation
 from vlbench.architectures.vl_model import VLModel
@@ -35,7 +34,8 @@ def build(spec: specs.AnySpec) -> AnyModel:
     if isinstance(spec, specs.HuggingFaceSpec):
         return implementation("transformers")(spec)  # type: ignore[no-any-return]
     if torch.get_default_device().type != "meta":
-        check_memory(spec)
+        with torch.device("meta"):
+            check_memory(spec.name, _uninitialised(spec))
     model = _uninitialised(spec)
     initialise_random(model, spec.seed)
     if isinstance(spec.visual, specs.RegionSpec):
@@ -56,19 +56,6 @@ def _uninitialised(spec: specs.ModelSpec) -> VLModel:
             visual=_part(spec.visual, spec.images),
             interaction=_part(spec.interaction, spec.images),
             head=_part(spec.head),
-        )
-
-
-def check_memory(spec: specs.ModelSpec) -> None:
-    """Raises SpecError if the weights need more memory than there is now. Takes none itself."""
-    with torch.device("meta"):
-        model = _uninitialised(spec)
-    needed = sum(tensor.nbytes for tensor in (*model.parameters(), *model.buffers()))
-    free = psutil.virtual_memory().available + psutil.swap_memory().free
-    if needed > free:
-        raise SpecError(
-            f"{spec.name}: its weights need {needed / 2**30:,.1f} GiB, but {free / 2**30:,.1f} GiB of memory are free; "
-            "a model of fewer or narrower layers works"
         )
 
 

@@ -17,7 +17,7 @@ from transformers.utils import logging
 
 from vlbench.architectures.checkpoints.config import config_values, refuse_other_settings
 from vlbench.architectures.checkpoints.reading import read_layout
-from vlbench.architectures.initialise import without_default_weights
+from vlbench.architectures.initialise import check_memory, without_default_weights
 from vlbench.errors import InputError, SpecError, nearest, shortened
 from vlbench.specs import HuggingFaceSpec
 from vlbench.specs.weights import HUB, check_config_folder, home_expanded, weights_file
@@ -64,6 +64,9 @@ def make(spec: HuggingFaceSpec, *, blank: bool = False) -> nn.Module:
             return _with_weights(spec, model_class)
         try:
             config = config_of(spec, model_class)
+            if not blank:
+                with torch.device("meta"), no_init_weights():
+                    check_memory(spec.name, model_class(config))
             # transformers initialises every layer itself, so PyTorch need not.
             with _seeded(spec.seed), no_init_weights() if blank else without_default_weights():
                 model = model_class(config)

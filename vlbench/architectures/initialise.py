@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import psutil
 import torch
 from torch import nn
+
+from vlbench.errors import SpecError
 
 RESET = "reset_parameters"
 
@@ -30,6 +33,17 @@ def without_default_weights() -> Iterator[None]:
 def on_meta(model: nn.Module) -> bool:
     """Whether a model has shapes but no values."""
     return any(parameter.is_meta for parameter in model.parameters())
+
+
+def check_memory(name: str, model: nn.Module) -> None:
+    """Raises SpecError if the weights of a model on the meta device need more memory than is free now."""
+    needed = sum(tensor.nbytes for tensor in (*model.parameters(), *model.buffers()))
+    free = psutil.virtual_memory().available + psutil.swap_memory().free
+    if needed > free:
+        raise SpecError(
+            f"{name}: its weights need {needed / 2**30:,.1f} GiB, but {free / 2**30:,.1f} GiB of memory are free; "
+            "a model of fewer or narrower layers works"
+        )
 
 
 @torch.no_grad()

@@ -48,7 +48,7 @@ def set_heading(figure: Any, explanation: Explanation, what: str, **font: Any) -
 
 
 def set_footnote(figure: Any, text: str) -> None:
-    """A line of small print below everything. Must come last: it fixes the layout."""
+    """Small print below everything, wrapped to the figure's width. Must come last: it fixes the layout."""
     figure.draw_without_rendering()
     figure.set_layout_engine("none")
-    figure.text(0.01, -0.01, text, fontsize=6.5, color=GREY, va="top")
+    paper.set_foot(figure, text)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import math
 import tokenize
 import zipfile
 import zlib
+from collections.abc import Container
 from pathlib import Path
 from typing import IO
 
@@ -36,26 +38,39 @@ def read_arrays(path: Path, *, option: str = "") -> dict[str, np.ndarray]:
     Raises InputError if the file is neither, is damaged, holds Python objects, or declares more than it has.
     """
     check_regular(path, option=option)
-    where = f"{option}{path}"
     try:
         with path.open("rb") as file:
-            if file.read(4) == b"PK\x03\x04":
-                return _members(file, where)
-            file.seek(0)
-            return {"": _array(file, path.stat().st_size, where)}
+            return parse_arrays(file, f"{option}{path}")
+    except OSError as error:
+        raise InputError(f"{option}{path}: cannot be read: {error.strerror}") from error
+
+
+def parse_arrays(file: IO[bytes], where: str, names: Container[str] | None = None) -> dict[str, np.ndarray]:
+    """As `read_arrays`, of an open file; `names` are those to read of an .npz, all by default."""
+    try:
+        size_bytes = file.seek(0, io.SEEK_END)
+        file.seek(0)
+        if file.read(4) == b"PK\x03\x04":
+            return _members(file, where, names)
+        file.seek(0)
+        return {"": _array(file, size_bytes, where)}
     except DAMAGE as error:
         raise InputError(f"{where}: not a .npy or .npz file of numbers, or damaged") from error
 
 
-def _members(file: IO[bytes], where: str) -> dict[str, np.ndarray]:
+def _members(file: IO[bytes], where: str, names: Container[str] | None) -> dict[str, np.ndarray]:
     with zipfile.ZipFile(file) as archive:
-        members = [member for member in archive.infolist() if member.filename.endswith(".npy")]
-        if sum(member.file_size for member in members) > MOST_BYTES:
+        members = {
+            name: member
+            for member in archive.infolist()
+            if (name := member.filename.removesuffix(".npy")) != member.filename and (names is None or name in names)
+        }
+        if sum(member.file_size for member in members.values()) > MOST_BYTES:
             raise InputError(f"{where}: its arrays have more than {MOST_BYTES:,} bytes")
         arrays = {}
-        for member in members:
+        for name, member in members.items():
             with archive.open(member) as stream:
-                arrays[member.filename.removesuffix(".npy")] = _array(stream, member.file_size, where)
+                arrays[name] = _array(stream, member.file_size, where)
         return arrays
 
 

@@ -37,7 +37,10 @@ def parse_json(content: bytes, where: str, *, any_number: bool = False) -> Any:
     except ValueError as error:
         raise InputError(f"{where}{_fault(content, str(error))}") from error
     if not any_number and MAY_BE_OUT_OF_RANGE.search(content):
-        check_numbers(value, where)
+        for path, leaf in leaves(value):
+            if isinstance(leaf, int | float) and not in_range(leaf):
+                key = shortened(path) or "the number"
+                raise InputError(f"{where}: {key} is out of range; numbers of up to 64 bits work")
     return value
 
 
@@ -52,19 +55,21 @@ def _fault(content: bytes, message: str) -> str:
     return f"{line}: not JSON; cut off or damaged ({problem})"
 
 
-def check_numbers(value: Any, where: str, path: str = "") -> None:
-    """Raises InputError, with the key of the number, for an integer beyond 64 bits or a float that is not finite."""
+def leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Every key and every value that is no mapping or list, after its place, such as `cells[0].latency_ms`."""
     if isinstance(value, dict):
         for key, child in value.items():
-            check_numbers(child, where, f"{path}.{key}" if path else str(key))
+            yield path, key
+            yield from leaves(child, f"{path}.{key}" if path else str(key))
     elif isinstance(value, list):
         for index, child in enumerate(value):
-            check_numbers(child, where, f"{path}[{index}]")
-    elif isinstance(value, int | float) and not _in_range(value):
-        raise InputError(f"{where}: {shortened(path) or 'the number'} is out of range; numbers of up to 64 bits work")
+            yield from leaves(child, f"{path}[{index}]")
+    else:
+        yield path, value
 
 
-def _in_range(number: float) -> bool:
+def in_range(number: float) -> bool:
+    """Whether an integer has up to 64 bits, or a float is finite."""
     return -(2**63) <= number < 2**64 if isinstance(number, int) else math.isfinite(number)
 
 

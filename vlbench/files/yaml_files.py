@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from vlbench.errors import InputError, SpecError, shortened
+from vlbench.files.json_files import in_range, leaves
 from vlbench.files.text import read_text
 
 MODEL = "a model: the file must be a mapping with name, family, input, visual, ..."
@@ -115,15 +116,10 @@ def _check_events(text: str, where: str) -> None:
             raise SpecError(f"{line}: more than {MOST_VALUES:,} values, aliases expanded")
 
 
-def _check_values(value: Any, where: str, path: str = "") -> None:
-    if isinstance(value, dict):
-        for key, child in value.items():
-            _check_values(key, where, path or "a key")
-            _check_values(child, where, f"{path}.{key}" if path else str(key))
-    elif isinstance(value, list):
-        for index, child in enumerate(value):
-            _check_values(child, where, f"{path}[{index}]")
-    elif isinstance(value, int) and not -(2**63) <= value < 2**64:
-        raise SpecError(f"{where}: {shortened(path) or 'the number'} is out of range; integers of up to 64 bits work")
-    elif isinstance(value, str) and (control := CONTROL.search(value)):
-        raise SpecError(f"{where}: {shortened(path) or 'the text'} holds the control character {control[0]!r}")
+def _check_values(content: Any, where: str) -> None:
+    for path, leaf in leaves(content):
+        key = shortened(path)
+        if isinstance(leaf, int) and not in_range(leaf):
+            raise SpecError(f"{where}: {key or 'the number'} is out of range; integers of up to 64 bits work")
+        if isinstance(leaf, str) and (control := CONTROL.search(leaf)):
+            raise SpecError(f"{where}: {key or 'the text'} holds the control character {control[0]!r}")

@@ -226,7 +226,8 @@ def _imprecision(by_restart_ms: Sequence[float], within: float, ci95: tuple[floa
     if ci95 is None:
         yield f"{count} restart{'s' if count > 1 else ''}; a 95% interval needs {LEAST_RESTARTS}"
     elif not reaches(within, half := (ci95[1] - ci95[0]) / 2 / middle):
-        yield f"the median is known to ±{half:.1%}, not to ±{within:.1%}"
+        digits = 2 if f"{half:.1%}" == f"{within:.1%}" else 1
+        yield f"the median is known to ±{half:.{digits}%}, not to ±{within:.1%}"
     trend = drift(by_restart_ms)
     if trend.p < DRIFT_P and abs(trend.total) > within:
         yield f"latency drifted by {trend.total:+.1%} from the first restart to the last (p = {trend.p:.2g})"

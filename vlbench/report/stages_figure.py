@@ -24,7 +24,7 @@ INNER = 7  # points, the text within a bar
 
 
 def picture(results: Results, plt: Any) -> Any:
-    """Raises InputError if no measurement has stages."""
+    """Raises InputError if no measurement has stages, or there are more than can be told apart."""
     bars = stage_bars(results)
     if not len(bars):
         raise InputError("stages: no measurement of these results has stages")
@@ -36,7 +36,10 @@ def picture(results: Results, plt: Any) -> Any:
     }
     names = [textwrap.fill(label, NAME) for label in cells]
     pitch = max(0.34, 0.15 * max(name.count("\n") + 1 for name in names) + 0.08)
-    height = min(1.1 + pitch * len(cells), TALLEST)
+    height = 1.1 + pitch * len(cells)
+    if height > TALLEST:
+        most = int((TALLEST - 1.1) / pitch)
+        raise InputError(f"stages: {len(cells):,} measurements; up to {most:,} can be drawn, say of one folder")
     drawn, (left, right) = plt.subplots(
         *(1, 2),
         figsize=(9.5, height),

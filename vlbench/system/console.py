@@ -17,7 +17,7 @@ PLAIN = {"±": "+-", "×": "x", "µ": "u", "·": "-", "—": "-", "→": "->", "
 PLAIN_SIGNS = "vlbench.plain_signs"
 
 
-def shortened(text: str) -> str:
+def error_line(text: str) -> str:
     """One line of at most 300 visible characters. The middle is left out: an error begins with where it is, and ends
     with what would work."""
     line = escape_terminal(one_line(text))
@@ -32,7 +32,7 @@ def print_message(text: str) -> None:
 
 def print_error(text: str) -> None:
     """Prints an error or a warning on standard error, after the name of the program."""
-    print(shortened(f"vlbench: {text}"), file=sys.stderr, flush=True)
+    print(error_line(f"vlbench: {text}"), file=sys.stderr, flush=True)
 
 
 def print_python_warning(message: Warning | str, *_location: Any, **_source: Any) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vlbench.errors import InputError
-from vlbench.files.arrays import DAMAGE
+from vlbench.files.arrays import DAMAGE, parse_arrays
 from vlbench.files.json_files import parse_json
 from vlbench.tasks.region_features import ImageRegions
 
@@ -152,8 +152,7 @@ def _arrays(entry: bytes, where: str) -> Arrays:
     """The arrays of an entry: an .npz if it is compressed, msgpack otherwise."""
     try:
         if entry.startswith(b"PK"):
-            with np.load(io.BytesIO(entry), allow_pickle=False) as stored:
-                content = {name: stored[name] for name in ARRAYS if name in stored.files}
+            content = parse_arrays(io.BytesIO(entry), where, ARRAYS)
         else:
             content = _library("msgpack").unpackb(entry, raw=False, object_hook=_array)
         return {

@@ -46,6 +46,22 @@ def test_a_prefix_of_some_names_belongs_to_them(tmp_path: Path) -> None:
     assert set(read_state(str(tmp_path / "m.pt"))) == set(mixed)
 
 
+@pytest.mark.parametrize("beside", ["criterion.weight", "loss_fn.bce.pos_weight", "n_averaged"])
+def test_a_loss_beside_the_model_is_left_out(tmp_path: Path, beside: str) -> None:
+    lightning = {f"model.{name}": tensor for name, tensor in TENSORS.items()} | {beside: torch.ones(1)}
+    torch.save({"state_dict": lightning}, tmp_path / "m.pt")
+    assert_same(read_state(str(tmp_path / "m.pt")))
+
+
+def test_a_model_beside_its_average_is_named(tmp_path: Path) -> None:
+    spec = small("vilt-b32")
+    state = build(spec).state_dict()
+    twice = {f"{of}.{name}": tensor for of in ("model", "ema") for name, tensor in state.items()}
+    torch.save(twice, tmp_path / "m.pt")
+    with pytest.raises(InputError, match=r"only some of its names begin with ema\. or model\.; the names of one model"):
+        build(spec.model_copy(update={"weights": str(tmp_path / "m.pt")}))
+
+
 def test_pytorchs_averaged_model_is_read_without_its_count(tmp_path: Path) -> None:
     averaged = torch.optim.swa_utils.AveragedModel(torch.nn.Linear(3, 2))
     torch.save(averaged.state_dict(), tmp_path / "m.pt")

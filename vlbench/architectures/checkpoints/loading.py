@@ -21,7 +21,7 @@ from vlbench.architectures.checkpoints.native import (
     saved_heads,
     saved_spec,
 )
-from vlbench.architectures.checkpoints.reading import read_layout, read_state
+from vlbench.architectures.checkpoints.reading import PREFIXES, read_layout, read_state
 from vlbench.architectures.checkpoints.rules import Family, State, mapped, recognised
 from vlbench.architectures.checkpoints.timm import load_timm
 from vlbench.architectures.checkpoints.uniter import UNITER_FAMILIES
@@ -254,8 +254,10 @@ def _looks(state: State, candidates: list[Family] | None = None) -> str:
     titles = [family.title for family in candidates or recognised(FAMILIES, state)]
     if titles:
         return f"looks like {titles[0]}"
-    first = f"its first tensor is {next(iter(state))}" if state else "it holds no tensor"
-    return f"of no architecture known here ({first})"
+    why = f"its first tensor is {next(iter(state))}" if state else "it holds no tensor"
+    if prefixes := sorted({f"{name.partition('.')[0]}." for name in state} & set(PREFIXES)):
+        why = f"only some of its names begin with {' or '.join(prefixes)}; the names of one model work"
+    return f"of no architecture known here ({why})"
 
 
 def _contradictions(family: Family, spec: ModelSpec, known: Set[str]) -> Iterator[tuple[str, Any, Any]]:

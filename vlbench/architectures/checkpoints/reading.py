@@ -13,7 +13,8 @@ from vlbench.specs.weights import shards, weights_file
 
 # Before every name: by DataParallel, torch.compile, Lightning, and classes that hold the model or its average.
 PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "network.", "ema.", "ema_model.", "averaged_model.")
-BESIDE_AVERAGES = "n_averaged"  # how many weights PyTorch's AveragedModel has averaged
+# No part of the model: what AveragedModel counts, and what a loss keeps, such as the weights of classes.
+BESIDE = ("n_averaged", "criterion.", "loss.", "loss_fn.", "loss_func.", "loss_function.")
 OLD_NORMS = {"gamma": "weight", "beta": "bias"}  # of a LayerNorm, as TensorFlow and the first BERTs name them
 # The last words of names that only quantised checkpoints have: bitsandbytes, GPTQ, AWQ, PyTorch, 8-bit floats.
 QUANTISED = {
@@ -68,9 +69,9 @@ def read_metadata(source: str) -> dict[str, str]:
 
 def plain_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """The tensors without a prefix of all names, and with the scale and shift of every LayerNorm as PyTorch has it."""
-    named = {name: tensor for name, tensor in state.items() if name != BESIDE_AVERAGES}
-    while named and (prefix := next((known for known in PREFIXES if all(n.startswith(known) for n in named)), None)):
-        state = named = {name.removeprefix(prefix): tensor for name, tensor in named.items()}
+    state = {name: tensor for name, tensor in state.items() if not name.startswith(BESIDE)}
+    while state and (prefix := next((known for known in PREFIXES if all(n.startswith(known) for n in state)), None)):
+        state = {name.removeprefix(prefix): tensor for name, tensor in state.items()}
     return {_of_norm(name, state): tensor for name, tensor in state.items()}
 
 
