@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import fcntl
+import io
 import os
+import shutil
 import signal
+import tempfile
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
@@ -12,14 +17,17 @@ import pytest
 
 from tests.paths import REFERENCE_DATA
 from vlbench.doctor.activity import watch
+from vlbench.system.temporary import remove_leftovers
 
 OTHERS_CORES = 0.3
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a job that a script runs in the background
     signal.signal(signal.SIGINT, signal.default_int_handler)  # else what tests start would ignore their Ctrl-C, too
 
-if "PYTEST_XDIST_WORKER" in os.environ:  # one core per worker, also in the processes that tests start
+if "PYTEST_XDIST_WORKER" in os.environ:  # one core and one temporary folder per worker, also in what tests start
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ["TMPDIR"] = tempfile.tempdir = tempfile.mkdtemp(prefix="tests-")
+    atexit.register(shutil.rmtree, tempfile.tempdir, ignore_errors=True)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -49,6 +57,14 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
             return (yield)
         finally:
             fcntl.flock(tests, fcntl.LOCK_UN)
+
+
+@pytest.fixture(autouse=True)
+def no_leftovers() -> Iterator[None]:
+    """What a killed run leaves behind is removed after its test, or the next run would say that it removes it."""
+    yield
+    with contextlib.redirect_stderr(io.StringIO()):
+        remove_leftovers()
 
 
 @pytest.fixture

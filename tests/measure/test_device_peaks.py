@@ -95,20 +95,13 @@ def test_a_slow_precision_is_not_waited_for(clock: Callable[[float], list[torch.
 @pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 def test_a_linear_layer_is_not_much_quicker_than_the_peak(one_thread: None, dtype: torch.dtype) -> None:
-    """In half precision a CPU may multiply by transposed weights thirty times as fast as two matrices."""
+    """In half precision a CPU may multiply by transposed weights thirty times as fast as two matrices; and measuring
+    takes seconds, whatever a precision costs."""
     layer, tokens = torch.nn.Linear(768, 3072).to(dtype).eval(), torch.rand(1, 145, 768).to(dtype)
     with torch.inference_mode():
         seconds = quickest(lambda: layer(tokens))
-        assert device_gflops_per_second(CPU, dtype) > 0.5 * 2 * 145 * 768 * 3072 / seconds / 1e9
-
-
-@pytest.mark.slow
-def test_measuring_a_peak_takes_seconds(one_thread: None) -> None:
-    """Whatever the precision costs."""
-    for dtype in (torch.float32, torch.float16):
         start = time.perf_counter()
-        with torch.inference_mode():
-            device_gflops_per_second(CPU, dtype)
+        assert device_gflops_per_second(CPU, dtype) > 0.5 * 2 * 145 * 768 * 3072 / seconds / 1e9
         assert time.perf_counter() - start < 20
 
 

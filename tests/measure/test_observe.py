@@ -109,7 +109,7 @@ def test_an_empty_tree_gives_evidence_that_judges_nothing(tmp_path: Path) -> Non
 
 
 @pytest.mark.serial
-def test_observing_costs_less_than_a_millisecond() -> None:
+def test_observing_costs_less_than_three_milliseconds() -> None:
     costs = []
     for _ in range(30):
         start = time.perf_counter()
@@ -117,7 +117,7 @@ def test_observing_costs_less_than_a_millisecond() -> None:
         observer.start()
         observer.finish()
         costs.append(time.perf_counter() - start)
-    assert min(costs) < 1e-3
+    assert min(costs) < 3e-3
 
 
 def test_evidence_survives_its_way_to_disk() -> None:

@@ -29,7 +29,7 @@ from vlbench.runner.records import Restart, Result, WarmUp
 from vlbench.runner.schemas import RESULT_SCHEMA
 from vlbench.runner.store import Store, append_line
 
-KILLS = 50
+KILLS = 24
 
 # Imports once, and forks a process for each run: a line on standard input names its folder.
 RUNS = """

@@ -213,7 +213,7 @@ def test_killed_at_random_moments_and_resumed_equals_uninterrupted(tmp_path: Pat
     whole = Classifier(network("dropout"), noisy=True)
     at_once = train(whole, Examples(), settings(budget="400steps"), tmp_path / "whole")
     curve, moments = tmp_path / "parts" / "training.jsonl", random.Random(0)
-    for _ in range(6):
+    for _ in range(3):
         lines = len(curve.read_text().splitlines()) if curve.exists() else 0
         process = start(tmp_path / "parts", seconds=0.01, budget="400steps", checkpoint_seconds=0)
         wait_until(lambda before=lines: curve.exists() and len(curve.read_text().splitlines()) > before, process)

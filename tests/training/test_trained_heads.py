@@ -105,7 +105,7 @@ def test_run_and_explain_read_the_saved_folder(tmp_path: Path) -> None:
         out = tmp_path / str(number)
         assert train(out, objectives).exit_code == 0
         model = f"--models {out / NAME / MODEL} --weights {NAME}={out / NAME}"
-        done = run(f"run {model} --budget 0.1 --threads 1 --out {out / 'run'}")
+        done = run(f"run {model} --budget 0.1 --restarts 1 --threads 1 --out {out / 'run'}")
         assert done.exit_code == 0, done.output
         Image.new("RGB", (128, 128), "red").save(out / "red.png")
         model = model.replace("--models", "--model")

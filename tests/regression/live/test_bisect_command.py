@@ -202,7 +202,7 @@ def test_a_function_that_computes(repository: Repository) -> None:
     for count, message in ((4_000, "Start"), (12_000, "Slow"), (12_001, "After")):
         repository.write("mine.py", text.format(count))
         repository.commit(message)
-    called = ["--good", "HEAD~2", "--callable", "mine:speed", "--budget", "8", "--threads", "1", "--format", "json"]
+    called = ["--good", "HEAD~2", "--callable", "mine:speed", "--budget", "4", "--threads", "1", "--format", "json"]
     code, output, told = bisect(repository.folder, *called)
     if code == 3 or re.search(r"\d replicates\)", told):
         pytest.skip(f"this machine is too busy for a verdict: {told}")
