@@ -22,7 +22,7 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
 try:
     write_figure(picture, Path(sys.argv[1]))
 except OSError as error:
-    print(error.strerror)
+    print(error.filename, error.strerror, sep=": ")
 """
 
 
@@ -30,5 +30,5 @@ except OSError as error:
 def test_the_reason_is_named(tmp_path: Path, ending: str) -> None:
     command = [sys.executable, "-c", SCRIPT, str(tmp_path / f"figure.{ending}")]
     process = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert process.stdout == "File too large\n", process.stderr
+    assert process.stdout == f"{tmp_path}/figure.{ending}: File too large\n", process.stderr
     assert not (tmp_path / f"figure.{ending}").exists()

@@ -15,7 +15,7 @@ def replacing(path: Path) -> Iterator[Path]:
     """Yields a path beside `path` to write to. At the end that file takes the place of `path`, once it is on the disk.
 
     If the block raises, or the process is killed, `path` is as it was. What is no regular file, such as a pipe or
-    /dev/stdout, is written in place. Raises OSError.
+    /dev/stdout, is written in place. Raises OSError, which names `path`.
     """
     if path.exists() and not path.is_file():
         yield path
@@ -27,8 +27,10 @@ def replacing(path: Path) -> Iterator[Path]:
         _wait_for_disk(unfinished)
         os.replace(unfinished, target)
         _wait_for_disk(target.parent)
-    except BaseException:
+    except BaseException as error:
         unfinished.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename in (None, str(unfinished)):
+            error.filename = str(path)
         raise
 
 
