@@ -86,7 +86,7 @@ def test_a_file_that_cannot_be_written_costs_no_table(results: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("streams", ["<&- >&- 2>&-", "> /dev/full 2> /dev/full"])
+@pytest.mark.parametrize("streams", ["<&- >&- 2>&-", "<&-", "> /dev/full 2> /dev/full"])
 def test_closed_streams_cost_no_measurement(tmp_path: Path, streams: str) -> None:
     """The pipes of the measuring process take no number of theirs."""
     model = write_tiny(tmp_path, "vit-b32")

@@ -74,3 +74,10 @@ def test_a_kill_while_writing_leaves_the_old_file(tmp_path: Path) -> None:
     assert path.read_text() == "old"
     write_text(path, "new")
     assert os.listdir(tmp_path) == ["reproduction.json"]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+def test_a_full_device_is_named() -> None:
+    with pytest.raises(OSError, match="No space left on device") as caught:
+        write_text(Path("/dev/full"), "text")
+    assert caught.value.filename == "/dev/full"

@@ -101,7 +101,7 @@ def test_the_saved_folder_loads_in_eval_run_and_explain_and_refuses_other_tasks(
 
 @pytest.mark.slow
 def test_run_and_explain_read_the_saved_folder(tmp_path: Path) -> None:
-    for number, objectives in enumerate(("vqa,itm", "mlm")):
+    for number, objectives in enumerate(("vqa,itm", "itm", "mlm")):
         out = tmp_path / str(number)
         assert train(out, objectives).exit_code == 0
         model = f"--models {out / NAME / MODEL} --weights {NAME}={out / NAME}"

@@ -70,14 +70,10 @@ def print_sampled(folder: Path, evaluations: Sequence[Evaluation]) -> None:
     from vlbench.report.tables import results_json
     from vlbench.runner.reader import each_result
 
-    for _ in each_result(folder, _ignore):
+    for _ in each_result(folder):
         pass
-    rows = (row for result in each_result(folder, _ignore) for row in joined([result], evaluations))
+    rows = (row for result in each_result(folder) for row in joined([result], evaluations))
     print_as("json", list, json=lambda: results_json(rows))
-
-
-def _ignore(warning: str) -> None:
-    """For a folder that was read before."""
 
 
 def print_evaluations(evaluations: Sequence[Evaluation], results: Sequence[Result], output: Format) -> None:

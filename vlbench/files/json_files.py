@@ -59,7 +59,7 @@ def leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
     """Every key and every value that is no mapping or list, after its place, such as `cells[0].latency_ms`."""
     if isinstance(value, dict):
         for key, child in value.items():
-            yield path, key
+            yield path or "a key", key
             yield from leaves(child, f"{path}.{key}" if path else str(key))
     elif isinstance(value, list):
         for index, child in enumerate(value):

@@ -18,18 +18,29 @@ def replacing(path: Path) -> Iterator[Path]:
     /dev/stdout, is written in place. Raises OSError, which names `path`.
     """
     if path.exists() and not path.is_file():
-        yield path
+        with _naming(path, path):
+            yield path
         return
     target = path.resolve()  # a link stays a link
     unfinished = target.with_name(f"{target.name}{UNFINISHED}")
     try:
-        yield unfinished
-        _wait_for_disk(unfinished)
-        os.replace(unfinished, target)
-        _wait_for_disk(target.parent)
-    except BaseException as error:
+        with _naming(path, unfinished):
+            yield unfinished
+            _wait_for_disk(unfinished)
+            os.replace(unfinished, target)
+            _wait_for_disk(target.parent)
+    except BaseException:
         unfinished.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.filename in (None, str(unfinished)):
+        raise
+
+
+@contextmanager
+def _naming(path: Path, written: Path) -> Iterator[None]:
+    """Has an OSError name the file that was to be there: those of a full disk name none."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename in (None, str(written)):
             error.filename = str(path)
         raise
 

@@ -118,8 +118,9 @@ def _check_events(text: str, where: str) -> None:
 
 def _check_values(content: Any, where: str) -> None:
     for path, leaf in leaves(content):
-        key = shortened(path)
         if isinstance(leaf, int) and not in_range(leaf):
-            raise SpecError(f"{where}: {key or 'the number'} is out of range; integers of up to 64 bits work")
+            raise SpecError(
+                f"{where}: {shortened(path) or 'the number'} is out of range; integers of up to 64 bits work"
+            )
         if isinstance(leaf, str) and (control := CONTROL.search(leaf)):
-            raise SpecError(f"{where}: {key or 'the text'} holds the control character {control[0]!r}")
+            raise SpecError(f"{where}: {shortened(path) or 'the text'} holds the control character {control[0]!r}")

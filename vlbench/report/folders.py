@@ -153,7 +153,7 @@ def _latest(results: Sequence[Result]) -> tuple[Result, ...]:
 
 def read_samples(folder: Folder) -> Iterator[Result]:
     """Every line of a folder again, with its samples: one by one, as they take most of the memory."""
-    return each_result(folder.path, lambda _: None) if folder.results else iter(())
+    return each_result(folder.path) if folder.results else iter(())
 
 
 def _reproduced(results: Sequence[Result]) -> Reproduced | None:

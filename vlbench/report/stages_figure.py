@@ -20,6 +20,7 @@ from vlbench.tables.numbers import short_number
 BAR = 0.72  # height, as a share of the distance between bars
 NAME = 38  # letters per line
 TICKS = 3
+EDGES = 1.1  # inches above and below the bars
 INNER = 7  # points, the text within a bar
 
 
@@ -36,9 +37,9 @@ def picture(results: Results, plt: Any) -> Any:
     }
     names = [textwrap.fill(label, NAME) for label in cells]
     pitch = max(0.34, 0.15 * max(name.count("\n") + 1 for name in names) + 0.08)
-    height = 1.1 + pitch * len(cells)
+    height = EDGES + pitch * len(cells)
     if height > TALLEST:
-        most = int((TALLEST - 1.1) / pitch)
+        most = int((TALLEST - EDGES) / pitch)
         raise InputError(f"stages: {len(cells):,} measurements; up to {most:,} can be drawn, say of one folder")
     drawn, (left, right) = plt.subplots(
         *(1, 2),

@@ -9,7 +9,7 @@ from typing import Any
 from vlbench.measure.machine import Machine
 from vlbench.report.colours import COLOURS, MARKERS, MEASURED, NO_FAMILY
 from vlbench.report.paper import drawing, plain_ticks, save, set_foot, settle
-from vlbench.suites.outcomes import ReproducedCell, Reproduction, SuiteOutcome
+from vlbench.suites.outcomes import ReproducedCell, Reproduction, SuiteOutcome, contentions
 from vlbench.tables.numbers import short_number
 
 PAPER = "#444444"
@@ -44,8 +44,8 @@ def _foot(outcome: SuiteOutcome, machine: Machine | None) -> str:
     if not machine or not any(cell.category == "latency" for cell in outcome.cells):
         return ""
     warning = "SMALL SETTINGS (--quick), not the paper's. " if outcome.quick else ""
-    contended = dict.fromkeys(cell.contended for cell in outcome.cells if cell.contended)
-    return "\n".join([warning + machine.in_words(), *(f"Not to be trusted: {reason}" for reason in contended)])
+    contended = (f"Not to be trusted: {reason}" for reason in contentions(outcome.cells))
+    return "\n".join([warning + machine.in_words(), *contended])
 
 
 def _stages(outcome: SuiteOutcome, plt: Any) -> Any:

@@ -40,9 +40,10 @@ def read_results(folder: Path, warn: Callable[[str], None] = warn) -> list[Resul
     return read_lines(_cells(folder), Result, warn)
 
 
-def each_result(folder: Path, warn: Callable[[str], None] = warn) -> Iterator[Result]:
-    """The same one by one, so that the samples of only one need memory."""
-    return _each_line(_cells(folder), Result, warn)
+def each_result(folder: Path) -> Iterator[Result]:
+    """The same one by one, so that the samples of only one need memory; of a folder that was read before, so without
+    its warning."""
+    return _each_line(_cells(folder), Result, lambda warning: None)
 
 
 def with_samples(results: Sequence[Result], folder: Path) -> list[Result]:

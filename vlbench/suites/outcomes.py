@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -48,6 +49,11 @@ class ReproducedCell:
     def mark(self) -> str:
         """What stands behind the figure, or the name of its row, wherever it is shown."""
         return CONTENDED if self.contended else ""
+
+
+def contentions(cells: Iterable[ReproducedCell]) -> tuple[str, ...]:
+    """Why some of the figures are not to be trusted, each reason once."""
+    return tuple(dict.fromkeys(cell.contended for cell in cells if cell.contended))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -47,8 +47,10 @@ def test_a_prefix_of_some_names_belongs_to_them(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("beside", ["criterion.weight", "loss_fn.bce.pos_weight", "n_averaged"])
-def test_a_loss_beside_the_model_is_left_out(tmp_path: Path, beside: str) -> None:
-    lightning = {f"model.{name}": tensor for name, tensor in TENSORS.items()} | {beside: torch.ones(1)}
+@pytest.mark.parametrize("outer", ["", "module.", "module._orig_mod."])
+def test_a_loss_beside_the_model_is_left_out(tmp_path: Path, beside: str, outer: str) -> None:
+    lightning = {f"{outer}model.{name}": tensor for name, tensor in TENSORS.items()}
+    lightning[f"{outer}{beside}"] = torch.ones(1)
     torch.save({"state_dict": lightning}, tmp_path / "m.pt")
     assert_same(read_state(str(tmp_path / "m.pt")))
 

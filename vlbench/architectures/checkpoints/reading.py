@@ -69,9 +69,11 @@ def read_metadata(source: str) -> dict[str, str]:
 
 def plain_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """The tensors without a prefix of all names, and with the scale and shift of every LayerNorm as PyTorch has it."""
-    state = {name: tensor for name, tensor in state.items() if not name.startswith(BESIDE)}
-    while state and (prefix := next((known for known in PREFIXES if all(n.startswith(known) for n in state)), None)):
+    prefix: str | None = ""
+    while prefix is not None:
         state = {name.removeprefix(prefix): tensor for name, tensor in state.items()}
+        state = {name: tensor for name, tensor in state.items() if not name.startswith(BESIDE)}
+        prefix = next((known for known in PREFIXES if state and all(name.startswith(known) for name in state)), None)
     return {_of_norm(name, state): tensor for name, tensor in state.items()}
 
 

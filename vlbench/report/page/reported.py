@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from vlbench.report.folders import Folder
 from vlbench.report.frames import Results
 from vlbench.report.reproduction import claim_sentence, claim_value, measured_text, percent_error, printed
-from vlbench.suites.outcomes import ReproducedCell
+from vlbench.suites.outcomes import ReproducedCell, contentions
 from vlbench.tables.table import GAP
 
 
@@ -79,7 +79,7 @@ def _suite(folder: Folder, name: str) -> ReportedSuite:
         rows=tuple((row, tuple(figures.get((row, name)) for name in by_quantity)) for row in rows),
         footnotes=footnotes,
         claims=tuple(claims),
-        contended=tuple(dict.fromkeys(cell.contended for cell in cells if cell.contended)),
+        contended=contentions(cells),
     )
 
 
