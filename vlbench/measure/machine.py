@@ -11,6 +11,7 @@ import contextlib
 import os
 import platform
 import re
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
@@ -19,13 +20,23 @@ import psutil
 from vlbench.frozen import Frozen
 from vlbench.measure.os_counters import ROOT
 
-HARDWARE = ("cpu", "cores", "logical_cores", "ram_bytes", "gpu")
+# What NVML tells of a GPU: another driver or another power cap makes another machine of it.
+GPU_HARDWARE = (
+    *("gpu_driver", "gpu_memory_bytes", "gpu_power_limit_watts", "gpu_max_sm_clock_mhz", "gpu_max_memory_clock_mhz"),
+    *("gpu_mig", "gpu_ecc"),
+)
+HARDWARE = ("cpu", "cores", "logical_cores", "ram_bytes", "gpu", *GPU_HARDWARE)
 RAM_WITHIN = 0.02  # kernels reserve different small parts of it
+GPU_SOFTWARE = ("cuda", "cudnn")  # versions that PyTorch was built with
 LIBRARIES = ("torch", "torchvision", "numpy", "transformers", "timm", "detectron2")
 
 
 class Machine(Frozen, extra="allow"):
-    """The machine and its software; two measurements are comparable if all but `threads` is equal."""
+    """The machine and its software; two measurements are comparable if all but `threads` is equal.
+
+    What only some machines have is present only there: the versions of LIBRARIES, and with a GPU GPU_SOFTWARE and
+    GPU_HARDWARE.
+    """
 
     cpu: str
     cores: int
@@ -43,11 +54,20 @@ class Machine(Frozen, extra="allow"):
         return self.model_dump(exclude={"threads"}) == other.model_dump(exclude={"threads"})
 
     def differing_hardware(self, other: Machine) -> list[str]:
-        """The names of `HARDWARE` that differ; memory may differ by `RAM_WITHIN`."""
-        differing = [name for name in HARDWARE if getattr(self, name) != getattr(other, name)]
+        """The names of `HARDWARE` that differ; memory may differ by `RAM_WITHIN`.
+
+        Of two GPUs of the same name, only what is known of both can differ.
+        """
+        differing = [name for name in HARDWARE if self._differs(name, other)]
         if abs(other.ram_bytes - self.ram_bytes) <= RAM_WITHIN * self.ram_bytes:
             return [name for name in differing if name != "ram_bytes"]
         return differing
+
+    def _differs(self, name: str, other: Machine) -> bool:
+        mine, theirs = getattr(self, name, None), getattr(other, name, None)
+        if name in GPU_HARDWARE and (self.gpu != other.gpu or mine is None or theirs is None):
+            return False
+        return bool(mine != theirs)
 
     def in_few_words(self) -> str:
         """`AMD EPYC, 2 cores`, after the GPU's name if there is one; without words that every processor's name has."""
@@ -56,16 +76,32 @@ class Machine(Frozen, extra="allow"):
         return f"{gpu}{' '.join(cpu.split())}, {self.cores} core{'s' if self.cores > 1 else ''}"
 
     def in_words(self) -> str:
-        gpu = f"{self.gpu}, " if self.gpu else ""
+        gpu = f"{self.gpu}{self._gpu_settings_in_words()}, " if self.gpu else ""
         threads = f"{self.threads} thread{'s' if self.threads > 1 else ''}"
         return (
             f"{gpu}{self.cpu}, {self.cores} cores ({self.logical_cores} logical), {threads}, "
             f"{self.ram_bytes / 2**30:.0f} GiB, {self.os}, Python {self.python}, torch {self.torch}"
         )
 
+    def _gpu_settings_in_words(self) -> str:
+        """` (driver 580.95.05, CUDA 13.0, 700 W)`, as far as it is known."""
+        known = (
+            ("driver {}", "gpu_driver"),
+            ("CUDA {}", "cuda"),
+            ("{:.0f} W", "gpu_power_limit_watts"),
+        )
+        values = [words.format(value) for words, name in known if (value := getattr(self, name, None)) is not None]
+        return f" ({', '.join(values)})" if values else ""
 
-def describe_machine(*, threads: int, gpu: str | None) -> Machine:
-    """This machine. Versions are read from package metadata, without importing the packages."""
+
+def describe_machine(*, threads: int, gpu: str | None, gpu_settings: Mapping[str, object] | None = None) -> Machine:
+    """This machine. Versions are read from package metadata, without importing the packages.
+
+    Args:
+        threads: of PyTorch.
+        gpu: its name; None without one.
+        gpu_settings: GPU_SOFTWARE and GPU_HARDWARE, as far as they are known.
+    """
     import psutil  # noqa: PLC0415  like importlib.metadata not needed to read results
 
     versions = {name: version for name in LIBRARIES if (version := _version(name)) is not None}
@@ -79,6 +115,7 @@ def describe_machine(*, threads: int, gpu: str | None) -> Machine:
         os=f"{platform.system()} {platform.release()} {platform.machine()}",
         python=platform.python_version(),
         **versions,
+        **dict(gpu_settings or {}),  # type: ignore[arg-type]  extra keys
     )
 
 

@@ -58,6 +58,7 @@ class Interference:
         gpu_throttle_reasons: NVML's reasons for lowered clocks.
         gpu_other_processes: other processes that computed on the GPU, or, if the driver does not report that, that hold
             a context on it.
+        gpu_discarded_samples: samples that were discarded because the GPU lowered its clock meanwhile.
     """
 
     wall_seconds: float
@@ -73,6 +74,7 @@ class Interference:
     gpu_clock_mhz: float | None = None
     gpu_throttle_reasons: tuple[str, ...] = ()
     gpu_other_processes: int | None = None
+    gpu_discarded_samples: int | None = None
 
 
 class Noise(Frozen):

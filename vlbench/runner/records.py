@@ -148,10 +148,29 @@ class Conversion(Frozen):
     eager_stages: dict[str, str] = Field(default_factory=dict)
 
 
+class Launch(Frozen):
+    """How a pass on a GPU divides between the host and the GPU: medians of separate passes, in milliseconds.
+
+    Attributes:
+        wall_ms: from the call until the GPU was done.
+        host_ms: until the call returned, so that everything was launched.
+        gpu_busy_ms: time in which at least one kernel ran; None if the profiler gave no kernels.
+    """
+
+    wall_ms: float
+    host_ms: float
+    gpu_busy_ms: float | None = None
+
+    @property
+    def gpu_busy_share(self) -> float | None:
+        """Share of the pass in which the GPU computed."""
+        return None if self.gpu_busy_ms is None else min(1.0, self.gpu_busy_ms / self.wall_ms)
+
+
 class Restart(Frozen):
     """What one fresh process measured: samples in milliseconds, in the order taken, and what interfered with them.
 
-    `latency_ms_by_stage` is from separate passes, whose whole is `total`.
+    `latency_ms_by_stage` is from separate passes, whose whole is `total`. `joules` is the energy of one pass.
     """
 
     latency_ms: tuple[float, ...]
@@ -160,6 +179,8 @@ class Restart(Frozen):
     peak_memory_bytes: int | None = None
     detector_load: dict[str, int] | None = None
     conversion: Conversion | None = None
+    joules: float | None = None
+    launch: Launch | None = None
     interference: Interference | None = None
     seconds_by_phase: dict[str, float] = Field(default_factory=dict)
     measured_at: str
@@ -183,6 +204,7 @@ class Result(ResultLine):
     precision: str
     backend: str
     batch: int
+    l2: Literal["warm", "cold"] | None = None
     image_size: tuple[int, int]
     image_tokens: int | None = None
     text_tokens: int
@@ -204,6 +226,8 @@ class Result(ResultLine):
     latency_ms_by_stage: dict[str, LatencySummary] | None = None
     noise: Noise | None = None
     peak_memory_bytes: int | None = None
+    joules: float | None = None
+    launch: Launch | None = None
     accuracy: Accuracy | None = None
     training: Training | None = None
     restarts: tuple[Restart, ...] = ()
