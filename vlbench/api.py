@@ -13,7 +13,7 @@ from vlbench.measure.records import Precision
 from vlbench.report.frames import Results, read
 from vlbench.runner.backends import EAGER
 from vlbench.runner.benchmark import benchmark
-from vlbench.runner.cells import Device
+from vlbench.runner.cells import L2
 from vlbench.runner.plan import RunSettings
 from vlbench.runner.records import Result
 from vlbench.specs import AnySpec, Size
@@ -39,10 +39,11 @@ class Model:
         image: str | Path | None = None,
         text: str | None = None,
         *,
-        device: Device = "auto",
+        device: str = "auto",
         precision: Precision = "fp32",
         backend: str = EAGER,
         batch: int = 1,
+        l2: L2 = "warm",
         image_size: Size | None = None,
         text_tokens: int | None = None,
         threads: int | None = None,
@@ -65,6 +66,7 @@ class Model:
             precision=precision,
             backend=backend,
             batch=batch,
+            l2=l2,
             image_size=image_size,
             text_tokens=text_tokens,
             threads=physical_cores() if threads is None else threads,

@@ -190,6 +190,8 @@ class OnTheCpu(TorchFunctionMode):
         self.cuda, self.left = cuda, out_of_memory_at
 
     def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if function is torch.device:
+            return function(*args, **(kwargs or {}))
         moved = [_moved(value) for value in args]
         named = {name: _moved(value) for name, value in (kwargs or {}).items()}
         if moved != list(args) or named != (kwargs or {}):

@@ -63,7 +63,7 @@ def test_no_driver_or_no_gpu_tells_nothing(fake: Callable[..., FakeNvml], absent
 def test_no_package_tells_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pynvml", None)  # an import of it raises ImportError
     assert Gpu().look() is None
-    observer = Observer(None, "cuda")
+    observer = Observer(None, Gpu())
     observer.start()
     assert observer.finish().gpu_clock_mhz is None
 
@@ -221,7 +221,7 @@ def test_only_heat_and_a_lack_of_power_slow_it(fake: Callable[..., FakeNvml]) ->
 
 def test_the_observer_keeps_the_lowest_clock_and_every_reason(fake: Callable[..., FakeNvml]) -> None:
     fake(clocks=[1980, 1410, 1700], reasons=[HOT], pids=[OWN, OTHER])
-    observer = Observer(None, "cuda")
+    observer = Observer(None, Gpu())
     observer.start()
     observer.between_blocks()
     observer.between_blocks()

@@ -111,7 +111,7 @@ def test_the_backend_of_the_page_works() -> None:
 
 
 def test_an_unknown_backend_is_one_line_that_names_the_known() -> None:
-    with pytest.raises(InputError, match=r"^--backend tpu: no such backend; known: eager$"):
+    with pytest.raises(InputError, match=r"^--backend tpu: no such backend; known: cuda-graph, eager$"):
         check_backend("tpu")
     with pytest.raises(InputError, match="no such backend"):
         tiny_cell("vilt-b32").model_validate(tiny_cell("vilt-b32").model_dump() | {"backend": "tpu"})

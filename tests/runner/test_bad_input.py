@@ -37,7 +37,10 @@ def refused(*arguments: object, code: int = 2) -> str:
         (("run", "--models", "nowhere.yaml"), "nowhere.yaml: no such file"),
         (("run",), "Missing option '--models'"),
         (("run", "--models", "vilt", "--bugdet", "3"), "No such option"),
-        (("run", "--models", "vilt", "--device", "tpu"), "'auto', 'cpu', 'cuda'"),
+        (
+            ("run", "--models", "vilt", "--device", "tpu"),
+            "no such device; auto, cpu, cuda, or cuda:1 for the second GPU works",
+        ),
         (("run", "--models", "vilt", "--batch", "0"), "--batch"),
         (("run", "--models", "vilt", "--budget", "-3"), "--budget"),
         (("run", "--models", "vilt", "--image", "nowhere.jpg"), "nowhere.jpg: no such file"),

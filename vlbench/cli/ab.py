@@ -33,9 +33,10 @@ from vlbench.cli.live_options import (
 )
 from vlbench.cli.options import (
     BatchOption,
-    DeviceName,
     DeviceOption,
     EngineName,
+    L2Name,
+    L2Option,
     PrecisionName,
     PrecisionOption,
     TextTokensOption,
@@ -45,6 +46,7 @@ from vlbench.cli.options import (
 from vlbench.errors import HeadError, InputError, WorkerError
 from vlbench.files.writing import write_text
 from vlbench.runner.backends import check_backend
+from vlbench.runner.devices import check_device
 from vlbench.system.console import print_error
 
 if TYPE_CHECKING:
@@ -66,9 +68,10 @@ def ab(
     head_option: Annotated[
         list[str] | None, typer.Option(metavar="NAME=VALUE", help="The same for the head, such as image-size=416x672.")
     ] = None,
-    device: DeviceOption = DeviceName.auto,
+    device: DeviceOption = "auto",
     precision: PrecisionOption = PrecisionName.fp32,
     batch: BatchOption = 1,
+    l2: L2Option = L2Name.warm,
     image: ImageOption = None,
     text: TextOption = None,
     image_size: ImageSizeOption = None,
@@ -99,6 +102,7 @@ def ab(
         device=device,
         precision=precision,
         batch=batch,
+        l2=l2,
         image=image,
         text=text,
         image_size=image_size,
@@ -158,10 +162,11 @@ def _count(text: str) -> int:
 
 
 OPTIONS: dict[str, Callable[[str], Any]] = {
-    "device": lambda text: DeviceName(text).value,
+    "device": check_device,
     "precision": lambda text: PrecisionName(text).value,
     "backend": check_backend,
     "batch": _count,
+    "l2": lambda text: L2Name(text).value,
     "detector": lambda text: EngineName(text).value,
     "image": lambda text: str(Path(text).absolute()),
     "text": str,

@@ -73,7 +73,7 @@ def reproduce_ablations(suites: Sequence[LoadedAblation], options: AblationOptio
 
 def _request(options: AblationOptions) -> AblationRequest:
     """Raises InputError for a budget, a device or a precision that cannot be used."""
-    from vlbench.evaluation.processes import resolve_device
+    from vlbench.evaluation.processes import compute_device
     from vlbench.training.ablation.arms import AblationRequest
     from vlbench.training.budget import parse_budget
 
@@ -82,7 +82,7 @@ def _request(options: AblationOptions) -> AblationRequest:
     return AblationRequest(
         budget=parse_budget(options.budget, "--train-budget") if options.budget else None,
         quick=options.quick,
-        device=resolve_device(options.device),  # type: ignore[arg-type]
+        device=compute_device(options.device),
         precision=options.precision,  # type: ignore[arg-type]
         threads=options.threads,
     )

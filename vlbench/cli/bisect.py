@@ -23,7 +23,6 @@ from vlbench.cli.live_options import (
 )
 from vlbench.cli.options import (
     BatchOption,
-    DeviceName,
     DeviceOption,
     PrecisionName,
     PrecisionOption,
@@ -48,7 +47,7 @@ def bisect(
     bad: Annotated[str, typer.Option(metavar="REV", help="A later one that is slower.")] = "HEAD",
     models: ModelsOption = None,
     callables: CallableOption = None,
-    device: DeviceOption = DeviceName.auto,
+    device: DeviceOption = "auto",
     precision: PrecisionOption = PrecisionName.fp32,
     batch: BatchOption = 1,
     image: ImageOption = None,

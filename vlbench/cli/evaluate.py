@@ -12,7 +12,6 @@ import typer
 
 from vlbench.cli.options import (
     DetectorOption,
-    DeviceName,
     DeviceOption,
     Format,
     FormatOption,
@@ -36,7 +35,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from vlbench.measure.records import Precision
-    from vlbench.runner.plan import Device
     from vlbench.runner.records import Result
     from vlbench.specs import AnySpec
 
@@ -81,7 +79,7 @@ def eval_(
         ),
     ] = 45,
     detector: DetectorOption = None,
-    device: DeviceOption = DeviceName.auto,
+    device: DeviceOption = "auto",
     precision: PrecisionOption = PrecisionName.fp32,
     threads: ThreadsOption = None,
     output: FormatOption = Format.table,
@@ -95,7 +93,7 @@ def eval_(
     it stopped. Under torchrun, all processes share the items.
     """
     from vlbench.evaluation.answers import files_by_model
-    from vlbench.evaluation.processes import joined_processes, resolve_device
+    from vlbench.evaluation.processes import compute_device, joined_processes
     from vlbench.evaluation.session import evaluate_all
     from vlbench.evaluation.split import EvaluationSettings, Split
     from vlbench.measure.machine import physical_cores
@@ -113,7 +111,7 @@ def eval_(
         limit=limit,
         batch=batch,
         workers=workers,
-        device=resolve_device(device.value),
+        device=compute_device(device),
         precision=precision.value,
         features=features,
         answers=files_by_model("--answers", answers or [], specs),
@@ -144,7 +142,7 @@ def eval_(
 
 
 def measured_latency(
-    specs: Sequence[AnySpec], folder: Path, *, device: Device, precision: Precision, threads: int, budget: float
+    specs: Sequence[AnySpec], folder: Path, *, device: str, precision: Precision, threads: int, budget: float
 ) -> list[Result]:
     """The latency of each model with one example, measured in fresh processes."""
     from vlbench.inputs import read_example, short_text

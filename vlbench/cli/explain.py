@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vlbench.cli.options import DeviceName, DeviceOption, PrecisionName, PrecisionOption, ThreadsOption, default_folder
+from vlbench.cli.options import DeviceOption, PrecisionName, PrecisionOption, ThreadsOption, default_folder
 from vlbench.cli.printing import print_as
 from vlbench.cli.score import ScoreFormat
 from vlbench.errors import InputError
@@ -43,7 +43,7 @@ def explain(
     layer: Annotated[
         str | None, typer.Option(metavar="N", help="Also draw the heads of this layer large: 3, or cross-3.")
     ] = None,
-    device: DeviceOption = DeviceName.auto,
+    device: DeviceOption = "auto",
     precision: PrecisionOption = PrecisionName.fp32,
     threads: ThreadsOption = None,
     output: Annotated[
@@ -69,13 +69,13 @@ def explain(
     if out is not None and out.exists() and not out.is_dir():
         raise InputError(f"--out {out}: is a file, not a folder")
     regions = open_regions(features) if features else None
-    from vlbench.evaluation.processes import resolve_device  # imports PyTorch, so bad input is refused before it
+    from vlbench.evaluation.processes import compute_device  # imports PyTorch, so bad input is refused before it
     from vlbench.explain.look import ExplainSettings, look
 
     settings = ExplainSettings(
         vocabulary=vocabulary,
         features=regions,
-        device=resolve_device(device.value),
+        device=compute_device(device),
         precision=precision.value,
         threads=threads or physical_cores(),
     )

@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vlbench.cli.options import DeviceName, PrecisionName, parse_size
+from vlbench.cli.options import L2Name, PrecisionName, parse_size
 from vlbench.errors import InputError
+from vlbench.runner.devices import check_device
 from vlbench.runner.limits import MOST_BUDGET_SECONDS
+from vlbench.system.console import print_message
 from vlbench.tables.markup import escape_terminal
 
 if TYPE_CHECKING:
-    from vlbench.regression.compare.effects import Effect
+    from vlbench.regression.live.progress import LiveProgress
     from vlbench.regression.live.run import LiveRequest
 
 ModelsOption = Annotated[str | None, typer.Option(help="As in vlbench run; each side has its own catalogue.")]
@@ -40,9 +42,10 @@ def live_request(
     *,
     models: str | None,
     callables: list[str] | None,
-    device: DeviceName,
+    device: str,
     precision: PrecisionName,
     batch: int,
+    l2: L2Name = L2Name.warm,
     image: Path | None,
     text: str | None,
     image_size: str | None,
@@ -60,9 +63,10 @@ def live_request(
     if not models and not callables:
         raise InputError("nothing to compare: name --models vilt or --callable package.module:function")
     settings: dict[str, Any] = {
-        "device": device.value,
+        "device": check_device(device),
         "precision": precision.value,
         "batch": batch,
+        "l2": l2.value,
         "image_size": parse_size(image_size) if image_size is not None else None,
         "text_tokens": text_tokens,
         "threads": threads or physical_cores(),
@@ -91,13 +95,29 @@ def model_names(models: str) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def show_progress(name: str, count: int, effect: Effect | None) -> None:
-    """Redraws a line on standard error before each replicate, if that is a terminal."""
+def show_progress(progress: LiveProgress) -> None:
+    """Says after the first replicate how long a verdict will take. Redraws a line on standard error before each
+    replicate, if that is a terminal."""
+    name = escape_terminal(progress.name)
+    if progress.replicates == 1 and progress.seconds is not None:
+        clear_progress()
+        print_message(f"{name}: {_time_needed(progress.seconds, progress.least)}")
     if sys.stderr.isatty():
         from vlbench.regression.compare.verdicts import change
 
-        so_far = f", {change(effect.ratio)} so far" if effect else ""
-        print(f"\r\x1b[K{escape_terminal(name)}: replicate {count + 1}{so_far} ", end="", file=sys.stderr, flush=True)
+        so_far = f", {change(progress.effect.ratio)} so far" if progress.effect else ""
+        print(f"\r\x1b[K{name}: replicate {progress.replicates + 1}{so_far} ", end="", file=sys.stderr, flush=True)
+
+
+def _time_needed(seconds: float, least: int) -> str:
+    """`a verdict takes 8 replicates of 3.1 s or more, so 25 s; a change is confirmed by 8 more`"""
+    from vlbench.regression.live.run import LEAST_CONFIRMING
+    from vlbench.runner.records import minutes
+
+    return (
+        f"a verdict takes {least} replicates of {seconds:.1f} s or more, so {minutes(least * seconds)}; a change is "
+        f"confirmed by {LEAST_CONFIRMING} more"
+    )
 
 
 def clear_progress() -> None:

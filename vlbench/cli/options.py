@@ -13,14 +13,9 @@ import typer
 
 from vlbench.errors import InputError
 from vlbench.runner.backends import BACKENDS
+from vlbench.runner.devices import DEVICES
 from vlbench.runner.limits import MOST_BATCH, MOST_RESTARTS, MOST_TEXT_TOKENS, MOST_THREADS
 from vlbench.tables.numbers import share_of
-
-
-class DeviceName(StrEnum):
-    auto = "auto"
-    cpu = "cpu"
-    cuda = "cuda"
 
 
 class MeasuredOn(StrEnum):
@@ -32,6 +27,11 @@ class PrecisionName(StrEnum):
     fp32 = "fp32"
     bf16 = "bf16"
     fp16 = "fp16"
+
+
+class L2Name(StrEnum):
+    warm = "warm"
+    cold = "cold"
 
 
 class EngineName(StrEnum):
@@ -60,7 +60,17 @@ class Listing(StrEnum):
 
 
 MeasuredOnOption = Annotated[MeasuredOn | None, typer.Option(help="Only results measured on this device.")]
-DeviceOption = Annotated[DeviceName, typer.Option(help="auto: the GPU if there is one, else the CPU.")]
+DeviceOption = Annotated[
+    str, typer.Option(metavar="DEVICE", help=f"{DEVICES}; auto is the GPU if there is one, else the CPU.")
+]
+L2Option = Annotated[
+    L2Name,
+    typer.Option(
+        "--l2",
+        help="The L2 cache of a GPU before each sample: as the last pass left it, or emptied.",
+        show_default=True,
+    ),
+]
 PrecisionOption = Annotated[PrecisionName, typer.Option(help="The number format of weights and activations.")]
 BackendOption = Annotated[
     str, typer.Option(metavar="NAME", help=f"Runtime that executes the models: {', '.join(BACKENDS)}.")

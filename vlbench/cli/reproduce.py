@@ -10,7 +10,6 @@ import typer
 
 from vlbench.cli.ablation import AblationOptions, make_folders, reproduce_ablations
 from vlbench.cli.options import (
-    DeviceName,
     DeviceOption,
     OutOption,
     PrecisionName,
@@ -49,7 +48,7 @@ def reproduce(
     figures: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Draw each suite into this folder, as PNG and SVG.")
     ] = None,
-    device: DeviceOption = DeviceName.auto,
+    device: DeviceOption = "auto",
     precision: PrecisionOption = PrecisionName.fp32,
     threads: ThreadsOption = None,
     budget: Annotated[
@@ -95,7 +94,7 @@ def reproduce(
         options = AblationOptions(
             budget=train_budget,
             quick=quick,
-            device=device.value,
+            device=device,
             precision=precision.value,
             threads=threads or physical_cores(),
             output=output,
@@ -109,7 +108,7 @@ def reproduce(
         categories=parse_categories(cells),
         quick=quick,
         settings=RunSettings(
-            device=device.value,
+            device=device,
             precision=precision.value,
             threads=threads or (1 if quick else physical_cores()),  # tiny models gain nothing from a second thread
             restarts=restarts,

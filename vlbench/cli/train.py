@@ -13,7 +13,6 @@ import typer
 
 from vlbench.cli.evaluate import measured_latency
 from vlbench.cli.options import (
-    DeviceName,
     DeviceOption,
     Format,
     FormatOption,
@@ -89,7 +88,7 @@ def train(
     latency_budget: Annotated[
         float, typer.Option(min=0.001, metavar="SECONDS", help="Time for the latency of each model.")
     ] = 20,
-    device: DeviceOption = DeviceName.auto,
+    device: DeviceOption = "auto",
     precision: Annotated[
         TrainingPrecision | None, typer.Option(help="By default bf16 on a GPU and fp32 on a CPU.")
     ] = None,
@@ -103,7 +102,7 @@ def train(
     The same command with its --out, or with --resume, resumes a killed run. Under torchrun, the processes share each
     batch.
     """
-    from vlbench.evaluation.processes import joined_processes, resolve_device
+    from vlbench.evaluation.processes import compute_device, joined_processes
     from vlbench.measure.machine import physical_cores
     from vlbench.training.checkpoint import Interrupted
     from vlbench.training.train_request import TrainRequest, training_runs
@@ -121,7 +120,7 @@ def train(
         accumulate=accumulate,
         learning_rate=learning_rate,
         workers=workers,
-        device=resolve_device(device.value),
+        device=compute_device(device),
         precision=precision.value if precision else None,
         threads=threads or physical_cores(),
     )

@@ -12,7 +12,7 @@ from typing import Literal, TypeVar
 import torch
 from torch import distributed
 
-from vlbench.errors import InputError
+from vlbench.runner.devices import resolve_device, visible_gpu
 
 Value = TypeVar("Value")
 LONGEST_WAIT = timedelta(days=2)  # for the slowest process
@@ -67,9 +67,10 @@ def joined_processes() -> Iterator[Process]:
         distributed.destroy_process_group()
 
 
-def resolve_device(name: Literal["auto", "cpu", "cuda"]) -> Literal["cpu", "cuda"]:
-    """`auto` is the GPU if there is one, else the CPU. Raises InputError for `cuda` without a GPU."""
-    available = torch.cuda.is_available()
-    if name == "cuda" and not available:
-        raise InputError("--device cuda: PyTorch sees no GPU here; --device cpu works")
-    return "cuda" if available and name != "cpu" else "cpu"
+def compute_device(name: str) -> Literal["cpu", "cuda"]:
+    """Where this process computes. Call it before CUDA starts: of several GPUs it will see only the one of this name.
+
+    Raises InputError for a GPU that PyTorch does not see.
+    """
+    os.environ.update(visible_gpu(name))
+    return resolve_device(name, has_gpu=torch.cuda.is_available())

@@ -7,13 +7,21 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from statistics import median
+from typing import TypeVar
 
 import torch
 from torch import nn
 
+from vlbench.measure.throttling import ThrottleWatch
+
+T = TypeVar("T")
+
 STEADY_WITHIN = 0.03
 MOST_SAMPLES = 5_000
 WINDOW_MS = 100  # shortest window that the warm-up compares, so that a single slow pass does not decide
+MOST_WINDOW = 200  # passes
+LOADING_PASSES = 3  # after the first, on a GPU: CUDA loads a kernel at its first launch, which takes seconds in all
+LEAST_GPU_WARM_UP_MS = 300  # a GPU's clock takes that long to rise
 
 
 class PassTimer:
@@ -23,11 +31,22 @@ class PassTimer:
         forward: one forward pass; called in inference mode.
         stages: modules whose calls are timed, by name.
         device: where `forward` runs. CUDA is timed by events, other devices by `time.perf_counter_ns`.
+
+    Attributes:
+        before: called before each pass that is timed, outside its time; None calls nothing.
+        throttling: discards the samples that a GPU takes while it is slowed; None keeps all.
     """
 
     def __init__(self, forward: Callable[[], object], stages: dict[str, nn.Module], device: torch.device) -> None:
         self.forward, self.stages, self.device = forward, stages, device
-        self.timer = timer_for(device)
+        self.before: Callable[[], object] | None = None
+        self.throttling: ThrottleWatch | None = None
+        self._time = timer_for(device)
+
+    def timer(self, forward: Callable[[], object]) -> float:
+        if self.before is not None:
+            self.before()
+        return self._time(forward)
 
     def first(self) -> float:
         """Milliseconds of the first pass, from which the warm-up continues."""
@@ -37,21 +56,25 @@ class PassTimer:
     def warm_up(self, first_ms: float, seconds: float) -> tuple[list[float], bool]:
         """Runs passes until the medians of two successive windows differ by less than 3%, or the time is over.
 
-        The first pass counts towards the time. If it took all of it, no other pass follows; `settled` then decides from
-        the samples whether that was enough.
+        On a CPU the first pass counts towards the time. If it took all of it, no other pass follows; `settled` then
+        decides from the samples whether that was enough. On a GPU the first passes load kernels and count for nothing,
+        and the others go on for 0.3 s at least.
 
         Returns:
             The milliseconds of each pass, the first included, and whether their time had settled.
         """
-        samples, left = [first_ms], seconds - first_ms / 1e3
-        if left < 0:
-            return samples, False
-        window = min(200, max(1, round(WINDOW_MS / max(first_ms, 1e-3))))
+        samples, left, least_ms = [first_ms], seconds - first_ms / 1e3, 0
         with torch.inference_mode(), collector_paused():
+            if self.device.type == "cuda":
+                samples += self._sample(lambda: self.timer(self.forward), 0, LOADING_PASSES)
+                left, least_ms = seconds, LEAST_GPU_WARM_UP_MS
+            elif left < 0:
+                return samples, False
+            loaded = len(samples) if least_ms else 0
             deadline = time.monotonic() + left
             while True:
                 samples.append(self.timer(self.forward))
-                if len(samples) >= 2 * window and _agree(samples[-2 * window : -window], samples[-window:]):
+                if _steady(samples[loaded:], least_ms):
                     return samples, True
                 if time.monotonic() > deadline:
                     return samples, False
@@ -70,20 +93,13 @@ class PassTimer:
         """
         if not self.stages:
             return {}
-        samples: dict[str, list[float]] = {"total": [], **{name: [] for name in self.stages}}
         with torch.inference_mode(), collector_paused(), _stage_marks(self.stages, self.device) as read:
             for _ in range(discarded):
                 self.forward()
                 read()
 
-            def staged() -> float:
-                total = self.timer(self.forward)
-                samples["total"].append(total)
-                for name, value in read().items():
-                    samples[name].append(value)
-                return total
-
-            self._sample(staged, seconds, least)
+            passes = self._sample(lambda: {"total": self.timer(self.forward), **read()}, seconds, least)
+        samples = {name: [times[name] for times in passes] for name in ("total", *self.stages)}
         outermost = [samples[name] for name in self.stages if "." not in name]
         samples["rest"] = [total - sum(spent) for total, *spent in zip(samples["total"], *outermost, strict=True)]
         return samples
@@ -93,13 +109,30 @@ class PassTimer:
         """Whether slow passes had settled: the samples agree with the last warm-up pass or with the staged passes."""
         return _agree(warm_up[-1:], end_to_end) or (bool(total) and _agree(end_to_end, total))
 
-    @staticmethod
-    def _sample(sample: Callable[[], float], seconds: float, least: int) -> list[float]:
+    def _sample(self, sample: Callable[[], T], seconds: float, least: int) -> list[T]:
         deadline = time.monotonic() + seconds
-        samples: list[float] = []
-        while len(samples) < least or (time.monotonic() < deadline and len(samples) < MOST_SAMPLES):
+        samples: list[T] = []
+        clean = 0  # how many of them were taken at full speed
+        while True:
             samples.append(sample())
-        return samples
+            done = len(samples) >= least and (time.monotonic() >= deadline or len(samples) >= MOST_SAMPLES)
+            if self.throttling is not None and (done or self.throttling.due):
+                if self.throttling.slowed():
+                    self.throttling.discarded += len(samples) - clean
+                    del samples[clean:]
+                    deadline += self.throttling.cool(self.forward)
+                    continue
+                clean = len(samples)
+            if done:
+                return samples
+
+
+def _steady(samples: list[float], least_ms: float) -> bool:
+    """Whether the last two windows agree. A window is sized by the latest passes: the first ones may be slower."""
+    window = min(MOST_WINDOW, max(1, round(WINDOW_MS / max(median(samples[1:][-MOST_WINDOW:] or samples), 1e-3))))
+    if len(samples) < 2 * window or sum(samples) < least_ms:
+        return False
+    return _agree(samples[-2 * window : -window], samples[-window:])
 
 
 def _agree(before: list[float], after: list[float]) -> bool:
@@ -125,6 +158,12 @@ def _time_cuda(forward: Callable[[], object]) -> float:
     end.record()
     torch.cuda.synchronize()
     return start.elapsed_time(end)
+
+
+def l2_flush(device: torch.device) -> Callable[[], object]:
+    """A function that empties a GPU's L2 cache: it zeroes a buffer of four times its size, like triton's do_bench."""
+    size = torch.cuda.get_device_properties(device).L2_cache_size
+    return torch.empty(4 * size, dtype=torch.int8, device=device).zero_
 
 
 @contextmanager

@@ -115,7 +115,7 @@ def describe_machine(*, threads: int, gpu: str | None, gpu_settings: Mapping[str
         os=f"{platform.system()} {platform.release()} {platform.machine()}",
         python=platform.python_version(),
         **versions,
-        **dict(gpu_settings or {}),  # type: ignore[arg-type]  extra keys
+        **dict(gpu_settings or {}),
     )
 
 

@@ -32,22 +32,14 @@ class Observer:
     Args:
         reference: returns the milliseconds of a fixed piece of work, see `reference_kernel`; None times none. The first
             pass after it is 1 to 2% slower (caches, sleeping threads), so run one without timing it.
-        device: where the model runs, as PyTorch names it; NVML is read for `cuda`.
-        gpu_uuid: of that GPU; without it CUDA_VISIBLE_DEVICES or the index decides.
+        gpu: where the model runs; None for a CPU.
         root: the folder that contains `proc` and `sys`; another one in tests.
     """
 
-    def __init__(
-        self,
-        reference: Callable[[], float] | None,
-        device: str = "cpu",
-        *,
-        gpu_uuid: str | None = None,
-        root: Path = ROOT,
-    ) -> None:
+    def __init__(self, reference: Callable[[], float] | None, gpu: Gpu | None = None, *, root: Path = ROOT) -> None:
         self._reference = reference
         self._reader = CounterReader(root)
-        self._gpu = Gpu(device, gpu_uuid) if device.startswith("cuda") else None
+        self._gpu = gpu
         self._cores = self._reader.cores()
         self._reference_ms: list[float] = []
         self._gpu_states: list[GpuState] = []
@@ -76,13 +68,17 @@ class Observer:
         if self._resumed_at is None:
             self._resumed_at = self._reader.read()
 
-    def finish(self) -> Interference:
-        """Ends the observation. Raises RuntimeError if it was never started."""
+    def finish(self, discarded: int | None = None) -> Interference:
+        """Ends the observation. Raises RuntimeError if it was never started.
+
+        Args:
+            discarded: samples that did not count as the GPU was slowed; None on a CPU.
+        """
         self.pause()
         if self._seen is None:
             raise RuntimeError("the observer was not started")
         self.between_blocks()
-        return self._interference(self._seen)
+        return self._interference(self._seen, discarded)
 
     def _time_reference(self) -> None:
         if self._reference is not None:
@@ -93,7 +89,7 @@ class Observer:
         if state is not None:
             self._gpu_states.append(state)
 
-    def _interference(self, seen: Counters) -> Interference:
+    def _interference(self, seen: Counters, discarded: int | None) -> Interference:
         wall = max(seen.wall_seconds, 1e-9)
 
         def share(seconds: float | None) -> float | None:
@@ -118,6 +114,7 @@ class Observer:
             gpu_clock_mhz=min(clocks, default=None),
             gpu_throttle_reasons=tuple(sorted({reason for state in self._gpu_states for reason in state.throttled})),
             gpu_other_processes=max(others_on_gpu, default=None),
+            gpu_discarded_samples=discarded,
         )
 
 

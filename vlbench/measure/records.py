@@ -34,6 +34,25 @@ class Counts(Frozen):
     flops_table6: int | None = None
 
 
+class Launch(Frozen):
+    """How a pass on a GPU divides between the host and the GPU: medians of separate passes, in milliseconds.
+
+    Attributes:
+        wall_ms: from the call until the GPU was done.
+        host_ms: until the call returned, so that everything was launched.
+        gpu_busy_ms: time in which at least one kernel ran; None if the profiler gave no kernels.
+    """
+
+    wall_ms: float
+    host_ms: float
+    gpu_busy_ms: float | None = None
+
+    @property
+    def gpu_busy_share(self) -> float | None:
+        """Share of the pass in which the GPU computed."""
+        return None if self.gpu_busy_ms is None else min(1.0, self.gpu_busy_ms / self.wall_ms)
+
+
 Precision = Literal["fp32", "bf16", "fp16"]
 
 ELEMENT_BYTES: dict[Precision, int] = {"fp32": 4, "bf16": 2, "fp16": 2}

@@ -10,7 +10,7 @@ from typing import Any, Literal, Protocol
 
 from vlbench.measure.machine import Machine
 from vlbench.measure.noise import Interference, Noise, judge, why_contended
-from vlbench.measure.records import Counts
+from vlbench.measure.records import Counts, Launch
 from vlbench.measure.statistics import LEAST_RESTARTS, LatencySummary, enough, summarise
 from vlbench.runner.cells import Cell, blank_result
 from vlbench.runner.nms_records import SuppressionCell, SuppressionRestart, SuppressionResult, suppression_result
@@ -83,6 +83,10 @@ def summarise_cell(
     if failure:
         return blank_result(cell, machine, status=failure.status, error=failure.reason, **fields)
     counted = undisturbed_restarts(restarts)
+    fields |= {
+        "joules": _median_of_known([restart.joules for restart in counted]),
+        "launch": _median_launch([restart.launch for restart in counted if restart.launch]),
+    }
     latency_ms = summarise([restart.latency_ms for restart in counted])
     names = counted[0].latency_ms_by_stage
     return blank_result(
@@ -135,6 +139,21 @@ def _noise(
 ) -> Noise:
     interference = [restart.interference for restart in restarts]
     return judge(list(map(median, samples_ms)), interference, within=cell.within, ci95=latency.ci95)
+
+
+def _median_of_known(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return median(known) if known else None
+
+
+def _median_launch(launches: Sequence[Launch]) -> Launch | None:
+    if not launches:
+        return None
+    return Launch(
+        wall_ms=median(launch.wall_ms for launch in launches),
+        host_ms=median(launch.host_ms for launch in launches),
+        gpu_busy_ms=_median_of_known([launch.gpu_busy_ms for launch in launches]),
+    )
 
 
 def _total_seconds(restarts: Sequence[Restart]) -> dict[str, float]:

@@ -21,6 +21,7 @@ from vlbench.measure.records import Counts
 from vlbench.measure.statistics import median_interval
 from vlbench.runner.aggregate import series
 from vlbench.runner.cells import Cell
+from vlbench.runner.devices import visible_gpu
 from vlbench.runner.peaks import keep_peaks, read_peaks, settings_without_peaks
 from vlbench.runner.plan import AnyCell, RunSettings, expand, split_measured
 from vlbench.runner.progress import progress_bars
@@ -90,7 +91,7 @@ def benchmark(
             and then the machine's peaks. With None nothing is written, and no progress is shown.
         report_kept: called with the names of kept models before the others are measured.
     """
-    with BenchmarkSession(settings.threads) as session:
+    with BenchmarkSession(settings.threads, settings.device) as session:
         cells = expand(specs, example, settings, session.machine)
         return session.measure(cells, Result, folder, report_kept)
 
@@ -98,9 +99,9 @@ def benchmark(
 class BenchmarkSession:
     """A worker and what is counted and measured in it, for callers that plan cells of several kinds themselves."""
 
-    def __init__(self, threads: int) -> None:
+    def __init__(self, threads: int, device: str = "auto") -> None:
         self.threads = threads
-        self.worker = open_worker(threads)
+        self.worker = open_worker(threads, environment=visible_gpu(device))
 
     def __enter__(self) -> BenchmarkSession:
         return self

@@ -11,7 +11,8 @@ from vlbench.inputs import Example, check_text
 from vlbench.measure.machine import Machine
 from vlbench.measure.records import Precision
 from vlbench.runner.backends import EAGER, check_backend
-from vlbench.runner.cells import Cell, Device
+from vlbench.runner.cells import L2, Cell
+from vlbench.runner.devices import check_device, resolve_device
 from vlbench.runner.limits import MOST_BATCH, MOST_BUDGET_SECONDS, MOST_RESTARTS, MOST_TEXT_TOKENS, MOST_THREADS
 from vlbench.runner.nms_records import SuppressionCell
 from vlbench.runner.store import Measured, MemoryStore
@@ -31,13 +32,14 @@ AnyCell: TypeAlias = Cell | SuppressionCell
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunSettings:
-    """What every cell of a run has in common. Raises InputError if there is no such backend, or a number is not within
-    its limits."""
+    """What every cell of a run has in common. Raises InputError if there is no such backend or device, or a number is
+    not within its limits."""
 
-    device: Device = "auto"
+    device: str = "auto"
     precision: Precision = "fp32"
     backend: str = EAGER
     batch: int = 1
+    l2: L2 = "warm"
     detector: Engine | None = None
     image_size: Size | None = None
     text_tokens: int | None = None
@@ -48,6 +50,7 @@ class RunSettings:
 
     def __post_init__(self) -> None:
         check_backend(self.backend)
+        check_device(self.device)
         for name, most in LIMITS.items():
             value = getattr(self, name)
             if value is not None and not 0 < value <= most:
@@ -57,9 +60,9 @@ class RunSettings:
 def expand(specs: Sequence[AnySpec], example: Example, settings: RunSettings, machine: Machine) -> list[Cell]:
     """One cell for each model. Raises InputError if a setting does not fit a model or the machine, or weights are
     missing."""
-    if settings.device == "cuda" and machine.gpu is None:
-        raise InputError("--device cuda: PyTorch sees no GPU here; --device cpu works")
-    device = "cpu" if settings.device == "cpu" or machine.gpu is None else "cuda"
+    device = resolve_device(settings.device, has_gpu=machine.gpu is not None)
+    if settings.l2 == "cold" and device == "cpu":
+        raise InputError("--l2 cold: empties the cache of a GPU, and this measures on the CPU; leave it out")
     cells = []
     for spec in through_engine(specs, settings.detector, settings.precision):
         try:
@@ -79,6 +82,7 @@ def expand(specs: Sequence[AnySpec], example: Example, settings: RunSettings, ma
                 precision=settings.precision,
                 backend=settings.backend,
                 batch=settings.batch,
+                l2=settings.l2,
                 threads=settings.threads,
                 budget_seconds=settings.budget_seconds,
                 within=settings.within,

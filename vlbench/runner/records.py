@@ -15,6 +15,7 @@ from pydantic.dataclasses import dataclass as record
 from vlbench.frozen import COMPACT, Frozen
 from vlbench.measure.machine import Machine
 from vlbench.measure.noise import Interference, Noise, undisturbed
+from vlbench.measure.records import Launch
 from vlbench.measure.statistics import LatencySummary
 from vlbench.runner.schemas import ResultLine
 from vlbench.tasks.items import Metric
@@ -146,25 +147,6 @@ class Conversion(Frozen):
 
     size_bytes: int | None = None
     eager_stages: dict[str, str] = Field(default_factory=dict)
-
-
-class Launch(Frozen):
-    """How a pass on a GPU divides between the host and the GPU: medians of separate passes, in milliseconds.
-
-    Attributes:
-        wall_ms: from the call until the GPU was done.
-        host_ms: until the call returned, so that everything was launched.
-        gpu_busy_ms: time in which at least one kernel ran; None if the profiler gave no kernels.
-    """
-
-    wall_ms: float
-    host_ms: float
-    gpu_busy_ms: float | None = None
-
-    @property
-    def gpu_busy_share(self) -> float | None:
-        """Share of the pass in which the GPU computed."""
-        return None if self.gpu_busy_ms is None else min(1.0, self.gpu_busy_ms / self.wall_ms)
 
 
 class Restart(Frozen):

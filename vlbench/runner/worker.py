@@ -23,86 +23,21 @@ from vlbench.architectures.build import build
 from vlbench.architectures.count import count
 from vlbench.architectures.registry import preload
 from vlbench.errors import InputError
-from vlbench.measure.latency import PassTimer
+from vlbench.measure.gpu import probe
+from vlbench.measure.latency import l2_flush
 from vlbench.measure.macs import UnknownOperatorError
-from vlbench.measure.observe import Observer, reference_kernel
-from vlbench.runner.aggregate import now
 from vlbench.runner.cells import Cell
-from vlbench.runner.nms_records import SuppressionCell, SuppressionRestart
+from vlbench.runner.nms_records import SuppressionCell
 from vlbench.runner.peaks import Setting
-from vlbench.runner.records import Restart, WarmUp
-from vlbench.runner.schemas import CACHE_MS
-from vlbench.runner.workload import StopWatch, cell_of, measure_peaks, prepare, probe, workload_of
+from vlbench.runner.restart import instruments_for, measure_restart, measure_suppression
+from vlbench.runner.workload import cell_of, measure_peaks, workload_of
 from vlbench.specs import AnySpec, schema_of
 from vlbench.specs.catalog import resolve
 from vlbench.system.child_processes import die_with_parent
 
 Reply = Callable[..., None]
 
-MOST_SAMPLING_SECONDS = 2.0  # of one restart; the speed differs between processes, so more restarts tell more
-RESTART_SHARE = 1 / 20  # of the budget, if that is less
-END_TO_END_SHARE = 0.6
 FAILURES = (RuntimeError, MemoryError, UnknownOperatorError)  # PyTorch's out-of-memory is a RuntimeError
-
-
-def measure_restart(cell: Cell) -> Restart | str:
-    """Measures a cell once, in this process, which should be a fresh one. A string is why the latency is invalid."""
-    watch = StopWatch()
-    workload = prepare(cell, watch)
-    if workload.invalid:
-        return workload.invalid
-    watch.step("warm_up")
-    seconds = min(MOST_SAMPLING_SECONDS, cell.budget_seconds * RESTART_SHARE)
-    warm_up, steady = workload.timer.warm_up(workload.first_ms, 2 * seconds)
-    watch.step("latency")
-    observer = observer_for(cell.device)
-    observer.start()
-    quick = workload.first_ms < CACHE_MS
-    end_to_end = workload.timer.end_to_end(END_TO_END_SHARE * seconds, discarded=quick)
-    observer.between_blocks()
-    by_stage = workload.timer.by_stage((1 - END_TO_END_SHARE) * seconds, discarded=quick)
-    interference = observer.finish()
-    return Restart(
-        latency_ms=tuple(end_to_end),
-        latency_ms_by_stage={name: tuple(samples) for name, samples in by_stage.items()},
-        warm_up=WarmUp(
-            n=len(warm_up), steady=steady or workload.timer.settled(warm_up, end_to_end, by_stage.get("total", []))
-        ),
-        peak_memory_bytes=workload.peak_memory_bytes,
-        detector_load=workload.load,
-        conversion=workload.conversion,
-        interference=interference,
-        seconds_by_phase=watch.spent(),
-        measured_at=now(),
-    )
-
-
-def suppress(cell: SuppressionCell) -> SuppressionRestart:
-    """Times each method on the same boxes and scores, without those of the background, last in the softmax."""
-    from vlbench.architectures.detector import spread_boxes  # noqa: PLC0415  both import torchvision, which is slow
-    from vlbench.architectures.nms import METHODS  # noqa: PLC0415
-
-    torch.set_num_threads(cell.threads)
-    device = torch.device(cell.device)
-    generator = torch.Generator().manual_seed(0)
-    scores_NC = torch.randn(cell.boxes, cell.classes + 1, generator=generator).mul(3).softmax(1)[:, :-1]
-    scores_NC, boxes_N4 = scores_NC.contiguous().to(device), spread_boxes(cell.boxes, 600, 1000).to(device)
-    seconds = min(MOST_SAMPLING_SECONDS, cell.budget_seconds * RESTART_SHARE) / len(METHODS)
-    latency_ms = {}
-    observer = observer_for(cell.device)
-    observer.start()
-    for name, method in METHODS.items():
-        timer = PassTimer(partial(method, boxes_N4, scores_NC, cell.iou), {}, device)
-        timer.warm_up(timer.first(), seconds)
-        latency_ms[name] = tuple(timer.end_to_end(seconds))
-        observer.between_blocks()
-    return SuppressionRestart(latency_ms=latency_ms, interference=observer.finish(), measured_at=now())
-
-
-def observer_for(device: str) -> Observer:
-    """An observer of this process and of what disturbs it, on a GPU as well if it measures there."""
-    uuid = str(torch.cuda.get_device_properties(device).uuid) if device == "cuda" else None
-    return Observer(reference_kernel(), device, gpu_uuid=uuid)
 
 
 def _answer_probe(job: dict[str, Any], reply: Reply) -> None:
@@ -119,7 +54,7 @@ def _answer_restart(job: dict[str, Any], reply: Reply) -> None:
 
 
 def _answer_suppress(job: dict[str, Any], reply: Reply) -> None:
-    reply(restart=suppress(SuppressionCell.model_validate(job["cell"])).model_dump(mode="json"))
+    reply(restart=measure_suppression(SuppressionCell.model_validate(job["cell"])).model_dump(mode="json"))
 
 
 def _answer_fill(job: dict[str, Any], reply: Reply) -> None:
@@ -144,25 +79,30 @@ def _answer_count(job: dict[str, Any], reply: Reply) -> None:
 
 
 def _answer_serve_blocks(job: dict[str, Any], reply: Reply) -> None:
-    """Prepares a workload, then times one block of passes for each line that it reads, until the line `end`."""
+    """Prepares a workload and replies with what it is. The first line then names the processes that take turns with
+    this one; for each other line it times one block of passes, until the line `end`."""
     workload = workload_of(job["workload"])
     if workload.invalid:
         reply(invalid=workload.invalid)
         return
-    warm_up, steady = workload.timer.warm_up(workload.first_ms, job["warm_up_seconds"])
-    reply(ready={"pass_ms": warm_up[-1], "steady": steady, "peak_memory_bytes": workload.peak_memory_bytes})
-    observer = observer_for(job["workload"]["settings"].get("device", "cpu"))
-    observer.start()
+    timer = workload.timer
+    if job["workload"]["settings"].get("l2") == "cold":
+        timer.before = l2_flush(timer.device)
+    warm_up, steady = timer.warm_up(workload.first_ms, job["warm_up_seconds"])
+    ready = {"pass_ms": warm_up[-1], "steady": steady, "peak_memory_bytes": workload.peak_memory_bytes}
+    reply(ready=ready | {"device": timer.device.type, "pid": os.getpid()})
+    lines = map(json.loads, lines_of(sys.stdin.fileno()))
+    instruments = instruments_for(timer.device, members=tuple(next(lines)["members"]))
+    timer.throttling, observer = instruments.throttling, instruments.observer
     observer.pause()
-    for line in lines_of(sys.stdin.fileno()):
-        block = json.loads(line)
+    for block in lines:
         if "end" in block:
-            reply(interference=asdict(observer.finish()))
+            reply(interference=asdict(instruments.finish()))
             return
         observer.resume()
         answer = {
-            "latency_ms": workload.timer.end_to_end(0, least=block["end_to_end"], discarded=block["discarded"]),
-            "latency_ms_by_stage": workload.timer.by_stage(0, least=block["by_stage"]),
+            "latency_ms": timer.end_to_end(0, least=block["end_to_end"], discarded=block["discarded"]),
+            "latency_ms_by_stage": timer.by_stage(0, least=block["by_stage"]),
         }
         observer.pause()
         reply(**answer)

@@ -7,13 +7,14 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from vlbench.inputs import read_example
 from vlbench.measure.machine import Machine
 from vlbench.measure.records import Counts
 from vlbench.runner.benchmark import BenchmarkSession
 from vlbench.runner.cells import Cell
+from vlbench.runner.devices import resolve_device
 from vlbench.runner.nms_records import SuppressionCell, SuppressionResult
 from vlbench.runner.plan import AnyCell, RunSettings, expand
 from vlbench.runner.records import Result
@@ -74,7 +75,7 @@ def collect(suites: Sequence[LoadedSuite], request: SuiteRequest) -> Collected:
     """Counts, then measures. Raises InputError, before anything runs, if a setting does not fit a model or the
     machine."""
     rows = {(loaded.suite.name, row.label): (loaded, row) for loaded in suites for row in loaded.suite.rows}
-    with BenchmarkSession(request.settings.threads) as session:
+    with BenchmarkSession(request.settings.threads, request.settings.device) as session:
         return _collect(rows, request, session)
 
 
@@ -106,7 +107,9 @@ def _collect(rows: dict[Key, tuple[LoadedSuite, Row]], request: SuiteRequest, se
         )
         for key, (loaded, row) in rows.items()
     }
-    device = _device(request, machine) if machine else request.settings.device
+    device = (
+        resolve_device(request.settings.device, has_gpu=machine.gpu is not None) if machine else request.settings.device
+    )
     return Collected(evidence=evidence, machine=machine, device=device, kept=kept, interrupted=interrupted)
 
 
@@ -137,16 +140,12 @@ def _cell(loaded: LoadedSuite, row: Row, request: SuiteRequest, machine: Machine
     return cell
 
 
-def _device(request: SuiteRequest, machine: Machine) -> Literal["cpu", "cuda"]:
-    return "cpu" if request.settings.device == "cpu" or machine.gpu is None else "cuda"
-
-
 def _suppression_cell(loaded: LoadedSuite, row: Row, request: SuiteRequest, machine: Machine) -> SuppressionCell:
     assert row.suppression
     small = {name: max(1, getattr(row.suppression, name) // SHRINK) for name in ("boxes", "classes")}
     return SuppressionCell(
         **row.suppression.model_dump() | (small if request.quick else {}),
-        device=_device(request, machine),
+        device=resolve_device(request.settings.device, has_gpu=machine.gpu is not None),
         threads=request.settings.threads,
         budget_seconds=_budget(loaded, row, request),
         restarts=_restarts(request),

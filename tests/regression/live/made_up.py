@@ -14,7 +14,7 @@ from vlbench.runner.schemas import PROTOCOL
 # Answers as a worker does. Each process draws a speed of -17%, 0 or +17% and each pass a noise of 1%; `until` says how
 # many processes are slower by `factor` before the rest run at par.
 FAKE = """
-import json, random, sys, time
+import json, os, random, sys, time
 plan = json.loads(sys.argv[1] if len(sys.argv) > 1 else open(__file__ + ".json").read())
 source = random.Random(plan["seed"])
 machine = json.loads(plan["machine"])
@@ -24,6 +24,9 @@ for line in sys.stdin:
     job = json.loads(line)
     if "end" in job:
         say(interference=plan["interference"]); say(ended=0)
+    elif "members" in job:
+        if os.getpid() not in job["members"]:
+            sys.exit("the processes that take turns are not named")
     elif "end_to_end" in job:
         def passes(ms, count): return [ms * source.gauss(1, 0.01) for _ in range(count)]
         stages = {name: passes(share * 10 * speed * (factor if name == plan["stage"] else 1), job["by_stage"])
@@ -43,7 +46,8 @@ for line in sys.stdin:
         factor *= plan.get("factors", {}).get(name, 1)
         begun += 1
         time.sleep(plan.get("seconds", 0))
-        say(ready={"pass_ms": 10.0, "steady": True, "peak_memory_bytes": plan["peak"]})
+        say(ready={"pass_ms": 10.0, "steady": True, "peak_memory_bytes": plan["peak"], "pid": os.getpid(),
+                   "device": plan.get("device", "cpu")})
     elif job["action"] == "probe":
         say(machine=machine); say(ended=0)
     elif job["action"] == "describe":

@@ -171,7 +171,7 @@ def test_models_are_named_each_once() -> None:
         ("thread=1", "no option 'thread' here; did you mean threads?"),
         ("threads=many", "'many' is not a valid threads"),
         ("threads=0", "'0' is not a valid threads"),
-        ("device=tpu", "'tpu' is not a valid device"),
+        ("device=tpu", "--device tpu: no such device"),
         ("image-size=3", "384x640 works"),
     ],
 )

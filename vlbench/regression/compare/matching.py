@@ -19,7 +19,18 @@ from vlbench.measure.statistics import reaches
 from vlbench.regression.compare.effects import Effect, independent
 from vlbench.runner.records import Result, undisturbed_restarts
 
-SETTINGS = ("device", "precision", "backend", "batch", "image_size", "text_tokens", "threads", "image_sha256", "text")
+SETTINGS = (
+    "device",
+    "precision",
+    "backend",
+    "batch",
+    "l2",
+    "image_size",
+    "text_tokens",
+    "threads",
+    "image_sha256",
+    "text",
+)
 LONGEST = 40  # characters of a value that a message shows
 
 Key = tuple[str, tuple[Any, ...]]

@@ -15,9 +15,10 @@ from vlbench.frozen import Frozen
 from vlbench.regression.compare.effects import Effect
 from vlbench.regression.compare.verdicts import change
 from vlbench.regression.live.checkouts import checked_out
+from vlbench.regression.live.progress import Report
 from vlbench.regression.live.record import LiveComparison
 from vlbench.regression.live.revisions import Commit, GitError
-from vlbench.regression.live.run import LiveRequest, Report, compare_live, start_workers
+from vlbench.regression.live.run import LiveRequest, compare_live, start_workers
 from vlbench.regression.live.sides import Side
 from vlbench.runner.worker_client import Worker
 

@@ -25,6 +25,7 @@ class Member:
     name: str
     worker: Worker
     workload: Mapping[str, Any]  # as a worker understands it; its settings include `threads`
+    device: str = "cpu"  # where it computes; of a function that is known once it ran
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +66,9 @@ def replicate(members: Sequence[Member], number: int) -> Replicate:
     pace = pace_for(max(message["pass_ms"] for message in ready.values()))
     latency_ms: dict[str, list[float]] = {member.name: [] for member in members}
     by_stage: dict[str, dict[str, list[float]]] = {member.name: {} for member in members}
+    pids = [message["pid"] for message in ready.values()]
+    for member in members:
+        member.worker.send({"members": pids})
     block = {"discarded": pace.discarded, "end_to_end": pace.end_to_end, "by_stage": pace.by_stage}
     for cycle in range(pace.cycles):
         for member in orders[(number * pace.cycles + cycle) % len(orders)]:
@@ -82,6 +86,7 @@ def replicate(members: Sequence[Member], number: int) -> Replicate:
             latency_ms_by_stage={stage: tuple(samples) for stage, samples in by_stage[member.name].items()},
             peak_memory_bytes=ready[member.name]["peak_memory_bytes"],
             steady=ready[member.name]["steady"],
+            device=ready[member.name]["device"],
             interference=interference[member.name],
         )
         for member in members
@@ -97,7 +102,7 @@ def orders_of(members: Sequence[Member]) -> list[Sequence[Member]]:
 
 def _confine(members: Sequence[Member], number: int) -> None:
     """Restricts the processes of all members to the same cores; the next replicate gets the next cores."""
-    if any(member.workload["settings"].get("device", "cpu") != "cpu" for member in members):
+    if any(member.device != "cpu" for member in members):
         return
     sets = core_sets(max(member.workload["settings"]["threads"] for member in members))
     for member in members if sets else ():
@@ -105,8 +110,10 @@ def _confine(members: Sequence[Member], number: int) -> None:
 
 
 def _prepare(members: Sequence[Member]) -> dict[str, dict[str, Any]]:
-    """Builds and warms up every member. Nothing is timed yet, so all do it at once if there are enough cores."""
-    at_once = 2 * max(member.workload["settings"]["threads"] for member in members) <= usable_cores()
+    """Builds and warms up every member. Nothing is timed yet, so all do it at once if there are enough cores; on a GPU
+    in turn, as one that others use never becomes steady."""
+    enough_cores = 2 * max(member.workload["settings"]["threads"] for member in members) <= usable_cores()
+    at_once = enough_cores and all(member.device == "cpu" for member in members)
     for member in members if at_once else ():
         member.worker.send(_serve_blocks(member))
     return {member.name: _ready(member, None if at_once else _serve_blocks(member)) for member in members}

@@ -15,20 +15,23 @@ from vlbench.measure.noise import Interference, why_contended
 from vlbench.measure.statistics import LatencySummary, summarise
 from vlbench.regression.compare.effects import Effect
 from vlbench.regression.compare.outcomes import Comparison
+from vlbench.runner import schemas
 from vlbench.runner.aggregate import now
 from vlbench.runner.records import Result
+from vlbench.version import __version__
 
 LIVE_SCHEMA = 2
 BASE, CONTROL, HEAD = "base", "control", "head"  # the control is another process of the base
 
 
 class LiveSamples(Frozen):
-    """What one fresh process of a member measured, in milliseconds."""
+    """What one fresh process of a member measured, in milliseconds, and where a function computed."""
 
     latency_ms: tuple[float, ...]
     latency_ms_by_stage: dict[str, tuple[float, ...]]
     peak_memory_bytes: int
     steady: bool
+    device: str = "cpu"
     interference: Interference | None = None
 
 
@@ -134,6 +137,7 @@ def _measured(
         by_stage[stage] = summarise([[value] for value in averaged])
     return {
         "status": "ok",
+        "device": replicates[0][members[0]].device,
         "latency_ms": summarise([[value] for value in by_restart]),
         "latency_ms_by_stage": by_stage,
         "peak_memory_bytes": int(
@@ -141,3 +145,30 @@ def _measured(
         ),
         "measured_at": now(),
     }
+
+
+def callable_result(name: str, machine: Machine, threads: int) -> Result:
+    """A result of a function: without a spec, an input or a latency."""
+    return Result(
+        schema=schemas.RESULT_SCHEMA,
+        model=name,
+        family="function",
+        archetype=None,
+        status="ok",
+        device="cpu",
+        precision="-",
+        backend="-",
+        batch=1,
+        image_size=(0, 0),
+        text_tokens=0,
+        weights="-",
+        machine=machine.model_copy(update={"threads": threads}),
+        image_sha256="",
+        text="",
+        budget_seconds=0,
+        seed=0,
+        spec_hash="",
+        cell_hash="",
+        measured_at=now(),
+        vlbench_version=__version__,
+    )

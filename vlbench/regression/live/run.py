@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from vlbench.errors import HeadError, InputError, WorkerError
@@ -17,6 +17,7 @@ from vlbench.regression.compare.effects import Effect, paired
 from vlbench.regression.compare.outcomes import Comparison, Thresholds
 from vlbench.regression.compare.verdicts import confidence_for, decide
 from vlbench.regression.live.lockstep import Member, replicate
+from vlbench.regression.live.progress import LiveProgress, Report
 from vlbench.regression.live.record import (
     BASE,
     CONTROL,
@@ -28,24 +29,22 @@ from vlbench.regression.live.record import (
     LiveWorkload,
     Replicate,
     base_medians,
+    callable_result,
     medians,
     sides_of,
     why_disturbed,
 )
 from vlbench.regression.live.sides import Side
 from vlbench.regression.live.verdicts import contention, is_biased, with_controls, with_failures
-from vlbench.runner import schemas
 from vlbench.runner.aggregate import now
 from vlbench.runner.cells import Cell, blank_result
 from vlbench.runner.records import Result
 from vlbench.runner.worker_client import Worker, probe_machine
-from vlbench.version import __version__
 
 FIRST_SHARE = 0.6  # of the budget; the rest is for the confirmation
-MOST_FIRST, MOST_CONFIRMING = 20, 12  # replicates of each set
+LEAST_FIRST, MOST_FIRST, MOST_CONFIRMING = 8, 20, 12  # replicates of each set
 LEAST_CONFIRMING, CONFIRMING_CONFIDENCE = 8, 0.95  # the probability that both sets err is the product of theirs
 LOOK_EVERY = 4  # replicates, while the verdict of the first set is unknown
-Report = Callable[[str, int, Effect | None], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,10 +73,10 @@ def start_workers(request: LiveRequest, base: Side, head: Side) -> Iterator[dict
     for side in (base, head):
         side.check()
     with ExitStack() as stack:
-        workers = {
-            member: stack.enter_context(side.worker(_settings(request, side)["threads"]))
-            for member, side in ((BASE, base), (CONTROL, base), (HEAD, head))
-        }
+        workers = {}
+        for member, side in ((BASE, base), (CONTROL, base), (HEAD, head)):
+            settings = _settings(request, side)
+            workers[member] = stack.enter_context(side.worker(settings["threads"], settings.get("device", "auto")))
         for worker in workers.values():
             worker.start()
         yield workers
@@ -88,7 +87,7 @@ def compare_live(
     base: Side,
     head: Side,
     workers: Mapping[str, Worker],
-    report: Report = lambda name, count, effect: None,
+    report: Report = lambda progress: None,
 ) -> LiveComparison:
     """Measures every workload with the workers of `start_workers`, and compares.
 
@@ -156,12 +155,18 @@ class _WorkloadRun:
         sides: Mapping[str, Side],
     ) -> None:
         self.request, self.name, self.machine = request, name, machine
+        self.described = {member: self._describe(sides[member], workers[member]) for member in (BASE, HEAD)}
         self.members = [
-            Member(name=member, worker=worker, workload=_workload(request, name, sides[member]))
+            Member(
+                name=member,
+                worker=worker,
+                workload=_workload(request, name, sides[member]),
+                device=self.described[HEAD if member == HEAD else BASE].device,
+            )
             for member, worker in workers.items()
         ]
-        self.described = {member: self._describe(sides[member], workers[member]) for member in (BASE, HEAD)}
         self.confidence = confidence_for(workload_count)
+        self.least = max(LEAST_FIRST, least_pairs(1 - self.confidence))
         self.threshold = request.thresholds.of(self.described[BASE].model)
         self.replicates: list[Replicate] = []
         self.number = 0  # of the next replicate
@@ -169,8 +174,7 @@ class _WorkloadRun:
 
     def measure(self, report: Report) -> LiveWorkload:
         self.start = time.monotonic()
-        least = max(8, least_pairs(1 - self.confidence))
-        self._add_replicates(least, MOST_FIRST, FIRST_SHARE, report)
+        self._add_replicates(self.least, MOST_FIRST, FIRST_SHARE, report)
         while self._verdict() == "unknown" and self._spent() < 1:
             count = len(self.replicates) + LOOK_EVERY
             self._add_replicates(count, count, 1.0, report)
@@ -224,11 +228,23 @@ class _WorkloadRun:
         A disturbed replicate is measured again while that share lasts.
         """
         while len(self.replicates) < least or (len(self.replicates) < most and self._spent() < share):
-            report(self.name, len(self.replicates), self._effect() if self.replicates else None)
+            report(self._progress())
             measured = replicate(self.members, self.number)
+            self.members = [replace(each, device=measured[each.name].device) for each in self.members]
             self.number += 1
             if why_disturbed(measured) is None or self._spent() >= share:
                 self.replicates.append(measured)
+
+    def _progress(self) -> LiveProgress:
+        count = len(self.replicates)
+        seconds = (time.monotonic() - self.start) / self.number if self.number else None
+        return LiveProgress(
+            name=self.name,
+            replicates=count,
+            least=self.least,
+            seconds=seconds,
+            effect=self._effect() if count else None,
+        )
 
     def _spent(self) -> float:
         """The share of the budget, which may exceed 1."""
@@ -248,30 +264,3 @@ class _WorkloadRun:
 
     def _judged(self, effect: Effect, count: int, confidence: float) -> str:
         return decide(effect, self.threshold, restarts=(count, count), confidence=confidence, least=least_pairs).verdict
-
-
-def callable_result(name: str, machine: Machine, threads: int) -> Result:
-    """A result of a function: without a spec, an input or a latency."""
-    return Result(
-        schema=schemas.RESULT_SCHEMA,
-        model=name,
-        family="function",
-        archetype=None,
-        status="ok",
-        device="cpu",
-        precision="-",
-        backend="-",
-        batch=1,
-        image_size=(0, 0),
-        text_tokens=0,
-        weights="-",
-        machine=machine.model_copy(update={"threads": threads}),
-        image_sha256="",
-        text="",
-        budget_seconds=0,
-        seed=0,
-        spec_hash="",
-        cell_hash="",
-        measured_at=now(),
-        vlbench_version=__version__,
-    )

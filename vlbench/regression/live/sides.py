@@ -15,6 +15,7 @@ from vlbench.errors import InputError
 from vlbench.regression.live.checkouts import checked_out
 from vlbench.regression.live.revisions import GitError, commit_of, shallow_hint
 from vlbench.runner.benchmark import open_worker
+from vlbench.runner.devices import visible_gpu
 from vlbench.runner.schemas import PROTOCOL
 from vlbench.runner.worker_client import Worker
 from vlbench.system.child_processes import child_environment
@@ -44,10 +45,11 @@ class Side:
     paths: Sequence[str] | None = None
     function: str | None = None
 
-    def worker(self, threads: int) -> Worker:
-        """A worker that imports this side's code."""
+    def worker(self, threads: int, device: str = "auto") -> Worker:
+        """A worker that imports this side's code, and sees this side's GPU."""
         command = [self.python, "-m", "vlbench.runner.worker"]
-        return open_worker(threads, command=command, environment=self._environment(), folder=self.source)
+        environment = self._environment() | visible_gpu(device)
+        return open_worker(threads, command=command, environment=environment, folder=self.source)
 
     def check(self) -> None:
         """Raises InputError if this side's vlbench cannot be imported or speaks another version of the protocol.

@@ -1,0 +1,120 @@
+"""One restart: what a fresh process measures of a cell."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+
+from vlbench.measure.energy import EnergyMeter
+from vlbench.measure.gpu import gpu_of
+from vlbench.measure.latency import PassTimer, l2_flush
+from vlbench.measure.launch import measure_launch
+from vlbench.measure.noise import Interference
+from vlbench.measure.observe import Observer, reference_kernel
+from vlbench.measure.throttling import ThrottleWatch
+from vlbench.runner.aggregate import now
+from vlbench.runner.cells import Cell
+from vlbench.runner.nms_records import SuppressionCell, SuppressionRestart
+from vlbench.runner.records import Restart, WarmUp
+from vlbench.runner.schemas import CACHE_MS
+from vlbench.runner.workload import StopWatch, prepare, set_up_torch
+
+MOST_SAMPLING_SECONDS = 2.0  # of one restart; the speed differs between processes, so more restarts tell more
+RESTART_SHARE = 1 / 20  # of the budget, if that is less
+END_TO_END_SHARE = 0.6
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Instruments:
+    """What watches the machine while samples are taken; `throttling` is None on a CPU."""
+
+    observer: Observer
+    energy: EnergyMeter
+    throttling: ThrottleWatch | None
+
+    def finish(self) -> Interference:
+        return self.observer.finish(self.throttling.discarded if self.throttling else None)
+
+
+def instruments_for(device: torch.device, members: tuple[int, ...] = ()) -> Instruments:
+    """Instruments that are observing.
+
+    Args:
+        device: where this process measures.
+        members: pids of the processes that take turns with this one.
+    """
+    gpu = gpu_of(device)
+    if gpu is not None:
+        gpu.members = members
+    instruments = Instruments(
+        observer=Observer(reference_kernel(), gpu),
+        energy=EnergyMeter(gpu),
+        throttling=None if gpu is None else ThrottleWatch(gpu),
+    )
+    instruments.observer.start()
+    return instruments
+
+
+def measure_restart(cell: Cell) -> Restart | str:
+    """Measures a cell once, in this process, which should be a fresh one. A string is why the latency is invalid."""
+    watch = StopWatch()
+    workload = prepare(cell, watch)
+    if workload.invalid:
+        return workload.invalid
+    timer = workload.timer
+    if cell.l2 == "cold":
+        timer.before = l2_flush(timer.device)
+    watch.step("warm_up")
+    seconds = min(MOST_SAMPLING_SECONDS, cell.budget_seconds * RESTART_SHARE)
+    warm_up, steady = timer.warm_up(workload.first_ms, 2 * seconds)
+    watch.step("latency")
+    instruments = instruments_for(timer.device)
+    timer.throttling = instruments.throttling
+    quick = workload.first_ms < CACHE_MS
+    instruments.energy.start()
+    end_to_end = timer.end_to_end(END_TO_END_SHARE * seconds, discarded=quick)
+    joules = instruments.energy.spent()
+    if timer.before or (timer.throttling and timer.throttling.discarded):
+        joules = None  # other work than passes took some of it
+    instruments.observer.between_blocks()
+    by_stage = timer.by_stage((1 - END_TO_END_SHARE) * seconds, discarded=quick)
+    interference = instruments.finish()
+    if timer.device.type == "cuda":
+        watch.step("launch")
+    return Restart(
+        latency_ms=tuple(end_to_end),
+        latency_ms_by_stage={name: tuple(samples) for name, samples in by_stage.items()},
+        warm_up=WarmUp(n=len(warm_up), steady=steady or timer.settled(warm_up, end_to_end, by_stage.get("total", []))),
+        peak_memory_bytes=workload.peak_memory_bytes,
+        detector_load=workload.load,
+        conversion=workload.conversion,
+        joules=None if joules is None else joules / (len(end_to_end) + quick),
+        launch=measure_launch(timer.forward) if timer.device.type == "cuda" else None,
+        interference=interference,
+        seconds_by_phase=watch.spent(),
+        measured_at=now(),
+    )
+
+
+def measure_suppression(cell: SuppressionCell) -> SuppressionRestart:
+    """Times each method on the same boxes and scores, without those of the background, last in the softmax."""
+    from vlbench.architectures.detector import spread_boxes  # noqa: PLC0415  both import torchvision, which is slow
+    from vlbench.architectures.nms import METHODS  # noqa: PLC0415
+
+    set_up_torch(cell.threads)
+    device = torch.device(cell.device)
+    generator = torch.Generator().manual_seed(0)
+    scores_NC = torch.randn(cell.boxes, cell.classes + 1, generator=generator).mul(3).softmax(1)[:, :-1]
+    scores_NC, boxes_N4 = scores_NC.contiguous().to(device), spread_boxes(cell.boxes, 600, 1000).to(device)
+    seconds = min(MOST_SAMPLING_SECONDS, cell.budget_seconds * RESTART_SHARE) / len(METHODS)
+    latency_ms = {}
+    instruments = instruments_for(device)
+    for name, method in METHODS.items():
+        timer = PassTimer(partial(method, boxes_N4, scores_NC, cell.iou), {}, device)
+        timer.warm_up(timer.first(), seconds)
+        timer.throttling = instruments.throttling
+        latency_ms[name] = tuple(timer.end_to_end(seconds))
+        instruments.observer.between_blocks()
+    return SuppressionRestart(latency_ms=latency_ms, interference=instruments.finish(), measured_at=now())
