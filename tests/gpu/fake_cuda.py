@@ -56,10 +56,21 @@ class FakeCuda:
         self.clock, self.count, self.gpu = clock, count, gpu or FakeGpu()
         self.free_at = 0.0  # when the GPU is done with what was launched, in seconds of the clock
         self.kernels: list[tuple[float, float]] = []  # when each began and ended
-        self.initialised = False
+        self._initialised = False
         self.allocated = self.peak = 0
         self.recording: list[Callable[[], object]] | None = None
         self.emptied = 0
+
+    @property
+    def initialised(self) -> bool:
+        return self._initialised
+
+    @initialised.setter
+    def initialised(self, value: bool) -> None:
+        if value and not self._initialised and self.gpu.contexts:
+            with Path(self.gpu.contexts).open("a") as file:
+                file.write(f"{os.getpid()}\n")
+        self._initialised = value
 
     def launch(self, host_ms: float, gpu_ms: float) -> None:
         """The host is occupied, then a kernel begins as soon as the GPU is free."""
@@ -183,11 +194,14 @@ class OnTheCpu(TorchFunctionMode):
 
     Args:
         out_of_memory_at: the linear layer, counted from 1, at which memory runs out.
+        no_memory_for_tokens: memory runs out at the first layer over tokens.
     """
 
-    def __init__(self, cuda: FakeCuda, out_of_memory_at: int | None = None) -> None:
+    def __init__(
+        self, cuda: FakeCuda, out_of_memory_at: int | None = None, *, no_memory_for_tokens: bool = False
+    ) -> None:
         super().__init__()
-        self.cuda, self.left = cuda, out_of_memory_at
+        self.cuda, self.left, self.no_tokens = cuda, out_of_memory_at, no_memory_for_tokens
 
     def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if function is torch.device:
@@ -198,9 +212,9 @@ class OnTheCpu(TorchFunctionMode):
             self.cuda.initialised = True
         if function is torch.Tensor.pin_memory:
             return args[0]
-        if function is torch.nn.functional.linear and self.left is not None:
-            self.left -= 1
-            if self.left == 0:
+        if function is torch.nn.functional.linear:
+            self.left = None if self.left is None else self.left - 1
+            if self.left == 0 or (self.no_tokens and args[0].ndim > 2):
                 raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
         begin = self.cuda.clock.perf_counter()
         result = function(*moved, **named)
@@ -228,7 +242,7 @@ def fake_gpu_environment(**options: Any) -> dict[str, str]:
     """Variables with which every Python process sees a GPU.
 
     Args:
-        options: `count` of GPUs, `nvml` whether there is NVML, `out_of_memory_at`, and fields of FakeGpu.
+        options: `count` of GPUs, `nvml` whether there is NVML, those of OnTheCpu, and fields of FakeGpu.
     """
     path = os.pathsep.join([str(SITE), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
     return {VARIABLE: json.dumps(options), "PYTHONPATH": path}
@@ -236,10 +250,10 @@ def fake_gpu_environment(**options: Any) -> dict[str, str]:
 
 def start(options: dict[str, Any]) -> None:
     """For the whole process, once PyTorch is imported."""
-    out_of_memory_at, count = options.get("out_of_memory_at"), options.get("count", 1)
-    cuda = FakeCuda(count=count, gpu=gpu_of(options))
+    cuda = FakeCuda(count=options.get("count", 1), gpu=gpu_of(options))
     cuda.replace(setattr)
-    OnTheCpu(cuda, out_of_memory_at).__enter__()
+    no_tokens = options.get("no_memory_for_tokens", False)
+    OnTheCpu(cuda, options.get("out_of_memory_at"), no_memory_for_tokens=no_tokens).__enter__()
 
 
 def gpu_of(options: dict[str, Any]) -> FakeGpu:

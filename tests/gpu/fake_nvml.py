@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -20,6 +21,9 @@ class FakeGpu:
         clocks: of the SMs in MHz, a reading each; the last one stays.
         reasons: bits of nvmlClocksEventReasons, a reading each; the last one stays.
         pids: processes that hold a context.
+        contexts: a file with one more pid a line, where FakeCuda adds its own; the pids of processes that ended do not
+            count.
+        hidden: what is added to these pids: a container has its own.
         use: percent by process, or the error that the driver answers.
         watts: what the energy counter rises by a second.
     """
@@ -28,6 +32,8 @@ class FakeGpu:
     clocks: list[int] = field(default_factory=lambda: [1980])
     reasons: list[int] = field(default_factory=lambda: [0])
     pids: list[int] = field(default_factory=lambda: [os.getpid()])
+    contexts: str | None = None
+    hidden: int = 0
     use: dict[int, int] | int = NOT_SUPPORTED
     watts: float = 500.0
     power_limit_mw: int = 700_000
@@ -103,7 +109,8 @@ class FakeNvml:
         return self._answer(gpu, "throttle reasons", _next(gpu.reasons))
 
     def nvmlDeviceGetComputeRunningProcesses(self, gpu: FakeGpu) -> list[Any]:  # noqa: N802
-        return self._answer(gpu, "processes", [SimpleNamespace(pid=pid) for pid in gpu.pids])
+        holders = [*gpu.pids, *(pid + gpu.hidden for pid in _living(gpu.contexts))]
+        return self._answer(gpu, "processes", [SimpleNamespace(pid=pid) for pid in holders])
 
     def nvmlDeviceGetProcessUtilization(self, gpu: FakeGpu, since: int) -> list[Any]:  # noqa: N802
         if isinstance(gpu.use, int):
@@ -139,6 +146,12 @@ class FakeNvml:
         if what in gpu.absent:
             raise self.NVMLError(NOT_SUPPORTED)
         return value
+
+
+def _living(contexts: str | None) -> set[int]:
+    if contexts is None or not Path(contexts).exists():
+        return set()
+    return {int(pid) for pid in Path(contexts).read_text().split() if Path("/proc", pid).exists()}
 
 
 def _next(readings: list[int]) -> int:

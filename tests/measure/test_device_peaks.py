@@ -113,7 +113,7 @@ def test_no_convolution_is_much_quicker_than_the_peak(one_thread: None) -> None:
         assert device_gflops_per_second(CPU, torch.float32) > 0.5 * 2 * 128**2 * 7**2 * 32**2 / seconds / 1e9
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+@pytest.mark.gpu
 def test_a_gpu_is_waited_for() -> None:
     """Far below what any GPU would seem to reach if a product were timed before it is done."""
     device = torch.device("cuda")

@@ -11,27 +11,11 @@ import pytest
 import torch
 from torch import nn
 
+from tests.gpu.fake_cuda import Clock
 from vlbench.measure import latency
 from vlbench.measure.latency import PassTimer
 
 CPU = torch.device("cpu")
-
-
-class Clock:
-    """Stands in for the module `time`: as late as it was told; a reading costs a microsecond."""
-
-    def __init__(self) -> None:
-        self.ns = 10**12
-
-    def sleep(self, seconds: float) -> None:
-        self.ns += round(seconds * 1e9)
-
-    def perf_counter_ns(self) -> int:
-        self.ns += 1_000
-        return self.ns
-
-    def monotonic(self) -> float:
-        return self.perf_counter_ns() / 1e9
 
 
 clock = Clock()
@@ -156,15 +140,3 @@ def test_samples_are_milliseconds_of_the_wall(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(latency, "time", time)
     samples = timer(lambda: time.sleep(0.005)).end_to_end(0.1, least=5)
     assert 5 <= min(samples) < 10
-
-
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
-def test_events_time_the_gpu_and_not_the_launch(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(latency, "time", time)
-    matrix = torch.randn(8192, 8192, device="cuda")
-    passes = PassTimer(lambda: matrix @ matrix, {}, torch.device("cuda"))
-    passes.warm_up(passes.first(), 1)
-    start = time.perf_counter()
-    matrix @ matrix
-    torch.cuda.synchronize()
-    assert min(passes.end_to_end(1)) > 0.2 * (time.perf_counter() - start) * 1e3

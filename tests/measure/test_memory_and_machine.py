@@ -47,7 +47,7 @@ def test_what_was_used_before_is_not_counted() -> None:
     assert in_fresh_process(body) == pytest.approx(50 * MIB, rel=0.05)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+@pytest.mark.gpu
 def test_on_a_gpu_the_allocator_is_asked() -> None:
     body = "peak = PeakMemory(torch.device('cuda'))\nx = torch.ones(200 * 2**18, device='cuda')\ndel x"
     assert in_fresh_process(body) == pytest.approx(200 * MIB, rel=0.02)

@@ -120,7 +120,7 @@ class PassTimer:
                 if self.throttling.slowed():
                     self.throttling.discarded += len(samples) - clean
                     del samples[clean:]
-                    deadline += self.throttling.cool(self.forward)
+                    deadline += self.throttling.cool(lambda: self.timer(self.forward))
                     continue
                 clean = len(samples)
             if done:

@@ -40,8 +40,15 @@ class ThrottleWatch:
         self._looked_at = time.monotonic()
         return self._cooled_seconds < MOST_COOLING_SECONDS and self.gpu.slowed()
 
-    def cool(self, forward: Callable[[], object]) -> float:
-        """Waits until the GPU is no longer slowed, then runs passes that are not timed. Returns the seconds it took."""
+    def cool(self, run: Callable[[], object]) -> float:
+        """Waits until the GPU is no longer slowed, then heats it up again with passes that do not count.
+
+        Args:
+            run: one pass; returns when the GPU is done.
+
+        Returns:
+            The seconds that it took.
+        """
         begun, rest = time.monotonic(), FIRST_COOLING_SECONDS
         while True:
             time.sleep(rest)
@@ -51,6 +58,6 @@ class ThrottleWatch:
             rest = min(2 * rest, LONGEST_COOLING_SECONDS)
         ready_at = time.monotonic() + HEAT_UP_SECONDS
         while time.monotonic() < ready_at:
-            forward()
+            run()
         self._looked_at = time.monotonic()
         return self._looked_at - begun
