@@ -43,6 +43,8 @@ IMPORTS_TORCH = (
     "measure.gpu",
     "measure.launch",
     "measure.macs",
+    "measure.gpu",
+    "measure.gpu_speed",
     "measure.latency",
     "measure.memory",
     "measure.peaks",
