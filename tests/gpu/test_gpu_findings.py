@@ -116,6 +116,8 @@ def test_clocks_under_load(states: list[GpuState], resting: float | None, level:
 
 def test_a_clock_that_the_driver_does_not_show_is_left_out() -> None:
     assert "GPU clock" not in checks(speed=speed(state(None)))
+    slowed = checks(speed=speed(state(None, "power brake"), state(None)))["GPU clock"]
+    assert (slowed.level, slowed.finding) == ("unfit", "lowered 50% of the time by power brake, under load")
     assert "at least, median 1980, under load" in checks(settings=settings(max_sm_clock_mhz=None))["GPU clock"].finding
 
 

@@ -150,20 +150,22 @@ def _clock(report: GpuReport, speed: GpuSpeed, command: str) -> Iterator[Finding
     """What lowered the SM clock under load; a clock that it held all the time is the one to lock."""
     states = speed.load.states
     clocks = [state.clock_mhz for state in states if state.clock_mhz is not None]
-    if not clocks:
+    reasons = sorted({reason for state in states for reason in state.throttled})
+    lowered = sum(bool(state.throttled) for state in states)
+    why = f"lowered {lowered / len(states):.0%} of the time by {', '.join(reasons)}" if reasons else ""
+    cool = "cool it, see to its power supply, or lower the power cap"
+    if not clocks:  # the driver shows none
+        if SLOWDOWNS & set(reasons):
+            yield Finding(check="GPU clock", level="unfit", finding=f"{why}, under load", change=cool)
         return
     lowest, middle = min(clocks), median(clocks)
     most = report.settings.max_sm_clock_mhz if report.settings else None
     finding = f"{lowest:.0f} MHz at least, median {middle:.0f}{f' of {most:.0f}' if most else ''}, under load"
-    reasons = sorted({reason for state in states for reason in state.throttled})
-    if reasons:
-        share = sum(bool(state.throttled) for state in states) / len(states)
-        finding += f"; lowered {share:.0%} of the time by {', '.join(reasons)}"
+    finding += f"; {why}" if why else ""
     lock = f"{command} --lock-gpu-clocks={lowest:.0f},{lowest:.0f} (undo: {command} --reset-gpu-clocks)"
     resting = report.at_rest.clock_mhz if report.at_rest else None
     if SLOWDOWNS & set(reasons):
-        change = f"cool it, see to its power supply, or lower the power cap; else {lock}"
-        yield Finding(check="GPU clock", level="unfit", finding=finding, change=change)
+        yield Finding(check="GPU clock", level="unfit", finding=finding, change=f"{cool}; else {lock}")
     elif max(clocks) - lowest > STEADY * middle:
         yield Finding(check="GPU clock", level="warning", finding=finding, change=lock)
     elif "power cap" in reasons:
