@@ -41,6 +41,7 @@ IMPORTS_TORCH = (
     "tasks",
     "training",
     "measure.gpu",
+    "measure.gpu_speed",
     "measure.launch",
     "measure.macs",
     "measure.latency",

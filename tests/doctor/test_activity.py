@@ -13,13 +13,11 @@ from vlbench.doctor.activity import (
     Memory,
     activity_findings,
     busiest_processes,
-    gpu_findings,
     load_findings,
     watch,
 )
 from vlbench.doctor.findings import Finding
 from vlbench.measure.noise import Interference
-from vlbench.measure.nvml import GpuState
 
 GIB = 2**30
 
@@ -108,15 +106,6 @@ def test_what_shows_only_under_load() -> None:
     good = load_findings(interference(steal_cores=0.0, quota_throttled_share=0.0), 0)
     assert {one.check: one.level for one in good} == dict.fromkeys(("steal", "heat"), "good")
     assert load_findings(interference(), None) == []
-
-
-def test_the_gpu() -> None:
-    assert gpu_findings(None) == []
-    assert gpu_findings(GpuState(clock_mhz=345, throttled=(), others=2))[0].level == "unfit"
-    (alone,) = gpu_findings(GpuState(clock_mhz=345, throttled=("power cap",), others=0))
-    assert alone.level == "note"
-    assert "345 MHz" in alone.finding
-    assert "power cap" in alone.finding
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")

@@ -12,6 +12,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -23,6 +24,7 @@ from tests.gpu.fake_nvml import FakeGpu, FakeNvml
 
 SITE = Path(__file__).parent / "site"
 VARIABLE = "VLBENCH_FAKE_GPU"
+OUT_OF_MEMORY = "CUDA out of memory. Tried to allocate 2.00 GiB."
 
 
 class Clock:
@@ -148,7 +150,7 @@ class Event:
         self.at = max(self.cuda.clock.perf_counter(), self.cuda.free_at)
 
     def synchronize(self) -> None:
-        self.cuda.synchronize()
+        self.cuda.clock.sleep(max(0.0, self.at - self.cuda.clock.perf_counter()))
 
     def elapsed_time(self, end: Event) -> float:
         return (end.at - self.at) * 1e3
@@ -194,28 +196,39 @@ class OnTheCpu(TorchFunctionMode):
 
     Args:
         out_of_memory_at: the linear layer, counted from 1, at which memory runs out.
-        no_memory_for_tokens: memory runs out at the first layer over tokens.
+        out_of_memory_for: the name of the function for which memory never suffices.
+        product_ms: what a product of two matrices takes, whatever their size, without being computed.
     """
 
     def __init__(
-        self, cuda: FakeCuda, out_of_memory_at: int | None = None, *, no_memory_for_tokens: bool = False
+        self,
+        cuda: FakeCuda,
+        out_of_memory_at: int | None = None,
+        out_of_memory_for: str | None = None,
+        product_ms: float | None = None,
     ) -> None:
         super().__init__()
-        self.cuda, self.left, self.no_tokens = cuda, out_of_memory_at, no_memory_for_tokens
+        self.cuda, self.left = cuda, out_of_memory_at
+        self.never, self.product_ms = out_of_memory_for, product_ms
 
     def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if function is torch.device:
             return function(*args, **(kwargs or {}))
+        if function.__name__ == self.never:
+            raise torch.OutOfMemoryError(OUT_OF_MEMORY)
         moved = [_moved(value) for value in args]
         named = {name: _moved(value) for name, value in (kwargs or {}).items()}
         if moved != list(args) or named != (kwargs or {}):
             self.cuda.initialised = True
         if function is torch.Tensor.pin_memory:
             return args[0]
-        if function is torch.nn.functional.linear:
-            self.left = None if self.left is None else self.left - 1
-            if self.left == 0 or (self.no_tokens and args[0].ndim > 2):
-                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        if function is torch.nn.functional.linear and self.left is not None:
+            self.left -= 1
+            if self.left == 0:
+                raise torch.OutOfMemoryError(OUT_OF_MEMORY)
+        if function is torch.mm and self.product_ms:
+            self.cuda.launch(0.0, self.product_ms)
+            return named["out"]
         begin = self.cuda.clock.perf_counter()
         result = function(*moved, **named)
         self.cuda.kernels.append((begin, self.cuda.clock.perf_counter()))
@@ -242,7 +255,8 @@ def fake_gpu_environment(**options: Any) -> dict[str, str]:
     """Variables with which every Python process sees a GPU.
 
     Args:
-        options: `count` of GPUs, `nvml` whether there is NVML, those of OnTheCpu, and fields of FakeGpu.
+        options: `count` of GPUs, `nvml` whether there is NVML, `cuda_error` why PyTorch can use none, what OnTheCpu
+            takes, and fields of FakeGpu.
     """
     path = os.pathsep.join([str(SITE), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
     return {VARIABLE: json.dumps(options), "PYTHONPATH": path}
@@ -250,10 +264,17 @@ def fake_gpu_environment(**options: Any) -> dict[str, str]:
 
 def start(options: dict[str, Any]) -> None:
     """For the whole process, once PyTorch is imported."""
+    if "cuda_error" in options:
+        torch.cuda.init = partial(_fail, options["cuda_error"])  # type: ignore[method-assign]
+        return
     cuda = FakeCuda(count=options.get("count", 1), gpu=gpu_of(options))
     cuda.replace(setattr)
-    no_tokens = options.get("no_memory_for_tokens", False)
-    OnTheCpu(cuda, options.get("out_of_memory_at"), no_memory_for_tokens=no_tokens).__enter__()
+    known = ("out_of_memory_at", "out_of_memory_for", "product_ms")
+    OnTheCpu(cuda, **{name: options[name] for name in known if name in options}).__enter__()
+
+
+def _fail(message: str) -> None:
+    raise RuntimeError(message)
 
 
 def gpu_of(options: dict[str, Any]) -> FakeGpu:

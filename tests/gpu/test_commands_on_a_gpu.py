@@ -102,7 +102,7 @@ def test_without_nvml_it_measures_all_the_same(show_gpu: Show, tmp_path: Path) -
 
 
 def test_running_out_of_memory_leaves_the_next_model_its_turn(show_gpu: Show, tmp_path: Path) -> None:
-    show_gpu(no_memory_for_tokens=True)
+    show_gpu(out_of_memory_for="scaled_dot_product_attention")
     specs = resolve(f"{write_tiny(tmp_path, 'vilt-b32')},{write_tiny(tmp_path, 'vsepp')}")
     settings = RunSettings(threads=1, device="cuda", restarts=1, budget_seconds=2)
     first, second = benchmark(specs, read_example(None, None), settings).results
@@ -113,7 +113,7 @@ def test_running_out_of_memory_leaves_the_next_model_its_turn(show_gpu: Show, tm
 
 @pytest.mark.slow
 def test_run_adds_the_peaks_of_the_gpu(show_gpu: Show, tmp_path: Path) -> None:
-    show_gpu()
+    show_gpu(product_ms=10)
     options = ("--device", "cuda", "--threads", 1, "--restarts", 1, "--budget", 2, "--out", tmp_path / "out")
     process = vlbench("run", "--models", write_tiny(tmp_path), *options)
     assert process.returncode == 0, process.stderr

@@ -29,8 +29,8 @@ def doctor(
 ) -> None:
     """Check whether this machine is fit to measure on.
 
-    Takes about 15 seconds. Each finding says what to change (docs/doctor.md). The exit code is 0 if the machine is fit,
-    1 otherwise.
+    Takes about 15 seconds, and ten more for a GPU. Each finding says what to change (docs/doctor.md). The exit code is
+    0 if the machine is fit, 1 otherwise.
     """
     from vlbench.doctor.diagnose import diagnose
     from vlbench.doctor.findings import diagnosis_table

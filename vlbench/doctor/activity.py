@@ -14,7 +14,6 @@ import psutil
 
 from vlbench.doctor.findings import Finding
 from vlbench.measure.noise import QUOTA_SHARE, STEAL_SHARE, WAITING_SHARE, Interference, others_limit
-from vlbench.measure.nvml import GpuState
 from vlbench.measure.observe import Observer
 from vlbench.measure.os_counters import ROOT, pressure_figure
 
@@ -83,19 +82,6 @@ def load_findings(interference: Interference, throttled: int | None) -> list[Fin
         throttled: how often heat lowered the clock in that time; None where it is unknown.
     """
     return [*_steal(interference), *_quota(interference), *_heat(throttled)]
-
-
-def gpu_findings(state: GpuState | None) -> list[Finding]:
-    """The state of the GPU; empty where NVML finds none."""
-    if state is None:
-        return []
-    if state.others:
-        change = "end them: nvidia-smi lists them"
-        finding = f"processes that hold the GPU: {state.others}"
-        return [Finding(check="GPU", level="unfit", finding=finding, change=change)]
-    slowed = f"; clocks lowered by {', '.join(state.throttled)}" if state.throttled else ""
-    clock = "unknown" if state.clock_mhz is None else f"{state.clock_mhz:.0f} MHz"
-    return [Finding(check="GPU", level="note", finding=f"no other process on it; SM clock {clock} at rest{slowed}")]
 
 
 def _others(activity: Activity) -> Iterator[Finding]:

@@ -5,21 +5,22 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from vlbench.doctor.activity import activity_findings, gpu_findings, load_findings, watch
+from vlbench.doctor.activity import activity_findings, load_findings, watch
 from vlbench.doctor.findings import Diagnosis, Finding
+from vlbench.doctor.gpu import examine_gpu
 from vlbench.doctor.settings import settings_findings, threads_finding, throttle_count, timer_finding
 from vlbench.doctor.speeds import measure_speed, speed_findings
 from vlbench.errors import WorkerError
 from vlbench.measure.machine import describe_machine, physical_cores, usable_cores
 from vlbench.measure.noise import Interference
-from vlbench.measure.nvml import Gpu
 from vlbench.measure.observe import Observer
 from vlbench.measure.os_counters import ROOT, CpuGroups
 from vlbench.measure.records import MachineSpeed
 
 
 def diagnose(threads: int, root: Path = ROOT) -> Diagnosis:
-    """Runs every check. Takes about 15 seconds on two cores: two to watch, the rest to measure in a child process.
+    """Runs every check. Takes about 15 seconds on two cores: two to watch, the rest to measure in a child process; a
+    GPU takes about ten more.
 
     Args:
         threads: that models would be measured with; speed is measured with at most as many as there are usable cores.
@@ -29,7 +30,6 @@ def diagnose(threads: int, root: Path = ROOT) -> Diagnosis:
     quota = CpuGroups(root).quota_cores()
     findings = [
         *activity_findings(watch(root=root)),
-        *gpu_findings(Gpu(holds_context=False).look()),
         threads_finding(threads, physical=physical_cores(), usable=usable_cores(), quota=quota),
         *settings_findings(root),
         timer_finding(),
@@ -39,12 +39,15 @@ def diagnose(threads: int, root: Path = ROOT) -> Diagnosis:
     after = throttle_count(root)
     findings += load_findings(interference, None if heat is None or after is None else after - heat)
     findings += speed_findings(speed) if speed else [failure]
+    report, of_gpu = examine_gpu(threads, sees_gpu=speed is not None and speed.sees_gpu)
+    findings += of_gpu
     return Diagnosis(
         fit=all(finding.level != "unfit" for finding in findings),
         threads=threads,
-        machine=describe_machine(threads=threads, gpu=None),
+        machine=report.machine if report else describe_machine(threads=threads, gpu=None),
         findings=tuple(findings),
         speed=speed,
+        gpu_speed=report.speed if report else None,
         seconds=round(time.monotonic() - start, 1),
     )
 

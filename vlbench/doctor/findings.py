@@ -6,7 +6,7 @@ from typing import Literal
 
 from vlbench.frozen import Frozen
 from vlbench.measure.machine import Machine
-from vlbench.measure.records import MachineSpeed
+from vlbench.measure.records import GpuSpeed, MachineSpeed
 from vlbench.tables.numbers import counted
 from vlbench.tables.table import Table, TableColumn
 
@@ -29,13 +29,14 @@ class Finding(Frozen):
 
 
 class Diagnosis(Frozen):
-    """All findings on one machine, which is fit if none is `unfit`. `speed` is None if it could not be measured."""
+    """All findings on one machine, which is fit if none is `unfit`. A speed is None if it could not be measured."""
 
     fit: bool
     threads: int
     machine: Machine
     findings: tuple[Finding, ...]
     speed: MachineSpeed | None
+    gpu_speed: GpuSpeed | None = None
     seconds: float
 
 

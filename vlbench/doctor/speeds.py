@@ -7,14 +7,17 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from statistics import median
+from typing import TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from vlbench.doctor.findings import Finding
 from vlbench.errors import WorkerError
 from vlbench.measure.records import MachineSpeed
 from vlbench.measure.statistics import percentile
 from vlbench.system.child_processes import die_with_parent
+
+Measured = TypeVar("Measured", bound=BaseModel)
 
 PROCESSES = 6
 TIMEOUT_SECONDS = 120
@@ -27,7 +30,12 @@ SCALING = 0.6  # of N times the speed of one thread; two threads on one physical
 
 def measure_speed(threads: int, processes: int = PROCESSES) -> MachineSpeed:
     """Measures in a child process. Raises WorkerError where it ends without a result."""
-    command = [sys.executable, "-m", "vlbench.measure.peaks", "--threads", str(threads), "--processes", str(processes)]
+    return result_of_child("vlbench.measure.peaks", MachineSpeed, threads, "--processes", str(processes))
+
+
+def result_of_child(module: str, record: type[Measured], threads: int, *arguments: str) -> Measured:
+    """What a module prints when it is run in a child process. Raises WorkerError where it ends without a result."""
+    command = [sys.executable, "-m", module, "--threads", str(threads), *arguments]
     environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
     try:
         done = subprocess.run(
@@ -39,7 +47,7 @@ def measure_speed(threads: int, processes: int = PROCESSES) -> MachineSpeed:
             timeout=TIMEOUT_SECONDS,
             preexec_fn=die_with_parent,
         )
-        return MachineSpeed.model_validate_json(done.stdout)
+        return record.model_validate_json(done.stdout)
     except subprocess.TimeoutExpired:
         raise WorkerError(f"not measured within {TIMEOUT_SECONDS} s") from None
     except ValidationError:

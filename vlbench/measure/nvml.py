@@ -126,6 +126,12 @@ class Gpu:
             ecc=_is_on(self._reported("EccMode")),
         )
 
+    def holders(self) -> tuple[int, ...]:
+        """Other processes that hold a context there; none where a container hides their numbers."""
+        running = {process.pid for process in self._reported("ComputeRunningProcesses") or ()}
+        hidden = self._holds_context and os.getpid() not in running
+        return () if hidden else tuple(sorted(running - {os.getpid()}))
+
     def _throttled(self) -> tuple[str, ...]:
         bits = self._reported("CurrentClocksEventReasons")
         if bits is None:  # drivers before 535
@@ -191,6 +197,16 @@ class Gpu:
             return question()
         except self._nvml.NVMLError:
             return None
+
+
+def gpu_count() -> int:
+    """How many GPUs NVML lists, also those that are hidden from CUDA; 0 without NVML."""
+    try:
+        nvml = importlib.import_module("pynvml")
+        nvml.nvmlInit()
+        return int(nvml.nvmlDeviceGetCount())
+    except Exception:  # as above
+        return 0
 
 
 def _ancestors() -> Sequence[psutil.Process]:

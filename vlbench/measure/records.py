@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Literal
 
 from vlbench.frozen import Frozen
+from vlbench.measure.machine import Machine
+from vlbench.measure.nvml import GpuSettings, GpuState
 
 
 class Counts(Frozen):
@@ -75,6 +77,7 @@ class MachineSpeed(Frozen):
         copy_gigabytes_per_second: a copy of 256 MiB in 10^9 bytes per second; bytes read and bytes written both count,
             as in STREAM; the best of at least three.
         processes: one after the other.
+        sees_gpu: whether PyTorch can use a GPU.
     """
 
     threads: int
@@ -82,3 +85,59 @@ class MachineSpeed(Frozen):
     gemm_gflops_per_second: float
     copy_gigabytes_per_second: float
     processes: tuple[ProcessSpeed, ...]
+    sees_gpu: bool = False
+
+
+class GpuLoad(Frozen):
+    """What a GPU did while it multiplied matrices without a pause.
+
+    Attributes:
+        tflops_per_second: the rate of each tenth of a second, one after the other, in 10^12 operations per second.
+        states: what NVML showed meanwhile, as often; empty without NVML.
+    """
+
+    tflops_per_second: tuple[float, ...]
+    states: tuple[GpuState, ...]
+
+
+class GpuSpeed(Frozen):
+    """How fast a GPU is.
+
+    Attributes:
+        tflops_per_second: of products of square matrices by precision, in 10^12 operations per second; fp32 is without
+            TF32.
+        memory_gigabytes_per_second: within its memory in 10^9 bytes per second; bytes read and bytes written both
+            count.
+        host_gigabytes_per_second: of copies from the host, out of pinned and out of pageable memory.
+        load: what it kept up for some seconds.
+    """
+
+    tflops_per_second: dict[Precision, float]
+    memory_gigabytes_per_second: float
+    host_gigabytes_per_second: dict[Literal["pinned", "pageable"], float]
+    load: GpuLoad
+
+
+class GpuReport(Frozen):
+    """The GPU that `--device cuda` takes, and how it is used.
+
+    Attributes:
+        machine: with this GPU.
+        device, uuid: as PyTorch names it.
+        visible: how many GPUs PyTorch sees.
+        settings, at_rest: what NVML shows of it, and showed before it computed; None without NVML.
+        others: processes of others that computed there meanwhile, or, if that is unknown, hold a context.
+        holders: name and number of each process that holds a context, as far as they are known.
+        speed: None if it could not be measured; `error` says why.
+    """
+
+    machine: Machine
+    device: str
+    uuid: str
+    visible: int
+    settings: GpuSettings | None
+    at_rest: GpuState | None
+    others: int | None
+    holders: tuple[str, ...]
+    speed: GpuSpeed | None
+    error: str | None
