@@ -173,6 +173,7 @@ def test_columns_that_say_nothing_are_left_out() -> None:
 def test_peaks_add_their_columns_to_the_table_and_the_roofline() -> None:
     """2 x 25.9 GMACs in 594 ms, and 116 GFLOP/s at most: 75%."""
     html = page_of(PUBLISHED / "models")
+    assert ("can lift it above 100%. A column" in html, "can lift it above 100%" in page_of(PUBLISHED)) == (True, False)
     assert re.findall(r"(?:MFU|bandwidth) <span class=\"unit\">%</span>", html) == [
         *('MFU <span class="unit">%</span>', 'bandwidth <span class="unit">%</span>')
     ]
