@@ -80,10 +80,10 @@ def test_markdown_has_a_row_a_cell_with_its_figures(tmp_path: Path) -> None:
     )
     rows = shown(markdown(vlbench.read(tmp_path))).rows
     assert rows[:4] == [
-        ["model", "params M", "GMACs", "peak MiB", "latency ms (95%)", "noise", "shapes test accuracy %"],
-        ["a", "111.6", "25.9", "500", "1,255 [1,118, 1,622]", "stable", "50.0 [40.0, 60.0]"],
-        ["b", "-", "-", "-", "2.00", "-", "-"],
-        ["c", "-", "-", "-", "failed", "-", "-"],
+        ["model", "params M", "GMACs", "peak MiB", "latency ms (95%)", "examples/s", "noise", "shapes test accuracy %"],
+        ["a", "111.6", "25.9", "500", "1,255 [1,118, 1,622]", "0.80", "stable", "50.0 [40.0, 60.0]"],
+        ["b", "-", "-", "-", "2.00", "500", "-", "-"],
+        ["c", "-", "-", "-", "failed", "-", "-", "-"],
     ]
 
 
@@ -135,7 +135,7 @@ def test_of_several_folders_each_row_says_of_which(tmp_path: Path) -> None:
         ["y", "a, batch 8"],
     ]
     assert "- y: Machine: EPYC 7" in text
-    assert "{llrrrrl}" in latex(vlbench.read(tmp_path))
+    assert "{llrrrrrl}" in latex(vlbench.read(tmp_path))
 
 
 def check_latex(text: str) -> list[list[str]]:
@@ -170,9 +170,9 @@ def test_latex_has_units_intervals_a_caption_and_a_label(tmp_path: Path) -> None
     text = latex(vlbench.read(tmp_path))
     rows = check_latex(text)
     assert rows[:3] == [
-        ["model", "parameters (M)", "MACs (G)", "peak memory (MiB)", "latency (ms)", "noise"],
-        [r"a\_b", "$111.6$", "$25.9$", "$500$", r"$1\,255\,[1\,118, 1\,622]$", "stable"],
-        ["c", "--", "--", "--", "failed", "--"],
+        ["model", "parameters (M)", "MACs (G)", "peak memory (MiB)", "latency (ms)", "examples/s", "noise"],
+        [r"a\_b", "$111.6$", "$25.9$", "$500$", r"$1\,255\,[1\,118, 1\,622]$", "$0.80$", "stable"],
+        ["c", "--", "--", "--", "failed", "--", "--"],
     ]
     assert text.startswith("% needs \\usepackage{booktabs}\n")
     assert r"\caption{One forward pass on EPYC 7, 2 cores, 2 threads (cpu, fp32, batch 1): " in text

@@ -94,6 +94,7 @@ def test_figures_are_in_the_units_that_the_columns_name() -> None:
         "latency ms": "401",
         "95% interval": "390 to 410",
         "restarts": "6",
+        "examples/s": "2.49",
         "noise": "stable",
     }
 
@@ -115,7 +116,7 @@ def test_stages_stand_beside_both_totals_and_a_stage_that_no_model_has_is_no_col
 def test_a_failed_cell_shows_gaps_and_its_reason() -> None:
     text = printed([measured("vilt-b32"), failed("uniter-base")])
     row = next(line for line in text.splitlines() if line.startswith("uniter-base "))
-    assert row.split()[3:] == ["60+?", *["-"] * 7]
+    assert row.split()[3:] == ["60+?", *["-"] * 8]
     assert "uniter-base: failed: out of memory: you tried to allocate 51 TB" in text
 
 

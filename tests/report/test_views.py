@@ -132,7 +132,7 @@ class TestScaling:
     @pytest.mark.parametrize(
         "other",
         [
-            *({"model": "patch-2"}, {"device": "cuda"}, {"precision": "bf16"}, {"backend": "eager+x"}),
+            *({"model": "patch-2"}, {"device": "cuda"}, {"precision": "bf16"}, {"backend": "eager+x"}, {"l2": "cold"}),
             *({"machine": MACHINE.model_copy(update={"threads": 9})}, {"weights": "w"}, {"text_tokens": 9}),
             *({"image_size": (9, 9)}, {"params_by_stage": {"interaction": 5}}),
         ],
@@ -185,8 +185,15 @@ class TestRoofline:
         assert list(by_stage["gflops_per_second"]) == [200, 400, 200]
         assert by_stage.loc["visual.patch", "of"] == "visual"
         assert by_stage.loc["pass", "threads"] == 1
+        assert by_stage["mfu"].isna().all()
         assert not len(roofs)
         assert tuple(roofs.columns) == views.ROOFS
+
+    def test_utilisation_is_of_the_roof_of_the_same_setting(self) -> None:
+        half = counted("patch", 50, precision="bf16")
+        points, _ = views.roofline(read([counted("patch", 50), half], peaks=(peaks(400), peaks(800, threads=2))))
+        assert list(points["mfu"][:3]) == [0.5, 1, 0.5]
+        assert points["mfu"][3:].isna().all()
 
     def test_what_older_versions_measured_has_no_points(self) -> None:
         old = counted("patch", 50, bytes_moved=None, bytes_moved_by_stage=None)

@@ -103,6 +103,17 @@ def test_a_narrow_terminal_shows_less_and_then_lines(width: int, lines: list[str
     assert printed(TABLE, width).splitlines()[1:-1] == lines
 
 
+def test_columns_are_left_out_from_the_right_until_the_table_fits() -> None:
+    """31 letters wide, then 24, then 17."""
+    columns = [TableColumn[str](name, lambda _: "five5", shown="wide") for name in ("a", "b", "c")]
+    table = Table.of([TableColumn[str]("name", str), *columns, TableColumn[str]("last", lambda _: "y")], ["x"])
+    shown = [printed(table, width).splitlines()[0].split() for width in (31, 30, 24, 23, 17)]
+    assert shown == [
+        *(["name", "a", "b", "c", "last"], ["name", "a", "b", "last"], ["name", "a", "b", "last"]),
+        *(["name", "a", "last"], ["name", "a", "last"]),
+    ]
+
+
 def add(end: str, start: str) -> str:
     return start + end
 

@@ -13,6 +13,7 @@ from vlbench.system.console import print_message
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from vlbench.runner.peaks import Peaks
     from vlbench.runner.records import Evaluation, Result
     from vlbench.tables.table import Table
 
@@ -48,16 +49,18 @@ def print_kept(names: Sequence[str], folder: Path) -> None:
         print_message(f"kept from {folder}: {', '.join(dict.fromkeys(names))}; name another --out to measure again")
 
 
-def print_results(results: Sequence[Result], output: Format, more: Sequence[str] = ()) -> None:
-    """`more` are further notes."""
+def print_results(
+    results: Sequence[Result], output: Format, more: Sequence[str] = (), peaks: Sequence[Peaks] = ()
+) -> None:
+    """`more` are further notes, `peaks` those of the results' folder."""
     from vlbench.report import tables
 
     if results:
         print_as(
             output.value,
-            lambda: tables.result_tables(results, more),
+            lambda: tables.result_tables(results, more, peaks),
             json=lambda: tables.results_json(results),
-            csv=lambda: tables.results_csv(results),
+            csv=lambda: tables.results_csv(results, peaks),
         )
 
 

@@ -81,6 +81,7 @@ def run(
     from vlbench.inputs import read_example
     from vlbench.measure.machine import physical_cores
     from vlbench.runner.benchmark import benchmark
+    from vlbench.runner.peaks import read_peaks
     from vlbench.runner.plan import RunSettings
     from vlbench.runner.reader import with_samples
     from vlbench.specs.catalog import resolve
@@ -105,7 +106,8 @@ def run(
     folder = (unfinished_folder(out) if resume else out) or default_folder()
     measured = benchmark(specs, example, settings, folder=folder, report_kept=lambda names: print_kept(names, folder))
     _write_tables(measured.stored, folder)
-    print_results(with_samples(measured.results, folder) if output is Format.json else measured.results, output)
+    shown = with_samples(measured.results, folder) if output is Format.json else measured.results
+    print_results(shown, output, peaks=read_peaks(folder))
     print_message(f"results: {folder}")
     if measured.interrupted:
         print_message(f"interrupted: {len(measured.results)} of {measured.cells} models are kept")
@@ -122,6 +124,7 @@ def show(
     """Print the results of an earlier run."""
     from vlbench.report.accuracy import joined
     from vlbench.report.frontier import lines
+    from vlbench.runner.peaks import read_peaks
     from vlbench.runner.reader import CELLS, read_evaluations, read_unsampled
 
     evaluations = read_evaluations(folder)
@@ -135,7 +138,7 @@ def show(
     if output is Format.json:
         print_sampled(folder, evaluations)
     else:
-        print_results(joined(results, evaluations), output, lines(results, evaluations))
+        print_results(joined(results, evaluations), output, lines(results, evaluations), read_peaks(folder))
     draw_frontier(results, evaluations, figures)
 
 
@@ -143,8 +146,10 @@ def _write_tables(results: list[Result], folder: Path) -> None:
     """Writes table.md and table.csv, of all results in the folder."""
     from vlbench.files.writing import write_text
     from vlbench.report.tables import result_tables, results_csv
+    from vlbench.runner.peaks import read_peaks
     from vlbench.tables.writers import to_markdown
 
     if results:
-        write_text(folder / "table.md", to_markdown(result_tables(results)))
-        write_text(folder / "table.csv", results_csv(results))
+        peaks = read_peaks(folder)
+        write_text(folder / "table.md", to_markdown(result_tables(results, peaks=peaks)))
+        write_text(folder / "table.csv", results_csv(results, peaks))

@@ -30,6 +30,8 @@ CELLS = IDENTITY | _all(TEXT, "archetype") | _all(COUNT, "image_height image_wid
 CELLS |= _all(TEXT, "weights") | _all(COUNT, "params_total params_trainable macs flops bytes_moved")
 CELLS |= _all(COUNT, "operators peak_memory_bytes")
 CELLS |= _interval("latency_ms") | _all(FIGURE, "latency_ms_p90") | _all(COUNT, "restarts")
+CELLS |= _all(FIGURE, "examples_per_second mfu bandwidth_share joules joules_per_example gpu_busy_share")
+CELLS |= _all(TEXT, "l2")
 CELLS |= _all(TEXT, "noise noise_reasons status error spec_hash cell_hash measured_at vlbench_version torch")
 
 STAGES = IDENTITY | _all(TEXT, "stage of") | _all(FIGURE, "share") | _interval("latency_ms")

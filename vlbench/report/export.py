@@ -13,6 +13,7 @@ import pandas as pd
 
 from vlbench.errors import InputError
 from vlbench.report import columns
+from vlbench.report.efficiency import efficiency_columns
 from vlbench.report.frames import Accuracies, Key, Results
 from vlbench.report.tables import (
     BRACKETED,
@@ -27,7 +28,7 @@ from vlbench.report.tables import (
     stage_columns,
 )
 from vlbench.report.tables import notes as result_notes
-from vlbench.tables.numbers import counted, percent, short_number
+from vlbench.tables.numbers import any_number, counted, percent, short_number
 from vlbench.tables.table import Table, TableColumn
 
 INTERVAL = "in brackets its 95% interval"
@@ -74,7 +75,8 @@ def _row_count(results: Results, table: str) -> int:
 
 def _summary(results: Results) -> Table:
     accuracies = Accuracies(results.folders)
-    measured = [column.of(RESULT) for column in (PARAMS, GMACS, PEAK, BRACKETED, NOISE)]
+    used = [column for column in efficiency_columns(results.roofs) if column.shown == "always"]
+    measured = [column.of(RESULT) for column in (PARAMS, GMACS, PEAK, BRACKETED, *used, NOISE)]
     accuracy = [_accuracy_column(key, accuracies) for key in accuracies.keys_of(results.named)]
     caption = f"One forward pass{_where(results)}: parameters, multiply-accumulates, peak memory and median latency, "
     return Table.of((*NAMED, *measured, *accuracy), results.named, caption=caption + INTERVAL)
@@ -143,13 +145,9 @@ def _reported(results: Results) -> Table:
 
 
 def _claims(results: Results) -> Table:
-    value = _estimate("value (95%)", "value", _any_number)
+    value = _estimate("value (95%)", "value", any_number)
     shown = [*_text("folder", "suite", "claim", "where", "verdict"), value, *_text("reason")]
     return Table.of(shown, _rows(results.claims), caption="Claims of papers, evaluated on the measured values")
-
-
-def _any_number(value: float) -> str:
-    return short_number(value) if abs(value) >= 0.1 or not value else f"{value:.3g}"
 
 
 DISPLAYED = {"summary": _summary, "stages": _stages, "accuracy": _accuracy, "reported": _reported, "claims": _claims}

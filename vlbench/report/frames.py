@@ -4,7 +4,7 @@ joined to measurements by the hash of the model's spec."""
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
@@ -16,24 +16,18 @@ from numpy.typing import NDArray
 from vlbench.measure.statistics import LatencySummary
 from vlbench.report import columns
 from vlbench.report.columns import Row
+from vlbench.report.efficiency import Roofs, efficiency, highest_peaks
 from vlbench.report.folders import Folder, measurement, read_folders, read_samples
 from vlbench.report.labels import cell_names
 from vlbench.runner.records import Accuracy, Evaluation, Result
 from vlbench.suites.outcomes import ClaimOutcome, ReproducedCell
 
 WHOLE = "end to end"  # the stage of a sample of a whole pass, which is timed without hooks
-PLAIN: tuple[str, ...] = (
-    "archetype",
-    "text_tokens",
-    "image_tokens",
-    "weights",
-    "params_total",
-    "params_trainable",
-    "macs",
-    "flops",
+PLAIN = (  # keys of a line that are columns as they stand
+    *("archetype", "text_tokens", "image_tokens", "weights", "params_total", "params_trainable", "macs", "flops"),
+    *("bytes_moved", "operators", "peak_memory_bytes", "l2", "status", "error", "spec_hash", "cell_hash"),
+    *("measured_at", "vlbench_version"),
 )
-PLAIN += ("bytes_moved", "operators", "peak_memory_bytes", "status", "error", "spec_hash", "cell_hash", "measured_at")
-PLAIN += ("vlbench_version",)  # keys of a line that are columns as they stand
 PEAKS = ("device", "precision", "threads", "gflops_per_second", "gigabytes_per_second")
 
 
@@ -55,7 +49,7 @@ class Results:
     `columns.py`. docs/results.md explains the values.
 
     Attributes:
-        cells: one row per measurement: its settings, counts, memory, latency and noise.
+        cells: one row per measurement: its settings, counts, memory, latency, noise and efficiency.
         stages: one row per measurement and stage.
         samples: one row per sample: of a whole pass, or of a stage in a pass by stage; from every restart, also
             disturbed ones.
@@ -79,7 +73,8 @@ class Results:
 
     @cached_property
     def cells(self) -> pd.DataFrame:
-        return columns.frame((_cell(*named) for named in self.named), columns.CELLS)
+        rows = (_cell(*named) | asdict(efficiency(named[2], self.roofs)) for named in self.named)
+        return columns.frame(rows, columns.CELLS)
 
     @cached_property
     def stages(self) -> pd.DataFrame:
@@ -108,6 +103,11 @@ class Results:
             for peaks in folder.peaks
         )
         return columns.frame(rows, columns.PEAKS)
+
+    @cached_property
+    def roofs(self) -> Roofs:
+        """The highest peaks of each machine, device, precision and number of threads, of all folders."""
+        return highest_peaks(peaks for folder in self.folders for peaks in folder.peaks)
 
     @cached_property
     def reported(self) -> pd.DataFrame:

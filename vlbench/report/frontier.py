@@ -123,7 +123,7 @@ def left_out(results: Iterable[Result], evaluations: Sequence[Evaluation]) -> st
 
 
 def _setting(result: Result) -> Hashable:
-    return result.device, result.precision, result.batch, result.machine.model_dump_json()
+    return result.device, result.precision, result.batch, result.l2, result.machine.model_dump_json()
 
 
 def _accuracies(evaluations: Sequence[Evaluation]) -> dict[str, Any]:

@@ -153,6 +153,7 @@ SETTINGS: dict[str, Callable[[Result], str]] = {
     "device": lambda result: result.device,
     "precision": lambda result: result.precision,
     "backend": lambda result: result.backend,
+    "l2": lambda result: f"L2 {result.l2 or 'unknown'}",
     "threads": lambda result: counted(result.machine.threads, "thread"),
     "weights": lambda result: result.weights,
     "machine": lambda result: result.machine.in_few_words(),

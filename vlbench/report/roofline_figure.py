@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from math import isnan
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ LINE = "#333333"
 RIDGE: Any = {"markersize": 3.5, "markerfacecolor": "white"}
 DASHES = ("-", "--", "-.", ":")
 NO_PEAKS = "These results hold no peaks of the machine; vlbench run measures them."
+MFU = "Percent: MFU, of the peak."
 HOW = "Each operator's reads and writes count as bytes moved. Small: stages, or their steps, of 1% of a pass or more."
 
 
@@ -55,7 +57,9 @@ def picture(results: Results, plt: Any) -> Any:
     end = set_legend(drawn, [("", _legend(points, plt)), *_roof_legend(roofs, plt)], plt)
     measured = ((folder, result) for folder, _, result in results.named if result.status == "ok")
     notes = notes_above_roofs(points, roofs)
-    set_foot(drawn, "\n".join((HOW if len(roofs) else f"{HOW} {NO_PEAKS}", *notes, machines(measured))), end)
+    how = HOW if len(roofs) else f"{HOW} {NO_PEAKS}"
+    how += f" {MFU}" if points["mfu"].notna().any() else ""
+    set_foot(drawn, "\n".join((how, *notes, machines(measured))), end)
     return drawn
 
 
@@ -98,7 +102,10 @@ def _name(axes: Any, points: pd.DataFrame, lines: list[Line]) -> None:
     at = list(zip(passes["intensity"], passes["gflops_per_second"], strict=True))
     marks = zip(small["intensity"], small["gflops_per_second"], strict=True)
     lines += [((x * 0.985, x * 1.015), (y, y)) for x, y in marks]
-    words = list(passes["label"])
+    words = [
+        label if isnan(mfu) else f"{label}, {mfu:.0%}"
+        for label, mfu in zip(passes["label"], passes["mfu"], strict=True)
+    ]
     place_labels(axes, at, words, mark=MARK, lines=lines, fontsize=7.5, color="#222222", bbox=PLATE)
 
 

@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from textwrap import indent
 from typing import Any
 
 from vlbench.measure.statistics import LatencySummary
+from vlbench.report.efficiency import (
+    NO_ROOFS,
+    Efficiency,
+    Roofs,
+    efficiency,
+    efficiency_columns,
+    gpu_cautions,
+    highest_peaks,
+)
+from vlbench.runner.peaks import Peaks
 from vlbench.runner.records import Accuracy, Result
 from vlbench.tables.numbers import bracketed, ends, percent, scaled, short_number
 from vlbench.tables.table import Table, TableColumn
@@ -62,9 +72,9 @@ def token_words(result: Result) -> str:
 
 millions, billions = scaled(1e6, 1), scaled(1e9, 1)
 MODEL = TableColumn[Result]("model", lambda result: result.model)
-FAMILY = TableColumn[Result]("family", lambda result: result.family)
-IMAGE = TableColumn[Result]("image", image_words)
-TOKENS = TableColumn[Result]("tokens", token_words)
+FAMILY = TableColumn[Result]("family", lambda result: result.family, shown="wide")
+IMAGE = TableColumn[Result]("image", image_words, shown="wide")
+TOKENS = TableColumn[Result]("tokens", token_words, shown="wide")
 PARAMS = TableColumn[Result]("params M", lambda result: result.params_total, millions, latex="parameters (M)")
 TRAINABLE = TableColumn[Result]("trainable M", lambda result: result.params_trainable, millions, shown="files")
 GMACS = TableColumn[Result]("GMACs", lambda result: result.macs, billions, latex="MACs (G)")
@@ -75,19 +85,19 @@ PEAK = TableColumn[Result](
 LATENCY = TableColumn[LatencySummary]("latency ms", lambda latency: latency.median, short_number).of(timed)
 INTERVAL = TableColumn[LatencySummary]("95% interval", lambda latency: latency.ci95, ends()).of(timed)
 BRACKETED = TableColumn[Result]("latency ms (95%)", _latency, estimated(short_number), latex="latency (ms)")
-RESTARTS = TableColumn[LatencySummary]("restarts", lambda latency: len(latency.by_restart), str).of(timed)
+RESTARTS = TableColumn[LatencySummary]("restarts", lambda latency: len(latency.by_restart), str, shown="wide").of(timed)
 NOISE = TableColumn[Result]("noise", lambda result: result.noise and result.noise.verdict)
 ACCURACY = TableColumn[Result]("accuracy", lambda result: result.accuracy and _accuracy(result.accuracy))
 TRAINED = TableColumn[Result]("trained", lambda result: result.training and result.training.in_words())
 SUMMARY: tuple[TableColumn[Result], ...] = (
     *(MODEL, FAMILY, IMAGE, TOKENS, PARAMS, TRAINABLE, GMACS, GFLOPS, PEAK),
-    *(LATENCY, INTERVAL, RESTARTS, NOISE, ACCURACY, TRAINED),
+    *(LATENCY, INTERVAL, RESTARTS),
 )
 
 
-def summary_table(results: Sequence[Result]) -> Table:
-    """One row per result: counts, memory, latency."""
-    return Table.of(SUMMARY, results)
+def summary_table(results: Sequence[Result], roofs: Roofs = NO_ROOFS) -> Table:
+    """One row per result: counts, memory, latency, and how well it uses the machine."""
+    return Table.of((*SUMMARY, *efficiency_columns(roofs), NOISE, ACCURACY, TRAINED), results)
 
 
 def stage_columns(results: Sequence[Result]) -> Iterator[TableColumn[Result]]:
@@ -123,16 +133,15 @@ def merged_order(sequences: Sequence[Sequence[str]]) -> list[str]:
     return order
 
 
-def result_tables(results: Sequence[Result], more: Sequence[str] = ()) -> list[Table]:
-    """The summary, the stages, and notes; `more` are further notes."""
-    return [summary_table(results), stage_table(results), Table(notes=(*notes(results), *more))]
+def result_tables(results: Sequence[Result], more: Sequence[str] = (), peaks: Iterable[Peaks] = ()) -> list[Table]:
+    """The summary, the stages, and notes; `more` are further notes, `peaks` those of the machines."""
+    return [summary_table(results, highest_peaks(peaks)), stage_table(results), Table(notes=(*notes(results), *more))]
 
 
 def notes(results: Sequence[Result]) -> list[str]:
     """The machine, settings, weights and load; then, per model, errors and cautions."""
     lines = [f"Machine: {words}" for words in dict.fromkeys(result.machine.in_words() for result in results)]
-    settings = dict.fromkeys((r.device, r.precision, r.backend, r.batch) for r in results)
-    lines += [f"Settings: {d}, {p}, {b}, batch {n}" for d, p, b, n in settings]
+    lines += [f"Settings: {words}" for words in dict.fromkeys(map(_setting_words, results))]
     weights = sorted({result.weights for result in results})
     lines.append(f"Weights: {', '.join(weights)}" + (f" ({RANDOM_WEIGHTS})" if weights == ["random"] else ""))
     for result in results:
@@ -145,33 +154,42 @@ def notes(results: Sequence[Result]) -> list[str]:
     return lines
 
 
+def _setting_words(result: Result) -> str:
+    """`cuda, fp16, eager, batch 8, L2 warm`"""
+    l2 = f", L2 {result.l2}" if result.l2 else ""
+    return f"{result.device}, {result.precision}, {result.backend}, batch {result.batch}{l2}"
+
+
 RANDOM_WEIGHTS = "the latency is valid, the accuracy is not"
 
 
 def cautions(result: Result) -> list[str]:
-    """Reasons not to trust a latency."""
+    """What to know before a latency is trusted: its noise, its warm-up, and what held a GPU back."""
     noise = result.noise
     reasons = [f"{noise.verdict}: {reason}" for reason in noise.reasons] if noise else []
     unsettled = sum(not restart.warm_up.steady for restart in result.restarts)
     if unsettled:
         reasons.append(f"warm-up had not settled in {unsettled} of {len(result.restarts)} restarts")
-    return reasons
+    return [*reasons, *gpu_cautions(result)]
 
 
-def results_csv(results: Sequence[Result]) -> str:
-    """Every value in plain units under the names of cells.jsonl, without the samples."""
-    return to_csv(map(_plain_values, results))
+def results_csv(results: Sequence[Result], peaks: Iterable[Peaks] = ()) -> str:
+    """Every value in plain units under the names of cells.jsonl, without the samples; and those of `Efficiency`."""
+    roofs = highest_peaks(peaks)
+    return to_csv(_plain_values(result, roofs) for result in results)
 
 
-def _plain_values(result: Result) -> dict[str, Any]:
-    """The machine last."""
+def _plain_values(result: Result, roofs: Roofs) -> dict[str, Any]:
+    """The machine last. What only some results have is a column only then."""
     content = result.model_dump(
         mode="json", by_alias=True, exclude={"restarts": True, "accuracy": {"metrics", "baselines"}}
     )
-    shown = {
-        name: value for name, value in content.items() if value is not None or name not in ("accuracy", "training")
-    }
+    content |= asdict(efficiency(result, roofs))
+    shown = {name: value for name, value in content.items() if value is not None or name not in OPTIONAL}
     return shown | {"image_size": image_words(result), "machine": shown.pop("machine")}
+
+
+OPTIONAL = {"accuracy", "training", "l2", "launch", *Efficiency.__dataclass_fields__}
 
 
 def results_json(results: Iterable[Result]) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
@@ -9,6 +10,8 @@ from itertools import groupby
 
 import pandas as pd
 
+from vlbench.report import columns
+from vlbench.report.efficiency import Peak, Roof, roof_of
 from vlbench.report.frames import Results, Row
 from vlbench.report.labels import SETTINGS, tell_apart
 from vlbench.runner.records import Result
@@ -165,7 +168,7 @@ def _lines(results: Sequence[Result], axis: _Axis) -> list[list[Result]]:
 
 def _same_settings(result: Result) -> Hashable:
     """What neither batch nor input changes; the interaction's parameters distinguish models of the same name."""
-    settings = (result.device, result.precision, result.backend, result.weights, result.image_sha256)
+    settings = (result.device, result.precision, result.backend, result.l2, result.weights, result.image_sha256)
     parameters = (result.params_by_stage or {}).get("interaction")
     return result.model, result.family, result.machine.model_dump_json(), *settings, parameters
 
@@ -177,21 +180,12 @@ def _times(result: Result) -> Row:
     return {"latency_ms": median, "low": low, "high": high, "per_example_ms": median / result.batch}
 
 
-POINTS: tuple[str, ...] = (
-    "folder",
-    "cell",
-    "label",
-    "family",
-    "stage",
-    "of",
-    "share",
-    "intensity",
-    "gflops_per_second",
-    "least_gflops_per_second",
+ROOF = list(Roof._fields)  # the key of a roof, which a point shares with its roof
+POINTS = (
+    *("folder", "cell", "label", "family", "stage", "of", "share", "intensity", "gflops_per_second"),
+    *("least_gflops_per_second", "mfu", *ROOF),
 )
-POINTS += ("device", "precision", "threads", "machine")
-ROOFS = ("label", "machine", "device", "precision", "threads", "peak_gflops", "gigabytes_per_second", "ridge")
-ROOF = list(ROOFS[1:5])  # the key of a roof, which a point shares with its roof
+ROOFS = ("label", *ROOF, "peak_gflops", "gigabytes_per_second", "ridge")
 LEAST_SHARE = 0.01  # of a pass; stages that take less are not drawn: a head of microseconds would stretch the axes
 
 
@@ -200,22 +194,31 @@ def roofline(results: Results) -> tuple[pd.DataFrame, pd.DataFrame]:
 
     A point is a measurement (its stage is `pass`), or one of its stages or steps. `intensity` is FLOPs per byte moved,
     and `gflops_per_second` is FLOPs over latency; `least_gflops_per_second` is the lower end of its 95% interval, or
-    the same where none is known. `of` is the stage that a step belongs to, and `share` its part of the pass by stage. A
-    stage without MACs, or without bytes moved, has no point.
+    the same where none is known. `mfu` is `gflops_per_second` as a share of its roof's peak, NaN without a roof. `of`
+    is the stage that a step belongs to, and `share` its part of the pass by stage. A stage without MACs, or without
+    bytes moved, has no point.
     A roof is the most that a machine reaches in a precision: `peak_gflops`, and below an intensity of `ridge` only
     `gigabytes_per_second` times the intensity. If a roof was measured several times, its highest peaks count.
     """
     rows: list[Row] = []
     for (folder, cell, result), label in zip(results.named, labels(results), strict=True):
-        settings = {name: getattr(result, name) for name in ("device", "precision")}
+        roof = roof_of(result)
         identity = {"folder": folder, "cell": cell, "label": label, "family": result.family}
-        machine = {"threads": result.machine.threads, "machine": result.machine.in_few_words()}
-        rows += [{**identity, **point, **settings, **machine} for point in _points(result)]
-    roofs = results.peaks.groupby(ROOF, as_index=False, sort=False)[["gflops_per_second", "gigabytes_per_second"]].max()
-    roofs = roofs.rename(columns={"gflops_per_second": "peak_gflops"})
+        peak = results.roofs[roof].gflops_per_second if roof in results.roofs else math.nan
+        rows += [
+            {**identity, **point, "mfu": point["gflops_per_second"] / peak, **roof._asdict()}
+            for point in _points(result)
+        ]
+    return pd.DataFrame(rows, columns=list(POINTS)), _roofs(results)
+
+
+def _roofs(results: Results) -> pd.DataFrame:
+    rows = ({**roof._asdict(), **peak._asdict()} for roof, peak in results.roofs.items())
+    kinds = {name: columns.PEAKS[name] for name in (*ROOF, *Peak._fields)}
+    roofs = columns.frame(rows, kinds).rename(columns={"gflops_per_second": "peak_gflops"})
     roofs["ridge"] = roofs["peak_gflops"] / roofs["gigabytes_per_second"]
     roofs["label"] = _roof_names(roofs)
-    return pd.DataFrame(rows, columns=list(POINTS)), roofs[list(ROOFS)]
+    return roofs[list(ROOFS)]
 
 
 def _points(result: Result) -> Iterator[Row]:

@@ -16,6 +16,11 @@ def short_number(value: float) -> str:
     return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
 
 
+def any_number(value: float) -> str:
+    """The same, and three significant digits of what is below 0.1: `0.0123`."""
+    return short_number(value) if abs(value) >= 0.1 or not value else f"{value:.3g}"
+
+
 def percent(share: float) -> str:
     """`57.1` for 0.571, without the sign."""
     return f"{100 * share:.1f}"

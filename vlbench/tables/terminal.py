@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import partial
+from operator import is_not
 from pathlib import Path
 
 from rich.console import Console, Group, RenderableType
@@ -28,8 +30,8 @@ def print_tables(tables: Iterable[Table], path: Path | None = None) -> None:
 def to_terminal(tables: Iterable[Table], width: int | None = None) -> RenderableType:
     """For a terminal of `width` columns; None: of any width.
 
-    A table that is too wide loses the columns that it can do without; if it is still too wide, its columns become rows,
-    and if that is too wide, each row becomes a few lines.
+    A table that is too wide loses columns that it can do without, from the right, until it fits; if it is still too
+    wide, all its columns become rows, and if that is too wide, each row becomes a few lines.
     """
     parts: list[RenderableType] = []
     for table in filter(None, tables):
@@ -45,16 +47,24 @@ def to_terminal(tables: Iterable[Table], width: int | None = None) -> Renderable
 
 def _rows(table: Table, width: int | None) -> RenderableType:
     table = table.keep(lambda column: column.shown != "files")
-    if not _fits(_lines(table), width):
-        table = table.keep(lambda column: column.shown == "always")
-    lines = _lines(table)
-    if _fits(lines, width) or any(column.wraps for column in table.columns):
-        return _grid(lines, [column.is_text for column in table.columns], [column.wraps for column in table.columns])
-    turned = [list(row) for row in zip(*lines, strict=True)]
+    narrower = _narrowed(table, width)
+    lines = _lines(narrower)
+    if _fits(lines, width) or any(column.wraps for column in narrower.columns):
+        columns = narrower.columns
+        return _grid(lines, [column.is_text for column in columns], [column.wraps for column in columns])
+    turned = [list(row) for row in zip(*_lines(table), strict=True)]
     turned[0][0] = Text("")
     if _fits(turned, width):
-        return _grid(turned, [True, *[False] * len(table.rows)], [False] * len(lines))
-    return Text("\n").join(_block(table, lines[0], line) for line in lines[1:])
+        return _grid(turned, [True, *[False] * len(table.rows)], [False] * len(turned[0]))
+    return Text("\n").join(_block(narrower, lines[0], line) for line in lines[1:])
+
+
+def _narrowed(table: Table, width: int | None) -> Table:
+    """Without as many of the columns that it can do without as make it fit, or without all of them."""
+    spare = [column for column in table.columns if column.shown == "wide"]
+    while spare and not _fits(_lines(table), width):
+        table = table.keep(partial(is_not, spare.pop()))
+    return table
 
 
 def _lines(table: Table) -> list[list[Text]]:

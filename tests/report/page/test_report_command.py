@@ -166,7 +166,19 @@ def test_columns_that_say_nothing_are_left_out() -> None:
     heads = re.findall(r"<th scope=\"col\"[^>]*aria-sort[^>]*>.*?</th>", html)
     told = [re.sub(r"<[^>]+>", "", head) for head in heads]
     first = ["model", "family", "latency ms", "95% interval ms", "noise", "params M", "MACs G", "peak memory MiB"]
+    first.insert(5, "examples/s")
     assert told == [*first, "image px", "tokens", "restarts"]
+
+
+def test_peaks_add_their_columns_to_the_table_and_the_roofline() -> None:
+    """2 x 25.9 GMACs in 594 ms, and 116 GFLOP/s at most: 75%."""
+    html = page_of(PUBLISHED / "models")
+    assert ("can lift it above 100%. A column" in html, "can lift it above 100%" in page_of(PUBLISHED)) == (True, False)
+    assert re.findall(r"(?:MFU|bandwidth) <span class=\"unit\">%</span>", html) == [
+        *('MFU <span class="unit">%</span>', 'bandwidth <span class="unit">%</span>')
+    ]
+    (chart,) = [chart for chart in content(html)["charts"] if chart["name"] == "roofline"]
+    assert next(row["mfu"] for row in chart["data"]["points"] if row["label"] == "vilt-b32") == "75%"
 
 
 def test_two_folders_are_compared_where_they_share_a_cell(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ TEXT = (
 )
 PEAKS = (
     "A line is what the machine itself reached just after: moving memory (the slope), and the fastest of matrix "
-    "products, linear layers, convolutions and attention (level)."
+    "products, linear layers, convolutions and attention (level). MFU is the share of that level that is achieved."
 )
 NO_PEAKS = "These results hold no peaks of the machine; vlbench run measures them."
 
@@ -68,6 +68,7 @@ def _point(row: dict[Hashable, Any], roof: dict[Hashable, Any] | None) -> dict[s
         **{"intensity": intensity, "gflops": achieved},
         **{"intensity_text": f"{intensity:,.3g} FLOP a byte", "gflops_text": f"{achieved:,.3g} GFLOP/s"},
         "of_roof": f"{achieved / limit:.0%}" if limit else "not measured",
+        "mfu": f"{row['mfu']:.0%}" if limit else "not measured",
     }
 
 
@@ -80,7 +81,7 @@ def _spec(points: Rows, corners: Rows) -> dict[str, Any]:
     y = alt.Y("gflops:Q", title="GFLOP/s", **scale_and_axis(row["gflops"] for row in rows))
     lines = roofs.mark_line(color=vega.MUTED, strokeWidth=1.5).encode(x=x, y=y, detail="roof:N")
     named = roofs.transform_filter("datum.last").mark_text(align="right", dy=-9, color=vega.MUTED, fontSize=11)
-    fields = {"intensity_text": "intensity", "gflops_text": "achieved", "of_roof": "of the roof"}
+    fields = {"intensity_text": "intensity", "gflops_text": "achieved", "mfu": "MFU", "of_roof": "of the roof"}
     tips = [vega.tip("label:N", "measurement"), "stage:N", *(vega.tip(f"{key}:N", fields[key]) for key in fields)]
     small = marks_of.transform_filter("datum.stage != 'pass'").mark_point(size=28, opacity=0.55, strokeWidth=1.2)
     large = marks_of.transform_filter("datum.stage == 'pass'").mark_point(size=110, filled=True, opacity=1)
@@ -90,7 +91,7 @@ def _spec(points: Rows, corners: Rows) -> dict[str, Any]:
 
 
 def _table(points: Rows) -> Table:
-    numbers = {"intensity": "intensity_text", "achieved": "gflops_text", "of the roof": "of_roof"}
+    numbers = {"intensity": "intensity_text", "achieved": "gflops_text", "MFU": "mfu", "of the roof": "of_roof"}
     columns = [TableColumn[Any]("measurement", itemgetter("label")), TableColumn[Any]("stage", itemgetter("stage"))]
     columns += [TableColumn(heading, itemgetter(key), str) for heading, key in numbers.items()]
     return Table.of(columns, points, caption="Roofline")

@@ -90,12 +90,12 @@ def failed(results: Results) -> list[Trouble]:
 
 
 def noisy(results: Results) -> list[Trouble]:
-    """Cells whose latency was disturbed, or whose warm-up had not settled."""
+    """Cells with a caution, such as a disturbed latency."""
     troubles = []
     for folder, name, result in results.named:
         reasons = tables.cautions(result) if result.status == "ok" else []
         if reasons:
-            verdict = result.noise.verdict if result.noise else "not settled"
+            verdict = result.noise.verdict if result.noise else "not judged"
             troubles.append(Trouble(cell=name, folder=folder, verdict=verdict, reasons=tuple(_plain(reasons))))
     return troubles
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 
 from vlbench.report.frames import Results
@@ -56,8 +56,8 @@ def _fastest(results: Results) -> Iterator[Headline]:
         )
 
 
-def _setting(result: Result) -> tuple[str, ...]:
-    return result.machine.model_dump_json(), result.device, result.precision, str(result.batch)
+def _setting(result: Result) -> Hashable:
+    return result.machine.model_dump_json(), result.device, result.precision, result.batch, result.l2
 
 
 def _median(result: Result) -> float:

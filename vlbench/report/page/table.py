@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from vlbench.report import tables
+from vlbench.report.efficiency import Roofs, efficiency_columns
 from vlbench.report.frames import Accuracies, Key, Results
 from vlbench.report.tables import timed
 from vlbench.runner.records import Accuracy, Result
@@ -65,9 +66,7 @@ Make = Callable[[str, Result], PageCell]  # of a folder and a result
 def build_table(results: Results) -> PageTable:
     """One row per measurement, without empty columns and settings that all measurements share."""
     several = len(results.folders) > 1
-    accuracies = Accuracies(results.folders)
-    accuracy = [_accuracy_column(key, accuracies) for key in accuracies.keys_of(results.named)]
-    columns = [*COLUMNS[:LEADING], *accuracy, *COLUMNS[LEADING:]]
+    columns = list(_columns(results))
     made = [[make(folder, result) for _, make in columns] for folder, _, result in results.named]
     shown = [index for index, (column, _) in enumerate(columns) if _worth_showing(column, [row[index] for row in made])]
     rows = tuple(
@@ -140,6 +139,28 @@ def _noise(result: Result) -> PageCell:
     )
 
 
+def _efficiency_columns(roofs: Roofs) -> Iterator[tuple[PageColumn, Make]]:
+    for column in efficiency_columns(roofs):
+        title, is_share, _ = column.name.partition(" %")
+        yield PageColumn(title=title, unit="%" if is_share else "", hint=HINTS[column.name]), _written(column)
+
+
+HINTS = {
+    "examples/s": "examples of a pass over its latency",
+    "MFU %": "model FLOPs utilisation: FLOPs of a pass a second, as a share of the fastest kernel measured here",
+    "bandwidth %": "bytes that operators read and write a second, as a share of the fastest copy measured here; caches "
+    "can lift it above 100%",
+    "J a pass": "energy of a pass of the whole batch",
+    "J an example": "energy of a pass over its examples",
+    "GPU busy %": "share of a pass in which the GPU computes; the host launches in the rest",
+}
+
+
+def _accuracy_columns(results: Results) -> Iterator[tuple[PageColumn, Make]]:
+    accuracies = Accuracies(results.folders)
+    return (_accuracy_column(key, accuracies) for key in accuracies.keys_of(results.named))
+
+
 def _accuracy_column(key: Key, accuracies: Accuracies) -> tuple[PageColumn, Make]:
     task, split, metric = key
     hint = f"{metric} on {task} {split}, with its 95% interval"
@@ -163,14 +184,16 @@ def _of(make: Callable[[Result], PageCell]) -> Make:
     return lambda _, result: make(result)
 
 
-def _columns() -> Iterator[tuple[PageColumn, Make]]:
+def _columns(results: Results) -> Iterator[tuple[PageColumn, Make]]:
     yield PageColumn(title="family", words=True, hint="how it sees: patch, grid or region"), _of(_family)
     yield PageColumn(title="latency", unit="ms", hint="median over restarts, end to end"), _of(_latency)
     yield (
         PageColumn(title="95% interval", unit="ms", hint="of the median; sorts by its relative width"),
         _of(_interval),
     )
+    yield from _accuracy_columns(results)
     yield PageColumn(title="noise", words=True, hint="whether something disturbed it"), _of(_noise)
+    yield from _efficiency_columns(results.roofs)
     yield PageColumn(title="params", unit="M"), _written(tables.PARAMS)
     macs = PageColumn(title="MACs", unit="G", hint="multiply-accumulates of a pass; FLOPs are twice as many")
     yield macs, _written(tables.GMACS)
@@ -188,7 +211,3 @@ def _columns() -> Iterator[tuple[PageColumn, Make]]:
         _written(TableColumn("", lambda result: result.machine.threads, str)),
     )
     yield PageColumn(title="restarts", hint="fresh processes that were timed"), _written(tables.RESTARTS)
-
-
-COLUMNS = tuple(_columns())
-LEADING = 3  # accuracy stands beside the latency
