@@ -78,12 +78,12 @@ class FakeCuda:
         """The host is occupied, then a kernel begins as soon as the GPU is free."""
         self.initialised = True
         if self.recording is not None:
-            self.recording.append(lambda: self._run(gpu_ms))
+            self.recording.append(lambda: self.run(gpu_ms))
             return
         self.clock.sleep(host_ms / 1e3)
-        self._run(gpu_ms)
+        self.run(gpu_ms)
 
-    def _run(self, gpu_ms: float) -> None:
+    def run(self, gpu_ms: float) -> None:
         begin = max(self.clock.perf_counter(), self.free_at)
         self.free_at = begin + gpu_ms / 1e3
         self.kernels.append((begin, self.free_at))
@@ -129,6 +129,7 @@ class FakeCuda:
         }
         for name, value in cuda.items():
             patch(torch.cuda, name, value)
+        patch(torch.accelerator, "current_stream", lambda *_: SimpleNamespace(is_capturing=lambda: False))
         patch(torch.version, "cuda", "13.2")
         patch(torch.backends.cudnn, "version", lambda: 91_200)
         patch(torch.profiler, "profile", lambda *_, **__: Profile(self))
@@ -231,7 +232,10 @@ class OnTheCpu(TorchFunctionMode):
             return named["out"]
         begin = self.cuda.clock.perf_counter()
         result = function(*moved, **named)
-        self.cuda.kernels.append((begin, self.cuda.clock.perf_counter()))
+        end = self.cuda.clock.perf_counter()
+        self.cuda.kernels.append((begin, end))
+        if self.cuda.recording is not None:
+            self.cuda.recording.append(lambda: self.cuda.run((end - begin) * 1e3))
         return result
 
 
