@@ -5,11 +5,12 @@ from __future__ import annotations
 import atexit
 import contextlib
 import io
+import json
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -21,6 +22,7 @@ from vlbench.runner.worker_client import WORKER, Worker
 Kept = tuple[subprocess.Popen, IO[bytes]]  # a worker's process, and the file that it writes its errors to
 
 IDLE: dict[object, list[Kept]] = {}
+PEAKS: dict[object, list[dict[str, Any]]] = {}  # what workers answered
 
 
 def vlbench(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -49,9 +51,10 @@ def vlbench(*arguments: object, cwd: Path | None = None) -> subprocess.Completed
 def kept_workers() -> Iterator[pytest.MonkeyPatch]:
     """The process of a worker that is closed with no job under way serves the next worker of the same environment.
 
-    Each job has a fresh process anyway, forked from it.
+    Each job has a fresh process anyway, forked from it. The machine's peaks, of two seconds, are measured once for each
+    setting and environment; later commands write the same line.
     """
-    start, send, receive, close = Worker.start, Worker.send, Worker.receive, Worker.close
+    start, send, receive, close, run_job = Worker.start, Worker.send, Worker.receive, Worker.close, Worker.run_job
     keys: dict[Worker, object] = {}  # of those that were started, and have no job under way
 
     def start_or_take(worker: Worker) -> None:
@@ -82,8 +85,21 @@ def kept_workers() -> Iterator[pytest.MonkeyPatch]:
         else:
             close(worker)
 
+    def run_or_recall(
+        worker: Worker, job: Mapping[str, Any], silence_seconds: float | None = None
+    ) -> Iterator[dict[str, Any]]:
+        if job["action"] != "peaks" or not is_usual(worker):
+            yield from run_job(worker, job, silence_seconds)
+            return
+        _folder, environment = key_of(worker)
+        key = json.dumps(job), environment
+        if key not in PEAKS:
+            PEAKS[key] = list(run_job(worker, job, silence_seconds))
+        yield from PEAKS[key]
+
     with pytest.MonkeyPatch.context() as patched:
         for name, method in (
+            ("run_job", run_or_recall),
             ("start", start_or_take),
             ("send", send_job),
             ("receive", receive_answer),
@@ -98,7 +114,7 @@ def is_usual(worker: Worker) -> bool:
     return (worker.command or WORKER) == WORKER and worker.folder is None
 
 
-def key_of(worker: Worker) -> object:
+def key_of(worker: Worker) -> tuple[Path, frozenset[tuple[str, str]]]:
     environment = os.environ | worker.environment
     environment.pop("PYTEST_CURRENT_TEST", None)
     return Path.cwd(), frozenset(environment.items())

@@ -17,12 +17,14 @@ import pytest
 
 from tests.paths import REFERENCE_DATA
 from vlbench.doctor.activity import watch
+from vlbench.system.signals import ENDING_SIGNALS
 from vlbench.system.temporary import remove_leftovers
 
 OTHERS_CORES = 0.3
 
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a job that a script runs in the background
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # else what tests start would ignore their Ctrl-C, too
+for number in ENDING_SIGNALS:  # what a script runs in the background ignores Ctrl-C, and what nohup runs SIGHUP, too;
+    if signal.getsignal(number) is signal.SIG_IGN:  # what tests start would inherit that
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # one core and one temporary folder per worker, also in what tests start
     os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -13,7 +13,9 @@ import pytest
 
 from tests.helpers import others_slow
 from tests.paths import ROOT
+from tests.regression.live import test_live  # noqa: F401  the stub imports it
 from tests.regression.live.made_up import Repository
+from vlbench.regression.live import functions
 
 pytest_plugins = ["pytester"]
 # In an environment where vlbench was installed before it had the plugin, or where another checkout is installed
@@ -143,10 +145,18 @@ def test_before(vlbench):
     ),
 )
 def test_outcomes(
-    inner: pytest.Pytester, head: str, control: str, arguments: list[str], outcomes: dict[str, int], said: str
+    inner: pytest.Pytester,
+    monkeypatch: pytest.MonkeyPatch,
+    head: str,
+    control: str,
+    arguments: list[str],
+    outcomes: dict[str, int],
+    said: str,
 ) -> None:
+    """In this process, where all that is slow to import is imported already."""
+    monkeypatch.setattr(functions, "compare_functions", functions.compare_functions)  # back to itself afterwards
     stubbed(inner, head=head, control=control)
-    result = run(inner, "-rA", *arguments)
+    result = inner.runpytest_inprocess(*NAMED, "-rA", *arguments)
     result.assert_outcomes(**outcomes)
     assert said in result.stdout.str()
 

@@ -90,7 +90,7 @@ def test_a_file_that_cannot_be_written_costs_no_table(results: Path) -> None:
 def test_closed_streams_cost_no_measurement(tmp_path: Path, streams: str) -> None:
     """The pipes of the measuring process take no number of theirs."""
     model = write_tiny(tmp_path, "vit-b32")
-    options = "--device cpu --threads 1 --restarts 1 --out out"
+    options = "--device cpu --threads 1 --budget 0.2 --restarts 1 --out out"
     process = shell(f"vlbench run --models {model} {options} {streams}", tmp_path)
     assert process.returncode == (2 if "full" in streams else 0)
     assert len((tmp_path / "out" / "cells.jsonl").read_bytes().splitlines()) == 1
@@ -99,7 +99,7 @@ def test_closed_streams_cost_no_measurement(tmp_path: Path, streams: str) -> Non
 @pytest.mark.slow
 def test_a_terminal_of_ascii_gets_what_was_measured(tmp_path: Path) -> None:
     model = write_tiny(tmp_path, "vit-b32")
-    options = "--device cpu --threads 1 --restarts 2 --out ü"
+    options = "--device cpu --threads 1 --budget 0.2 --restarts 2 --out ü"
     process = shell(f"vlbench run --models {model} {options}", tmp_path, PYTHONIOENCODING="ascii")
     assert process.returncode == 0
     assert process.stdout.isascii()

@@ -14,7 +14,7 @@ from subprocess import CompletedProcess
 import pytest
 import yaml
 
-from tests.command_line import vlbench
+from tests.command_line import kept_workers, vlbench
 from tests.paths import ROOT
 from vlbench.files import yaml_files
 from vlbench.regression.live import lockstep
@@ -51,7 +51,7 @@ class Workshop:
         import torch  # noqa: PLC0415
         from huggingface_hub import constants  # noqa: PLC0415
 
-        with pytest.MonkeyPatch.context() as patched:
+        with kept_workers() as patched:
             patched.chdir(self.folder)
             patched.setenv("PYTHONPATH", os.pathsep.join(map(str, (self.small, ROOT))))
             patched.setenv("CUDA_VISIBLE_DEVICES", "")  # the same everywhere

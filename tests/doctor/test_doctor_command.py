@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from tests.command_line import vlbench
 from vlbench.cli.main import app
 from vlbench.doctor import diagnose as diagnosis_of
 from vlbench.doctor.findings import Diagnosis, Finding
@@ -92,15 +93,13 @@ def test_peaks_are_added_to_results_of_this_machine_once(monkeypatch: pytest.Mon
     settings = results_of(tmp_path, describe_machine(threads=1, gpu=None))
     monkeypatch.setattr(benchmark, "probe_this_machine", lambda threads: describe_machine(threads=threads, gpu=None))
     for _ in range(2):
-        assert CliRunner().invoke(app, ["doctor", "--out", str(tmp_path)]).exit_code == 0
+        assert vlbench("doctor", "--out", tmp_path).returncode == 0
         assert [one.setting for one in read_peaks(tmp_path)] == settings
 
 
-def test_peaks_are_not_added_to_results_of_another_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_peaks_are_not_added_to_results_of_another_machine(tmp_path: Path) -> None:
     results_of(tmp_path, describe_machine(threads=1, gpu=None).model_copy(update={"torch": "1.0"}))
-    done = subprocess.run(
-        [sys.executable, "-m", "vlbench", "doctor", "--out", str(tmp_path)], capture_output=True, text=True, check=False
-    )
+    done = vlbench("doctor", "--out", tmp_path)
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
     assert "nothing here was measured on this machine" in done.stderr

@@ -14,6 +14,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
+from tests.command_line import kept_workers
 from tests.helpers import write_tiny
 from tests.tasks import data_sets
 from vlbench.cli.main import app
@@ -25,7 +26,8 @@ QUICK = ("--device", "cpu", "--threads", "1", "--batch", "4")
 
 def evaluate(*arguments: object, latency: bool = False) -> str:
     flags = () if latency else ("--no-latency",)
-    found = CliRunner().invoke(app, ["eval", *map(str, arguments), *QUICK, *flags])
+    with kept_workers():
+        found = CliRunner().invoke(app, ["eval", *map(str, arguments), *QUICK, *flags])
     if found.exception and not isinstance(found.exception, SystemExit):
         raise found.exception
     assert found.exit_code == 0, found.output
@@ -163,15 +165,13 @@ def test_kill_and_resume(tmp_path: Path) -> None:
 @pytest.mark.parametrize("task", ["nlvr2", "flickr30k"])
 def test_two_processes_give_the_predictions_of_one(tmp_path: Path, task: str) -> None:
     data = MADE[task](tmp_path / "data")
-    command = ("eval", "--models", write_tiny(tmp_path), "--task", task, "--data", data, "--no-latency", *QUICK)
-    arguments = [*map(str, command), "--out"]
+    command = ("--models", write_tiny(tmp_path), "--task", task, "--data", data)
     alone, shared = tmp_path / "alone", tmp_path / "shared"
+    evaluate(*command, "--out", alone)
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    for start, out in (([sys.executable], alone), (torchrun, shared)):
-        done = subprocess.run(
-            [*start, "-m", "vlbench", *arguments, str(out)], capture_output=True, text=True, timeout=240
-        )
-        assert done.returncode == 0, done.stderr
+    words = map(str, (*torchrun, "-m", "vlbench", "eval", *command, "--out", shared, "--no-latency", *QUICK))
+    done = subprocess.run(list(words), capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr
     lines = [json.loads((out / "evaluations.jsonl").read_text()) for out in (alone, shared)]
     assert [line["processes"] for line in lines] == [1, 2]
     assert lines[0]["accuracy"] == lines[1]["accuracy"]

@@ -22,7 +22,7 @@ from vlbench.specs import ModelSpec, Part, RegionSpec
 from vlbench.specs.catalog import catalog
 
 PROPOSALS = 20  # in place of 300 or 1,000: every count of the RoI head is proportional to it
-SMALL = (200, 334)  # pixels, a quarter of 800x1333 on each side
+SMALL = (100, 167)  # pixels, an eighth of 800x1333 on each side
 DEPTHS = {"layers", "text_layers", "image_layers", "cross_layers", "connections", "blocks"}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -16,6 +17,17 @@ from pydantic import TypeAdapter
 from vlbench.measure.noise import Interference, judge, why_contended
 from vlbench.measure.observe import Observer, reference_kernel
 
+COSTS = """
+import time
+from vlbench.measure.observe import Observer
+
+for _ in range(300):
+    start = time.perf_counter()
+    observer = Observer(None)
+    observer.start()
+    observer.finish()
+    print(time.perf_counter() - start)
+"""
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
 
@@ -109,15 +121,11 @@ def test_an_empty_tree_gives_evidence_that_judges_nothing(tmp_path: Path) -> Non
 
 
 @pytest.mark.serial
-def test_observing_costs_less_than_three_milliseconds() -> None:
-    costs = []
-    for _ in range(30):
-        start = time.perf_counter()
-        observer = Observer(None)
-        observer.start()
-        observer.finish()
-        costs.append(time.perf_counter() - start)
-    assert min(costs) < 3e-3
+def test_observing_costs_less_than_a_millisecond() -> None:
+    """In a process of its own: each thread costs another 0.04 ms, and libraries that other tests use keep many."""
+    one_thread = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+    costs = subprocess.check_output([sys.executable, "-c", COSTS], env=os.environ | one_thread, text=True)
+    assert min(map(float, costs.split())) < 1e-3
 
 
 def test_evidence_survives_its_way_to_disk() -> None:

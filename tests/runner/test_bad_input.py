@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,7 +18,11 @@ import torch
 
 from tests.command_line import vlbench
 from tests.helpers import write_tiny
-from tests.runner.conftest import Run, ended
+from tests.paths import RESULTS
+from tests.runner.conftest import ended
+
+PUBLISHED = RESULTS / "epyc-2-cores"
+THREE = ("vit-b16", "vit-b32", "vilt-b32")
 
 
 def refused(*arguments: object, code: int = 2) -> str:
@@ -96,15 +101,15 @@ def test_an_out_that_cannot_be_written(tmp_path: Path) -> None:
     ],
     ids=["cut off", "schema", "key", "list", "empty"],
 )
-def test_damaged_results(tiny_run: Run, tmp_path: Path, damage, said: str) -> None:
-    line = (tiny_run.folder / "cells.jsonl").read_text().splitlines()[0]
+def test_damaged_results(tmp_path: Path, damage, said: str) -> None:
+    line = (PUBLISHED / "cells.jsonl").read_text().splitlines()[0]
     (tmp_path / "cells.jsonl").write_text(damage(line))
     assert said in refused("show", tmp_path)
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
-def test_a_full_disk_is_one_line(tiny_run: Run) -> None:
-    command = [sys.executable, "-m", "vlbench", "show", str(tiny_run.folder)]
+def test_a_full_disk_is_one_line() -> None:
+    command = [sys.executable, "-m", "vlbench", "show", str(PUBLISHED)]
     with open("/dev/full", "w") as full:
         process = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
     assert process.returncode == 2
@@ -112,18 +117,27 @@ def test_a_full_disk_is_one_line(tiny_run: Run) -> None:
     assert "No space left on device" in process.stderr
 
 
-def test_a_reader_that_leaves_early_is_no_traceback(tiny_run: Run) -> None:
-    command = f"{sys.executable} -m vlbench show {tiny_run.folder} --format json | true"
+def test_a_reader_that_leaves_early_is_no_traceback() -> None:
+    command = f"{sys.executable} -m vlbench show {PUBLISHED} --format json | true"
     process = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
     assert process.stderr == ""
 
 
-def start_long_run(tmp_path: Path) -> tuple[subprocess.Popen, Path]:
-    """Two quick models, then one that takes a minute; gives back once the first two are kept."""
-    models = [write_tiny(tmp_path, name) for name in ("vit-b16", "vit-b32", "vilt-b32")]
-    out = tmp_path / "out"
-    quick = vlbench("run", "--models", f"{models[0]},{models[1]}", "--budget", 0.2, "--device", "cpu", "--out", out)
+@pytest.fixture(scope="module")
+def two_of_three(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of three models, two of which are measured."""
+    folder = tmp_path_factory.mktemp("models")
+    models = [write_tiny(folder, name) for name in THREE]
+    options = ("--budget", 0.2, "--device", "cpu", "--out", folder / "out")
+    quick = vlbench("run", "--models", f"{models[0]},{models[1]}", *options)
     assert quick.returncode == 0, quick.stderr
+    return folder
+
+
+def start_long_run(tmp_path: Path, two_of_three: Path) -> tuple[subprocess.Popen, Path]:
+    """Two models that are kept, then one that takes a minute; gives back once it is measured."""
+    shutil.copytree(two_of_three, tmp_path, dirs_exist_ok=True)
+    models, out = [tmp_path / f"{name}-tiny.yaml" for name in THREE], tmp_path / "out"
     command = [sys.executable, "-m", "vlbench", "run", "--models", ",".join(map(str, models))]
     process = subprocess.Popen(
         [*command, "--budget", "120", "--device", "cpu", "--out", str(out)],
@@ -156,9 +170,9 @@ def busy_workers(pid: int) -> list[int]:
     ids=["Ctrl-C", "SIGTERM", "SIGHUP"],
 )
 def test_an_interrupted_run_keeps_what_was_measured_and_leaves_no_worker(
-    tmp_path: Path, sent: signal.Signals, code: int
+    tmp_path: Path, two_of_three: Path, sent: signal.Signals, code: int
 ) -> None:
-    process, out = start_long_run(tmp_path)
+    process, out = start_long_run(tmp_path, two_of_three)
     workers = busy_workers(process.pid)
     assert workers, "the third model was never reached"
     os.kill(process.pid, sent)

@@ -13,12 +13,13 @@ from statistics import median
 import pytest
 
 import vlbench as package
-from tests.command_line import vlbench
+from tests.command_line import kept_workers, vlbench
 from tests.helpers import write_tiny
 from tests.runner.conftest import TINY, Run
 from vlbench.architectures.build import build
 from vlbench.specs.catalog import catalog
 
+QUICK = ("--budget", 0.2, "--restarts", 1, "--device", "cpu")
 REQUIRED = """
 schema model status error device precision backend batch image_size image_tokens text_tokens weights detector_load
 params_total params_trainable params_by_stage macs macs_by_stage flops latency_ms latency_ms_by_stage
@@ -119,7 +120,7 @@ def test_a_cell_that_cannot_be_measured_is_a_line_and_the_others_run(tmp_path: P
     bad = write_tiny(tmp_path, "vilt-b32", name="huge")
     bad.write_text(bad.read_text().replace(" width: 32", " width: 65536"))
     out = tmp_path / "out"
-    process = vlbench("run", "--models", f"{bad},{good}", "--budget", 0.2, "--device", "cpu", "--out", out)
+    process = vlbench("run", "--models", f"{bad},{good}", "--threads", 1, *QUICK, "--out", out)
     assert process.returncode == 1
     lines = [json.loads(line) for line in (out / "cells.jsonl").read_text().splitlines()]
     assert [line["status"] for line in lines] == ["failed", "ok"]
@@ -136,7 +137,7 @@ def test_a_worker_that_may_not_have_the_memory_is_a_line_and_the_others_run(tmp_
     process = subprocess.run(["bash", "-c", f"ulimit -v 8000000; {many}"], capture_output=True, text=True, check=False)
     assert process.returncode == 1, process.stderr
     assert "out of memory" in process.stdout
-    good = vlbench("run", "--models", models[1], "--budget", 0.2, "--device", "cpu", "--out", out)
+    good = vlbench("run", "--models", models[1], "--threads", 1, *QUICK, "--out", out)
     assert good.returncode == 0
     assert [line["status"] for line in map(json.loads, (out / "cells.jsonl").open())] == ["failed", "ok"]
 
@@ -145,7 +146,7 @@ def test_options_reach_the_result(tmp_path: Path) -> None:
     model = write_tiny(tmp_path, "vilt-b32")
     out = tmp_path / "out"
     options = ("--batch", 3, "--precision", "bf16", "--image-size", "64x96", "--text-tokens", 20, "--threads", 2)
-    process = vlbench("run", "--models", model, *options, "--budget", 0.2, "--device", "cpu", "--out", out)
+    process = vlbench("run", "--models", model, *options, *QUICK, "--out", out)
     assert process.returncode == 0, process.stderr
     (line,) = [json.loads(line) for line in (out / "cells.jsonl").read_text().splitlines()]
     assert (line["batch"], line["precision"], line["text_tokens"]) == (3, "bf16", 20)
@@ -155,7 +156,8 @@ def test_options_reach_the_result(tmp_path: Path) -> None:
 
 def test_the_python_interface_measures_the_same_cell(tmp_path: Path) -> None:
     model = package.load(write_tiny(tmp_path, "vit-b16"))
-    result = model.measure(device="cpu", threads=1, budget_seconds=0.2)
+    with kept_workers():
+        result = model.measure(device="cpu", threads=1, budget_seconds=0.2, restarts=1)
     assert result.status == "ok"
     assert result.params_total == sum(parameter.numel() for parameter in model.build().parameters())
     assert package.build(model.spec).training

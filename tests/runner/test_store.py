@@ -7,6 +7,7 @@ import errno
 import json
 import os
 import random
+import shlex
 import signal
 import subprocess
 import sys
@@ -193,10 +194,11 @@ def test_a_full_disk_leaves_whole_lines_and_is_one_line(tmp_path: Path) -> None:
     """A limit on the size of files stands for the disk: the write stops in the middle of a line in the same way."""
     model = write_tiny(tmp_path, "vit-b16")
     out = tmp_path / "out"
-    command = (
-        f"ulimit -f 3; exec {sys.executable} -m vlbench run --models {model} --device cpu --budget 0.2 --out {out}"
+    options = ("--device", "cpu", "--threads", "1", "--budget", "0.2", "--out", out)
+    words = map(str, (sys.executable, "-m", "vlbench", "run", "--models", model, *options))
+    process = subprocess.run(
+        ["bash", "-c", f"ulimit -f 3; exec {shlex.join(words)}"], capture_output=True, text=True, check=False
     )
-    process = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
     assert process.returncode == 2, process.stderr
     last = process.stderr.splitlines()[-1]
     assert last.startswith(f"vlbench: {out}")
@@ -204,7 +206,7 @@ def test_a_full_disk_leaves_whole_lines_and_is_one_line(tmp_path: Path) -> None:
     assert "Traceback" not in process.stderr
     kept = (out / "cells.unfinished.jsonl").read_text()
     assert kept.endswith("\n")
-    again = vlbench("run", "--models", model, "--device", "cpu", "--budget", 0.2, "--out", out)
+    again = vlbench("run", "--models", model, *options)
     assert again.returncode == 0, again.stderr
     (result,) = read_results(out)
     assert [restart.model_dump(mode="json") for restart in result.restarts][: kept.count("\n")] == [

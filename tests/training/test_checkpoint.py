@@ -19,6 +19,7 @@ import pytest
 import torch
 from torch import nn
 
+from tests.helpers import others_slow
 from tests.training.learners import Classifier, Examples, Interrupting, course, course_of, digest, network, settings
 from vlbench.errors import InputError
 from vlbench.system.temporary import remove_leftovers
@@ -301,7 +302,7 @@ def test_a_folder_has_one_process_that_trains(tmp_path: Path) -> None:
     assert (tmp_path / "checkpoint.pt").exists()
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize("number", others_slow([signal.SIGKILL, signal.SIGTERM]))
 def test_its_workers_end_with_it_and_their_temporary_files_are_removed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
 ) -> None:

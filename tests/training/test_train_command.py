@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 from typer.testing import CliRunner
 
+from tests.command_line import kept_workers
 from vlbench.cli.main import app
 from vlbench.errors import InputError
 from vlbench.tasks.shapes import items
@@ -27,7 +28,8 @@ def _small_world(monkeypatch: pytest.MonkeyPatch):
 
 
 def train(*arguments: str):
-    return CliRunner().invoke(app, ["train", *arguments])
+    with kept_workers():
+        return CliRunner().invoke(app, ["train", *arguments])
 
 
 def lines(path: Path) -> list[dict[str, object]]:

@@ -11,6 +11,7 @@ from PIL import Image
 from safetensors.torch import load_file
 from typer.testing import CliRunner
 
+from tests.command_line import kept_workers
 from vlbench.architectures.build import build
 from vlbench.cli.main import app
 from vlbench.errors import InputError
@@ -37,7 +38,8 @@ def train(folder: Path, objectives: str, *, steps: int = 4):
 
 
 def run(line: str):
-    return CliRunner().invoke(app, line.split())
+    with kept_workers():
+        return CliRunner().invoke(app, line.split())
 
 
 def tensors_of_checkpoint(folder: Path) -> dict[str, torch.Tensor]:
