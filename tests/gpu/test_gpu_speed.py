@@ -123,8 +123,8 @@ def test_without_nvml_only_rates_are_known(monkeypatch: pytest.MonkeyPatch, cloc
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> Callable[..., FakeCuda]:
     """A GPU that computes on this CPU, at small sizes."""
-    monkeypatch.setitem(peaks._SIDES, "cuda", (8, 16))
-    monkeypatch.setitem(peaks._COPIED_BYTES, "cuda", 2**20)
+    monkeypatch.setitem(peaks.SIDES, "cuda", (8, 16))
+    monkeypatch.setitem(peaks.COPIED_BYTES, "cuda", 2**20)
     monkeypatch.setattr(gpu_speed, "_COPIED_FROM_HOST", 2**20)
     monkeypatch.setattr(gpu_speed, "LOAD_SECONDS", 0.5)
     monkeypatch.setattr(gpu_speed.load_of, "__defaults__", (0.5,))

@@ -230,3 +230,14 @@ def test_the_observer_keeps_the_lowest_clock_and_every_reason(fake: Callable[...
     assert interference.gpu_throttle_reasons == ("software thermal slowdown",)
     assert interference.gpu_other_processes == 1
     assert "software thermal slowdown" in (why_contended(interference) or "")
+
+
+def test_the_package_knows_every_question_and_constant_of_the_stand_in() -> None:
+    pynvml = pytest.importorskip("pynvml")
+    names = [name for name in vars(FakeNvml) if name.lower().startswith("nvml")]
+    assert len(names) > 20
+    assert [name for name in names if not hasattr(pynvml, name)] == []
+    for name in ("NVML_CLOCK_SM", "NVML_CLOCK_MEM", "NVML_ERROR_NOT_FOUND"):
+        assert getattr(pynvml, name) == getattr(FakeNvml, name)
+    assert pynvml.NVML_ERROR_NOT_SUPPORTED == NOT_SUPPORTED
+    assert issubclass(pynvml.NVMLError, Exception)

@@ -53,11 +53,11 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], list[torch.Size]
         monkeypatch.setattr(peaks, "_SIDE_SECONDS", 0)
         return shapes
 
-    monkeypatch.setattr(peaks, "_SIDES", {"cpu": (8, 24)})
+    monkeypatch.setattr(peaks, "SIDES", {"cpu": (8, 24)})
     monkeypatch.setattr(peaks, "_LINEAR", {"cpu": ((7, 8, 9), (7, 24, 30))})
     monkeypatch.setattr(peaks, "_CONVOLUTIONS", {"cpu": ((4, 8, 1), (11, 8, 1))})
     monkeypatch.setattr(peaks, "_ATTENDED", {"cpu": (4, 16)})
-    monkeypatch.setattr(peaks, "_COPIED_BYTES", {"cpu": 1200})
+    monkeypatch.setattr(peaks, "COPIED_BYTES", {"cpu": 1200})
     return every
 
 

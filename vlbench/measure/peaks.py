@@ -70,7 +70,7 @@ _PEAK_SECONDS, _LAYER_SECONDS, _WARM_UP_SECONDS = 0.7, 0.35, 0.25
 _REFERENCE_CALLS = 15
 _WIDTH, _HEADS, _TOKENS = 384, 6, 160
 # Sizes of kernels by type of device, from small to large.
-_SIDES = {"cpu": (256, 512, 1_024, 2_048), "cuda": (1_024, 2_048, 4_096, 8_192)}  # of matrices
+SIDES = {"cpu": (256, 512, 1_024, 2_048), "cuda": (1_024, 2_048, 4_096, 8_192)}  # of matrices
 _LINEAR = {  # tokens, inputs, outputs
     "cpu": ((64, 256, 256), (256, 768, 768), (256, 768, 3_072), (1_024, 768, 3_072)),
     "cuda": ((2_048, 1_024, 4_096), (16_384, 1_024, 4_096), (16_384, 4_096, 4_096)),
@@ -81,7 +81,7 @@ _CONVOLUTIONS = {  # channels, pixels of a side, pixels of the kernel's side
 }
 _ATTENDED = {"cpu": (64, 256), "cuda": (1_024, 4_096)}  # tokens
 _ATTENTION_HEADS, _HEAD_WIDTH = 12, 64
-_COPIED_BYTES = {"cpu": 2**27, "cuda": 2**30}
+COPIED_BYTES = {"cpu": 2**27, "cuda": 2**30}
 _SIDE_SECONDS, _LONGEST_SECONDS = 0.05, 0.35  # for each kernel; for one call
 _RAMP_SECONDS = 0.3  # a GPU's clock takes that long to rise
 # The first calls on a GPU load or choose a kernel. Its events can be a little early or late, so no single call decides.
@@ -110,7 +110,7 @@ class Kernel(NamedTuple):
 
 def products(device: torch.device, dtype: torch.dtype) -> Iterator[Kernel]:
     """Of square matrices."""
-    for side in _SIDES[device.type]:
+    for side in SIDES[device.type]:
         left, right = _random(device, dtype, (side, side), (side, side))  # GPUs multiply ones faster
         product = torch.empty(side, side, device=device, dtype=dtype)
         yield Kernel(2 * side**3, partial(torch.mm, left, right, out=product))
@@ -179,7 +179,7 @@ def fastest_kernel(
 def device_gigabytes_per_second(device: torch.device, dtype: torch.dtype) -> float:
     """The highest rate of a copy, a sum of two tensors or a fill in the device's memory: bytes read plus bytes written,
     in 10^9 per second, as in STREAM."""
-    count = _COPIED_BYTES[device.type] // dtype.itemsize
+    count = COPIED_BYTES[device.type] // dtype.itemsize
     source, other, target = (torch.zeros(count, device=device, dtype=dtype).fill_(value) for value in (1, 2, 0))
     kernels = (
         Kernel(2 * source.nbytes, lambda: target.copy_(source)),
