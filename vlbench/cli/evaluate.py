@@ -1,6 +1,6 @@
 """`vlbench eval`: accuracy on a data set, next to the latency of the same model on this machine.
 
-Exit codes: 0 success, 1 a latency could not be measured, 2 bad input, 130 interrupted.
+Exit codes: 0 success, 1 a latency could not be measured, or memory ran out, 2 bad input, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from vlbench.cli.options import (
 )
 from vlbench.cli.printing import draw_frontier, print_evaluations
 from vlbench.cli.score import DataOption, SplitOption, TaskOption
+from vlbench.errors import device_errors_in_one_line
 from vlbench.runner.limits import MOST_BATCH, MOST_BUDGET_SECONDS
 from vlbench.system.console import print_message
 from vlbench.tasks.registry import task_named
@@ -127,7 +128,8 @@ def eval_(
     with joined_processes() as process:
         folder = process.broadcast((unfinished_folder(out) if resume and process.first else out) or default_folder())
         count = threads or physical_cores()
-        evaluations = evaluate_all(heads, evaluated_split, folder, process=process, threads=count)
+        with device_errors_in_one_line("a smaller --batch needs less"):
+            evaluations = evaluate_all(heads, evaluated_split, folder, process=process, threads=count)
         if not process.first:
             return
     results = []

@@ -1,6 +1,6 @@
 """`vlbench train`: trains every architecture the same way, then measures its accuracy and latency.
 
-Exit codes: 0 all trained, 1 some latency could not be measured, 2 bad input, 130 interrupted.
+Exit codes: 0 all trained, 1 some latency could not be measured, or memory ran out, 2 bad input, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from vlbench.cli.options import (
     unfinished_folder,
 )
 from vlbench.cli.printing import draw_frontier, print_evaluations
+from vlbench.errors import device_errors_in_one_line
 from vlbench.system.console import print_message
 from vlbench.tasks.registry import trainable_tasks
 
@@ -105,7 +106,6 @@ def train(
     """
     from vlbench.evaluation.processes import joined_processes, resolve_device
     from vlbench.measure.machine import physical_cores
-    from vlbench.training.checkpoint import Interrupted
     from vlbench.training.train_request import TrainRequest, training_runs
 
     request = TrainRequest(
@@ -128,12 +128,7 @@ def train(
     with joined_processes() as process:
         folder = process.broadcast((unfinished_folder(out) if resume and process.first else out) or default_folder())
         runs = training_runs(request, folder)
-        try:
-            trained = _trained(runs, process)
-        except Interrupted as error:
-            if process.first:
-                print_message(f"interrupted: {error}; the same command with --out {folder} resumes")
-            raise typer.Exit(130) from None
+        trained = _trained(runs, process, folder)
         evaluations = _evaluated(runs, trained, data or Path(), folder, process, request.threads)
         if not process.first:
             return
@@ -150,12 +145,34 @@ def train(
         raise typer.Exit(1)
 
 
-def _trained(runs: Sequence[TrainingRun], process: Process) -> dict[str, Training]:
+LESS_MEMORY = "a smaller --batch or a larger --accumulate needs less"
+
+
+def _trained(runs: Sequence[TrainingRun], process: Process, folder: Path) -> dict[str, Training]:
+    """Raises typer.Exit with 130 after Ctrl-C, DeviceError where memory runs out or a GPU fails."""
+    from vlbench.training.checkpoint import Interrupted
     from vlbench.training.progress import training_display
     from vlbench.training.train import train_one
 
-    with training_display(shown=process.first) as display:
-        return {run.spec.name: train_one(run, process=process, listener_for=display.listener) for run in runs}
+    try:
+        with (
+            device_errors_in_one_line(LESS_MEMORY, lambda: _kept(folder)),
+            training_display(shown=process.first) as display,
+        ):
+            return {run.spec.name: train_one(run, process=process, listener_for=display.listener) for run in runs}
+    except Interrupted as error:
+        if process.first:
+            print_message(f"interrupted: {error}; the same command with --out {folder} resumes")
+        raise typer.Exit(130) from None
+
+
+def _kept(folder: Path) -> str:
+    """What training has left so far. Another batch would start again, so it needs another folder."""
+    from vlbench.training.checkpoint import CHECKPOINT
+
+    if not any(folder.rglob(CHECKPOINT)):
+        return ""
+    return f" in another folder; the training so far is kept: the same command with --out {folder} resumes"
 
 
 RETRIEVAL_IMAGES = 100  # every text is scored with every image, so all of the gallery would take minutes
@@ -184,7 +201,9 @@ def _evaluated(
         )
         split = Split(settings)
         heads = [split.head_for(spec) for spec in specs]
-        evaluations += evaluate_all(heads, split, folder, process=process, threads=threads, training=trained)
+        command = f"vlbench eval --models {runs[0].folder}/model.yaml --task {task.name} --batch 8"
+        with device_errors_in_one_line(f"what was trained is kept, and {command} needs less"):
+            evaluations += evaluate_all(heads, split, folder, process=process, threads=threads, training=trained)
     return evaluations
 
 

@@ -24,13 +24,16 @@ from vlbench.tasks.region_features import RegionSource
 
 # Signs of the errors that DataLoader raises where a process has gone, or cannot open what it is sent
 PROCESS_HAS_GONE = (
-    "DataLoader worker",
+    "DataLoader worker (pid",
     "items of ancdata",
     "EOFError",
     "Connection",
     "Broken pipe",
     "Too many open files",
 )
+
+
+RAISED_IN_PROCESS = "in DataLoader worker process"  # an error that a process sent, and so has not gone
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +71,8 @@ def iterate(dataset: Dataset[Any], *, task: str, workers: int, **settings: Any) 
                     raise InputError(batch.message)
                 yield batch
         except (EOFError, OSError, RuntimeError) as error:
-            if workers == 0 or not any(sign in f"{type(error).__name__} {error}" for sign in PROCESS_HAS_GONE):
+            message = f"{type(error).__name__} {error}"
+            if workers == 0 or RAISED_IN_PROCESS in message or not any(sign in message for sign in PROCESS_HAS_GONE):
                 raise
             raise WorkerError(
                 f"a process that {task} was killed, or could not send its batch; with less memory per batch, more open "

@@ -12,10 +12,11 @@ from typing import Literal, TypeVar
 import torch
 from torch import distributed
 
-from vlbench.errors import InputError
+from vlbench.errors import InputError, WorkerError
 
 Value = TypeVar("Value")
 LONGEST_WAIT = timedelta(days=2)  # for the slowest process
+PEER_HAS_GONE = ("gloo/transport", "Connection closed by peer", "Connection reset by peer")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,15 +55,25 @@ class Process:
 
 @contextmanager
 def joined_processes() -> Iterator[Process]:
-    """Joins the processes that were started together, according to the environment variables of torchrun."""
+    """Joins the processes that were started together, according to the environment variables of torchrun.
+
+    Where one of them ends early, the first of the others raises WorkerError, and the others end.
+    """
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if world == 1:
         yield Process()
         return
     # gloo with GPUs, too: only small objects pass through this group
     distributed.init_process_group("gloo", timeout=LONGEST_WAIT)
+    process = Process(rank=distributed.get_rank(), world=world, local_rank=int(os.environ.get("LOCAL_RANK", "0")))
     try:
-        yield Process(rank=distributed.get_rank(), world=world, local_rank=int(os.environ.get("LOCAL_RANK", "0")))
+        yield process
+    except RuntimeError as error:
+        if not any(sign in str(error) for sign in PEER_HAS_GONE):
+            raise
+        if not process.first:
+            raise SystemExit(1) from error
+        raise WorkerError("another process of torchrun ended early; what it printed says why") from error
     finally:
         distributed.destroy_process_group()
 
