@@ -5,6 +5,8 @@ Exit codes: 0 success, 1 a latency could not be measured, or memory ran out, 2 b
 
 from __future__ import annotations
 
+import gc
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -153,9 +155,18 @@ def measured_latency(
     from vlbench.runner.benchmark import benchmark
     from vlbench.runner.plan import RunSettings
 
+    release_gpu_memory()
     settings = RunSettings(device=device, precision=precision, threads=threads, budget_seconds=budget)
     run = benchmark(specs, read_example(None, short_text(specs)), settings, folder=folder)
     if run.interrupted:
         print_message("interrupted: the accuracies are kept")
         raise typer.Exit(130)
     return run.results
+
+
+def release_gpu_memory() -> None:
+    """Gives back what this process still holds of a GPU, so that a model that is measured there has it."""
+    torch = sys.modules.get("torch")  # not imported for this
+    if torch is not None and torch.cuda.is_initialized():
+        gc.collect()
+        torch.cuda.empty_cache()
