@@ -79,17 +79,20 @@ def reproduce_ablations(suites: Sequence[LoadedAblation], options: AblationOptio
 def _request(options: AblationOptions) -> AblationRequest:
     """Raises InputError for a budget, a device or a precision that cannot be used."""
     from vlbench.evaluation.processes import resolve_device
+    from vlbench.evaluation.workers import training_workers
     from vlbench.training.ablation.arms import AblationRequest
     from vlbench.training.budget import parse_budget
 
     if options.precision not in ("fp32", "bf16"):
         raise InputError(f"--precision {options.precision}: ablations are trained in fp32 or bf16")
+    device = resolve_device(options.device)  # type: ignore[arg-type]
     return AblationRequest(
         budget=parse_budget(options.budget, "--train-budget") if options.budget else None,
         quick=options.quick,
-        device=resolve_device(options.device),  # type: ignore[arg-type]
+        device=device,
         precision=options.precision,  # type: ignore[arg-type]
         threads=options.threads,
+        workers=training_workers(device, options.threads),
     )
 
 

@@ -73,8 +73,13 @@ def eval_(
         int, typer.Option(min=1, max=MOST_BATCH, help="Items in one forward pass of the evaluation.")
     ] = 16,
     workers: Annotated[
-        int, typer.Option(min=0, help="Data-loading worker processes; 0 loads in the main process.")
-    ] = 0,
+        int | None,
+        typer.Option(
+            min=0,
+            help="Data-loading worker processes of each process; 0 loads in the main process. By default its cores but "
+            "one, at most 16, on a GPU, and 0 on a CPU.",
+        ),
+    ] = None,
     control: Annotated[bool, typer.Option(help="Also evaluate with shuffled images, as a control.")] = True,
     latency: Annotated[bool, typer.Option(help="Also measure the latency, in separate processes.")] = True,
     budget: Annotated[
@@ -101,6 +106,7 @@ def eval_(
     from vlbench.evaluation.processes import joined_processes, resolve_device
     from vlbench.evaluation.session import evaluate_all
     from vlbench.evaluation.split import EvaluationSettings, Split
+    from vlbench.evaluation.workers import reading_workers
     from vlbench.measure.machine import physical_cores
     from vlbench.runner.plan import through_engine
     from vlbench.specs.catalog import resolve
@@ -109,14 +115,15 @@ def eval_(
     chosen = task_named(task)
     specs = with_weights(resolve(models), weights or [])
     specs = through_engine(specs, detector.value if detector else None, precision.value)
+    resolved = resolve_device(device.value)
     settings = EvaluationSettings(
         task=chosen,
         data=chosen.folder(data),
         split=chosen.checked(split or chosen.splits[0]),
         limit=limit,
         batch=batch,
-        workers=workers,
-        device=resolve_device(device.value),
+        workers=reading_workers(resolved) if workers is None else workers,
+        device=resolved,
         precision=precision.value,
         features=features,
         answers=files_by_model("--answers", answers or [], specs),

@@ -84,8 +84,13 @@ def train(
         float | None, typer.Option(min=1e-9, max=1000, help="The highest, after the warm-up; by default the preset's.")
     ] = None,
     workers: Annotated[
-        int, typer.Option(min=0, help="Data-loading worker processes; 0 loads in the main process.")
-    ] = 1,
+        int | None,
+        typer.Option(
+            min=0,
+            help="Data-loading worker processes of each process; 0 loads in the main process. By default its cores but "
+            "one, at most 16, on a GPU, and the cores that --threads leaves free, at least 1, on a CPU.",
+        ),
+    ] = None,
     latency: Annotated[bool, typer.Option(help="Also measure the latency, in fresh processes.")] = True,
     latency_budget: Annotated[
         float, typer.Option(min=0.001, metavar="SECONDS", help="Time for the latency of each model.")
@@ -105,6 +110,7 @@ def train(
     batch.
     """
     from vlbench.evaluation.processes import joined_processes, resolve_device
+    from vlbench.evaluation.session import warn_from_first
     from vlbench.measure.machine import physical_cores
     from vlbench.training.train_request import TrainRequest, training_runs
 
@@ -129,6 +135,8 @@ def train(
         folder = process.broadcast((unfinished_folder(out) if resume and process.first else out) or default_folder())
         runs = training_runs(request, folder)
         trained = _trained(runs, process, folder)
+        if note := _waiting_note(runs, trained):
+            warn_from_first(process, note)
         evaluations = _evaluated(runs, trained, data or Path(), folder, process, request.threads)
         if not process.first:
             return
@@ -166,6 +174,18 @@ def _trained(runs: Sequence[TrainingRun], process: Process, folder: Path) -> dic
         raise typer.Exit(130) from None
 
 
+MUCH_WAITING = 0.1  # of the time of training
+
+
+def _waiting_note(runs: Sequence[TrainingRun], trained: dict[str, Training]) -> str:
+    """Says how long a GPU waited for data, where that is much."""
+    shares = {name: share for name, training in trained.items() if (share := training.waiting_share) is not None}
+    waits = [f"{share:.0%} of the training of {name}" for name, share in shares.items() if share > MUCH_WAITING]
+    if runs[0].device == "cpu" or not waits:
+        return ""
+    return f"the GPU waited for data {', '.join(waits)}; more --workers than {runs[0].settings.workers} help"
+
+
 def _kept(folder: Path) -> str:
     """What training has left so far. Another batch would start again, so it needs another folder."""
     from vlbench.training.checkpoint import CHECKPOINT
@@ -184,6 +204,7 @@ def _evaluated(
     """The accuracy of each model in the first task that a trained head of it answers."""
     from vlbench.evaluation.session import evaluate_all, warn_from_first
     from vlbench.evaluation.split import EvaluationSettings, Split
+    from vlbench.evaluation.workers import reading_workers
     from vlbench.training.trained_model import tasks_of
 
     by_task: dict[Task, list[ModelSpec]] = {}
@@ -197,7 +218,13 @@ def _evaluated(
     for task, specs in by_task.items():
         limit = RETRIEVAL_IMAGES if task.has_gallery else None
         settings = EvaluationSettings(
-            task=task, data=data, split=task.splits[0], limit=limit, batch=64, device=runs[0].device
+            task=task,
+            data=data,
+            split=task.splits[0],
+            limit=limit,
+            batch=64,
+            workers=reading_workers(runs[0].device),
+            device=runs[0].device,
         )
         split = Split(settings)
         heads = [split.head_for(spec) for spec in specs]

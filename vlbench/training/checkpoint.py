@@ -102,7 +102,7 @@ def read_checkpoint(folder: Path) -> Checkpoint | None:
         return Checkpoint(
             module=content["module"],
             optimiser=content["optimiser"],
-            spent=Spent(**numbers["spent"]),
+            spent=Spent(**({"waiting_seconds": None} | numbers["spent"])),
             history=tuple(CurvePoint.model_validate(point) for point in numbers["history"]),
             totals={name: (total, weight) for name, (total, weight) in numbers["totals"].items()},
             identity=numbers["identity"],
