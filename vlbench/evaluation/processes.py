@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
+import signal
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Literal, TypeVar
+from typing import Literal, NoReturn, TypeVar
 
 import torch
 from torch import distributed
 
 from vlbench.errors import InputError, WorkerError
+from vlbench.tables.numbers import counted
 
 Value = TypeVar("Value")
 LONGEST_WAIT = timedelta(days=2)  # for the slowest process
@@ -78,9 +81,39 @@ def joined_processes() -> Iterator[Process]:
         distributed.destroy_process_group()
 
 
+def local_processes() -> int:
+    """How many processes torchrun started on this machine; 1 without torchrun."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+
+
 def resolve_device(name: Literal["auto", "cpu", "cuda"]) -> Literal["cpu", "cuda"]:
-    """`auto` is the GPU if there is one, else the CPU. Raises InputError for `cuda` without a GPU."""
-    available = torch.cuda.is_available()
-    if name == "cuda" and not available:
-        raise InputError("--device cuda: PyTorch sees no GPU here; --device cpu works")
-    return "cuda" if available and name != "cpu" else "cpu"
+    """`auto` is the GPU if there is one, else the CPU.
+
+    Raises InputError, in one of the processes of this machine, for `cuda` without a GPU, and for fewer GPUs than
+    processes.
+    """
+    if name == "cpu":
+        return "cpu"
+    if not torch.cuda.is_available():
+        if name == "cuda":
+            _refuse("--device cuda: PyTorch sees no GPU here; --device cpu works")
+        return "cpu"
+    started, gpus = local_processes(), torch.cuda.device_count()
+    if started > gpus:
+        _refuse(
+            f"torchrun started {started} processes on this machine, which has {counted(gpus, 'GPU')}; "
+            f"--nproc-per-node {gpus} works"
+        )
+    return "cuda"
+
+
+SECONDS_TO_REFUSE = 10.0  # until the first process of a machine has said why; then torchrun ends the others
+
+
+def _refuse(message: str) -> NoReturn:
+    """Raises InputError in the first process of this machine; the others end after it, without a line."""
+    if os.environ.get("LOCAL_RANK", "0") == "0":
+        raise InputError(message)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    time.sleep(SECONDS_TO_REFUSE)
+    raise SystemExit(2)

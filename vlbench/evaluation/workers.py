@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path
 
+from vlbench.evaluation.processes import local_processes
 from vlbench.measure.machine import physical_cores, usable_cores
 
 MOST_WORKERS = 16
 SHARED_MEMORY = Path("/dev/shm")  # where batches are on their way from a worker; containers often have 64 MiB of it
 SHARED_BYTES = 2**29  # for the batches of one worker
-
-
-def local_processes() -> int:
-    """How many processes torchrun started on this machine; 1 without torchrun."""
-    return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
 
 
 def reading_workers(device: str) -> int:
