@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+import re
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 
 LONGEST_WORD, LONGEST_LIST = 60, 150  # characters of a word, or of a list of words, that a message echoes
+
+# What PyTorch and its libraries write into a RuntimeError where the device failed, and not the program
+OUT_OF_MEMORY = ("out of memory", "DefaultCPUAllocator", "std::bad_alloc", "Cannot allocate memory", "_ALLOC_FAILED")
+GPU_FAILED = ("CUDA error", "CUDA driver error", "cuDNN error", "CUDNN_STATUS_", "CUBLAS_STATUS_", "NCCL error")
 
 
 class InputError(Exception):
@@ -22,6 +28,53 @@ class WorkerError(Exception):
 
 class HeadError(WorkerError):
     """Of two compared versions, the new one cannot be measured while the old one can."""
+
+
+class DeviceError(WorkerError):
+    """Memory ran out, or a GPU failed, in this process; the message is the reason, and what would work."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether a computation needed more memory than there is, on a CPU or a GPU."""
+    if isinstance(error, MemoryError) or _has_type(error, "OutOfMemoryError"):
+        return True
+    return isinstance(error, RuntimeError) and any(sign in str(error) for sign in OUT_OF_MEMORY)
+
+
+def device_failure(error: BaseException) -> str | None:
+    """Why the device, and not the program, ended a computation; None for any other error."""
+    lines = str(error).strip().splitlines()
+    on_gpu = [line.strip() for line in lines if any(sign in line for sign in (*GPU_FAILED, "CUDA out of memory"))]
+    if is_out_of_memory(error):
+        amount = re.search(r"tried to allocate ([\d.]+ \w+)", str(error), re.IGNORECASE)
+        where = "the GPU is out of memory" if on_gpu or _has_type(error, "OutOfMemoryError") else "out of memory"
+        return f"{where} (tried to allocate {amount[1]})" if amount else where
+    if isinstance(error, RuntimeError) and (on_gpu or _has_type(error, "AcceleratorError")):
+        return (on_gpu or lines or ["the GPU failed"])[0]
+    return None
+
+
+def _has_type(error: BaseException, name: str) -> bool:
+    """By the name of PyTorch's class, which not every version has, and which is not imported for this."""
+    return any(kind.__name__ == name for kind in type(error).__mro__)
+
+
+@contextmanager
+def device_errors_in_one_line(less_memory: str, kept: Callable[[], str] = str) -> Iterator[None]:
+    """Raises DeviceError where memory runs out or a GPU fails; any other error stays what it is.
+
+    Args:
+        less_memory: what would need less memory.
+        kept: gives the end of the message, what of the work so far is kept.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        reason = device_failure(error)
+        if reason is None:
+            raise
+        remedy = less_memory if is_out_of_memory(error) else "--device cpu works without the GPU"
+        raise DeviceError(f"{reason}; {remedy}{kept()}") from error
 
 
 def nearest(word: str, known: Iterable[str], *, amount: int = 1) -> str:

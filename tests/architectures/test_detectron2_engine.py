@@ -12,6 +12,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from vlbench import specs
+from vlbench.architectures import roi_heads
 from vlbench.architectures.build import build
 from vlbench.architectures.checkpoints.detectron2_names import C4_NAMES, COUNTER, FPN_NAMES, Renaming
 from vlbench.architectures.interfaces import Images
@@ -175,3 +176,12 @@ def test_the_rpn_stays_in_evaluation_mode_while_the_model_is_trained() -> None:
     tokens = model.visual(images_of((128, 192)))
     tokens.values.sum().backward()
     assert model.visual.projection.feature.weight.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("name", WITH_RPN)
+def test_boxes_are_pooled_alike_in_parts_and_at_once(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, embedder = both(name)
+    images = images_of((128, 192), (128, 192), (128, 192))
+    at_once = regions(embedder, images)
+    monkeypatch.setattr(roi_heads, "MOST_VALUES", 1)  # a box, and an image, at a time
+    assert_same(at_once, regions(embedder, images))

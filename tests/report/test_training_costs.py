@@ -39,6 +39,7 @@ TRAINING = Training(
     precision="fp32",
     threads=2,
     seconds_by_phase={"detector": 188.0, "training": 550.0},
+    waiting_share=0.12,
 )
 
 
@@ -101,7 +102,7 @@ def test_tables_tell_it(folder: Path) -> None:
     assert "tiny, 200,000 samples, 12.3 min" in beside
     assert (
         "trained by preset tiny, seed 3: 200,000 samples in 3,125 steps of 64, 12.3 min (detector 3.1 min, training "
-        "9.2 min), cpu, fp32, 2 threads, 5.1e+15 MACs" in beside
+        "9.2 min), 12% waiting for data, cpu, fp32, 2 threads, 5.1e+15 MACs" in beside
     )
     assert "training.preset" in accuracy.accuracy_csv(read_evaluations(folder), {})
     (line,) = json.loads(accuracy.accuracy_json(read_evaluations(folder), {SPEC.hash(): found[0]}))

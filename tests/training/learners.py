@@ -22,6 +22,7 @@ from vlbench.training.learner import Losses, TrainingSettings
 from vlbench.training.loop import TrainingResult, train
 
 WIDTH, CLASSES = 6, 3
+OF_TIME = {"seconds", "samples_per_second", "waiting_share"}  # of a point of the curve
 
 
 @dataclass(frozen=True)
@@ -97,13 +98,13 @@ def digest(module: nn.Module) -> str:
 
 def course(trained: TrainingResult) -> list[dict]:
     """The curve's points without their times."""
-    return [point.model_dump(exclude={"seconds", "samples_per_second"}) for point in trained.history]
+    return [point.model_dump(exclude=OF_TIME) for point in trained.history]
 
 
 def course_of(folder: Path) -> list[dict]:
     """The same, from the file."""
     lines = [json.loads(line) for line in (folder / "training.jsonl").read_text().splitlines()]
-    return [{key: line[key] for key in line if key not in ("seconds", "samples_per_second")} for line in lines]
+    return [{key: line[key] for key in line if key not in OF_TIME} for line in lines]
 
 
 def main() -> None:

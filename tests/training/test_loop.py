@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from tests.training.learners import Classifier, Examples, course, course_of, digest, network, settings
 from vlbench.errors import InputError
 from vlbench.training.learner import Losses
-from vlbench.training.loop import rate_factor, seed_of, train
+from vlbench.training.loop import seed_of, train
+from vlbench.training.optimiser import rate_factor
 from vlbench.training.progress import TrainingListener, TrainingProgress
 
 

@@ -10,7 +10,7 @@ from transformers import get_linear_schedule_with_warmup
 from tests.training.learners import settings
 from vlbench.architectures.build import build
 from vlbench.specs.catalog import catalog
-from vlbench.training.loop import BETAS, build_optimiser, rate_factor
+from vlbench.training.optimiser import BETAS, build_optimiser, rate_factor
 
 
 def test_rate_is_that_of_transformers() -> None:

@@ -14,7 +14,7 @@ from detectron2.structures import Boxes
 from torch import Tensor, nn
 
 from vlbench import specs
-from vlbench.architectures.roi_heads import Classified
+from vlbench.architectures.roi_heads import Classified, pool_by_images, pool_in_parts
 
 Maps = dict[str, Tensor]
 
@@ -41,8 +41,8 @@ class Detectron2RoIHead(nn.Module):
         return self.box_predictor.num_classes if self.box_predictor is not None else 0
 
     def forward(self, maps: Maps, boxes: list[Tensor]) -> Classified:
-        pooled = self.pooler([maps[name] for name in self.levels], [Boxes(some) for some in boxes])
-        features_RC = self.pooled_features(pooled)
+        features = [maps[name] for name in self.levels]
+        features_RC = self.pooled_features(pool_by_images(self.pooler, features, [Boxes(some) for some in boxes]))
         counts = [len(some) for some in boxes]
         by_image = list(features_RC.split(counts))
         if self.box_predictor is None:
@@ -111,9 +111,23 @@ def pyramid_head(head: specs.FpnHeadSpec, fpn: specs.FeaturePyramidSpec) -> Pyra
     )
 
 
+class PooledInParts(nn.Module):
+    """Detectron2's pooling from one level, of no more boxes in a call than torchvision's kernel can count."""
+
+    def __init__(self, pooling: nn.Module, size: int) -> None:
+        super().__init__()
+        self.pooling = pooling
+        self.size = size
+
+    def forward(self, features_BCHW: Tensor, image_and_box_R5: Tensor) -> Tensor:
+        return pool_in_parts(self.pooling, features_BCHW, image_and_box_R5, self.size)
+
+
 def _pooler(size: int, strides: tuple[int, ...], pooling: str) -> ROIPooler:
     kind = "ROIPool" if pooling == "roi_pool" else "ROIAlignV2"
-    return ROIPooler(size, scales=tuple(1 / stride for stride in strides), sampling_ratio=0, pooler_type=kind)
+    pooler = ROIPooler(size, scales=tuple(1 / stride for stride in strides), sampling_ratio=0, pooler_type=kind)
+    pooler.level_poolers = nn.ModuleList(PooledInParts(each, size) for each in pooler.level_poolers)
+    return pooler
 
 
 def _predictor(channels: int, head: specs.C4HeadSpec | specs.FpnHeadSpec) -> FastRCNNOutputLayers | None:

@@ -11,12 +11,13 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
+from vlbench.architectures.pinning import Pinnable
 from vlbench.errors import InputError
 from vlbench.specs.heads import HeadSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Text:
+class Text(Pinnable):
     """WordPiece ids of a padded batch. `mask` is None if no text is padded."""
 
     ids: Tensor  # (B, L) int64
@@ -24,7 +25,7 @@ class Text:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Images:
+class Images(Pinnable):
     """Normalised pixels of a batch, padded at the right and the bottom to the largest image.
 
     `sizes` is on the host, so that no step of a forward pass waits for the device to learn a shape.
@@ -41,7 +42,7 @@ class Images:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RegionFeatures:
+class RegionFeatures(Pinnable):
     """Regions that a detector found earlier, in place of pixels; zeros follow an image's last region.
 
     Only boxes as shares of `sizes` are ever used, so both can be in any common unit.

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +15,10 @@ from torchvision.ops import roi_align, roi_pool
 from vlbench.architectures.resnet import initialise_convolutions, res5
 from vlbench.specs import C4HeadSpec, FeaturePyramidSpec, FpnHeadSpec
 
+Boxes = TypeVar("Boxes")
+
+MOST_VALUES = 2**30  # torchvision's kernels count outputs and index inputs in 32 bits: past 2**31 outputs stay zero
+AT_ONCE = 1024  # boxes that any device but a CPU pools at once
 AT_ONCE_ON_CPU = 16  # regions through res5: 0.65 of the time of all 300, with the same bits, and 1.4 GiB less
 DELTA_WEIGHTS = (10.0, 10.0, 5.0, 5.0)  # a box delta is the head's output over these (Faster R-CNN's released code)
 FINEST = 2  # level of a pyramid, which has a quarter of the image's sides (FPN, section 4.1)
@@ -65,6 +71,10 @@ class RoIHead(nn.Module):
 
     def pooled_features(self, features: Sequence[Tensor], boxes: list[Tensor]) -> Tensor:
         """(all boxes, C)"""
+        return pool_by_images(self._pooled_features, features, boxes)
+
+    def _pooled_features(self, features: Sequence[Tensor], boxes: list[Tensor]) -> Tensor:
+        """The same for as many images as a kernel can index."""
         raise NotImplementedError
 
     def initialise_random(self, generator: torch.Generator) -> None:
@@ -92,18 +102,17 @@ class C4RoIHead(RoIHead):
         self.res5 = res5(spec, inputs=inputs, stride_in=stride_in)
         self.mean = nn.AdaptiveAvgPool2d(1)
 
-    def pooled_features(self, features: Sequence[Tensor], boxes: list[Tensor]) -> Tensor:
-        """(all boxes, channels): a CPU takes them some at a time, so that they stay in its cache."""
+    def _pooled_features(self, features: Sequence[Tensor], boxes: list[Tensor]) -> Tensor:
+        """(all boxes, channels): a CPU takes so few at a time that they stay in its cache."""
         (features_BCHW,) = features
         wide = features_BCHW.float().contiguous()  # as the pooling operators want it; not all know half precision
-        image_and_box_R5 = with_image_index(boxes)
-        share = AT_ONCE_ON_CPU if wide.device.type == "cpu" else max(1, len(image_and_box_R5))
+        at_once = boxes_at_once(wide, self.pool_size, on_cpu=AT_ONCE_ON_CPU)
         return torch.cat(
             [
                 self.mean(
                     self.res5(self._pool(wide, part).to(features_BCHW.dtype, memory_format=torch.channels_last))
                 ).flatten(1)
-                for part in image_and_box_R5.split(share)
+                for part in with_image_index(boxes).split(at_once)
             ]
         )
 
@@ -165,7 +174,7 @@ class FpnRoIHead(RoIHead):
             nn.Linear(inputs * spec.pool_size**2, spec.width), nn.ReLU(), nn.Linear(spec.width, spec.width), nn.ReLU()
         )
 
-    def pooled_features(self, features: Sequence[Tensor], boxes: list[Tensor]) -> Tensor:
+    def _pooled_features(self, features: Sequence[Tensor], boxes: list[Tensor]) -> Tensor:
         image_and_box_R5 = with_image_index(boxes)
         if features[0].is_meta:  # without values no box has a size: all are pooled from one level
             return self.mlp(self._pool(features[0], image_and_box_R5, self.scales[0]).flatten(1))
@@ -177,15 +186,44 @@ class FpnRoIHead(RoIHead):
         return self.mlp(pooled.flatten(1))
 
     def _pool(self, features_BCHW: Tensor, image_and_box_R5: Tensor, scale: float) -> Tensor:
-        wide = features_BCHW.float().contiguous()
-        pooled = roi_align(wide, image_and_box_R5, self.pool_size, scale, sampling_ratio=0, aligned=True)
-        return pooled.to(features_BCHW.dtype)
+        def pool(wide_BCHW: Tensor, part_R5: Tensor) -> Tensor:
+            pooled = roi_align(wide_BCHW, part_R5, self.pool_size, scale, sampling_ratio=0, aligned=True)
+            return pooled.to(features_BCHW.dtype)
+
+        return pool_in_parts(pool, features_BCHW.float().contiguous(), image_and_box_R5, self.pool_size)
 
     def initialise_random(self, generator: torch.Generator) -> None:
         for layer in self.mlp:
             if isinstance(layer, nn.Linear):
                 layer.weight.normal_(0, (2 / layer.in_features) ** 0.5, generator=generator)
         super().initialise_random(generator)
+
+
+def boxes_at_once(features_BCHW: Tensor, size: int, *, on_cpu: int = MOST_VALUES) -> int:
+    """How many boxes to pool to `size` x `size` in one call, whose outputs torchvision's kernels can still count."""
+    countable = max(1, MOST_VALUES // (features_BCHW.shape[1] * size**2))
+    return min(countable, on_cpu if features_BCHW.device.type == "cpu" else AT_ONCE)
+
+
+def pool_in_parts(
+    pool: Callable[[Tensor, Tensor], Tensor], features_BCHW: Tensor, image_and_box_R5: Tensor, size: int
+) -> Tensor:
+    """All boxes pooled by `pool`, which takes `boxes_at_once` in a call, (R, C, size, size)."""
+    at_once = boxes_at_once(features_BCHW, size)
+    if len(image_and_box_R5) <= at_once:
+        return pool(features_BCHW, image_and_box_R5)
+    return torch.cat([pool(features_BCHW, part) for part in image_and_box_R5.split(at_once)])
+
+
+def pool_by_images(
+    pool: Callable[[list[Tensor], list[Boxes]], Tensor], features: Sequence[Tensor], boxes: list[Boxes]
+) -> Tensor:
+    """All images' boxes pooled by `pool`, which takes as many images in a call as torchvision's kernels can index."""
+    at_once = max(1, MOST_VALUES // max(math.prod(some.shape[1:]) for some in features))
+    if len(boxes) <= at_once:
+        return pool(list(features), boxes)
+    groups = [slice(start, start + at_once) for start in range(0, len(boxes), at_once)]
+    return torch.cat([pool([some[group] for some in features], boxes[group]) for group in groups])
 
 
 def levels_of(boxes_R4: Tensor, *, coarsest: int = 5) -> Tensor:

@@ -11,7 +11,7 @@ import typer
 
 from vlbench.cli.options import SuiteFormat
 from vlbench.cli.printing import print_as
-from vlbench.errors import InputError
+from vlbench.errors import InputError, device_errors_in_one_line
 from vlbench.system.console import print_message
 
 if TYPE_CHECKING:
@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from vlbench.training.ablation.arm_outcomes import AblationOutcome, ArmKey
     from vlbench.training.ablation.arms import AblationRequest
     from vlbench.training.train import TrainingRun
+
+
+LESS_MEMORY = "--quick or --device cpu needs less of it"
+RESUMES = "; the same command with --out {} resumes"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,30 +65,34 @@ def reproduce_ablations(suites: Sequence[LoadedAblation], options: AblationOptio
             _print_kept(name, runs_of[name], trainings.kept, options.folder)
             try:
                 if interrupted is None:
-                    trainings.train()
+                    with device_errors_in_one_line(LESS_MEMORY, lambda: RESUMES.format(options.folder)):
+                        trainings.train()
             except Interrupted as error:
                 interrupted = error
         outcomes.append(_outcome(loaded, trainings.accuracies, request, conditions_of[name]))
     _print(outcomes, options)
     if interrupted is not None:
-        print_message(f"interrupted: {interrupted}; the same command with --out {options.folder} resumes")
+        print_message(f"interrupted: {interrupted}{RESUMES.format(options.folder)}")
         raise typer.Exit(130)
 
 
 def _request(options: AblationOptions) -> AblationRequest:
     """Raises InputError for a budget, a device or a precision that cannot be used."""
     from vlbench.evaluation.processes import compute_device
+    from vlbench.evaluation.workers import training_workers
     from vlbench.training.ablation.arms import AblationRequest
     from vlbench.training.budget import parse_budget
 
     if options.precision not in ("fp32", "bf16"):
         raise InputError(f"--precision {options.precision}: ablations are trained in fp32 or bf16")
+    device = compute_device(options.device)
     return AblationRequest(
         budget=parse_budget(options.budget, "--train-budget") if options.budget else None,
         quick=options.quick,
-        device=compute_device(options.device),
+        device=device,
         precision=options.precision,  # type: ignore[arg-type]
         threads=options.threads,
+        workers=training_workers(device, options.threads),
     )
 
 

@@ -1,10 +1,12 @@
 """`vlbench eval`: accuracy on a data set, next to the latency of the same model on this machine.
 
-Exit codes: 0 success, 1 a latency could not be measured, 2 bad input, 130 interrupted.
+Exit codes: 0 success, 1 a latency could not be measured, or memory ran out, 2 bad input, 130 interrupted.
 """
 
 from __future__ import annotations
 
+import gc
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -27,6 +29,7 @@ from vlbench.cli.options import (
 )
 from vlbench.cli.printing import draw_frontier, print_evaluations
 from vlbench.cli.score import DataOption, SplitOption, TaskOption
+from vlbench.errors import device_errors_in_one_line
 from vlbench.runner.limits import MOST_BATCH, MOST_BUDGET_SECONDS
 from vlbench.system.console import print_message
 from vlbench.tasks.registry import task_named
@@ -68,8 +71,13 @@ def eval_(
         int, typer.Option(min=1, max=MOST_BATCH, help="Items in one forward pass of the evaluation.")
     ] = 16,
     workers: Annotated[
-        int, typer.Option(min=0, help="Data-loading worker processes; 0 loads in the main process.")
-    ] = 0,
+        int | None,
+        typer.Option(
+            min=0,
+            help="Data-loading worker processes of each process; 0 loads in the main process. By default its cores but "
+            "one, at most 16, on a GPU, and 0 on a CPU.",
+        ),
+    ] = None,
     control: Annotated[bool, typer.Option(help="Also evaluate with shuffled images, as a control.")] = True,
     latency: Annotated[bool, typer.Option(help="Also measure the latency, in separate processes.")] = True,
     budget: Annotated[
@@ -96,6 +104,7 @@ def eval_(
     from vlbench.evaluation.processes import compute_device, joined_processes
     from vlbench.evaluation.session import evaluate_all
     from vlbench.evaluation.split import EvaluationSettings, Split
+    from vlbench.evaluation.workers import reading_workers
     from vlbench.measure.machine import physical_cores
     from vlbench.runner.plan import through_engine
     from vlbench.specs.catalog import resolve
@@ -104,14 +113,15 @@ def eval_(
     chosen = task_named(task)
     specs = with_weights(resolve(models), weights or [])
     specs = through_engine(specs, detector.value if detector else None, precision.value)
+    resolved = compute_device(device)
     settings = EvaluationSettings(
         task=chosen,
         data=chosen.folder(data),
         split=chosen.checked(split or chosen.splits[0]),
         limit=limit,
         batch=batch,
-        workers=workers,
-        device=compute_device(device),
+        workers=reading_workers(resolved) if workers is None else workers,
+        device=resolved,
         precision=precision.value,
         features=features,
         answers=files_by_model("--answers", answers or [], specs),
@@ -125,7 +135,8 @@ def eval_(
     with joined_processes() as process:
         folder = process.broadcast((unfinished_folder(out) if resume and process.first else out) or default_folder())
         count = threads or physical_cores()
-        evaluations = evaluate_all(heads, evaluated_split, folder, process=process, threads=count)
+        with device_errors_in_one_line("a smaller --batch needs less"):
+            evaluations = evaluate_all(heads, evaluated_split, folder, process=process, threads=count)
         if not process.first:
             return
     results = []
@@ -149,9 +160,18 @@ def measured_latency(
     from vlbench.runner.benchmark import benchmark
     from vlbench.runner.plan import RunSettings
 
+    release_gpu_memory()
     settings = RunSettings(device=device, precision=precision, threads=threads, budget_seconds=budget)
     run = benchmark(specs, read_example(None, short_text(specs)), settings, folder=folder)
     if run.interrupted:
         print_message("interrupted: the accuracies are kept")
         raise typer.Exit(130)
     return run.results
+
+
+def release_gpu_memory() -> None:
+    """Gives back what this process still holds of a GPU, so that a model that is measured there has it."""
+    torch = sys.modules.get("torch")  # not imported for this
+    if torch is not None and torch.cuda.is_initialized():
+        gc.collect()
+        torch.cuda.empty_cache()

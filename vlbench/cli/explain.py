@@ -13,7 +13,7 @@ import typer
 from vlbench.cli.options import DeviceOption, PrecisionName, PrecisionOption, ThreadsOption, default_folder
 from vlbench.cli.printing import print_as
 from vlbench.cli.score import ScoreFormat
-from vlbench.errors import InputError
+from vlbench.errors import InputError, device_errors_in_one_line
 from vlbench.system.console import print_message
 
 if TYPE_CHECKING:
@@ -79,7 +79,8 @@ def explain(
         precision=precision.value,
         threads=threads or physical_cores(),
     )
-    explanation = look(spec, example, settings)
+    with device_errors_in_one_line("--precision bf16 or --device cpu needs less of it"):
+        explanation = look(spec, example, settings)
     drawn_words = words_to_draw(explanation.words, words)
     if layer is not None:
         explanation.maps_of(layer)  # refuses an unknown layer before anything is drawn

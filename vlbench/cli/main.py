@@ -16,7 +16,7 @@ from typing import Annotated, Any
 import typer
 
 from vlbench.cli.commands import HELP_IS_OFF, LazyCommands
-from vlbench.errors import InputError, WorkerError
+from vlbench.errors import InputError, WorkerError, device_errors_in_one_line
 from vlbench.system.console import discard_output, prepare_streams, print_error, print_python_warning
 from vlbench.system.signals import SignalExit, exit_on_signals, ignore_signals
 from vlbench.version import __version__
@@ -73,7 +73,8 @@ def _exit_code() -> int:
     """Runs the command. Prints an error that a user can fix as one line, without a traceback."""
     try:
         try:
-            code = app(args=sys.argv[1:] or ["--help"], prog_name="vlbench", standalone_mode=False)
+            with device_errors_in_one_line("a smaller --batch or fewer --workers need less"):
+                code = app(args=sys.argv[1:] or ["--help"], prog_name="vlbench", standalone_mode=False)
             sys.stdout.flush()
         finally:
             ignore_signals()  # a second Ctrl-C ends neither the message about the first nor the exit
@@ -95,9 +96,6 @@ def _exit_code() -> int:
         lost = _lost_folder()
         print_error(lost or str(error))
         code = 2 if lost else 1
-    except MemoryError:
-        print_error("out of memory; a smaller --batch or fewer --workers need less")
-        code = 1
     except BrokenPipeError:
         discard_output()  # the reader has gone, as `head` does
         code = 141

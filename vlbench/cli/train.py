@@ -1,6 +1,6 @@
 """`vlbench train`: trains every architecture the same way, then measures its accuracy and latency.
 
-Exit codes: 0 all trained, 1 some latency could not be measured, 2 bad input, 130 interrupted.
+Exit codes: 0 all trained, 1 some latency could not be measured, or memory ran out, 2 bad input, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from vlbench.cli.options import (
     unfinished_folder,
 )
 from vlbench.cli.printing import draw_frontier, print_evaluations
+from vlbench.errors import device_errors_in_one_line
 from vlbench.system.console import print_message
 from vlbench.tasks.registry import trainable_tasks
 
@@ -82,8 +83,13 @@ def train(
         float | None, typer.Option(min=1e-9, max=1000, help="The highest, after the warm-up; by default the preset's.")
     ] = None,
     workers: Annotated[
-        int, typer.Option(min=0, help="Data-loading worker processes; 0 loads in the main process.")
-    ] = 1,
+        int | None,
+        typer.Option(
+            min=0,
+            help="Data-loading worker processes of each process; 0 loads in the main process. By default its cores but "
+            "one, at most 16, on a GPU, and the cores that --threads leaves free, at least 1, on a CPU.",
+        ),
+    ] = None,
     latency: Annotated[bool, typer.Option(help="Also measure the latency, in fresh processes.")] = True,
     latency_budget: Annotated[
         float, typer.Option(min=0.001, metavar="SECONDS", help="Time for the latency of each model.")
@@ -103,8 +109,8 @@ def train(
     batch.
     """
     from vlbench.evaluation.processes import compute_device, joined_processes
+    from vlbench.evaluation.session import warn_from_first
     from vlbench.measure.machine import physical_cores
-    from vlbench.training.checkpoint import Interrupted
     from vlbench.training.train_request import TrainRequest, training_runs
 
     request = TrainRequest(
@@ -127,12 +133,9 @@ def train(
     with joined_processes() as process:
         folder = process.broadcast((unfinished_folder(out) if resume and process.first else out) or default_folder())
         runs = training_runs(request, folder)
-        try:
-            trained = _trained(runs, process)
-        except Interrupted as error:
-            if process.first:
-                print_message(f"interrupted: {error}; the same command with --out {folder} resumes")
-            raise typer.Exit(130) from None
+        trained = _trained(runs, process, folder)
+        if note := _waiting_note(runs, trained):
+            warn_from_first(process, note)
         evaluations = _evaluated(runs, trained, data or Path(), folder, process, request.threads)
         if not process.first:
             return
@@ -149,12 +152,46 @@ def train(
         raise typer.Exit(1)
 
 
-def _trained(runs: Sequence[TrainingRun], process: Process) -> dict[str, Training]:
+LESS_MEMORY = "a smaller --batch or a larger --accumulate needs less"
+
+
+def _trained(runs: Sequence[TrainingRun], process: Process, folder: Path) -> dict[str, Training]:
+    """Raises typer.Exit with 130 after Ctrl-C, DeviceError where memory runs out or a GPU fails."""
+    from vlbench.training.checkpoint import Interrupted
     from vlbench.training.progress import training_display
     from vlbench.training.train import train_one
 
-    with training_display(shown=process.first) as display:
-        return {run.spec.name: train_one(run, process=process, listener_for=display.listener) for run in runs}
+    try:
+        with (
+            device_errors_in_one_line(LESS_MEMORY, lambda: _kept(folder)),
+            training_display(shown=process.first) as display,
+        ):
+            return {run.spec.name: train_one(run, process=process, listener_for=display.listener) for run in runs}
+    except Interrupted as error:
+        if process.first:
+            print_message(f"interrupted: {error}; the same command with --out {folder} resumes")
+        raise typer.Exit(130) from None
+
+
+MUCH_WAITING = 0.1  # of the time of training
+
+
+def _waiting_note(runs: Sequence[TrainingRun], trained: dict[str, Training]) -> str:
+    """Says how long a GPU waited for data, where that is much."""
+    shares = {name: share for name, training in trained.items() if (share := training.waiting_share) is not None}
+    waits = [f"{share:.0%} of the training of {name}" for name, share in shares.items() if share > MUCH_WAITING]
+    if runs[0].device == "cpu" or not waits:
+        return ""
+    return f"the GPU waited for data {', '.join(waits)}; more --workers than {runs[0].settings.workers} help"
+
+
+def _kept(folder: Path) -> str:
+    """What training has left so far. Another batch would start again, so it needs another folder."""
+    from vlbench.training.checkpoint import CHECKPOINT
+
+    if not any(folder.rglob(CHECKPOINT)):
+        return ""
+    return f" in another folder; the training so far is kept: the same command with --out {folder} resumes"
 
 
 RETRIEVAL_IMAGES = 100  # every text is scored with every image, so all of the gallery would take minutes
@@ -166,6 +203,7 @@ def _evaluated(
     """The accuracy of each model in the first task that a trained head of it answers."""
     from vlbench.evaluation.session import evaluate_all, warn_from_first
     from vlbench.evaluation.split import EvaluationSettings, Split
+    from vlbench.evaluation.workers import reading_workers
     from vlbench.training.trained_model import tasks_of
 
     by_task: dict[Task, list[ModelSpec]] = {}
@@ -179,11 +217,19 @@ def _evaluated(
     for task, specs in by_task.items():
         limit = RETRIEVAL_IMAGES if task.has_gallery else None
         settings = EvaluationSettings(
-            task=task, data=data, split=task.splits[0], limit=limit, batch=64, device=runs[0].device
+            task=task,
+            data=data,
+            split=task.splits[0],
+            limit=limit,
+            batch=64,
+            workers=reading_workers(runs[0].device),
+            device=runs[0].device,
         )
         split = Split(settings)
         heads = [split.head_for(spec) for spec in specs]
-        evaluations += evaluate_all(heads, split, folder, process=process, threads=threads, training=trained)
+        command = f"vlbench eval --models {runs[0].folder}/model.yaml --task {task.name} --batch 8"
+        with device_errors_in_one_line(f"what was trained is kept, and {command} needs less"):
+            evaluations += evaluate_all(heads, split, folder, process=process, threads=threads, training=trained)
     return evaluations
 
 

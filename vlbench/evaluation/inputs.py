@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from vlbench.architectures.interfaces import Images, RegionFeatures, Text
@@ -24,13 +25,16 @@ from vlbench.tasks.region_features import RegionSource
 
 # Signs of the errors that DataLoader raises where a process has gone, or cannot open what it is sent
 PROCESS_HAS_GONE = (
-    "DataLoader worker",
+    "DataLoader worker (pid",
     "items of ancdata",
     "EOFError",
     "Connection",
     "Broken pipe",
     "Too many open files",
 )
+
+
+RAISED_IN_PROCESS = "in DataLoader worker process"  # an error that a process sent, and so has not gone
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +72,8 @@ def iterate(dataset: Dataset[Any], *, task: str, workers: int, **settings: Any) 
                     raise InputError(batch.message)
                 yield batch
         except (EOFError, OSError, RuntimeError) as error:
-            if workers == 0 or not any(sign in f"{type(error).__name__} {error}" for sign in PROCESS_HAS_GONE):
+            message = f"{type(error).__name__} {error}"
+            if workers == 0 or RAISED_IN_PROCESS in message or not any(sign in message for sign in PROCESS_HAS_GONE):
                 raise
             raise WorkerError(
                 f"a process that {task} was killed, or could not send its batch; with less memory per batch, more open "
@@ -107,23 +112,30 @@ class Batch:
 
 def text_to(text: Text, device: torch.device) -> Text:
     """A copy on a device."""
-    return Text(ids=text.ids.to(device), mask=None if text.mask is None else text.mask.to(device))
+    return Text(ids=_copy(text.ids, device), mask=None if text.mask is None else _copy(text.mask, device))
 
 
 def images_to(images: ImageInputs, device: torch.device, dtype: torch.dtype) -> ImageInputs:
     """A copy on a device. Pixels and features get the dtype; boxes and masks keep theirs."""
     if isinstance(images, Images):
-        return Images(pixels=images.pixels.to(device, dtype), sizes=images.sizes)
+        return Images(pixels=_copy(images.pixels, device).to(dtype), sizes=images.sizes)
     return RegionFeatures(
-        features=images.features.to(device, dtype),
-        boxes=images.boxes.to(device),
+        features=_copy(images.features, device).to(dtype),
+        boxes=_copy(images.boxes, device),
         sizes=images.sizes,
-        mask=None if images.mask is None else images.mask.to(device),
+        mask=None if images.mask is None else _copy(images.mask, device),
     )
+
+
+def _copy(values: Tensor, device: torch.device) -> Tensor:
+    """On the device, as they are: a conversion in the same call would be the CPU's work, and not in pinned memory."""
+    return values.to(device, non_blocking=True)
 
 
 def select_images(images: ImageInputs, rows: Sequence[int]) -> ImageInputs:
     """These rows of a batch, in this order."""
+    if list(rows) == list(range(len(images.sizes))):  # a copy would not be in pinned memory
+        return images
     index, sizes = torch.tensor(rows), tuple(images.sizes[row] for row in rows)
     if isinstance(images, Images):
         return Images(pixels=images.pixels[index], sizes=sizes)
@@ -185,17 +197,22 @@ def padded_text(ids: Sequence[Sequence[int]], pad_id: int, *, length: int | None
     return Text(ids=ids_BL, mask=None if bool(real_BL.all()) else real_BL)
 
 
-def batches(chunks: Sequence[Sequence[Item]], encoder: ItemEncoder, *, workers: int = 0) -> Iterator[Batch]:
-    """One batch for each chunk of items, in order. `workers` processes decode the images; with 0, this process does.
+def batches(
+    chunks: Sequence[Sequence[Item]], encoder: ItemEncoder, *, workers: int = 0, pinned: bool = False
+) -> Iterator[Batch]:
+    """One batch for each chunk of items, in order, in pinned memory if a GPU will copy it from there.
+
+    `workers` processes decode the images; with 0, this process does.
 
     Raises InputError if items have different numbers of images, or, after the batches before it, if an image cannot be
     read; WorkerError if a process died.
     """
     paths = [_paths(chunk) for chunk in chunks]
-    images_of = iterate(_ImageBatches(encoder.reader, paths), task="reads images", workers=workers)
+    dataset = _ImageBatches(encoder.reader, paths)
+    images_of = iterate(dataset, task="reads images", workers=workers, pin_memory=pinned)
     for chunk, images in zip(chunks, images_of, strict=True):
         text = encoder.text([item.text for item in chunk]) if encoder.reads_text else None
-        yield Batch(items=tuple(chunk), text=text, images=images)
+        yield Batch(items=tuple(chunk), text=text.pin_memory() if text and pinned else text, images=images)
 
 
 def _paths(items: Sequence[Item]) -> list[Path]:

@@ -100,7 +100,7 @@ def predict(
     missing = [chunk for chunk in share if any(item.identifier not in journal.done for item in chunk)]
     on_progress(sum(map(len, share)) - sum(map(len, missing)))
     predicted = 0
-    for batch in batches(missing, model.encoder, workers=workers):
+    for batch in batches(missing, model.encoder, workers=workers, pinned=model.device.type == "cuda"):
         answers = postprocess(model.scores(batch))
         journal.append({item.identifier: answer for item, answer in zip(batch.items, answers, strict=True)})
         predicted += len(answers)

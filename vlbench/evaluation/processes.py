@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import os
+import signal
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Literal, TypeVar
+from typing import Literal, NoReturn, TypeVar
 
 import torch
 from torch import distributed
 
+from vlbench.errors import InputError, WorkerError
 from vlbench.runner.devices import resolve_device, visible_gpu
+from vlbench.tables.numbers import counted
 
 Value = TypeVar("Value")
 LONGEST_WAIT = timedelta(days=2)  # for the slowest process
+PEER_HAS_GONE = ("gloo/transport", "Connection closed by peer", "Connection reset by peer")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,23 +59,65 @@ class Process:
 
 @contextmanager
 def joined_processes() -> Iterator[Process]:
-    """Joins the processes that were started together, according to the environment variables of torchrun."""
+    """Joins the processes that were started together, according to the environment variables of torchrun.
+
+    Where one of them ends early, the first of the others raises WorkerError, and the others end.
+    """
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if world == 1:
         yield Process()
         return
     # gloo with GPUs, too: only small objects pass through this group
     distributed.init_process_group("gloo", timeout=LONGEST_WAIT)
+    process = Process(rank=distributed.get_rank(), world=world, local_rank=int(os.environ.get("LOCAL_RANK", "0")))
     try:
-        yield Process(rank=distributed.get_rank(), world=world, local_rank=int(os.environ.get("LOCAL_RANK", "0")))
+        yield process
+    except RuntimeError as error:
+        if not any(sign in str(error) for sign in PEER_HAS_GONE):
+            raise
+        if not process.first:
+            raise SystemExit(1) from error
+        raise WorkerError("another process of torchrun ended early; what it printed says why") from error
     finally:
         distributed.destroy_process_group()
 
 
-def compute_device(name: str) -> Literal["cpu", "cuda"]:
-    """Where this process computes. Call it before CUDA starts: of several GPUs it will see only the one of this name.
+def local_processes() -> int:
+    """How many processes torchrun started on this machine; 1 without torchrun."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
 
-    Raises InputError for a GPU that PyTorch does not see.
+
+def compute_device(name: str) -> Literal["cpu", "cuda"]:
+    """Where this process computes. Call it before CUDA starts: a GPU with a number will be the only one that it sees.
+
+    Raises InputError, in one of the processes of this machine, for a GPU that PyTorch does not see, and for fewer GPUs
+    than processes.
     """
-    os.environ.update(visible_gpu(name))
-    return resolve_device(name, has_gpu=torch.cuda.is_available())
+    try:
+        os.environ.update(visible_gpu(name))
+        device = resolve_device(name, has_gpu=name != "cpu" and torch.cuda.is_available())
+    except InputError as error:
+        _refuse(str(error))
+    started = local_processes()
+    if device == "cuda" and started > (gpus := torch.cuda.device_count()):
+        if ":" in name:
+            _refuse(
+                f"--device {name}: torchrun started {started} processes, which need a GPU each; --device cuda works"
+            )
+        _refuse(
+            f"torchrun started {started} processes on this machine, which has {counted(gpus, 'GPU')}; "
+            f"--nproc-per-node {gpus} works"
+        )
+    return device
+
+
+SECONDS_TO_REFUSE = 10.0  # until the first process of a machine has said why; then torchrun ends the others
+
+
+def _refuse(message: str) -> NoReturn:
+    """Raises InputError in the first process of this machine; the others end after it, without a line."""
+    if os.environ.get("LOCAL_RANK", "0") == "0":
+        raise InputError(message)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    time.sleep(SECONDS_TO_REFUSE)
+    raise SystemExit(2)

@@ -9,7 +9,6 @@ from typing import Any, Literal
 
 from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn, TimeRemainingColumn
 
-from vlbench.errors import InputError
 from vlbench.evaluation.evaluate import EvaluationListener, EvaluationOutcome, evaluate, evaluation_hash
 from vlbench.evaluation.processes import Process
 from vlbench.evaluation.split import Split
@@ -61,10 +60,10 @@ def evaluate_all(
 
 @contextmanager
 def _resume_hint(folder: Path, process: Process) -> Iterator[None]:
-    """If the evaluation ends early, says how to continue it."""
+    """If the evaluation ends early, however it does, says how to continue it."""
     try:
         yield
-    except (InputError, KeyboardInterrupt):
+    except BaseException:
         if any(path.stat().st_size for path in folder.glob("*.process-*.unfinished.jsonl")) or any(
             folder.glob("*.unfinished.npy")
         ):

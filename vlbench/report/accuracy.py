@@ -140,6 +140,7 @@ def _training(training: Training) -> str:
         words[0] += f" in {training.steps:,} steps" + (f" of {training.batch}" if training.batch else "")
     phases = ", ".join(f"{name} {minutes(seconds)}" for name, seconds in training.seconds_by_phase.items())
     words.append(minutes(training.seconds) + (f" ({phases})" if len(training.seconds_by_phase) > 1 else ""))
+    words += [f"{training.waiting_share:.0%} waiting for data"] if training.waiting_share is not None else []
     words += filter(None, (training.device, training.precision))
     words += [f"{training.processes} processes"] if training.processes > 1 else []
     words += [counted(training.threads, "thread")] if training.threads else []

@@ -66,6 +66,7 @@ class Training(Frozen):
         seed: of weights, batches and dropout.
         batch: samples of a step, over all processes.
         threads: CPU threads, over all processes.
+        waiting_share: of `seconds`, spent waiting for data; None if unknown, as in results of older versions.
     """
 
     preset: str
@@ -80,6 +81,7 @@ class Training(Frozen):
     processes: int = 1
     threads: int | None = None
     seconds_by_phase: dict[str, float] = Field(default_factory=dict)
+    waiting_share: float | None = Field(default=None, ge=0, le=1)
 
     def in_words(self) -> str:
         """`tiny, 200,000 samples, 12.3 min`"""

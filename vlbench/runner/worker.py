@@ -17,12 +17,10 @@ from dataclasses import asdict
 from functools import partial
 from typing import Any, TextIO
 
-import torch
-
 from vlbench.architectures.build import build
 from vlbench.architectures.count import count
 from vlbench.architectures.registry import preload
-from vlbench.errors import InputError
+from vlbench.errors import InputError, is_out_of_memory
 from vlbench.measure.gpu import probe
 from vlbench.measure.latency import l2_flush
 from vlbench.measure.macs import UnknownOperatorError
@@ -206,8 +204,7 @@ def lines_of(descriptor: int) -> Iterator[str]:
 
 def _reason(error: BaseException) -> str:
     first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    oom = isinstance(error, torch.cuda.OutOfMemoryError | MemoryError)
-    if oom or "DefaultCPUAllocator: can't allocate memory" in str(error):
+    if is_out_of_memory(error):
         return f"out of memory: {first}"
     return first if isinstance(error, UnknownOperatorError) else f"{type(error).__name__}: {first}"
 

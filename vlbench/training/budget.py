@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from pydantic import Field, model_validator
@@ -32,12 +32,16 @@ EXAMPLES = "200000, 200ksamples, 2000steps, 90s, 25min, 2h or 5e15macs works"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spent:
-    """What training has taken so far: `seconds` of wall-clock time, `macs` of forward and backward passes."""
+    """What training has taken so far: `seconds` of wall-clock time, `macs` of forward and backward passes.
+
+    `waiting_seconds` are those of `seconds` in which the device waited for data; None where an older version trained.
+    """
 
     samples: int = 0
     steps: int = 0
     seconds: float = 0.0
     macs: float = 0.0
+    waiting_seconds: float | None = 0.0
 
     def plus(self, other: Spent) -> Spent:
         return Spent(
@@ -45,7 +49,23 @@ class Spent:
             steps=self.steps + other.steps,
             seconds=self.seconds + other.seconds,
             macs=self.macs + other.macs,
+            waiting_seconds=_sum(self.waiting_seconds, other.waiting_seconds),
         )
+
+    def waiting(self, seconds: float) -> Spent:
+        """The same with so many more seconds spent waiting."""
+        return replace(self, waiting_seconds=_sum(self.waiting_seconds, seconds))
+
+    @property
+    def waiting_share(self) -> float | None:
+        """Share of the seconds spent waiting for data; None where that is unknown."""
+        if self.waiting_seconds is None or not self.seconds:
+            return None
+        return min(1.0, self.waiting_seconds / self.seconds)
+
+
+def _sum(first: float | None, second: float | None) -> float | None:
+    return None if first is None or second is None else first + second
 
 
 class Budget(Frozen):

@@ -67,13 +67,23 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
     try:
         with replacing(path) as unfinished, unfinished.open("wb") as file:
             torch.save(content, file)
-    except (OSError, RuntimeError) as error:  # RuntimeError: PyTorch's writer on a full disk
-        reason = error.strerror if isinstance(error, OSError) else "the disk is full"
+    except (OSError, RuntimeError) as error:
+        cause = _error_of_disk(error)
+        if cause is None:
+            raise
+        reason = cause.strerror or cause
         kept = "; the last one is kept" if path.exists() else ""
         raise InputError(
             f"{path}: cannot be written ({reason}){kept}; make room, then the same command resumes"
         ) from error
     return path
+
+
+def _error_of_disk(error: BaseException | None) -> OSError | None:
+    """The OSError that an error began with: PyTorch's writer raises a RuntimeError after that of a full disk."""
+    while error is not None and not isinstance(error, OSError):
+        error = error.__cause__ or error.__context__
+    return error
 
 
 def read_checkpoint(folder: Path) -> Checkpoint | None:
@@ -92,7 +102,7 @@ def read_checkpoint(folder: Path) -> Checkpoint | None:
         return Checkpoint(
             module=content["module"],
             optimiser=content["optimiser"],
-            spent=Spent(**numbers["spent"]),
+            spent=Spent(**({"waiting_seconds": None} | numbers["spent"])),
             history=tuple(CurvePoint.model_validate(point) for point in numbers["history"]),
             totals={name: (total, weight) for name, (total, weight) in numbers["totals"].items()},
             identity=numbers["identity"],

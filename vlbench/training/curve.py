@@ -33,6 +33,7 @@ class CurvePoint(Frozen):
         accuracy: share of `questions` answered correctly, in training mode; None without questions.
         gradient_norm: before clipping, mean over steps.
         learning_rate: of the last step.
+        waiting_share: of the seconds, spent waiting for data; None in curves of older versions.
     """
 
     samples: int
@@ -45,13 +46,14 @@ class CurvePoint(Frozen):
     gradient_norm: float
     learning_rate: float
     samples_per_second: float
+    waiting_share: float | None = None
 
 
 Total = tuple[float, float]  # a sum and its weight
 
 
 class RunningMeans:
-    """Weighted sums of `loss`, `gradient_norm`, `accuracy` and each `parts.NAME` since the last point.
+    """Weighted sums of `loss`, `gradient_norm`, `accuracy`, `waiting_share` and each `parts.NAME` since the last point.
 
     Sums stay on the device, so that no step waits for it.
 

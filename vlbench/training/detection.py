@@ -28,9 +28,9 @@ class LabelledImages:
     def to(self, device: torch.device) -> LabelledImages:
         """A copy on a device."""
         return LabelledImages(
-            images=Images(pixels=self.images.pixels.to(device), sizes=self.images.sizes),
-            boxes=[boxes_T4.to(device) for boxes_T4 in self.boxes],
-            classes=[classes_T.to(device) for classes_T in self.classes],
+            images=Images(pixels=self.images.pixels.to(device, non_blocking=True), sizes=self.images.sizes),
+            boxes=[boxes_T4.to(device, non_blocking=True) for boxes_T4 in self.boxes],
+            classes=[classes_T.to(device, non_blocking=True) for classes_T in self.classes],
         )
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.data import get_worker_info
 
 from vlbench.evaluation.images import resized
 from vlbench.files.images import open_image
@@ -16,7 +17,7 @@ from vlbench.specs import Input
 from vlbench.tasks.items import Item
 from vlbench.training.samples import TextEncoder, TrainingSamples
 
-CACHED_IMAGES = 8192  # 49 kB each at 128x128
+CACHED_IMAGES = 8192  # 49 kB each at 128x128, in all data-loading processes together
 
 
 class ItemStream:
@@ -63,6 +64,7 @@ class ItemStream:
         if pixels is None:
             image = resized(open_image(path, option=""), self.model_input).convert("RGB")
             pixels = torch.from_numpy(np.asarray(image).copy()).permute(2, 0, 1)
-            if len(self._images) < CACHED_IMAGES:
+            processes = get_worker_info()
+            if len(self._images) < CACHED_IMAGES // (processes.num_workers if processes else 1):
                 self._images[path] = pixels
         return pixels

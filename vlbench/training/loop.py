@@ -1,4 +1,4 @@
-"""The training loop for any learner, with its optimiser and learning rate schedule, in one process or several.
+"""The training loop for any learner, in one process or several.
 
 A killed run resumes from its checkpoint.
 
@@ -17,8 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
-from torch.optim import AdamW, Optimizer
 
 from vlbench.evaluation.processes import Process
 from vlbench.runner.workload import set_up_torch
@@ -28,46 +26,10 @@ from vlbench.training.checkpoint import Interrupted, StopRequest, interrupt_defe
 from vlbench.training.curve import CurveFile, CurvePoint, RunningMeans, check_finite, parts_of
 from vlbench.training.gradients import GradientReducer, clip_gradient
 from vlbench.training.learner import Learner, Stream, TrainingSettings
+from vlbench.training.optimiser import build_optimiser, rate_factor
 from vlbench.training.progress import TrainingClock, TrainingListener
 from vlbench.training.samples import batch_at, micro_batches, stream_batches
-
-BETAS = (0.9, 0.98)  # in the released code of ViLT and UNITER; their papers give none
-EPSILON = 1e-8  # in ViLT's released code
-WITHOUT_DECAY = frozenset({"positions", "class_token", "position_embeddings", "cls_token", "pos_embed"})
-
-
-def rate_factor(share: float, *, warm_up: float) -> float:
-    """The learning rate at a share of the budget, divided by the highest: linearly up to 1, then down to 0.
-
-    It depends on the share alone, so a budget of seconds has a complete schedule, too.
-    """
-    if share < warm_up:
-        return share / warm_up
-    return (1.0 - share) / (1.0 - warm_up) if warm_up < 1 else 1.0
-
-
-def build_optimiser(module: nn.Module, settings: TrainingSettings) -> Optimizer:
-    """AdamW over all parameters that require a gradient.
-
-    Biases and norms have no weight decay, as in ViLT's and UNITER's released code; nor have positions and class tokens,
-    as in the code of ViT, on which ViLT builds.
-    """
-    trained = [(name, parameter) for name, parameter in module.named_parameters() if parameter.requires_grad]
-    groups = [
-        {
-            "params": [parameter for name, parameter in trained if has_decay(name, parameter.ndim) == decayed],
-            "weight_decay": settings.weight_decay if decayed else 0.0,
-        }
-        for decayed in (True, False)
-    ]
-    nonempty = [group for group in groups if group["params"]]
-    return AdamW(nonempty, lr=settings.learning_rate, betas=BETAS, eps=EPSILON, fused=True)
-
-
-def has_decay(name: str, dimensions: int) -> bool:
-    """Whether a parameter has weight decay: matrices have, unless they are positions or class tokens."""
-    return dimensions > 1 and not WITHOUT_DECAY & set(name.split("."))
-
+from vlbench.training.waiting import AwaitedBatches
 
 PROGRESS_SECONDS = 0.5  # between two reports of progress, each of which waits for the device
 
@@ -177,9 +139,10 @@ class _Loop:
         """Trains until the budget is spent. Raises Interrupted if a stop was requested."""
         self.learner.module.train()
         clock = TrainingClock(self.spent, self.settings.budget)
+        awaited = AwaitedBatches(batches, self.device)
         while not self.finished:
-            self._step(batches)
-            stopped, checkpoint_due = self._synchronise(clock, stop)
+            self._step(awaited)
+            stopped, checkpoint_due = self._synchronise(clock, stop, awaited.take_seconds())
             if self.spent.steps % self.settings.point_steps == 0 or self.finished:
                 self._add_point()
             if self.process.first and (clock.report_due(PROGRESS_SECONDS) or self.finished):
@@ -225,13 +188,18 @@ class _Loop:
         torch.manual_seed(seed_of(*step, "global"))
         self.generator.manual_seed(seed_of(*step, "choices"))
 
-    def _synchronise(self, clock: TrainingClock, stop: StopRequest) -> tuple[bool, bool]:
-        """Gives all processes the first one's clock; whether to stop, and whether a checkpoint is due."""
+    def _synchronise(self, clock: TrainingClock, stop: StopRequest, waited: float) -> tuple[bool, bool]:
+        """Gives all processes the first one's clock, and the wait of the one that waited longest, which the others wait
+        for; returns whether to stop, and whether a checkpoint is due."""
         due = self.process.first and clock.seconds_since_checkpoint >= self.settings.checkpoint_seconds
         seconds = clock.seconds if self.process.first else 0.0
-        seconds, stopped, checkpoint_due = self.reducer.greatest([seconds, float(stop.requested), float(due)])
+        seconds, waited, stopped, checkpoint_due = self.reducer.greatest(
+            [seconds, waited, float(stop.requested), float(due)]
+        )
         self.step_seconds = seconds - self.spent.seconds
-        self.spent = replace(self.spent, seconds=seconds)
+        self.spent = replace(self.spent, seconds=seconds).waiting(waited)
+        if self.process.first:
+            self.means.add("waiting_share", torch.tensor(waited), self.step_seconds)
         return bool(stopped), bool(checkpoint_due)
 
     def _add_point(self) -> None:
@@ -252,6 +220,7 @@ class _Loop:
             gradient_norm=means["gradient_norm"],
             learning_rate=self.learning_rate,
             samples_per_second=samples / seconds if seconds else 0.0,
+            waiting_share=min(1.0, means["waiting_share"]),
         )
         self.history.append(point)
         self.curve.add(point)

@@ -155,7 +155,8 @@ def _replaced(ids_BL: Tensor, chosen_BL: Tensor, special: Tensor, mask_id: int, 
 
 def _uniform(shape: tuple[int, ...], generator: torch.Generator, device: torch.device) -> Tensor:
     """Random numbers from 0 to 1; drawn on the generator's device, so that `device` does not change them."""
-    return torch.rand(shape, generator=generator, device=generator.device).to(device)
+    draws = torch.rand(shape, generator=generator, device=generator.device)
+    return draws.to(device, non_blocking=draws.device.type == "cpu")  # from a GPU, a CPU would read before they come
 
 
 def real_patches(images: Images, patch_size: int) -> Tensor:

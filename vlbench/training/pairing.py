@@ -48,12 +48,12 @@ def replace_images(
 def reordered_images(images: Images, order_B: Tensor) -> Images:
     """The images of a batch at these indices."""
     sizes = tuple(images.sizes[index] for index in order_B.tolist())
-    return Images(pixels=images.pixels[order_B.to(images.pixels.device)], sizes=sizes)
+    return Images(pixels=images.pixels[order_B.to(images.pixels.device, non_blocking=True)], sizes=sizes)
 
 
 def reordered_regions(regions: RegionFeatures, order_B: Tensor) -> RegionFeatures:
     """The regions of the images at these indices."""
-    indices_B = order_B.to(regions.features.device)
+    indices_B = order_B.to(regions.features.device, non_blocking=True)
     return RegionFeatures(
         features=regions.features[indices_B],
         boxes=regions.boxes[indices_B],

@@ -22,7 +22,8 @@ class TrainingProgress:
 
     Attributes:
         share: of the budget, 0 to 1.
-        samples_per_second, seconds_left: from this attempt alone; None until they are known.
+        samples_per_second, seconds_left, waiting_share: from this attempt alone; None until they are known. The last
+            is the share of its time spent waiting for data.
     """
 
     share: float
@@ -31,6 +32,7 @@ class TrainingProgress:
     accuracy: float | None
     samples_per_second: float | None
     seconds_left: float | None
+    waiting_share: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +87,7 @@ class TrainingClock:
     def progress(self, spent: Spent, loss: float | None, accuracy: float | None) -> TrainingProgress:
         share, seconds = self.budget.share(spent), spent.seconds - self.before.seconds
         share_gained = share - self.budget.share(self.before)
+        waited = (spent.waiting_seconds or 0.0) - (self.before.waiting_seconds or 0.0)
         return TrainingProgress(
             share=share,
             spent=spent,
@@ -92,6 +95,7 @@ class TrainingClock:
             accuracy=accuracy,
             samples_per_second=(spent.samples - self.before.samples) / seconds if seconds > 0 else None,
             seconds_left=(1 - share) * seconds / share_gained if share_gained > 0 else None,
+            waiting_share=min(1.0, waited / seconds) if seconds > 0 and spent.waiting_seconds is not None else None,
         )
 
 
@@ -147,7 +151,7 @@ def training_display(*, shown: bool = True, console: Console | None = None) -> I
 
 
 def in_words(progress: TrainingProgress) -> str:
-    """`128,000 samples, loss 1.234, accuracy 61.2%, 340 samples/s, 6 min left`"""
+    """`128,000 samples, loss 1.234, accuracy 61.2%, 340 samples/s, 2% waiting for data, 6 min left`"""
     parts = [f"{progress.spent.samples:,} samples"]
     if progress.loss is not None:
         parts.append(f"loss {progress.loss:.4g}")
@@ -155,6 +159,8 @@ def in_words(progress: TrainingProgress) -> str:
         parts.append(f"accuracy {progress.accuracy:.1%}")
     if progress.samples_per_second is not None:
         parts.append(f"{progress.samples_per_second:,.0f} samples/s")
+    if progress.waiting_share is not None:
+        parts.append(f"{progress.waiting_share:.0%} waiting for data")
     if progress.share >= 1:
         parts.append(f"{duration(progress.spent.seconds)} in all")
     elif progress.seconds_left is not None:

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from vlbench.architectures.interfaces import Images, Text
+from vlbench.architectures.pinning import Pinnable
 from vlbench.errors import InputError
 from vlbench.evaluation.adapter import with_mask
 from vlbench.evaluation.inputs import RefusedInput, iterate, padded_text
@@ -35,7 +36,7 @@ SCENES_PER_SEED = 2**32  # so that two seeds of training share no scene
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TrainingSamples:
+class TrainingSamples(Pinnable):
     """A batch of B samples, on the CPU.
 
     `draw`, a number from 0 to 1, chooses the objective; it is the same for all batches of a step.

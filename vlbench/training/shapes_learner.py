@@ -99,6 +99,10 @@ class ShapesLearner:
     def device(self) -> torch.device:
         return next(self.module.parameters()).device
 
+    def _copied(self, values: Tensor) -> Tensor:
+        """On the device, while the program goes on if they are in pinned memory."""
+        return values.to(self.device, non_blocking=True)
+
     def losses(self, batch: TrainingSamples, generator: torch.Generator) -> Losses:
         objective = self.recipe.objective_for(self.spec.family, batch.draw)
         images = self.visual_input(batch)
@@ -112,15 +116,15 @@ class ShapesLearner:
 
     def visual_input(self, batch: TrainingSamples) -> VisualInput:
         """Normalised images, or for a region model the regions of its frozen detector."""
-        images = normalised(batch.pixels.to(self.device, non_blocking=True), self.spec)
-        boxes = [boxes_T4.to(self.device) for boxes_T4 in batch.boxes] if self.true_boxes else None
+        images = normalised(self._copied(batch.pixels), self.spec)
+        boxes = [self._copied(boxes_T4) for boxes_T4 in batch.boxes] if self.true_boxes else None
         return self.module.model.visual.training_input(images, boxes=boxes)
 
     def _answers(self, batch: TrainingSamples, images: VisualInput) -> Losses:
         joint = self.module.joint(text_to(batch.questions, self.device), images)
         assert self.module.model.head is not None
         logits_BA = self.module.model.head(joint)
-        answers_B = batch.answers.to(self.device)
+        answers_B = self._copied(batch.answers)
         loss = losses.answers_loss(logits_BA, answers_B)
         correct = (logits_BA.argmax(dim=1) == answers_B).sum()
         return Losses(total=loss, parts={"vqa": loss.detach()}, correct=correct, questions=len(answers_B))
@@ -134,7 +138,7 @@ class ShapesLearner:
             else pairing.reordered_images(images, pairs.order)
         )
         joint = self.module.joint(text_to(batch.captions, self.device), shown)
-        matches_B = pairs.matches.to(self.device)
+        matches_B = self._copied(pairs.matches)
         loss = losses.matching_loss(self.module.heads["itm"](joint), matches_B)
         if not self.recipe.alignment:
             return Losses(total=loss, parts={"itm": loss.detach()})
@@ -156,8 +160,8 @@ class ShapesLearner:
             images, _ = self._with_masked_parts(images, generator)
         text = text_to(Text(ids=masked.ids, mask=batch.captions.mask), self.device)
         joint = self.module.joint(text, images)
-        logits_NV = self.module.heads["mlm"](joint, masked.chosen.to(self.device))
-        loss = losses.masked_words_loss(logits_NV, masked.target_ids.to(self.device))
+        logits_NV = self.module.heads["mlm"](joint, self._copied(masked.chosen))
+        loss = losses.masked_words_loss(logits_NV, self._copied(masked.target_ids))
         return Losses(total=loss, parts={"mlm": loss.detach()})
 
     def _masked_captions(self, batch: TrainingSamples, generator: torch.Generator) -> masking.MaskedText:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
 from typing import Literal
 
@@ -44,19 +45,21 @@ def training_record(
         settings: of the last phase.
     """
     spent = [phase.spent for phase in phases.values()]
+    both = reduce(Spent.plus, spent)
     return Training(
         preset=preset,
         samples=spent[-1].samples,
         steps=spent[-1].steps,
         batch=settings.batch,
-        seconds=sum(phase.seconds for phase in spent),
+        seconds=both.seconds,
         seconds_by_phase={name: phase.spent.seconds for name, phase in phases.items()},
-        macs=sum(phase.macs for phase in spent) if all(phase.macs for phase in spent) else None,
+        macs=both.macs if all(phase.macs for phase in spent) else None,
         seed=settings.seed,
         device=device,
         precision=settings.precision,
         processes=process.world,
         threads=settings.threads,
+        waiting_share=both.waiting_share,
     )
 
 

@@ -9,6 +9,7 @@ from typing import Literal
 from pydantic import ValidationError
 
 from vlbench.errors import InputError
+from vlbench.evaluation.workers import training_workers
 from vlbench.runner.reader import check_schemas
 from vlbench.specs import AnySpec, ModelSpec
 from vlbench.specs.catalog import resolve
@@ -26,7 +27,7 @@ from vlbench.training.train import TrainingRun
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainRequest:
-    """The command's options; None takes the preset's value."""
+    """The command's options; None takes the preset's value, and for `workers` a number by the machine's cores."""
 
     models: str
     task: str
@@ -39,7 +40,7 @@ class TrainRequest:
     batch: int | None
     accumulate: int
     learning_rate: float | None
-    workers: int
+    workers: int | None
     device: Literal["cpu", "cuda"]
     precision: Literal["fp32", "bf16"] | None
     threads: int
@@ -117,6 +118,7 @@ def _spec(spec: AnySpec, request: TrainRequest, preset: Preset, recipe: Recipe, 
 
 def _settings(request: TrainRequest, preset: Preset) -> TrainingSettings:
     precision = request.precision or ("bf16" if request.device == "cuda" else "fp32")
+    workers = training_workers(request.device, request.threads) if request.workers is None else request.workers
     try:
         return TrainingSettings(
             budget=parse_budget(request.budget) if request.budget else Budget(amount=preset.samples),
@@ -127,7 +129,7 @@ def _settings(request: TrainRequest, preset: Preset) -> TrainingSettings:
             seed=request.seed,
             precision=precision,
             threads=request.threads,
-            workers=request.workers,
+            workers=workers,
         )
     except ValidationError as error:
         raise InputError(f"--accumulate {request.accumulate}: {error.errors()[0]['msg']}") from error

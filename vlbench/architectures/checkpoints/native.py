@@ -31,6 +31,7 @@ def save_model(path: Path, model: nn.Module, spec: ModelSpec, heads: State | Non
     Args:
         heads: tensors of further heads, by their kind and name, such as `itm.classifier.weight`.
     """
+    from safetensors import SafetensorError  # noqa: PLC0415
     from safetensors.torch import save_file  # noqa: PLC0415
 
     named = model.state_dict() | {f"{HEADS}{name}": tensor for name, tensor in (heads or {}).items()}
@@ -43,8 +44,10 @@ def save_model(path: Path, model: nn.Module, spec: ModelSpec, heads: State | Non
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as unfinished:
             save_file(tensors, unfinished, metadata=described)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written: {error.strerror or error}") from error
+    except (OSError, SafetensorError) as error:
+        if isinstance(error, SafetensorError) and "I/O error" not in str(error):
+            raise
+        raise InputError(f"{path}: cannot be written: {getattr(error, 'strerror', None) or error}") from error
 
 
 def saved_spec(source: str) -> ModelSpec | None:

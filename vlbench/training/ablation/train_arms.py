@@ -10,6 +10,7 @@ from vlbench.errors import InputError
 from vlbench.evaluation.processes import Process
 from vlbench.evaluation.session import evaluate_all
 from vlbench.evaluation.split import EvaluationSettings, Split
+from vlbench.evaluation.workers import reading_workers
 from vlbench.runner.reader import read_evaluations
 from vlbench.runner.records import Evaluation, Training
 from vlbench.tasks.registry import TASKS
@@ -94,6 +95,7 @@ class ArmTrainings:
             data=Path(),
             split=SPLIT,
             batch=BATCH,
+            workers=reading_workers(self.request.device),
             device=self.request.device,
             limit=limit,
             features=features,
