@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -215,3 +217,15 @@ def test_a_function_that_uses_cuda_is_timed_on_the_gpu(
         assert workload["base"]["device"] == workload["head"]["device"] == device, process.stderr
         clocks = {interference["gpu_clock_mhz"] for interference in interferences(record)}
         assert clocks == {1980 if device == "cuda" else None}
+
+
+@pytest.mark.slow
+def test_what_train_holds_of_the_gpu_does_not_contend_with_its_latency(show_gpu: Show, tmp_path: Path) -> None:
+    """The process that trained keeps its context while another one measures."""
+    show_gpu()
+    options = ("--preset", "tiny", "--budget", "2steps", "--device", "cuda", "--threads", "1", "--latency-budget", "2")
+    command = (sys.executable, "-m", "vlbench", "train", "--models", "vilt", *options, "--out", str(tmp_path / "out"))
+    process = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert process.returncode == 0, process.stderr
+    (line,) = [json.loads(text) for text in (tmp_path / "out" / "cells.jsonl").read_text().splitlines()]
+    assert {restart["interference"]["gpu_other_processes"] for restart in line["restarts"]} == {0}
