@@ -14,7 +14,8 @@ import torch
 
 from tests.command_line import kept_workers, vlbench
 from tests.gpu.fake_cuda import fake_gpu_environment
-from tests.helpers import others_slow, write_tiny
+from tests.helpers import write_tiny
+from tests.paths import ROOT
 from vlbench.api import load
 from vlbench.inputs import read_example
 from vlbench.regression.live import run as live_run
@@ -67,7 +68,8 @@ def test_a_result_records_the_gpu(show_gpu: Show, tmp_path: Path) -> None:
     assert result.machine.gpu_driver == "580.95.05"
 
 
-@pytest.mark.parametrize("hidden", others_slow([1_000_000, 0]))
+@pytest.mark.slow
+@pytest.mark.parametrize("hidden", [0, 1_000_000])
 def test_a_process_of_somebody_else_is_seen_also_from_a_container(show_gpu: Show, tmp_path: Path, hidden: int) -> None:
     show_gpu(hidden=hidden, pids=[99_999_999])
     result = measure(write_tiny(tmp_path))
@@ -75,6 +77,7 @@ def test_a_process_of_somebody_else_is_seen_also_from_a_container(show_gpu: Show
     assert "other processes on the GPU: 1" in str(result.noise.reasons)
 
 
+@pytest.mark.slow
 def test_a_cold_cache_is_another_measurement(show_gpu: Show, tmp_path: Path) -> None:
     show_gpu()
     model = write_tiny(tmp_path)
@@ -94,6 +97,18 @@ def test_a_cpu_has_no_cold_cache(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.slow
+def test_nor_has_a_function_that_computes_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "functions_of_mine.py").write_text(CALLABLES)
+    monkeypatch.setenv("PYTHONPATH", f"{ROOT}:{tmp_path}")
+    process = vlbench("ab", "--callable", "functions_of_mine:on_the_cpu", "--l2", "cold", "--threads", 1)
+    assert process.returncode == 2
+    assert process.stderr == (
+        "vlbench: base: --l2 cold: empties the cache of a GPU, and this measures on the CPU; leave it out\n"
+    )
+
+
+@pytest.mark.slow
 def test_without_nvml_it_measures_all_the_same(show_gpu: Show, tmp_path: Path) -> None:
     show_gpu(nvml=False)
     result = measure(write_tiny(tmp_path))
@@ -103,6 +118,7 @@ def test_without_nvml_it_measures_all_the_same(show_gpu: Show, tmp_path: Path) -
     assert "gpu_driver" not in result.machine.model_dump()
 
 
+@pytest.mark.slow
 def test_running_out_of_memory_leaves_the_next_model_its_turn(show_gpu: Show, tmp_path: Path) -> None:
     show_gpu(out_of_memory_for="scaled_dot_product_attention")
     specs = resolve(f"{write_tiny(tmp_path, 'vilt-b32')},{write_tiny(tmp_path, 'vsepp')}")
@@ -148,6 +164,7 @@ def test_a_gpu_that_is_not_there_is_one_line(
     assert (process.returncode, process.stderr) == (2, f"vlbench: {said}\n")
 
 
+@pytest.mark.slow
 def test_a_numbered_gpu_is_the_only_one_that_is_seen(
     show_gpu: Show, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -178,8 +195,9 @@ def interferences(record: dict[str, Any]) -> list[dict[str, Any]]:
     return [samples["interference"] for replicate in workload["replicates"] for samples in replicate.values()]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("two_replicates")
-@pytest.mark.parametrize(("device", "hidden"), others_slow([("auto", 0), ("cuda", 0), ("cuda", 1_000_000)]))
+@pytest.mark.parametrize(("device", "hidden"), [("auto", 0), ("cuda", 0), ("cuda", 1_000_000)])
 def test_ab_does_not_count_its_own_members_as_others(show_gpu: Show, tmp_path: Path, device: str, hidden: int) -> None:
     show_gpu(hidden=hidden)
     process, record = ab(tmp_path, "--models", write_tiny(tmp_path), "--device", device)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from vlbench.errors import InputError
-from vlbench.runner.devices import check_device, resolve_device, visible_gpu
+from vlbench.runner.devices import check_device, check_l2, resolve_device, visible_gpu
 
 MIG = "MIG-5c2f8a10-aaaa"
 
@@ -46,6 +46,13 @@ def test_a_number_beyond_them_is_one_line(monkeypatch: pytest.MonkeyPatch, visib
 def test_what_is_no_device_is_one_line(name: str) -> None:
     with pytest.raises(InputError, match="no such device; auto, cpu, cuda, or cuda:1 for the second GPU works"):
         check_device(name)
+
+
+def test_only_a_gpu_has_a_cold_cache() -> None:
+    for l2, device in (("warm", "cpu"), ("warm", "cuda"), ("cold", "cuda")):
+        check_l2(l2, device)
+    with pytest.raises(InputError, match="--l2 cold: empties the cache of a GPU"):
+        check_l2("cold", "cpu")
 
 
 def test_where_a_device_computes() -> None:

@@ -81,6 +81,7 @@ def test_a_child_that_dies_on_a_gpu_that_pytorch_sees_is_unfit(child: list[str])
     assert child == ["vlbench.measure.gpu_speed"]
 
 
+@pytest.mark.slow
 def test_the_diagnosis_is_of_the_machine_with_its_gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(diagnosis_of, "measure_speed", lambda threads: speed_of_cpu(sees_gpu=True))
     monkeypatch.setattr(examination, "result_of_child", lambda *_: report())
@@ -138,6 +139,7 @@ def test_the_command_where_the_gpus_memory_is_taken_and_nvml_is_missing() -> Non
     assert "Traceback" not in done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_the_child_where_the_driver_is_too_old(monkeypatch: pytest.MonkeyPatch) -> None:
     words = "The NVIDIA driver on your system is too old (found version 11040)"
     for name, value in fake_gpu_environment(cuda_error=f"{words}. Please update your GPU driver").items():

@@ -160,6 +160,7 @@ def by_pid(name: str) -> int:
     return int(name.rpartition("(")[2].rstrip(")"))
 
 
+@pytest.mark.slow
 def test_in_a_container_the_numbers_of_processes_name_nothing_here(small: Callable[..., FakeCuda]) -> None:
     """NVML lists the host's: this process is 501 there, another one 1, which is somebody else here."""
     with OnTheCpu(small(pids=[501, 1]), product_ms=1.0):

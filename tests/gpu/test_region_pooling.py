@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torchvision.ops import roi_align, roi_pool
 
-from tests.helpers import each_model, tiny
+from tests.helpers import each_model, others_slow, tiny
 from vlbench.architectures import roi_heads
 from vlbench.architectures.build import build
 from vlbench.architectures.count import blank_batch
@@ -95,7 +95,7 @@ def test_each_image_of_a_batch_is_seen_as_it_is_alone(name: str) -> None:
 
 
 @pytest.mark.usefixtures("small_kernels")
-@pytest.mark.parametrize("name", DETECTORS)
+@pytest.mark.parametrize("name", others_slow(DETECTORS))
 def test_gradients_flow_through_every_part(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     head = embedder_of(name).roi_head
     generator, boxes = torch.Generator().manual_seed(1), [spread_boxes(7, *PIXELS), spread_boxes(12, *PIXELS)] * 3
@@ -118,7 +118,10 @@ def test_gradients_flow_through_every_part(name: str, monkeypatch: pytest.Monkey
         torch.testing.assert_close(ours, expected, atol=1e-3 * float(expected.abs().max()), rtol=0)
 
 
-@pytest.mark.parametrize(("name", "batch"), each_model([*((name, 48) for name in REGION_MODELS), ("scan", 1000)]))
+@pytest.mark.parametrize(
+    ("name", "batch"),
+    [*each_model((name, 48) for name in REGION_MODELS), pytest.param("scan", 1000, marks=pytest.mark.slow)],
+)
 def test_no_call_of_a_batch_reaches_the_limit(name: str, batch: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """On the meta device, which pools as a GPU does."""
     pooled_boxes, spec = [], catalog()[name]

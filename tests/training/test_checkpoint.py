@@ -302,6 +302,7 @@ def test_a_folder_has_one_process_that_trains(tmp_path: Path) -> None:
     assert (tmp_path / "checkpoint.pt").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", others_slow([signal.SIGKILL, signal.SIGTERM]))
 def test_its_workers_end_with_it_and_their_temporary_files_are_removed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals

@@ -15,6 +15,7 @@ from tests.training.learners import Classifier, Examples, Interrupting, course_o
 from vlbench.training.checkpoint import Interrupted
 from vlbench.training.loop import train
 
+pytestmark = pytest.mark.slow  # two processes import PyTorch and wait for each other
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 
 RUNS: dict[str, dict] = {

@@ -36,6 +36,12 @@ def visible_gpu(name: str) -> dict[str, str]:
     return {VISIBLE: visible[int(index)]}
 
 
+def check_l2(l2: str, device: str) -> None:
+    """Raises InputError if the cache is to be emptied where there is no GPU."""
+    if l2 == "cold" and device == "cpu":
+        raise InputError("--l2 cold: empties the cache of a GPU, and this measures on the CPU; leave it out")
+
+
 def resolve_device(name: str, *, has_gpu: bool) -> Literal["cpu", "cuda"]:
     """Where `auto` computes: on the GPU if there is one. Raises InputError for a GPU that PyTorch does not see."""
     if name.startswith("cuda") and not has_gpu:

@@ -12,7 +12,7 @@ from vlbench.measure.machine import Machine
 from vlbench.measure.records import Precision
 from vlbench.runner.backends import EAGER, check_backend
 from vlbench.runner.cells import L2, Cell
-from vlbench.runner.devices import check_device, resolve_device
+from vlbench.runner.devices import check_device, check_l2, resolve_device
 from vlbench.runner.limits import MOST_BATCH, MOST_BUDGET_SECONDS, MOST_RESTARTS, MOST_TEXT_TOKENS, MOST_THREADS
 from vlbench.runner.nms_records import SuppressionCell
 from vlbench.runner.store import Measured, MemoryStore
@@ -61,8 +61,7 @@ def expand(specs: Sequence[AnySpec], example: Example, settings: RunSettings, ma
     """One cell for each model. Raises InputError if a setting does not fit a model or the machine, or weights are
     missing."""
     device = resolve_device(settings.device, has_gpu=machine.gpu is not None)
-    if settings.l2 == "cold" and device == "cpu":
-        raise InputError("--l2 cold: empties the cache of a GPU, and this measures on the CPU; leave it out")
+    check_l2(settings.l2, device)
     cells = []
     for spec in through_engine(specs, settings.detector, settings.precision):
         try:

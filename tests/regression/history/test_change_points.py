@@ -166,6 +166,7 @@ def test_seeded_segments_lie_within_the_series_and_cover_it(count: int) -> None:
     assert set().union(*(range(start, start + length) for start, length in stretches)) == set(range(count))
 
 
+@pytest.mark.slow
 def test_a_long_series_is_searched_whole() -> None:
     logs = gaussian(np.random.default_rng(10), 300)
     logs[11:] += 0.05

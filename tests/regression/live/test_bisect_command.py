@@ -48,6 +48,7 @@ def repository(tmp_path: Path) -> Repository:
 QUICK = ("--budget", "1", "--threads", "1", "--format", "json")
 
 
+@pytest.mark.slow
 def test_two_culprits_a_broken_commit_and_a_merge(repository: Repository, tmp_path: Path) -> None:
     """Each commit has its own speeds; what lies on the merged branch is no step of its own."""
     repository.plan("Start")

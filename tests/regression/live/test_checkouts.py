@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.helpers import others_slow
 from tests.regression.live.made_up import Repository
 from vlbench.errors import InputError
 from vlbench.regression.live.checkouts import checked_out
@@ -72,7 +73,7 @@ def assert_library(folder: Path, number: int) -> None:
     assert (folder / "vendored/deep/inner/inner.py").read_text() == f"X = {number}\n"
 
 
-@pytest.mark.parametrize("way", ["cloned", "linked", "moved", "removed", "embedded"])
+@pytest.mark.parametrize("way", others_slow(["linked", "cloned", "moved", "removed", "embedded"]))
 def test_submodules_are_those_of_the_commit(repository: Repository, way: str, monkeypatch: pytest.MonkeyPatch) -> None:
     base = repository.git("rev-parse", "HEAD~1")
     if way == "linked":
@@ -104,6 +105,7 @@ def git_in(folder: Path, *arguments: str) -> str:
     return subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=True).stdout.strip()
 
 
+@pytest.mark.slow
 def test_a_submodule_that_is_not_in_the_clone(
     repository: Repository, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -52,7 +52,7 @@ def column(page: Any, title: str) -> list[str]:
     )
 
 
-@pytest.mark.parametrize("folders", [[PUBLISHED], [PUBLISHED / "shapes"], ALL], ids=["run", "accuracy", "all"])
+@pytest.mark.parametrize("folders", others_slow([ALL, [PUBLISHED], [PUBLISHED / "shapes"]]))
 @pytest.mark.parametrize("scheme", others_slow(["light", "dark"]))
 def test_nothing_is_said_on_the_console_and_nothing_is_asked_of_the_network(
     open_page: Open, folders: list[Path], scheme: str
@@ -188,6 +188,7 @@ def test_a_phone_shows_it_without_scrolling_sideways(open_page: Open, width: int
     )
 
 
+@pytest.mark.slow
 def test_every_chart_has_words_and_every_field_a_label(open_page: Open) -> None:
     page = open_page(page_of(*ALL)).page
     for label in page.locator("figure .view").all():
@@ -224,6 +225,7 @@ def test_words_can_be_read_on_their_ground(open_page: Open, scheme: str) -> None
             assert (high + 0.05) / (low + 0.05) >= 4.5, (ink, ground)
 
 
+@pytest.mark.slow
 def test_names_are_words_whatever_they_hold(open_page: Open, tmp_path: Path) -> None:
     name = "<script>document.title='taken'</script><img src=x onerror=\"document.title='taken'\"> & 'co' \"quoted\""
     lines = [
