@@ -9,7 +9,7 @@ import pytest
 from tests.gpu.fake_cuda import install
 from tests.gpu.fake_nvml import FakeGpu, FakeNvml
 from vlbench.measure.gpu import probe
-from vlbench.measure.machine import Machine
+from vlbench.measure.machine import Machine, gpu_in_words
 
 
 def machine(monkeypatch: pytest.MonkeyPatch, driver: str = "580.95.05", **gpu: Any) -> Machine:
@@ -32,7 +32,15 @@ def test_it_is_described(monkeypatch: pytest.MonkeyPatch) -> None:
         "gpu_ecc": True,
     }
     assert {name: found[name] for name in expected} == expected
-    assert "NVIDIA FAKE 200 (driver 580.95.05, CUDA 13.2, 700 W), " in machine(monkeypatch).in_words()
+    words = "NVIDIA FAKE 200 (driver 580.95.05, 140 GiB, 700 W, 1980 MHz, memory 3201 MHz), "
+    assert machine(monkeypatch).in_words().startswith(words)
+
+
+def test_it_is_named_as_far_as_it_is_known() -> None:
+    assert gpu_in_words({}) == gpu_in_words({"gpu": None}) == ""
+    assert gpu_in_words({"gpu": "A", "gpu_driver": None, "gpu_power_limit_watts": "many"}) == "A"
+    assert gpu_in_words({"gpu": "A", "gpu_power_limit_watts": 350.0, "gpu_mig": True}) == "A (350 W, MIG)"
+    assert gpu_in_words({"gpu": "A", "gpu_mig": False, "gpu_ecc": False}) == "A (ECC off)"
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ import re
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -76,22 +77,30 @@ class Machine(Frozen, extra="allow"):
         return f"{gpu}{' '.join(cpu.split())}, {self.cores} core{'s' if self.cores > 1 else ''}"
 
     def in_words(self) -> str:
-        gpu = f"{self.gpu}{self._gpu_settings_in_words()}, " if self.gpu else ""
+        gpu = f"{gpu_in_words(self.model_dump())}, " if self.gpu else ""
         threads = f"{self.threads} thread{'s' if self.threads > 1 else ''}"
         return (
             f"{gpu}{self.cpu}, {self.cores} cores ({self.logical_cores} logical), {threads}, "
             f"{self.ram_bytes / 2**30:.0f} GiB, {self.os}, Python {self.python}, torch {self.torch}"
         )
 
-    def _gpu_settings_in_words(self) -> str:
-        """` (driver 580.95.05, CUDA 13.0, 700 W)`, as far as it is known."""
-        known = (
-            ("driver {}", "gpu_driver"),
-            ("CUDA {}", "cuda"),
-            ("{:.0f} W", "gpu_power_limit_watts"),
-        )
-        values = [words.format(value) for words, name in known if (value := getattr(self, name, None)) is not None]
-        return f" ({', '.join(values)})" if values else ""
+
+def gpu_in_words(machine: Mapping[str, Any]) -> str:
+    """`NVIDIA H200 (driver 580.95.05, 141 GiB, 700 W, 1980 MHz, memory 3201 MHz)`, as far as it is known; empty without
+    one."""
+    units = {"gpu_driver": "driver {}", "gpu_memory_gib": "{:.0f} GiB", "gpu_power_limit_watts": "{:.0f} W"}
+    units |= {"gpu_max_sm_clock_mhz": "{:.0f} MHz", "gpu_max_memory_clock_mhz": "memory {:.0f} MHz"}
+    size = machine.get("gpu_memory_bytes")
+    known = {**machine, "gpu_memory_gib": size / 2**30 if isinstance(size, int) else None}
+    words = [
+        unit.format(known[name])
+        for name, unit in units.items()
+        if isinstance(known.get(name), str if name == "gpu_driver" else int | float)
+    ]
+    words += ["MIG"] if machine.get("gpu_mig") is True else []
+    words += ["ECC off"] if machine.get("gpu_ecc") is False else []
+    name = machine.get("gpu") or ""
+    return f"{name} ({', '.join(words)})" if name and words else name
 
 
 def describe_machine(*, threads: int, gpu: str | None, gpu_settings: Mapping[str, object] | None = None) -> Machine:

@@ -24,6 +24,7 @@ SPLITS: dict[str, dict[str, Any]] = {
     "precision": {"precision": "bf16"},
     "backend": {"backend": "compiled"},
     "batch": {"batch": 8},
+    "L2 cache": {"l2": "cold"},
     "image size": {"image_size": [224, 224]},
     "text tokens": {"text_tokens": 16},
     "image": {"image_sha256": "0" * 64},
@@ -49,6 +50,15 @@ def test_other_settings_and_hardware_are_another_series(tmp_path: Path, kind: st
     write_cells(tmp_path / "a", [line()])
     write_cells(tmp_path / "b", [line(day=1, **SPLITS[kind])])
     assert [len(series.runs) for series in series_of(tmp_path)] == [1, 1]
+
+
+@pytest.mark.parametrize("setting", [{"gpu_driver": "590.10"}, {"gpu_power_limit_watts": 350}, {"gpu_mig": True}])
+def test_another_driver_or_power_limit_of_a_gpu_is_another_series(tmp_path: Path, setting: dict[str, Any]) -> None:
+    known = {"gpu": "H200", "gpu_driver": "580.95.05", "gpu_power_limit_watts": 700, "gpu_mig": False}
+    write_cells(tmp_path / "a", [line(machine=known)])
+    write_cells(tmp_path / "b", [line(day=1, machine=known | setting)])
+    write_cells(tmp_path / "c", [line(day=2, machine=known)])
+    assert sorted(len(series.runs) for series in series_of(tmp_path)) == [1, 2]
 
 
 @pytest.mark.parametrize("kind", MARKS)

@@ -9,6 +9,8 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
+from vlbench.measure.machine import HARDWARE, gpu_in_words
+
 # What is read of a line of cells.jsonl, with DuckDB's types; raw samples are not.
 COLUMNS = {
     "schema": "INTEGER",
@@ -19,6 +21,7 @@ COLUMNS = {
     "precision": "VARCHAR",
     "backend": "VARCHAR",
     "batch": "INTEGER",
+    "l2": "VARCHAR",
     "image_size": "INTEGER[]",
     "text_tokens": "INTEGER",
     "latency_ms": "STRUCT(median DOUBLE, ci95 DOUBLE[], by_restart DOUBLE[])",
@@ -31,7 +34,7 @@ COLUMNS = {
     "measured_at": "VARCHAR",
     "vlbench_version": "VARCHAR",
 }
-OPTIONAL = ("error", "latency_ms", "noise")
+OPTIONAL = ("error", "l2", "latency_ms", "noise")
 
 # What history adds: the folder that the line lay in; the file, by its first line, and the place in it; when it was
 # measured, at no time before the line above it, as a clock may be set back; and what tells the line from all others.
@@ -42,12 +45,12 @@ ADDED = {
     "ordered_at": "TIMESTAMP",
     "key": "VARCHAR",
 }
-HARDWARE = ("cpu", "cores", "logical_cores", "ram_bytes", "gpu")
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Hardware:
-    """What a series does not cross; memory in whole GiB, as kernels keep different shares of it to themselves."""
+    """What a series does not cross: a GPU with its driver and settings, and memory in whole GiB, as kernels keep
+    different shares of it to themselves."""
 
     gpu: str
     cpu: str
@@ -76,6 +79,7 @@ class SeriesSettings:
     text_tokens: int
     image_sha256: str
     text: str
+    l2: str = ""
     variant: str = ""
 
 
@@ -127,6 +131,7 @@ def to_run(row: Mapping[str, Any]) -> HistoryRun:
             text_tokens=row["text_tokens"],
             image_sha256=row["image_sha256"],
             text=row["text"],
+            l2=row["l2"] or "",
         ),
         hardware=hardware,
         definition=row["spec_hash"],
@@ -145,7 +150,7 @@ def to_run(row: Mapping[str, Any]) -> HistoryRun:
 def _machine(text: str) -> tuple[Hardware, int, Mapping[str, str]]:
     machine = json.loads(text)
     hardware = Hardware(
-        gpu=machine.get("gpu") or "",
+        gpu=gpu_in_words(machine),
         cpu=machine["cpu"],
         cores=machine["cores"],
         logical_cores=machine.get("logical_cores") or machine["cores"],

@@ -230,6 +230,7 @@ def _in_words(settings: SeriesSettings, names: Sequence[str]) -> list[str]:
         "precision": settings.precision,
         "backend": settings.backend,
         "batch": f"batch {settings.batch}",
+        "l2": "L2 cold" if settings.l2 == "cold" else "",
         "threads": f"{settings.threads} thread{'s' if settings.threads != 1 else ''}",
         "image_size": "x".join(map(str, settings.image_size)),
         "text_tokens": f"{settings.text_tokens} tokens",
