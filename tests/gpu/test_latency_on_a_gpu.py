@@ -166,6 +166,13 @@ def test_a_pass_divides_into_launching_and_computing(
     assert measured.gpu_busy_share == pytest.approx(busy / wall, rel=0.02)
 
 
+def test_a_slow_pass_is_not_repeated_much(cuda: FakeCuda) -> None:
+    passes = []
+    measured = measure_launch(lambda: (passes.append(1), cuda.launch(1.0, 900.0)))
+    assert measured.gpu_busy_ms == pytest.approx(900)
+    assert len(passes) == 2
+
+
 def test_without_kernels_in_the_profile_the_share_is_unknown(cuda: FakeCuda) -> None:
     measured = measure_launch(lambda: cuda.clock.sleep(0.002))
     assert measured.gpu_busy_ms is None
