@@ -5,6 +5,7 @@
 #   OUT=/some/folder bash tests/gpu/check.sh          from the project's root; PY names another Python
 #   ONLY="ab-equal ab-slower" LIMIT=300 bash ...      some steps alone, within so many seconds
 #
+# What that Python lacks is taken from wheels in .whl, made before where there is a network: pip download -d .whl NAME.
 # $OUT gets summary.txt, a line for each step; log.txt, all output; clocks.csv; and results/. A step that fails, or takes
 # longer than it may, does not end the others. The most valuable come first.
 set -u
@@ -28,6 +29,11 @@ results=$OUT/results
 mkdir -p "$results"
 : >"$OUT/summary.txt"
 : >"$OUT/log.txt"
+
+if ls .whl/*.whl >/dev/null 2>&1; then
+  site=$(mktemp -d)
+  "$PY" -m pip install -q --no-index --no-deps --no-compile --target "$site" .whl/*.whl && export PYTHONPATH="$PYTHONPATH:$site"
+fi
 
 say() { echo "$*" | tee -a "$OUT/summary.txt"; }
 
