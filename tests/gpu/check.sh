@@ -23,7 +23,7 @@ BUDGET=${BUDGET:-20}
 BATCH=${BATCH:-64}
 AB_BUDGET=${AB_BUDGET:-30}
 PRESET=${PRESET:-base}
-TRAIN_BUDGET=${TRAIN_BUDGET:-20min}
+TRAIN=${TRAIN:---budget 20min}
 export PYTHONUNBUFFERED=1 PYTHONPATH="${PYTHONPATH:+$PYTHONPATH:}$PWD" COLUMNS=200 HF_HUB_OFFLINE=1 MPLBACKEND=Agg
 results=$OUT/results
 mkdir -p "$results"
@@ -61,7 +61,9 @@ step() {
 }
 
 vlbench() { step "$1" "$2" "$3" "$PY" -m vlbench "${@:4}"; }
-run() { vlbench "$1" "$2" "$3" run --device cuda --threads "$THREADS" --restarts 1 --budget "$BUDGET" --out "$results/$1" "${@:4}"; }
+run() { # one folder, so that the peaks are measured once
+  vlbench "$1" "$2" "$3" run --device cuda --threads "$THREADS" --restarts 1 --budget "$BUDGET" --out "$results/run" "${@:4}"
+}
 ab() { vlbench "$1" "$2" "$3" ab --models "$ONE_MODEL" --device cuda --threads "$THREADS" --threshold 5% --budget "$AB_BUDGET" "${@:4}"; }
 
 if command -v nvidia-smi >/dev/null; then
@@ -82,7 +84,7 @@ ab ab-equal 90 0 --record "$OUT/ab-equal.json"
 ab ab-slower 120 1 --head-option "$SLOWER" --record "$OUT/ab-slower.json"
 ab ab-batch 90 0 --batch "$BATCH" --record "$OUT/ab-batch.json"
 run too-large 60 1 --models "$TOO_LARGE" --batch 512
-train=(train --models "$ONE_MODEL" --preset "$PRESET" --budget "$TRAIN_BUDGET" --device cuda --threads "$THREADS" --no-latency --out "$results/train")
+train=(train --models "$ONE_MODEL" --preset "$PRESET" $TRAIN --device cuda --threads "$THREADS" --no-latency --out "$results/train")
 vlbench train 45 "0 130" "${train[@]}"
 vlbench train-on 30 "0 130" "${train[@]}" # goes on where that was ended
 vlbench table6 90 "0 1 130" reproduce vilt-table6 --cells latency --budget 5 --device cuda --threads "$THREADS" --out "$results/table6"

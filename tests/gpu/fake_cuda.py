@@ -129,6 +129,7 @@ class FakeCuda:
         }
         for name, value in cuda.items():
             patch(torch.cuda, name, value)
+        patch(torch.accelerator, "is_available", lambda: False)  # a loader that pins would ask the real one
         patch(torch.accelerator, "current_stream", lambda *_: SimpleNamespace(is_capturing=lambda: False))
         patch(torch.version, "cuda", "13.2")
         patch(torch.backends.cudnn, "version", lambda: 91_200)

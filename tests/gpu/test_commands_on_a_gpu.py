@@ -237,13 +237,18 @@ def test_a_function_that_uses_cuda_is_timed_on_the_gpu(
         assert clocks == {1980 if device == "cuda" else None}
 
 
+HOLDS_A_CONTEXT = """
+import sys, torch
+from vlbench.api import load
+trained = torch.ones(8, device="cuda")
+result = load(sys.argv[1]).measure(device="cuda", threads=1, restarts=1, budget_seconds=2)
+print(result.restarts[0].interference.gpu_other_processes, trained.sum().item())
+"""
+
+
 @pytest.mark.slow
-def test_what_train_holds_of_the_gpu_does_not_contend_with_its_latency(show_gpu: Show, tmp_path: Path) -> None:
-    """The process that trained keeps its context while another one measures."""
+def test_the_process_that_trained_may_hold_the_gpu_while_another_measures(show_gpu: Show, tmp_path: Path) -> None:
     show_gpu()
-    options = ("--preset", "tiny", "--budget", "2steps", "--device", "cuda", "--threads", "1", "--latency-budget", "2")
-    command = (sys.executable, "-m", "vlbench", "train", "--models", "vilt", *options, "--out", str(tmp_path / "out"))
-    process = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
-    assert process.returncode == 0, process.stderr
-    (line,) = [json.loads(text) for text in (tmp_path / "out" / "cells.jsonl").read_text().splitlines()]
-    assert {restart["interference"]["gpu_other_processes"] for restart in line["restarts"]} == {0}
+    command = [sys.executable, "-c", HOLDS_A_CONTEXT, str(write_tiny(tmp_path))]
+    process = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    assert process.stdout.split() == ["0", "8.0"], process.stderr
