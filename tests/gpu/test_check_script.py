@@ -14,7 +14,7 @@ from tests.gpu.fake_cuda import fake_gpu_environment
 from tests.helpers import write_tiny
 from tests.paths import ROOT
 
-STEPS = ["cuda-graph", "cold", "ab-equal", "train"]  # one of a kind; the doctor has tests of its own
+STEPS = ["cuda-graph", "ab-equal", "train"]  # one of a kind; the doctor has tests of its own
 UNSURE = {"ab-equal"}  # there is no verdict on a machine that computes for other tests, too
 
 

@@ -69,9 +69,8 @@ def test_a_result_records_the_gpu(show_gpu: Show, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("hidden", [0, 1_000_000])
-def test_a_process_of_somebody_else_is_seen_also_from_a_container(show_gpu: Show, tmp_path: Path, hidden: int) -> None:
-    show_gpu(hidden=hidden, pids=[99_999_999])
+def test_a_process_of_somebody_else_is_seen_also_from_a_container(show_gpu: Show, tmp_path: Path) -> None:
+    show_gpu(hidden=1_000_000, pids=[99_999_999])
     result = measure(write_tiny(tmp_path))
     assert result.restarts[0].interference.gpu_other_processes == 1
     assert "other processes on the GPU: 1" in str(result.noise.reasons)
@@ -98,17 +97,6 @@ def test_a_cpu_has_no_cold_cache(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_nor_has_a_function_that_computes_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "functions_of_mine.py").write_text(CALLABLES)
-    monkeypatch.setenv("PYTHONPATH", f"{ROOT}:{tmp_path}")
-    process = vlbench("ab", "--callable", "functions_of_mine:on_the_cpu", "--l2", "cold", "--threads", 1)
-    assert process.returncode == 2
-    assert process.stderr == (
-        "vlbench: base: --l2 cold: empties the cache of a GPU, and this measures on the CPU; leave it out\n"
-    )
-
-
-@pytest.mark.slow
 def test_without_nvml_it_measures_all_the_same(show_gpu: Show, tmp_path: Path) -> None:
     show_gpu(nvml=False)
     result = measure(write_tiny(tmp_path))
@@ -127,16 +115,6 @@ def test_running_out_of_memory_leaves_the_next_model_its_turn(show_gpu: Show, tm
     assert first.status == "failed"
     assert first.error.startswith("out of memory: CUDA out of memory. Tried to allocate")
     assert second.status == "ok"
-
-
-@pytest.mark.slow
-def test_run_adds_the_peaks_of_the_gpu(show_gpu: Show, tmp_path: Path) -> None:
-    show_gpu(product_ms=10)
-    options = ("--device", "cuda", "--threads", 1, "--restarts", 1, "--budget", 2, "--out", tmp_path / "out")
-    process = vlbench("run", "--models", write_tiny(tmp_path), *options)
-    assert process.returncode == 0, process.stderr
-    peaks = json.loads((tmp_path / "out" / "peaks.jsonl").read_text())
-    assert (peaks["device"], peaks["precision"]) == ("cuda", "fp32")
 
 
 @pytest.mark.parametrize(
@@ -197,7 +175,7 @@ def interferences(record: dict[str, Any]) -> list[dict[str, Any]]:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("two_replicates")
-@pytest.mark.parametrize(("device", "hidden"), [("auto", 0), ("cuda", 0), ("cuda", 1_000_000)])
+@pytest.mark.parametrize(("device", "hidden"), [("auto", 0), ("cuda", 1_000_000)])
 def test_ab_does_not_count_its_own_members_as_others(show_gpu: Show, tmp_path: Path, device: str, hidden: int) -> None:
     show_gpu(hidden=hidden)
     process, record = ab(tmp_path, "--models", write_tiny(tmp_path), "--device", device)
@@ -215,9 +193,6 @@ matrix = torch.ones(64, 64)
 
 def on_the_gpu():
     return matrix.to("cuda") @ matrix
-
-def on_the_cpu():
-    return matrix @ matrix
 """
 
 
@@ -229,12 +204,10 @@ def test_a_function_that_uses_cuda_is_timed_on_the_gpu(
     (tmp_path / "functions_of_mine.py").write_text(CALLABLES)
     show_gpu()
     monkeypatch.setenv("PYTHONPATH", f"{fake_gpu_environment()['PYTHONPATH']}:{tmp_path}")
-    for name, device in (("on_the_gpu", "cuda"), ("on_the_cpu", "cpu")):
-        process, record = ab(tmp_path, "--callable", f"functions_of_mine:{name}")
-        (workload,) = record["workloads"]
-        assert workload["base"]["device"] == workload["head"]["device"] == device, process.stderr
-        clocks = {interference["gpu_clock_mhz"] for interference in interferences(record)}
-        assert clocks == {1980 if device == "cuda" else None}
+    process, record = ab(tmp_path, "--callable", "functions_of_mine:on_the_gpu")
+    (workload,) = record["workloads"]
+    assert workload["base"]["device"] == workload["head"]["device"] == "cuda", process.stderr
+    assert {interference["gpu_clock_mhz"] for interference in interferences(record)} == {1980}
 
 
 HOLDS_A_CONTEXT = """

@@ -105,13 +105,10 @@ def test_a_command_ends_before_anything_is_written(
 
 @pytest.mark.slow
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize(
-    ("gpus", "said"),
-    [(2, "torchrun started 3 processes on this machine, which has 2 GPUs; --nproc-per-node 2 works"), (0, NO_GPU)],
-)
-def test_torchrun_shows_one_line(gpus: int, said: str, tmp_path: Path) -> None:
+def test_torchrun_shows_one_line(tmp_path: Path) -> None:
+    said = "torchrun started 3 processes on this machine, which has 2 GPUs; --nproc-per-node 2 works"
     script = tmp_path / "command.py"
-    script.write_text(PATCHED.replace("GPUS", str(gpus)))
+    script.write_text(PATCHED.replace("GPUS", "2"))
     command = (*TORCHRUN, script, *COMMANDS["train"], "--device", "cuda", "--out", tmp_path / "out")
     ended = subprocess.run([str(word) for word in command], capture_output=True, text=True, timeout=100, check=False)
     assert ended.returncode != 0
