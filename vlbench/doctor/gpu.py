@@ -10,7 +10,7 @@ from statistics import median
 from vlbench.doctor.findings import Finding
 from vlbench.doctor.speeds import result_of_child
 from vlbench.errors import WorkerError
-from vlbench.measure.nvml import SLOWDOWNS, GpuSettings, gpu_count
+from vlbench.measure.nvml import GpuSettings, gpu_count
 from vlbench.measure.records import GpuReport, GpuSpeed
 from vlbench.tables.numbers import counted, short_number
 
@@ -154,8 +154,9 @@ def _clock(report: GpuReport, speed: GpuSpeed, command: str) -> Iterator[Finding
     lowered = sum(bool(state.throttled) for state in states)
     why = f"lowered {lowered / len(states):.0%} of the time by {', '.join(reasons)}" if reasons else ""
     cool = "cool it, see to its power supply, or lower the power cap"
+    slowed = any(state.slowed for state in states)
     if not clocks:  # the driver shows none
-        if SLOWDOWNS & set(reasons):
+        if slowed:
             yield Finding(check="GPU clock", level="unfit", finding=f"{why}, under load", change=cool)
         return
     lowest, middle = min(clocks), median(clocks)
@@ -164,7 +165,7 @@ def _clock(report: GpuReport, speed: GpuSpeed, command: str) -> Iterator[Finding
     finding += f"; {why}" if why else ""
     lock = f"{command} --lock-gpu-clocks={lowest:.0f},{lowest:.0f} (undo: {command} --reset-gpu-clocks)"
     resting = report.at_rest.clock_mhz if report.at_rest else None
-    if SLOWDOWNS & set(reasons):
+    if slowed:
         yield Finding(check="GPU clock", level="unfit", finding=finding, change=f"{cool}; else {lock}")
     elif max(clocks) - lowest > STEADY * middle:
         yield Finding(check="GPU clock", level="warning", finding=finding, change=lock)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from vlbench.doctor.findings import Finding
-from vlbench.measure.os_counters import ROOT, read_lines
+from vlbench.measure.os_counters import ROOT, first_line, read_lines
 
 SLOW_CLOCKS = {"hpet", "acpi_pm", "jiffies", "refined-jiffies"}
 LEAST_TIMER_NS = 1_000  # a thousandth of the shortest forward pass that is worth timing
@@ -66,13 +66,13 @@ def timer_finding() -> Finding:
 def throttle_count(root: Path = ROOT) -> int | None:
     """How often heat has lowered the clock since the machine started, over all cores; None where it is unknown."""
     names = ("core_throttle_count", "package_throttle_count")
-    texts = [_text(path) for name in names for path in _cpus(root, f"thermal_throttle/{name}")]
+    texts = [first_line(path) for name in names for path in _cpus(root, f"thermal_throttle/{name}")]
     counts = [int(text) for text in texts if text and text.isdigit()]
     return sum(counts) if counts else None
 
 
 def _governor(root: Path) -> Iterator[Finding]:
-    governors = {text for path in _cpus(root, "cpufreq/scaling_governor") if (text := _text(path))}
+    governors = {text for path in _cpus(root, "cpufreq/scaling_governor") if (text := first_line(path))}
     if not governors:
         yield Finding(check="governor", level="note", finding="not visible, as in most virtual machines")
     elif governors == {"performance"}:
@@ -89,7 +89,7 @@ def _governor(root: Path) -> Iterator[Finding]:
 def _boost(root: Path) -> Iterator[Finding]:
     folder = root / "sys/devices/system/cpu"
     for path, on, off in ((folder / "intel_pstate/no_turbo", "0", "1"), (folder / "cpufreq/boost", "1", "0")):
-        state = _text(path)
+        state = first_line(path)
         if state == on:
             yield Finding(
                 check="turbo",
@@ -104,7 +104,7 @@ def _boost(root: Path) -> Iterator[Finding]:
 
 
 def _siblings(root: Path) -> Iterator[Finding]:
-    state = _text(root / "sys/devices/system/cpu/smt/active")
+    state = first_line(root / "sys/devices/system/cpu/smt/active")
     if state == "1":
         yield Finding(
             check="SMT",
@@ -117,7 +117,7 @@ def _siblings(root: Path) -> Iterator[Finding]:
 
 
 def _huge_pages(root: Path) -> Iterator[Finding]:
-    text = _text(root / "sys/kernel/mm/transparent_hugepage/enabled") or ""
+    text = first_line(root / "sys/kernel/mm/transparent_hugepage/enabled") or ""
     if "[" in text:
         chosen = text.partition("[")[2].partition("]")[0]
         yield Finding(check="huge pages", level="note", finding=f"{chosen}: keep it the same on all machines")
@@ -136,7 +136,7 @@ def _virtual(root: Path) -> Iterator[Finding]:
 
 def _power(root: Path) -> Iterator[Finding]:
     supplies = sorted((root / "sys/class/power_supply").glob("*"))
-    states = [_text(supply / "status") for supply in supplies if _text(supply / "type") == "Battery"]
+    states = [first_line(supply / "status") for supply in supplies if first_line(supply / "type") == "Battery"]
     if "Discharging" in states:
         yield Finding(check="power", level="unfit", finding="on battery, which lowers clocks", change="plug it in")
     elif states:
@@ -144,7 +144,7 @@ def _power(root: Path) -> Iterator[Finding]:
 
 
 def _clock_source(root: Path) -> Iterator[Finding]:
-    source = _text(root / "sys/devices/system/clocksource/clocksource0/current_clocksource")
+    source = first_line(root / "sys/devices/system/clocksource/clocksource0/current_clocksource")
     if source in SLOW_CLOCKS:
         yield Finding(
             check="clock source",
@@ -158,8 +158,3 @@ def _clock_source(root: Path) -> Iterator[Finding]:
 
 def _cpus(root: Path, name: str) -> list[Path]:
     return sorted((root / "sys/devices/system/cpu").glob(f"cpu[0-9]*/{name}"))
-
-
-def _text(path: Path) -> str | None:
-    lines = read_lines(path)
-    return lines[0].strip() if lines else None

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 from vlbench.measure.nvml import Gpu
-from vlbench.measure.os_counters import ROOT, read_lines
+from vlbench.measure.os_counters import ROOT, first_line, number
 
 LEAST_SECONDS = 0.5  # NVML's counter rises every 0.02 to 0.1 s
 
@@ -40,12 +40,8 @@ class EnergyMeter:
             return {} if joules is None else {"gpu": (joules, float("inf"))}
         packages = {}
         for folder in sorted((self._root / "sys/class/powercap").glob("intel-rapl:*")):  # AMD's processors, too
-            name, energy, limit = (_first(folder / file) for file in ("name", "energy_uj", "max_energy_range_uj"))
-            if name and name.startswith("package") and energy and limit:
-                packages[folder.name] = (int(energy) / 1e6, int(limit) / 1e6)
+            # newer kernels let only root read the energy
+            energy, limit = (number(first_line(folder / file), 1e6) for file in ("energy_uj", "max_energy_range_uj"))
+            if (first_line(folder / "name") or "").startswith("package") and energy is not None and limit:
+                packages[folder.name] = (energy, limit)
         return packages
-
-
-def _first(path: Path) -> str | None:
-    """The file's first line; None where it cannot be read, which newer kernels allow only root."""
-    return next(iter(read_lines(path) or []), None)

@@ -19,11 +19,10 @@ import torch
 
 from vlbench.measure.gpu import gpu_of, probe
 from vlbench.measure.nvml import Gpu
-from vlbench.measure.peaks import Kernel, device_gigabytes_per_second, fastest_kernel, seconds_of
+from vlbench.measure.peaks import DTYPES, Kernel, device_gigabytes_per_second, fastest_kernel, seconds_of
 from vlbench.measure.records import GpuLoad, GpuReport, GpuSpeed
 
 LOAD_SECONDS, LOOK_SECONDS = 5.0, 0.1
-_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 _FIRST_WITH_BF16 = 8  # major compute capability of Ampere
 _COPIED_FROM_HOST = 2**28  # bytes
 
@@ -62,7 +61,7 @@ def measure_gpu(threads: int) -> GpuReport:
 
 def _speed(device: torch.device, gpu: Gpu) -> GpuSpeed:
     memory, host = device_gigabytes_per_second(device, torch.float32), _host_gigabytes_per_second(device)
-    fastest = {name: fastest_kernel(device, dtype) for name, dtype in _DTYPES.items()}
+    fastest = {name: fastest_kernel(device, dtype) for name, dtype in DTYPES.items()}
     hottest = "bf16" if torch.cuda.get_device_capability(device)[0] >= _FIRST_WITH_BF16 else "fp16"
     return GpuSpeed.model_validate(
         {

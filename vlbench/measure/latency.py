@@ -63,18 +63,18 @@ class PassTimer:
         Returns:
             The milliseconds of each pass, the first included, and whether their time had settled.
         """
-        samples, left, least_ms = [first_ms], seconds - first_ms / 1e3, 0
+        samples, left = [first_ms], seconds - first_ms / 1e3
+        loading, least_ms = 0, 0  # the passes that count for nothing; the least that the others take together
         with torch.inference_mode(), collector_paused():
             if self.device.type == "cuda":
                 samples += self._sample(lambda: self.timer(self.forward), 0, LOADING_PASSES)
-                left, least_ms = seconds, LEAST_GPU_WARM_UP_MS
+                left, loading, least_ms = seconds, len(samples), LEAST_GPU_WARM_UP_MS
             elif left < 0:
                 return samples, False
-            loaded = len(samples) if least_ms else 0
             deadline = time.monotonic() + left
             while True:
                 samples.append(self.timer(self.forward))
-                if _steady(samples[loaded:], least_ms):
+                if _steady(samples[loading:], least_ms):
                     return samples, True
                 if time.monotonic() > deadline:
                     return samples, False

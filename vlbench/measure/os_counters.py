@@ -149,6 +149,12 @@ def read_lines(path: Path) -> list[str] | None:
     return None if text is None else text.splitlines()
 
 
+def first_line(path: Path) -> str | None:
+    """Of a small file, without white space around it; None if it is empty or cannot be read."""
+    lines = read_lines(path)
+    return lines[0].strip() if lines else None
+
+
 def number(text: str | None, divisor: float = 1.0) -> float | None:
     try:
         return None if text is None else float(text) / divisor

@@ -64,6 +64,7 @@ def _answer(sender: Connection, function: Callable[..., Any], arguments: tuple[A
         sender.send((None, f"{type(error).__name__}: {error}"))
 
 
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 _MATRIX = 2_048
 _COPIED_FLOATS = 64 * 2**20
 _PEAK_SECONDS, _LAYER_SECONDS, _WARM_UP_SECONDS = 0.7, 0.35, 0.25

@@ -9,7 +9,7 @@ import torch
 
 from vlbench.measure.energy import EnergyMeter
 from vlbench.measure.gpu import gpu_of
-from vlbench.measure.latency import PassTimer, l2_flush
+from vlbench.measure.latency import PassTimer
 from vlbench.measure.launch import measure_launch
 from vlbench.measure.noise import Interference
 from vlbench.measure.observe import Observer, reference_kernel
@@ -64,8 +64,6 @@ def measure_restart(cell: Cell) -> Restart | str:
     if workload.invalid:
         return workload.invalid
     timer = workload.timer
-    if cell.l2 == "cold":
-        timer.before = l2_flush(timer.device)
     watch.step("warm_up")
     seconds = min(MOST_SAMPLING_SECONDS, cell.budget_seconds * RESTART_SHARE)
     warm_up, steady = timer.warm_up(workload.first_ms, 2 * seconds)

@@ -22,10 +22,8 @@ from vlbench.architectures.count import count
 from vlbench.architectures.registry import preload
 from vlbench.errors import InputError, is_out_of_memory
 from vlbench.measure.gpu import probe
-from vlbench.measure.latency import l2_flush
 from vlbench.measure.macs import UnknownOperatorError
 from vlbench.runner.cells import Cell
-from vlbench.runner.devices import check_l2
 from vlbench.runner.nms_records import SuppressionCell
 from vlbench.runner.peaks import Setting
 from vlbench.runner.restart import instruments_for, measure_restart, measure_suppression
@@ -85,10 +83,6 @@ def _answer_serve_blocks(job: dict[str, Any], reply: Reply) -> None:
         reply(invalid=workload.invalid)
         return
     timer = workload.timer
-    l2 = job["workload"]["settings"].get("l2", "warm")
-    check_l2(l2, timer.device.type)
-    if l2 == "cold":
-        timer.before = l2_flush(timer.device)
     warm_up, steady = timer.warm_up(workload.first_ms, job["warm_up_seconds"])
     ready = {"pass_ms": warm_up[-1], "steady": steady, "peak_memory_bytes": workload.peak_memory_bytes}
     reply(ready=ready | {"device": timer.device.type, "pid": os.getpid()})

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from vlbench.architectures.build import AnyModel, build
 from vlbench.architectures.huggingface_stages import Stage
@@ -19,21 +20,20 @@ from vlbench.architectures.interfaces import Images, RegionFeatures, Text
 from vlbench.errors import InputError
 from vlbench.inputs import Example, padded_ids, pixels, read_example
 from vlbench.measure.gpu import probe
-from vlbench.measure.latency import PassTimer
+from vlbench.measure.latency import PassTimer, l2_flush
 from vlbench.measure.memory import PeakMemory
-from vlbench.measure.peaks import device_gflops_per_second, device_gigabytes_per_second
+from vlbench.measure.peaks import DTYPES, device_gflops_per_second, device_gigabytes_per_second
 from vlbench.runner.aggregate import now
 from vlbench.runner.backends import EAGER, load_backend
-from vlbench.runner.cells import Cell
+from vlbench.runner.cells import L2, Cell
 from vlbench.runner.conversion import PreparedWorkload, Workload
+from vlbench.runner.devices import check_l2
 from vlbench.runner.peaks import Peaks, Setting
 from vlbench.runner.plan import RunSettings, expand
 from vlbench.runner.records import Conversion
 from vlbench.specs import RANDOM, HuggingFaceSpec
 from vlbench.specs.catalog import resolve
 from vlbench.version import __version__
-
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +61,8 @@ def workload_of(request: Mapping[str, Any]) -> WarmWorkload:
     The model is looked up in this process's own catalogue.
     """
     if "callable" in request:
-        return prepare_callable(request["callable"], request["settings"]["threads"])
+        settings = request["settings"]
+        return prepare_callable(request["callable"], settings["threads"], settings.get("l2", "warm"))
     return prepare(cell_of(request), StopWatch())
 
 
@@ -97,7 +98,7 @@ def set_up_torch(threads: int) -> None:
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
 
 
-def prepare_callable(name: str, threads: int) -> WarmWorkload:
+def prepare_callable(name: str, threads: int, l2: L2 = "warm") -> WarmWorkload:
     """A function without arguments, from an importable module. It is called repeatedly, with gradients enabled.
 
     Once its first call has initialised CUDA it is timed as what a GPU does, or only its launches would be timed.
@@ -115,7 +116,17 @@ def prepare_callable(name: str, threads: int) -> WarmWorkload:
         torch.cuda.synchronize()
         device = torch.device("cuda", torch.cuda.current_device())
     peak = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else memory.read_bytes()
-    return WarmWorkload(timer=PassTimer(forward, {}, device), first_ms=first_ms, peak_memory_bytes=peak)
+    check_l2(l2, device.type)
+    timer = _timer(forward, {}, device, l2)
+    return WarmWorkload(timer=timer, first_ms=first_ms, peak_memory_bytes=peak)
+
+
+def _timer(forward: Callable[[], object], stages: dict[str, nn.Module], device: torch.device, l2: L2) -> PassTimer:
+    """Call it once the peak of the memory is known: a cold cache takes a buffer."""
+    timer = PassTimer(forward, stages, device)
+    if l2 == "cold":
+        timer.before = l2_flush(device)
+    return timer
 
 
 DEFERRED = (inspect.iscoroutinefunction, inspect.isgeneratorfunction, inspect.isasyncgenfunction)
@@ -161,10 +172,11 @@ def prepare(cell: Cell, watch: StopWatch) -> WarmWorkload:
     watch.step("first_pass")
     output: list[torch.Tensor] = []
     first_ms = PassTimer(lambda: output.append(prepared.forward()), {}, workload.device).first()
+    peak_memory_bytes = memory.read_bytes()
     return WarmWorkload(
-        timer=PassTimer(prepared.forward, dict(prepared.stages), workload.device),
+        timer=_timer(prepared.forward, dict(prepared.stages), workload.device, cell.l2),
         first_ms=first_ms,
-        peak_memory_bytes=memory.read_bytes(),
+        peak_memory_bytes=peak_memory_bytes,
         load=workload.model.load or None,
         conversion=None if cell.backend == EAGER else _conversion(prepared),
         invalid=why_invalid(workload.model, workload.inputs[1], output[0]),
