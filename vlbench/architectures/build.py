@@ -16,14 +16,18 @@ from vlbench.specs.base import cannot_import
 
 if TYPE_CHECKING:
     from vlbench.architectures.huggingface import HuggingFaceModel
+    from vlbench.architectures.module_model import ModuleModel
 
-AnyModel: TypeAlias = "VLModel | HuggingFaceModel"
+TaskModel: TypeAlias = "VLModel | HuggingFaceModel"  # it answers tasks
+AnyModel: TypeAlias = "TaskModel | ModuleModel"
 
 
 @overload
 def build(spec: specs.ModelSpec) -> VLModel: ...
 @overload
 def build(spec: specs.HuggingFaceSpec) -> HuggingFaceModel: ...
+@overload
+def build(spec: specs.ModuleSpec) -> ModuleModel: ...
 def build(spec: specs.AnySpec) -> AnyModel:
     """Builds a model; its weights are random under the spec's seed, except those that a checkpoint fills.
 
@@ -31,8 +35,9 @@ def build(spec: specs.AnySpec) -> AnyModel:
     for a kind of part that nothing implements, for weights that do not fit into memory, and where a class of
     transformers, its config or its weights do not fit.
     """
-    if isinstance(spec, specs.HuggingFaceSpec):
-        return implementation("transformers")(spec)  # type: ignore[no-any-return]
+    if not isinstance(spec, specs.ModelSpec):
+        kind = "module" if isinstance(spec, specs.ModuleSpec) else "transformers"
+        return implementation(kind)(spec)  # type: ignore[no-any-return]
     if torch.get_default_device().type != "meta":
         with torch.device("meta"):
             check_memory(spec.name, _uninitialised(spec))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -11,9 +11,10 @@ from torch import nn
 from vlbench.architectures.build import build
 from vlbench.architectures.interfaces import Images, RegionFeatures, Text
 from vlbench.architectures.table6 import charge_table6, params_table6
+from vlbench.errors import InputError
 from vlbench.measure.macs import MacCount, ParameterCount, count_macs, count_parameters
 from vlbench.measure.records import ELEMENT_BYTES, Counts, Precision
-from vlbench.specs import AnySpec, HuggingFaceSpec, ModelSpec
+from vlbench.specs import AnySpec, HuggingFaceSpec, ModelSpec, ModuleSpec
 
 
 def count(spec: AnySpec, *, batch: int = 1, precision: Precision = "fp32") -> Counts:
@@ -23,11 +24,12 @@ def count(spec: AnySpec, *, batch: int = 1, precision: Precision = "fp32") -> Co
     whatever its engine. A class of transformers whose forward pass depends on values, which the meta device lacks, is
     counted on the CPU. Raises SpecError if its stages leave out much of its MACs, or if it cannot be built.
     """
-    if isinstance(spec, HuggingFaceSpec):
+    if not isinstance(spec, ModelSpec):
+        foreign: Callable[..., Counts] = _count_module if isinstance(spec, ModuleSpec) else _count_huggingface
         try:
-            return _count_huggingface(spec, batch, precision, "meta")
-        except (NotImplementedError, RuntimeError):
-            return _count_huggingface(spec, batch, precision, "cpu")
+            return foreign(spec, batch, precision, "meta")
+        except (NotImplementedError, RuntimeError, InputError):
+            return foreign(spec, batch, precision, "cpu")
     with torch.device("meta"):
         model = build(spec.with_engine("torchvision")).eval()
         text, images = blank_batch(spec, batch)
@@ -70,12 +72,22 @@ def _count_huggingface(spec: HuggingFaceSpec, batch: int, precision: Precision, 
     return _counts(spec, parameters, macs, precision, image_tokens[-1])
 
 
+def _count_module(spec: ModuleSpec, batch: int, precision: Precision, device: str) -> Counts:
+    from vlbench.architectures.module_model import ModuleModel, blank_inputs  # noqa: PLC0415  imports transformers
+
+    with torch.device(device):
+        model = ModuleModel(spec).eval()
+        forward = model.bound(*blank_inputs(spec, batch))
+        stages = model.stages()
+        return _counts(spec, count_parameters(model, stages), count_macs(forward, stages), precision, None)
+
+
 def _counts(
     spec: AnySpec,
     parameters: ParameterCount,
     macs: MacCount,
     precision: Precision,
-    image_tokens: int,
+    image_tokens: int | None,
     **table6: int | None,
 ) -> Counts:
     size = ELEMENT_BYTES[precision]

@@ -11,6 +11,8 @@ from torch import nn
 
 from vlbench.errors import SpecError, nearest
 
+ORDER = ("text", "visual", "interaction", "head")
+
 
 class Called(nn.Module):
     """A method of a module as a module, so that hooks and counters see its calls.
@@ -61,13 +63,15 @@ class _Handles(list):
 
 
 def find_parts(model: nn.Module, stages: Mapping[str, Sequence[str]], where: str) -> dict[str, tuple[nn.Module, ...]]:
-    """The modules of each stage, in the order of a forward pass; a method becomes a module that calls it.
+    """The modules of each stage, in the order of a forward pass, or as given where a stage has another name than those
+    of vlbench's own models; a method becomes a module that calls it.
 
     Raises SpecError where a path names nothing, or a module is within another that is named too.
     """
+    ordered = sorted(stages, key=_order) if all(name.partition(".")[0] in ORDER for name in stages) else list(stages)
     parts = {
-        name: tuple(part for path in stages[name] for part in _find(model, path, f"{where}: stages.{name}"))
-        for name in sorted(stages, key=_order)
+        name: tuple(part for path in stages[name] for part in find(model, path, f"{where}: stages.{name}"))
+        for name in ordered
     }
     for name, modules in parts.items():
         others = [part for other, theirs in parts.items() if _disjoint(name, other) for part in theirs]
@@ -79,7 +83,7 @@ def find_parts(model: nn.Module, stages: Mapping[str, Sequence[str]], where: str
 
 
 def _order(stage: str) -> int:
-    return ("text", "visual", "interaction", "head").index(stage.partition(".")[0])
+    return ORDER.index(stage.partition(".")[0])
 
 
 def _disjoint(first: str, second: str) -> bool:
@@ -87,9 +91,10 @@ def _disjoint(first: str, second: str) -> bool:
     return first != second and not second.startswith(f"{first}.") and not first.startswith(f"{second}.")
 
 
-def _find(model: nn.Module, path: str, where: str) -> list[nn.Module]:
+def find(model: nn.Module, path: str, where: str) -> list[nn.Module]:
+    """The modules that a path of a stage names, or its method. Raises SpecError where it names nothing."""
     named = dict(model.named_modules())
-    matching = [module for name, module in named.items() if name and _matches(name, path)]
+    matching = [part for name, module in named.items() if name and _matches(name, path) for part in _callable(module)]
     if matching:
         return matching
     parent, _, last = path.rpartition(".")
@@ -100,6 +105,13 @@ def _find(model: nn.Module, path: str, where: str) -> list[nn.Module]:
     if owner is None or not ismethod(method) or last.startswith("_"):
         raise SpecError(f"{where}: {type(model).__name__} has no module or method {path!r}; {_near(path, named)}")
     return [Called(owner, last)]
+
+
+def _callable(module: nn.Module) -> list[nn.Module]:
+    """The module itself; of a list, which is never called, its members."""
+    if not isinstance(module, nn.ModuleList | nn.ModuleDict):
+        return [module]
+    return [part for child in module.children() for part in _callable(child)]
 
 
 def _matches(name: str, path: str) -> bool:

@@ -19,7 +19,7 @@ from vlbench.architectures.checkpoints.config import config_values, refuse_other
 from vlbench.architectures.checkpoints.reading import read_layout
 from vlbench.architectures.initialise import check_memory, without_default_weights
 from vlbench.errors import InputError, SpecError, nearest, shortened
-from vlbench.specs import HuggingFaceSpec
+from vlbench.specs import HuggingFaceSpec, ModuleSpec
 from vlbench.specs.weights import HUB, check_config_folder, home_expanded, weights_file
 
 # What transformers raises for values of a config that it cannot build a model of.
@@ -68,12 +68,12 @@ def make(spec: HuggingFaceSpec, *, blank: bool = False) -> nn.Module:
                 with torch.device("meta"), no_init_weights():
                     check_memory(spec.name, model_class(config))
             # transformers initialises every layer itself, so PyTorch need not.
-            with _seeded(spec.seed), no_init_weights() if blank else without_default_weights():
+            with seeded(spec.seed), no_init_weights() if blank else without_default_weights():
                 model = model_class(config)
                 model.tie_weights()  # which no_init_weights leaves out
                 return model
         except REFUSALS as error:
-            raise SpecError(f"{spec.name}: config: {spec.transformers} refuses it: {_line(error)}") from error
+            raise SpecError(f"{spec.name}: config: {spec.transformers} refuses it: {error_line(error)}") from error
 
 
 def config_of(spec: HuggingFaceSpec, model_class: Any) -> Any:
@@ -129,14 +129,19 @@ def _read(source: str, config_class: Any, spec: HuggingFaceSpec) -> Any:
 
 
 def _with_weights(spec: HuggingFaceSpec, model_class: Any) -> nn.Module:
-    config = config_of(spec, model_class)
+    model = with_weights_of(spec, model_class, config_of(spec, model_class))
+    refuse_other_settings(config_values(("images",), weights_file(spec.weights)), spec, source=spec.weights)
+    return model
+
+
+def with_weights_of(spec: HuggingFaceSpec | ModuleSpec, model_class: Any, config: Any) -> nn.Module:
+    """The model with the weights that the spec names. Raises SpecError where a tensor is missing, left or another."""
     identifier, options = located(spec.weights, spec)
     with one_line_errors(spec.weights, spec):
         layout = read_layout(spec.weights)  # which refuses what is damaged, quantised or would run code
         model, loaded = model_class.from_pretrained(
             identifier, config=config, dtype=torch.float32, output_loading_info=True, **options
         )
-    refuse_other_settings(config_values(("images",), weights_file(spec.weights)), spec, source=spec.weights)
     _refuse_integers(layout, model, spec)
     kind = (config.architectures or [config.model_type])[0]
     gaps = {
@@ -148,13 +153,13 @@ def _with_weights(spec: HuggingFaceSpec, model_class: Any) -> nn.Module:
         if keys:
             first, *more = sorted(str(key[0] if isinstance(key, tuple) else key) for key in keys)
             raise SpecError(
-                f"{spec.name}: {spec.weights} looks like {kind}, not {spec.transformers}: {what} {first}"
+                f"{spec.name}: {spec.weights} looks like {kind}, not {model_class.__name__}: {what} {first}"
                 + (f" (and {len(more)} more)" if more else "")
             )
     return model
 
 
-def _refuse_integers(layout: Mapping[str, torch.Tensor], model: nn.Module, spec: HuggingFaceSpec) -> None:
+def _refuse_integers(layout: Mapping[str, torch.Tensor], model: nn.Module, spec: HuggingFaceSpec | ModuleSpec) -> None:
     """Refuses tensors that transformers turned into floats without a word."""
     floats = [name for name, values in model.state_dict().items() if values.is_floating_point()]
     for name, tensor in layout.items():
@@ -163,7 +168,7 @@ def _refuse_integers(layout: Mapping[str, torch.Tensor], model: nn.Module, spec:
             raise SpecError(f"{spec.name}: {spec.weights}: {name} is {kind}, no float; a quantised checkpoint?")
 
 
-def located(source: str, spec: HuggingFaceSpec) -> tuple[str, dict[str, Any]]:
+def located(source: str, spec: HuggingFaceSpec | ModuleSpec) -> tuple[str, dict[str, Any]]:
     """The name for `from_pretrained`, and its options: no access to a hub for a local folder."""
     if source.startswith(HUB):
         return source.removeprefix(HUB), {}
@@ -172,7 +177,7 @@ def located(source: str, spec: HuggingFaceSpec) -> tuple[str, dict[str, Any]]:
 
 
 @contextmanager
-def one_line_errors(source: str, spec: HuggingFaceSpec) -> Iterator[None]:
+def one_line_errors(source: str, spec: HuggingFaceSpec | ModuleSpec) -> Iterator[None]:
     """Turns errors of transformers about files that it cannot read into a SpecError of one line."""
     try:
         yield
@@ -188,7 +193,7 @@ def one_line_errors(source: str, spec: HuggingFaceSpec) -> Iterator[None]:
         if source.startswith(HUB) and any(_of_a_connection(link) for link in chain):
             reason = "the hub cannot be reached, and no copy is cached; a folder of the same files works"
         else:
-            reason = f"cannot be read: {_line(error)}"
+            reason = f"cannot be read: {error_line(error)}"
         raise SpecError(f"{spec.name}: {source}: {reason}") from error
 
 
@@ -198,10 +203,10 @@ def _of_a_connection(error: BaseException) -> bool:
     )
 
 
-def _line(error: BaseException) -> str:
+def error_line(error: BaseException) -> str:
     """The first line of an error, or of its cause where transformers checks the type of a key."""
     if isinstance(error, StrictDataclassError) and error.__cause__:
-        return _line(error.__cause__)
+        return error_line(error.__cause__)
     if isinstance(error, KeyError):
         return shortened(f"it knows no {error}", LONGEST_REASON)
     lines = (line.strip() for line in str(error).splitlines() if line.strip())
@@ -209,7 +214,7 @@ def _line(error: BaseException) -> str:
 
 
 @contextmanager
-def _seeded(seed: int) -> Iterator[None]:
+def seeded(seed: int) -> Iterator[None]:
     """Seeds the host's generator, and restores its state afterwards."""
     generator = torch.random.default_generator
     before = generator.get_state()

@@ -25,6 +25,7 @@ REGISTRY: dict[str, str] = {
     },
     "detectron2": "vlbench.architectures.detectron2:Detectron2Embedder",
     "transformers": "vlbench.architectures.huggingface:HuggingFaceModel",
+    "module": "vlbench.architectures.module_model:ModuleModel",
 }
 
 

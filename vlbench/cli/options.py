@@ -5,9 +5,10 @@ from __future__ import annotations
 import platform
 import re
 import time
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,6 +17,9 @@ from vlbench.runner.backends import BACKENDS
 from vlbench.runner.devices import DEVICES
 from vlbench.runner.limits import MOST_BATCH, MOST_RESTARTS, MOST_TEXT_TOKENS, MOST_THREADS
 from vlbench.tables.numbers import share_of
+
+if TYPE_CHECKING:
+    from vlbench.specs.module import Overrides
 
 
 class MeasuredOn(StrEnum):
@@ -110,12 +114,87 @@ WeightsOption = Annotated[
         help="Load a checkpoint (file, folder or hub:OWNER/NAME) into a model, or into MODEL.visual only; repeatable.",
     ),
 ]
+ImageSizeOption = Annotated[
+    str | None, typer.Option("--image-size", metavar="HxW", help="Image size in pixels, instead of each model's own.")
+]
+InputOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--input",
+        metavar="NAME=SHAPE",
+        help="What a module's forward pass reads, without the batch: pixels=3x224x224, ids=40:int64:30522 (type, and "
+        "what no integer reaches), or NAME=image, NAME=text; repeatable.",
+    ),
+]
+StagesOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--stages",
+        metavar="STAGE=PATH",
+        help="The stages of a module: visual=encoder,fusion=layers.*+norm; by default those of its class, or its "
+        "outermost children.",
+    ),
+]
 OutOption = Annotated[Path | None, typer.Option(help="The results folder; by default results/local/TIME-HOST.")]
 FrontierOption = Annotated[
     Path | None,
     typer.Option("--figures", metavar="DIR", help="Draw accuracy over latency into this folder, as PNG and SVG."),
 ]
 FormatOption = Annotated[Format, typer.Option("--format", help="How the results are printed.")]
+
+
+def parse_overrides(
+    inputs: Sequence[str] | None, stages: Sequence[str] | None, image_size: str | None, text_tokens: int | None
+) -> Overrides:
+    """What the options say of modules. Raises InputError for a value that cannot be read."""
+    from pydantic import ValidationError
+
+    from vlbench.specs.module import Overrides
+
+    content: dict[str, Any] = {"inputs": {}, "stages": {}}
+    for part in _parts("--input", inputs):
+        name, equals, value = part.rpartition("=")
+        content["inputs"][name] = parse_input(value)
+    for part in _parts("--stages", stages):
+        name, equals, paths = part.partition("=")
+        if not equals:
+            raise InputError(f"--stages {part}: not STAGE=PATH; --stages visual=encoder,head=fc+norm works")
+        content["stages"][name] = paths.split("+")
+    if image_size is not None:
+        content["image_size"] = parse_size(image_size)
+    if text_tokens is not None:
+        content["text_tokens"] = text_tokens
+    try:
+        return Overrides.model_validate(content)
+    except ValidationError as error:
+        from vlbench.specs.catalog import describe
+
+        raise InputError(f"--input or --stages: {describe(error, Overrides)}") from error
+
+
+def _parts(option: str, values: Sequence[str] | None) -> list[str]:
+    """The parts between commas of a repeatable option. Raises InputError where one is given twice."""
+    parts = [part.strip() for value in values or () for part in value.split(",") if part.strip()]
+    names = [part.rpartition("=")[0] if option == "--input" else part.partition("=")[0] for part in parts]
+    for name in names:
+        if names.count(name) > 1:
+            raise InputError(f"{option}: {name or 'an input without a name'} is given twice; leave one out")
+    return parts
+
+
+def parse_input(text: str) -> str | dict[str, Any]:
+    """`image`, `text`, `text_mask`, or `3x224x224`, `40:int64:30522`: shape, type, and what no integer reaches."""
+    if text in ("image", "text", "text_mask"):
+        return text
+    shape, *more = text.split(":")
+    match = re.fullmatch(r"[0-9]{1,7}(x[0-9]{1,7})*", shape)
+    types = {"float32", "int64", "bool"}
+    if not match or len(more) > 2 or (more and more[0] not in types) or (len(more) == 2 and not more[1].isdecimal()):
+        raise InputError(
+            f"--input {text}: not NAME=SHAPE[:TYPE[:BELOW]]; pixels=3x224x224, ids=40:int64:30522, image or text work"
+        )
+    described: dict[str, Any] = {"shape": [int(side) for side in shape.split("x")]}
+    return described | dict(zip(("dtype", "below"), [*more[:1], *map(int, more[1:])], strict=False))
 
 
 def parse_size(text: str) -> tuple[int, int]:

@@ -15,6 +15,8 @@ from vlbench.cli.options import (
     Format,
     FormatOption,
     FrontierOption,
+    ImageSizeOption,
+    InputOption,
     L2Name,
     L2Option,
     OutOption,
@@ -22,11 +24,13 @@ from vlbench.cli.options import (
     PrecisionOption,
     RestartsOption,
     ResumeOption,
+    StagesOption,
     TextTokensOption,
     ThreadsOption,
     WeightsOption,
     WithinOption,
     default_folder,
+    parse_overrides,
     parse_share,
     parse_size,
     unfinished_folder,
@@ -35,7 +39,7 @@ from vlbench.cli.printing import draw_frontier, print_evaluations, print_kept, p
 from vlbench.errors import InputError
 from vlbench.runner.backends import EAGER
 from vlbench.runner.limits import MOST_BUDGET_SECONDS
-from vlbench.system.console import print_message
+from vlbench.system.console import print_error, print_message
 
 if TYPE_CHECKING:
     from vlbench.runner.records import Result
@@ -43,7 +47,11 @@ if TYPE_CHECKING:
 
 def run(
     models: Annotated[
-        str, typer.Option(help="Names, aliases, globs or paths of YAML files, separated by commas; see: vlbench list.")
+        str,
+        typer.Option(
+            help="Names, aliases, globs or YAML files, separated by commas (vlbench list shows all); or modules of "
+            "others: timm:NAME, open_clip:NAME, hub:ID, a folder of weights, PACKAGE.MODULE:FUNCTION."
+        ),
     ],
     weights: WeightsOption = None,
     device: DeviceOption = "auto",
@@ -54,10 +62,10 @@ def run(
     detector: DetectorOption = None,
     image: Annotated[Path | None, typer.Option(help="A photograph; by default matplotlib's of Grace Hopper.")] = None,
     text: Annotated[str | None, typer.Option(help="A sentence about it.")] = None,
-    image_size: Annotated[
-        str | None, typer.Option(metavar="HxW", help="Image size in pixels, instead of each model's own.")
-    ] = None,
+    image_size: ImageSizeOption = None,
     text_tokens: TextTokensOption = None,
+    inputs: InputOption = None,
+    stages: StagesOption = None,
     threads: ThreadsOption = None,
     budget: Annotated[
         float,
@@ -84,10 +92,14 @@ def run(
     from vlbench.runner.peaks import read_peaks
     from vlbench.runner.plan import RunSettings
     from vlbench.runner.reader import with_samples
-    from vlbench.specs.catalog import resolve
+    from vlbench.runner.sources import find_models
     from vlbench.specs.weights import with_weights
 
-    specs = with_weights(resolve(models), weights or [])
+    overrides = parse_overrides(inputs, stages, image_size, text_tokens)
+    found, refusals = find_models(models, overrides, threads or physical_cores())
+    for refusal in refusals:
+        print_error(str(refusal))
+    specs = with_weights(found, weights or [])
     example = read_example(image, text)
     settings = RunSettings(
         device=device,
@@ -112,6 +124,8 @@ def run(
     if measured.interrupted:
         print_message(f"interrupted: {len(measured.results)} of {measured.cells} models are kept")
         raise typer.Exit(130)
+    if refusals:
+        raise typer.Exit(2)
     if any(result.status != "ok" for result in measured.results):
         raise typer.Exit(1)
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from vlbench.architectures.build import AnyModel, build
+from vlbench.architectures.build import TaskModel, build
 from vlbench.architectures.interfaces import (
     Images,
     RegionFeatures,
@@ -32,7 +32,7 @@ from vlbench.evaluation.inputs import Batch, ImageInputs, ItemEncoder, images_to
 from vlbench.evaluation.task_head import TaskHead, weights_of
 from vlbench.evaluation.tokens import Tokenizer, tokenizer_for
 from vlbench.runner.workload import DTYPES
-from vlbench.specs import AnySpec, HuggingFaceSpec
+from vlbench.specs import AnySpec, HuggingFaceSpec, ModuleSpec
 from vlbench.tasks.region_features import RegionSource
 
 
@@ -105,7 +105,7 @@ class ModelUnderTest:
 
     def __init__(
         self,
-        model: AnyModel,
+        model: TaskModel,
         encoder: ItemEncoder,
         device: torch.device,
         dtype: torch.dtype,
@@ -207,8 +207,9 @@ def load_model_under_test(
     return ModelUnderTest(model, encoder, device, dtype, tokenizer.decode, ranks_by_logit=spec.ranks_by_logit)
 
 
-def build_for_evaluation(spec: AnySpec) -> AnyModel:
+def build_for_evaluation(spec: AnySpec) -> TaskModel:
     """The model with its weights, in evaluation mode. A CNN embeds images of different sizes one by one."""
+    assert not isinstance(spec, ModuleSpec)  # it has no head for any task
     if isinstance(spec, HuggingFaceSpec):
         return build(_with_any_answer_length(spec)).eval()
     model = build(spec).eval()

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vlbench.architectures.build import AnyModel
+from vlbench.architectures.build import TaskModel
 from vlbench.architectures.interfaces import Text, Tokens
 from vlbench.architectures.vl_model import VLModel
 from vlbench.errors import InputError
@@ -114,7 +114,7 @@ def expected_seconds(model: ModelUnderTest, gallery: Gallery, *, batch_size: int
     return (seconds_per_image * len(gallery.images) + seconds_per_pair * pair_count(gallery)) / processes
 
 
-def _block_size(model: AnyModel, batch_size: int) -> int:
+def _block_size(model: TaskModel, batch_size: int) -> int:
     """A batch for models that fuse text and image in a transformer, which have a head; more for all others."""
     is_cheap = model.is_dual_encoder
     return LARGE_BLOCK if is_cheap else batch_size

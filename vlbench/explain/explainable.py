@@ -39,8 +39,9 @@ def explainable_model(name: str, weights: Sequence[str] = ()) -> ModelSpec:
 
 def why_not(spec: AnySpec) -> str:
     """Why a model cannot be explained; empty where it can."""
-    if isinstance(spec, HuggingFaceSpec):
-        return "models of transformers do not expose their attention"
+    if not isinstance(spec, ModelSpec):
+        library = "transformers" if isinstance(spec, HuggingFaceSpec) else "others"
+        return f"models of {library} do not expose their attention"
     if spec.text is None:
         return "it reads no text"
     if spec.interaction.scores:

@@ -85,6 +85,11 @@ def parse_yaml(text: str, where: str) -> Any:
     return content
 
 
+def to_yaml(content: dict[str, Any]) -> str:
+    """A mapping as YAML, in its own order; each innermost list or mapping is a line."""
+    return yaml.safe_dump(content, sort_keys=False, default_flow_style=None, width=120, allow_unicode=True)
+
+
 def _check_events(text: str, where: str) -> None:
     """Refuses what would exhaust PyYAML's composer, which is recursive and in C, before it starts."""
     open_nodes: list[tuple[str | None, int]] = [(None, 0)]  # the anchor of a collection, and its values so far

@@ -20,7 +20,7 @@ class Counts(Frozen):
     precision (docs/methodology.md); None if it was not counted.
     """
 
-    image_tokens: int
+    image_tokens: int | None
     text_tokens: int
     params_total: int
     params_trainable: int

@@ -147,7 +147,7 @@ def _draw_leader(axes: Any, point: tuple[float, float], offset: Floats) -> None:
 
 
 SETTINGS: dict[str, Callable[[Result], str]] = {
-    "image": image_words,
+    "image": lambda result: image_words(result) or "no image",
     "tokens": lambda result: f"{token_words(result)} tokens",
     "batch": lambda result: f"batch {result.batch}",
     "device": lambda result: result.device,

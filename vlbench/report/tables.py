@@ -60,14 +60,16 @@ def estimated_accuracy(accuracy: Accuracy) -> Estimate | str | None:
     return estimate(accuracy.value, accuracy.ci95)
 
 
-def image_words(result: Result) -> str:
-    """Height and width in pixels: `384x640`."""
-    return "x".join(map(str, result.image_size))
+def image_words(result: Result) -> str | None:
+    """Height and width in pixels: `384x640`; None for a model that reads no image."""
+    return "x".join(map(str, result.image_size)) if any(result.image_size) else None
 
 
-def token_words(result: Result) -> str:
-    """Text and image tokens: `40+240`."""
-    return f"{result.text_tokens}+{result.image_tokens if result.image_tokens is not None else '?'}"
+def token_words(result: Result) -> str | None:
+    """Text and image tokens: `40+1,344`; None for a model that reads no text and whose tokens are unknown."""
+    if not result.text_tokens and result.image_tokens is None:
+        return None
+    return f"{result.text_tokens:,}+{'?' if result.image_tokens is None else f'{result.image_tokens:,}'}"
 
 
 millions, billions = scaled(1e6, 1), scaled(1e9, 1)

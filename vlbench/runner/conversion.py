@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from vlbench.architectures.build import AnyModel
 from vlbench.architectures.interfaces import Images, RegionFeatures, Text
+
+Inputs: TypeAlias = tuple[Text | None, Images | RegionFeatures | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,13 +21,15 @@ class Workload:
 
     Attributes:
         model: in evaluation mode, on `device`, in the precision that is measured.
-        inputs: arguments of one forward pass.
+        inputs: text and images of one forward pass.
+        forward: one forward pass of the model.
         stages: modules whose calls are timed, by name; `visual.backbone` lies within `visual`.
         convertible: the modules of each stage that has no stage within it: what a backend may convert one by one.
     """
 
     model: AnyModel
-    inputs: tuple[Text | None, Images | RegionFeatures]
+    inputs: Inputs
+    forward: Callable[[], Any]
     device: torch.device
     stages: Mapping[str, nn.Module]
     convertible: Mapping[str, Sequence[nn.Module]]
@@ -43,7 +46,7 @@ class PreparedWorkload:
         size_bytes: on disk, of what was converted; None if nothing is written.
     """
 
-    forward: Callable[[], Tensor]
+    forward: Callable[[], Any]
     stages: Mapping[str, nn.Module]
     eager_stages: Mapping[str, str] = field(default_factory=dict)
     size_bytes: int | None = None
@@ -89,8 +92,7 @@ def convert_stages(
             continue
         for module, forward in zip(called, converted, strict=True):
             module.forward = forward
-    forward = partial(workload.model, *workload.inputs)
-    return PreparedWorkload(forward=forward, stages=workload.stages, eager_stages=eager_stages)
+    return PreparedWorkload(forward=workload.forward, stages=workload.stages, eager_stages=eager_stages)
 
 
 def _stage_inputs(workload: Workload) -> dict[nn.Module, StageInputs]:
@@ -102,7 +104,7 @@ def _stage_inputs(workload: Workload) -> dict[nn.Module, StageInputs]:
 
     modules = [module for group in workload.convertible.values() for module in group]
     hooks = [module.register_forward_pre_hook(observe, with_kwargs=True) for module in modules]
-    workload.model(*workload.inputs)
+    workload.forward()
     for hook in hooks:
         hook.remove()
     return inputs

@@ -30,6 +30,7 @@ from vlbench.runner.restart import instruments_for, measure_restart, measure_sup
 from vlbench.runner.workload import cell_of, measure_peaks, workload_of
 from vlbench.specs import AnySpec, schema_of
 from vlbench.specs.catalog import resolve
+from vlbench.specs.module import Overrides, SourceKind, source_kind, split_source
 from vlbench.system.child_processes import die_with_parent
 
 Reply = Callable[..., None]
@@ -59,6 +60,14 @@ def _answer_fill(job: dict[str, Any], reply: Reply) -> None:
     spec: AnySpec = schema_of(job["spec"]).model_validate(job["spec"])
     build(spec)
     reply(filled=spec.name)
+
+
+def _answer_inspect(job: dict[str, Any], reply: Reply) -> None:
+    """Replies with the spec of a module that must be made to be known."""
+    from vlbench.architectures.module_inspect import inspect_module  # noqa: PLC0415  it imports transformers
+
+    spec = inspect_module(job["source"], Overrides.model_validate(job["overrides"]))
+    reply(spec=spec.model_dump(mode="json", exclude_unset=True))
 
 
 def _answer_count(job: dict[str, Any], reply: Reply) -> None:
@@ -120,6 +129,7 @@ ACTIONS: dict[str, Callable[[dict[str, Any], Reply], None]] = {
     "suppress": _answer_suppress,
     "count": _answer_count,
     "fill": _answer_fill,
+    "inspect": _answer_inspect,
     "serve_blocks": _answer_serve_blocks,
     "describe": _answer_describe,
 }
@@ -151,6 +161,8 @@ def kinds_of(job: Mapping[str, Any]) -> set[str]:
         return {"region"}
     if job["action"] == "restart":
         return _kinds(job["cell"]["spec"])
+    if job["action"] == "inspect":
+        return LIBRARIES.get(source_kind(split_source(job["source"])[0]), set())
     if job["action"] == "fill":
         return _kinds(job["spec"])
     if job["action"] == "count":
@@ -165,7 +177,18 @@ def kinds_of(job: Mapping[str, Any]) -> set[str]:
         return set()
 
 
+LIBRARIES: dict[SourceKind, set[str]] = {  # what a module's maker imports; a user's own code is imported in each fork
+    "timm": {"module", "timm:create_model"},
+    "open_clip": {"module", "open_clip:create_model"},
+    "transformers": {"module", "transformers:AutoConfig"},
+    "factory": {"module"},
+    "saved": {"module"},
+}
+
+
 def _kinds(spec: Mapping[str, Any], engine: str = "torchvision") -> set[str]:
+    if "module" in spec:
+        return LIBRARIES.get(source_kind(spec["module"]), set())
     if "transformers" in spec:
         return {"transformers", f"transformers:{spec['transformers']}"}
     parts = [part for stage in ("text", "visual", "interaction", "head") if (part := spec.get(stage))]

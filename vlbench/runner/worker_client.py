@@ -20,7 +20,8 @@ import psutil
 
 from vlbench.errors import InputError, WorkerError
 from vlbench.measure.machine import Machine, confine
-from vlbench.specs import RANDOM, AnySpec
+from vlbench.specs import RANDOM, AnySpec, ModuleSpec
+from vlbench.specs.module import Overrides
 from vlbench.system.child_processes import child_environment, die_with_parent
 from vlbench.system.console import reserve_descriptors
 
@@ -188,6 +189,16 @@ def probe_machine(threads: int, worker: Worker) -> Machine:
     """This machine, as a worker reports it; only PyTorch knows whether it can use a GPU."""
     (message,) = worker.run_job({"action": "probe", "threads": threads})
     return Machine.model_validate(message["machine"])
+
+
+def inspect_source(source: str, overrides: Overrides, worker: Worker) -> ModuleSpec:
+    """The spec of a module that must be made to be known. Raises InputError as `inspect_module` does."""
+    job = {"action": "inspect", "source": source, "overrides": overrides.model_dump(mode="json", exclude_unset=True)}
+    try:
+        (message,) = worker.run_job(job)
+    except WorkerError as error:
+        raise InputError(f"{source}: {error}") from error
+    return ModuleSpec.model_validate(message["spec"])
 
 
 def check_weights(specs: Iterable[AnySpec], worker: Worker) -> None:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from torch import nn
 
 from vlbench.architectures.build import AnyModel, build
 from vlbench.architectures.huggingface_stages import Stage
-from vlbench.architectures.interfaces import Images, RegionFeatures, Text
+from vlbench.architectures.interfaces import Images, RegionFeatures, Text, tensors_in
 from vlbench.errors import InputError
 from vlbench.inputs import Example, padded_ids, pixels, read_example
 from vlbench.measure.gpu import probe
@@ -26,12 +27,12 @@ from vlbench.measure.peaks import DTYPES, device_gflops_per_second, device_gigab
 from vlbench.runner.aggregate import now
 from vlbench.runner.backends import EAGER, load_backend
 from vlbench.runner.cells import L2, Cell
-from vlbench.runner.conversion import PreparedWorkload, Workload
+from vlbench.runner.conversion import Inputs, PreparedWorkload, Workload
 from vlbench.runner.devices import check_l2
 from vlbench.runner.peaks import Peaks, Setting
 from vlbench.runner.plan import RunSettings, expand
 from vlbench.runner.records import Conversion
-from vlbench.specs import RANDOM, HuggingFaceSpec
+from vlbench.specs import RANDOM, HuggingFaceSpec, ModuleSpec
 from vlbench.specs.catalog import resolve
 from vlbench.version import __version__
 
@@ -170,7 +171,7 @@ def prepare(cell: Cell, watch: StopWatch) -> WarmWorkload:
     with torch.no_grad():
         prepared = load_backend(cell.backend).prepare(workload)
     watch.step("first_pass")
-    output: list[torch.Tensor] = []
+    output: list[Any] = []
     first_ms = PassTimer(lambda: output.append(prepared.forward()), {}, workload.device).first()
     peak_memory_bytes = memory.read_bytes()
     return WarmWorkload(
@@ -179,7 +180,7 @@ def prepare(cell: Cell, watch: StopWatch) -> WarmWorkload:
         peak_memory_bytes=peak_memory_bytes,
         load=workload.model.load or None,
         conversion=None if cell.backend == EAGER else _conversion(prepared),
-        invalid=why_invalid(workload.model, workload.inputs[1], output[0]),
+        invalid=why_invalid(workload, output[0]),
     )
 
 
@@ -187,19 +188,26 @@ def build_workload(cell: Cell) -> Workload:
     """A cell's model with its weights, and the example in a batch, on the cell's device and in its precision."""
     device = torch.device(cell.device)
     model = build(cell.spec).eval().to(device=device, dtype=DTYPES[cell.precision])
+    return workload_with(model, prepare_batch(cell), device)
+
+
+def workload_with(model: AnyModel, inputs: Inputs, device: torch.device) -> Workload:
+    """A built model and its inputs."""
     stages = model.stages()
     innermost = {
         name: stage for name, stage in stages.items() if not any(other.startswith(f"{name}.") for other in stages)
     }
     convertible = {name: stage.parts if isinstance(stage, Stage) else (stage,) for name, stage in innermost.items()}
-    return Workload(model=model, inputs=prepare_batch(cell), device=device, stages=stages, convertible=convertible)
+    bound: Any = getattr(model, "bound", None)  # a module of others is called without what is around it
+    forward = bound(*inputs) if bound else partial(model, *inputs)
+    return Workload(model=model, inputs=inputs, forward=forward, device=device, stages=stages, convertible=convertible)
 
 
 def _conversion(prepared: PreparedWorkload) -> Conversion:
     return Conversion(size_bytes=prepared.size_bytes, eager_stages=dict(prepared.eager_stages))
 
 
-def prepare_batch(cell: Cell) -> tuple[Text | None, Images | RegionFeatures]:
+def prepare_batch(cell: Cell) -> Inputs:
     """The example, repeated to the batch size, on the cell's device and in its precision. A pair is one image twice."""
     example = Example(image=cell.image, image_sha256=cell.image_sha256, text=cell.text)
     images = _prepare_images(example, cell)
@@ -214,8 +222,11 @@ def prepare_batch(cell: Cell) -> tuple[Text | None, Images | RegionFeatures]:
     return text, images
 
 
-def _prepare_images(example: Example, cell: Cell) -> Images | RegionFeatures:
-    """The image, once for each place in the batch; or features drawn from a seed, for a model that reads features."""
+def _prepare_images(example: Example, cell: Cell) -> Images | RegionFeatures | None:
+    """The image, once for each place in the batch; or features drawn from a seed, for a model that reads features; None
+    for a module that reads no image."""
+    if isinstance(cell.spec, ModuleSpec) and not cell.spec.reads_image:
+        return None
     spec, count, dtype = cell.spec, cell.batch * cell.spec.images, DTYPES[cell.precision]
     if isinstance(spec, HuggingFaceSpec):
         from vlbench.architectures.huggingface import random_images  # noqa: PLC0415  transformers is slow to import
@@ -226,11 +237,12 @@ def _prepare_images(example: Example, cell: Cell) -> Images | RegionFeatures:
     return Images(pixels=image_3HW.expand(count, -1, -1, -1).contiguous(), sizes=(spec.input.image_size,) * count)
 
 
-def why_invalid(model: AnyModel, images: Images | RegionFeatures, output: torch.Tensor) -> str | None:
+def why_invalid(workload: Workload, output: Any) -> str | None:
     """Why the latency of this forward pass would be meaningless; None if it is valid."""
-    if not torch.isfinite(output).all():
+    if not all(torch.isfinite(tensor).all() for tensor in tensors_in(output) if tensor.is_floating_point()):
         return "the output is not finite"
-    declared, carried = model.declared_load(images), model.load
+    model: Any = workload.model
+    declared, carried = model.declared_load(workload.inputs[1]), model.load
     short = [
         f"{name} {carried.get(name, 0)} of {least}" for name, least in declared.items() if carried.get(name, 0) < least
     ]

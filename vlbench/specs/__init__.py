@@ -38,6 +38,7 @@ from vlbench.specs.interaction import (
     StackedCrossAttentionSpec,
 )
 from vlbench.specs.model import Input, ModelSpec, Table6
+from vlbench.specs.module import ModuleSpec
 from vlbench.specs.region import RegionProjectionSpec, RegionSpec
 from vlbench.specs.text import BertEmbeddingsSpec, GruSpec, TextTransformerSpec
 from vlbench.specs.visual import (
@@ -71,6 +72,7 @@ __all__ = [
     "LinearPairSpec",
     "MeanFeatureSpec",
     "ModelSpec",
+    "ModuleSpec",
     "PairClassifierSpec",
     "Part",
     "PatchSpec",

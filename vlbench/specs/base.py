@@ -15,6 +15,7 @@ from vlbench.specs.bounds import Side
 Activation = Literal["quick_gelu", "gelu"]
 
 RANDOM = "random"  # the `weights` of a part that no checkpoint fills
+PRETRAINED = "pretrained"  # those that a library fetches from where it publishes them
 
 TINY_WIDTH, TINY_HEADS, TINY_VOCABULARY = 32, 4, 128
 

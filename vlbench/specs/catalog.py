@@ -14,6 +14,7 @@ from vlbench.errors import LONGEST_LIST, InputError, SpecError, nearest, quoted,
 from vlbench.files import yaml_files
 from vlbench.files.yaml_files import read_mapping
 from vlbench.specs import AnySpec, schema_of
+from vlbench.specs.module import FACTORY, HUB, OPEN_CLIP, TIMM, Inspect
 
 Schema = TypeVar("Schema", bound=BaseModel)
 
@@ -40,14 +41,19 @@ def catalog() -> dict[str, AnySpec]:
     return {spec.name: spec for spec in specs}
 
 
-def resolve(names: str) -> list[AnySpec]:
-    """The models that a comma-separated list of names, aliases, globs and YAML paths selects, in order, each once.
+def resolve(names: str, inspect: Inspect | None = None) -> list[AnySpec]:
+    """The models that a comma-separated list selects, in order, each once: names, aliases, globs, YAML paths, folders
+    that `vlbench train` wrote, and sources of modules.
 
     Raises InputError for a word that matches no model, and where two different models have the same name.
+
+    Args:
+        names: the list.
+        inspect: gives the spec of a source such as `timm:resnet50`; None where these cannot be used.
     """
     selected: dict[str, AnySpec] = {}
-    for word in filter(None, (part.strip() for part in names.split(","))):
-        for spec in _resolve_word(word):
+    for word in split_words(names):
+        for spec in _resolve_word(word, inspect):
             if spec.name in selected and selected[spec.name].hash() != spec.hash():
                 raise InputError(f"--models: two different models are called {spec.name}; rename one")
             selected[spec.name] = spec
@@ -56,7 +62,45 @@ def resolve(names: str) -> list[AnySpec]:
     return list(selected.values())
 
 
-def _resolve_word(word: str) -> list[AnySpec]:
+def split_words(names: str) -> list[str]:
+    """The words of a comma-separated list, each of which may end with a mapping in JSON."""
+    words, depth = [""], 0
+    for sign in names:
+        depth += (sign in "{[") - (sign in "}]")
+        if sign == "," and depth <= 0:
+            words.append("")
+        else:
+            words[-1] += sign
+    return [word.strip() for word in words if word.strip()]
+
+
+def is_source(word: str) -> bool:
+    """Whether a word names a module that must be made to be known, and no model of the catalogue or a YAML file."""
+    module = word.partition("?")[0]
+    if module.startswith((TIMM, OPEN_CLIP, HUB)) or FACTORY.fullmatch(module):
+        return True
+    return not module.endswith((".yaml", ".yml")) and is_folder(module) and module not in catalog()
+
+
+def is_folder(path: str) -> bool:
+    """Whether it is a folder; false for a name that no file can have."""
+    try:
+        return Path(path).expanduser().is_dir()
+    except (OSError, RuntimeError, ValueError):
+        return False
+
+
+def _resolve_word(word: str, inspect: Inspect | None) -> list[AnySpec]:
+    if is_source(word):
+        described = Path(word).expanduser() / "model.yaml"
+        if "?" not in word and is_folder(word) and described.is_file():
+            return [read_spec(described)]
+        if inspect is None:
+            raise InputError(
+                f"--models: {quoted(word)} is a module of others, which vlbench run, count and ab measure; "
+                "here models of the catalogue work (vlbench list shows all)"
+            )
+        return [inspect(word)]
     if word.endswith((".yaml", ".yml")) or "/" in word:
         return [read_spec(Path(word))]
     if any(sign in word for sign in "*?["):

@@ -9,12 +9,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from vlbench.specs.base import RANDOM, Engine, Part
-from vlbench.specs.bounds import Amount, ModelName, Seed, Side, Size, Weights
+from vlbench.specs.base import RANDOM
+from vlbench.specs.bounds import Amount, Side, Size, Weights
+from vlbench.specs.foreign import ForeignSpec, ForeignVisual
 from vlbench.specs.heads import SUITABLE, TaskKind
 from vlbench.specs.huggingface_parts import (
     Arguments,
-    ForeignVisual,
     Gives,
     Paths,
     PrecomputedRegions,
@@ -24,13 +24,14 @@ from vlbench.specs.huggingface_parts import (
     TokenIds,
 )
 from vlbench.specs.model import Input, ModelSpec
+from vlbench.specs.module import ModuleSpec
 
 DESCRIBED = {"aliases", "source", "note", "archetype"}  # fields that change nothing that is measured
 VARIANTS = {"heads", "small"}  # fields that describe other models than the one that is measured
 UNHASHED_DEFAULTS = {"weights": "random", "answers": None}
 
 
-class HuggingFaceSpec(Part):
+class HuggingFaceSpec(ForeignSpec):
     """A model file for a class of transformers.
 
     Args:
@@ -54,13 +55,7 @@ class HuggingFaceSpec(Part):
         small: what makes the model tiny.
     """
 
-    name: ModelName
-    aliases: tuple[ModelName, ...] = ()
     family: Literal["patch", "grid", "region"]
-    archetype: Literal["a", "b", "c", "d"] | None = None
-    source: str
-    note: str = ""
-    seed: Seed = 0
     weights: Weights = RANDOM
     input: Input
     transformers: str
@@ -90,10 +85,6 @@ class HuggingFaceSpec(Part):
         return self.weights
 
     @property
-    def has_detector(self) -> bool:
-        return False
-
-    @property
     def region_channels(self) -> tuple[int, ...]:
         """How many channels the feature of a precomputed region has; empty if the model reads pixels."""
         return (self.features.channels,) if self.features else ()
@@ -114,31 +105,14 @@ class HuggingFaceSpec(Part):
         return self.gives == "words"
 
     @property
-    def engine(self) -> Engine:
-        """It has no detector."""
-        return "torchvision"
-
-    @property
     def ranks_by_logit(self) -> bool:
         """Its logit of match ranks pairs, as in the released BLIP and BridgeTower."""
         return True
-
-    def with_engine(self, engine: Engine) -> HuggingFaceSpec:
-        """The same spec."""
-        return self
 
     @property
     def visual(self) -> ForeignVisual:
         """Its visual part as other models have it; the modules are those of transformers."""
         return ForeignVisual(patch_size=self.patch_size)
-
-    @property
-    def interaction(self) -> None:
-        """Its parts are transformers' own."""
-
-    @property
-    def head(self) -> None:
-        """Its parts are transformers' own."""
 
     @model_validator(mode="after")
     def _parts_fit(self) -> HuggingFaceSpec:
@@ -240,8 +214,10 @@ def first_value(config: Mapping[str, Any], key: str) -> Any:
     return next((value for value in inner if value is not None), None)
 
 
-def schema_of(content: Mapping[str, Any]) -> type[ModelSpec] | type[HuggingFaceSpec]:
-    """The schema of a model file: it names a class of transformers, or is made of vlbench's own parts."""
+def schema_of(content: Mapping[str, Any]) -> type[ModelSpec] | type[HuggingFaceSpec] | type[ModuleSpec]:
+    """The schema of a model file: it names a class of transformers or any module, or is made of vlbench's own parts."""
+    if "module" in content:
+        return ModuleSpec
     return HuggingFaceSpec if "transformers" in content else ModelSpec
 
 
@@ -251,5 +227,8 @@ def _tag(value: Any) -> str:
 
 
 AnySpec = Annotated[
-    Annotated[ModelSpec, Tag("ModelSpec")] | Annotated[HuggingFaceSpec, Tag("HuggingFaceSpec")], Discriminator(_tag)
+    Annotated[ModelSpec, Tag("ModelSpec")]
+    | Annotated[HuggingFaceSpec, Tag("HuggingFaceSpec")]
+    | Annotated[ModuleSpec, Tag("ModuleSpec")],
+    Discriminator(_tag),
 ]

@@ -6,8 +6,8 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from vlbench.specs.base import Part, check_patches
-from vlbench.specs.bounds import Amount, Positions, Side, Size, TextLength, TokenId, Vocabulary, Width
+from vlbench.specs.base import Part
+from vlbench.specs.bounds import Amount, Positions, Size, TextLength, TokenId, Vocabulary, Width
 
 Gives = Literal["answers", "words", "pairs", "matching", "ranking", "similarity"]
 StageName = Annotated[str, Field(pattern=r"^(text|visual|interaction|head|visual\.[a-z_]+)$")]
@@ -40,18 +40,6 @@ class PrecomputedRegions(Part):
 
     regions: Amount = 36
     channels: Width = 2048
-
-
-class ForeignVisual(Part):
-    """The visual part of a class of transformers; its weights are part of the whole model's."""
-
-    kind: Literal["transformers"] = "transformers"
-    weights: Literal["random"] = "random"
-    patch_size: Side
-
-    def check_image(self, height: int, width: int) -> None:
-        """Raises ValueError where an image of this size cannot be cut into patches."""
-        check_patches(height, width, self.patch_size)
 
 
 class Arguments(Part):

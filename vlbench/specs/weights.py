@@ -9,7 +9,8 @@ from pathlib import Path
 from vlbench.errors import InputError, SpecError, shortened
 from vlbench.files.json_files import read_json
 from vlbench.files.text import check_regular
-from vlbench.specs import RANDOM, AnySpec, HuggingFaceSpec
+from vlbench.specs import RANDOM, AnySpec, HuggingFaceSpec, ModelSpec
+from vlbench.specs.base import PRETRAINED
 from vlbench.specs.catalog import index_by_name, unknown_model
 
 HUB = "hub:"
@@ -55,7 +56,7 @@ def with_weights(specs: Sequence[AnySpec], options: Sequence[str]) -> list[AnySp
         spec = weighted[index]
         if not visual:
             weighted[index] = spec.model_copy(update={"weights": source})
-        elif isinstance(spec, HuggingFaceSpec):
+        elif not isinstance(spec, ModelSpec):
             raise InputError(
                 f"--weights {option}: one checkpoint holds all its parts; --weights {spec.name}=SOURCE works"
             )
@@ -94,7 +95,7 @@ def check_config_folder(source: str, where: str) -> None:
 
 
 def _check_source(source: str) -> None:
-    if source != RANDOM:
+    if source not in (RANDOM, PRETRAINED):
         weights_file(source)
 
 

@@ -20,7 +20,7 @@ from vlbench.runner.plan import AnyCell, RunSettings, expand
 from vlbench.runner.records import Result
 from vlbench.runner.scheduler import CountRequest
 from vlbench.runner.store import Measured
-from vlbench.specs import AnySpec, HuggingFaceSpec
+from vlbench.specs import AnySpec, ModelSpec
 from vlbench.suites.evaluate import evaluate
 from vlbench.suites.evidence import RowEvidence
 from vlbench.suites.outcomes import Reproduction
@@ -37,7 +37,7 @@ def small_spec(spec: AnySpec) -> AnySpec:
 
     For a class of transformers, its file gives the small sizes, input included.
     """
-    if isinstance(spec, HuggingFaceSpec):
+    if not isinstance(spec, ModelSpec):
         return spec.tiny()
     tiny = spec.tiny()
     step = tiny.visual.side_multiple if tiny.visual.side_multiple > 1 else 64

@@ -7,7 +7,6 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from torch import Tensor
 
 from vlbench.architectures.checkpoints.native import save_model, saved_spec
@@ -16,6 +15,7 @@ from vlbench.architectures.vl_model import VLModel
 from vlbench.errors import InputError
 from vlbench.files.text import read_text
 from vlbench.files.writing import write_text
+from vlbench.files.yaml_files import to_yaml
 from vlbench.specs import RANDOM, ModelSpec
 from vlbench.specs.heads import PooledFeatureSpec, TaskHeads
 from vlbench.tasks.registry import TASKS, Task
@@ -93,7 +93,7 @@ def _texts(spec: ModelSpec, answers: Sequence[str]) -> dict[str, str]:
     return {
         "vocab.txt": VOCABULARY.read_text(encoding="utf-8"),
         "config.json": json.dumps(labels, indent=1),
-        MODEL: yaml.safe_dump(content, sort_keys=False),
+        MODEL: to_yaml(content),
     }
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from vlbench.report import tables
 from vlbench.report.efficiency import Roofs, efficiency_columns
 from vlbench.report.frames import Accuracies, Key, Results
-from vlbench.report.tables import timed
+from vlbench.report.tables import image_words, timed, token_words
 from vlbench.runner.records import Accuracy, Result
 from vlbench.tables.numbers import bracketed, ends, percent, short_number
 from vlbench.tables.table import TableColumn
@@ -107,12 +107,11 @@ def _family(result: Result) -> PageCell:
 
 
 def _image(result: Result) -> PageCell:
-    return PageCell(text="x".join(map(str, result.image_size)), order=math.prod(result.image_size))
+    return PageCell(text=image_words(result) or "", order=math.prod(result.image_size))
 
 
 def _tokens(result: Result) -> PageCell:
-    image = "?" if result.image_tokens is None else f"{result.image_tokens:,}"
-    return PageCell(text=f"{result.text_tokens:,}+{image}", order=result.text_tokens + (result.image_tokens or 0))
+    return PageCell(text=token_words(result) or "", order=result.text_tokens + (result.image_tokens or 0))
 
 
 def _latency(result: Result) -> PageCell:

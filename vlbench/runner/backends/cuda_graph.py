@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from functools import partial
+from collections.abc import Callable
+from typing import Any
 
 import torch
-from torch import Tensor
 
 from vlbench.errors import InputError
 from vlbench.runner.conversion import PreparedWorkload, Workload
@@ -24,16 +24,16 @@ class CudaGraphBackend:
         if workload.device.type != "cuda":
             raise InputError("--backend cuda-graph: needs a GPU, and this computes on the CPU; --backend eager works")
         with torch.inference_mode():
-            graph, output = _captured(partial(workload.model, *workload.inputs))
+            graph, output = _captured(workload.forward)
 
-        def replay() -> Tensor:
+        def replay() -> Any:
             graph.replay()
             return output
 
         return PreparedWorkload(forward=replay, stages={})
 
 
-def _captured(forward: partial[Tensor]) -> tuple[torch.cuda.CUDAGraph, Tensor]:
+def _captured(forward: Callable[[], Any]) -> tuple[torch.cuda.CUDAGraph, Any]:
     """The graph, and where each replay writes its output."""
     side = torch.cuda.Stream()
     side.wait_stream(torch.cuda.current_stream())

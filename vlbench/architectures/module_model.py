@@ -1,0 +1,112 @@
+"""Any module behind the interface of `VLModel`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from vlbench.architectures.huggingface_stages import Stage, as_stages, find_parts
+from vlbench.architectures.interfaces import Images, Text
+from vlbench.architectures.module_sources import make_module
+from vlbench.specs import ModuleSpec
+from vlbench.specs.module import TensorInput
+
+
+class ModuleModel(nn.Module):
+    """Any module with the interface of a `VLModel`.
+
+    Args:
+        spec: what makes the module, what its forward pass reads, and its stages.
+        made: the module and its inputs, if they exist already.
+
+    Raises InputError where the module cannot be made, or has no such stages.
+    """
+
+    detector: None = None
+    is_dual_encoder = False
+
+    def __init__(self, spec: ModuleSpec, made: tuple[nn.Module, Any] | None = None) -> None:
+        super().__init__()
+        self.spec = spec
+        self.model, self.example = made or make_module(spec)
+        self.parts = find_parts(self.model, spec.stages, spec.name)
+        self.load: dict[str, int] = {}
+
+    def forward(self, text: Text | None, images: Images | None) -> Any:
+        """Whatever the module gives for a batch."""
+        return self.bound(text, images)()
+
+    def bound(self, text: Text | None, images: Images | None) -> Callable[[], Any]:
+        """One forward pass of the module itself, without this class around it."""
+        positional, named = self._arguments(text, images)
+        return partial(self.model, *positional, **named)
+
+    def _arguments(self, text: Text | None, images: Images | None) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        if not self.spec.inputs:
+            return arguments_of(self.example)
+        weight = next(self.model.parameters(), None)
+        device = weight.device if weight is not None else torch.get_default_device()
+        batch = len(images.sizes) if images else len(text.ids) if text else 1
+        named = dict(self.spec.options)
+        for name, read in self.spec.inputs.items():
+            if isinstance(read, TensorInput):
+                named[name] = random_tensor(read, batch, device, weight.dtype if weight is not None else None)
+            elif read == "image":
+                assert images
+                named[name] = images.pixels
+            else:
+                assert text
+                named[name] = text.ids if read == "text" else text_mask(text)
+        positional = tuple(named.pop(name) for name in sorted(filter(str.isdigit, self.spec.inputs), key=int))
+        return positional, named
+
+    def stages(self) -> dict[str, nn.Module]:
+        """Stages, in the order of the spec, and as `STAGE.NAME` steps within them."""
+        stages: dict[str, Stage] = as_stages(self.parts)
+        return dict(stages)
+
+    def declared_load(self, images: Images | None) -> dict[str, int]:
+        """Empty: vlbench knows of no detector in it."""
+        return {}
+
+
+def blank_inputs(spec: ModuleSpec, batch: int) -> tuple[Text | None, Images | None]:
+    """A batch of nothing in the spec's shape, on the current device."""
+    text = images = None
+    if spec.text and spec.input.text_tokens:
+        text = Text(ids=torch.zeros(batch, spec.input.text_tokens, dtype=torch.long), mask=None)
+    if spec.reads_image:
+        size = spec.input.image_size
+        images = Images(pixels=torch.zeros(batch, 3, *size), sizes=(size,) * batch)
+    return text, images
+
+
+def text_mask(text: Text) -> Tensor:
+    """1 for words, 0 for padding, (B, L) int64."""
+    return torch.ones_like(text.ids) if text.mask is None else text.mask.long()
+
+
+def random_tensor(
+    described: TensorInput, batch: int, device: torch.device | str, dtype: torch.dtype | None = None
+) -> Tensor:
+    """A batch of one random example, the same at each call; floats have the given dtype."""
+    shape = (1, *described.shape)
+    generator = torch.Generator(device="cpu").manual_seed(0)
+    if described.dtype == "float32":
+        example = torch.randn(shape, generator=generator, device="cpu").to(dtype or torch.float32)
+    elif described.dtype == "int64":
+        example = torch.randint(described.below, shape, generator=generator, device="cpu")
+    else:
+        example = torch.ones(shape, dtype=torch.bool, device="cpu")
+    return example.to(device).expand(batch, *described.shape).contiguous()
+
+
+def arguments_of(inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Inputs as the positional and the named arguments of a call: a mapping is named, a tuple is several."""
+    if isinstance(inputs, Mapping):
+        return (), dict(inputs)
+    return (inputs if isinstance(inputs, tuple) else tuple(inputs) if isinstance(inputs, list) else (inputs,)), {}
