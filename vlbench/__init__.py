@@ -7,9 +7,36 @@ from typing import TYPE_CHECKING, Any
 from vlbench.version import __version__
 
 if TYPE_CHECKING:
-    from vlbench.api import InputError, Model, Results, WorkerError, build, load, read
+    from vlbench.api import (
+        InputError,
+        Measurement,
+        Model,
+        ModuleComparison,
+        Results,
+        WorkerError,
+        assert_not_slower,
+        build,
+        compare,
+        load,
+        measure,
+        read,
+    )
 
-__all__ = ["InputError", "Model", "Results", "WorkerError", "__version__", "build", "load", "read"]
+__all__ = [
+    "InputError",
+    "Measurement",
+    "Model",
+    "ModuleComparison",
+    "Results",
+    "WorkerError",
+    "__version__",
+    "assert_not_slower",
+    "build",
+    "compare",
+    "load",
+    "measure",
+    "read",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -39,7 +39,7 @@ def count(spec: AnySpec, *, batch: int = 1, precision: Precision = "fp32") -> Co
     with _token_count(model.visual) as image_tokens:
         macs = count_macs(lambda: model(text, images), stages)
     charged = charge_table6(spec, model, lambda: model(*single), image_tokens=image_tokens[0])
-    return _counts(
+    return counts_of(
         spec,
         parameters,
         macs,
@@ -69,7 +69,7 @@ def _count_huggingface(spec: HuggingFaceSpec, batch: int, precision: Precision, 
         with model.image_tokens() as image_tokens:
             macs = count_macs(lambda: model(text, images), stages)
     model.check_rest(macs.total, macs.by_stage)
-    return _counts(spec, parameters, macs, precision, image_tokens[-1])
+    return counts_of(spec, parameters, macs, precision, image_tokens[-1])
 
 
 def _count_module(spec: ModuleSpec, batch: int, precision: Precision, device: str) -> Counts:
@@ -79,10 +79,10 @@ def _count_module(spec: ModuleSpec, batch: int, precision: Precision, device: st
         model = ModuleModel(spec).eval()
         forward = model.bound(*blank_inputs(spec, batch))
         stages = model.stages()
-        return _counts(spec, count_parameters(model, stages), count_macs(forward, stages), precision, None)
+        return counts_of(spec, count_parameters(model, stages), count_macs(forward, stages), precision, None)
 
 
-def _counts(
+def counts_of(
     spec: AnySpec,
     parameters: ParameterCount,
     macs: MacCount,
@@ -90,6 +90,7 @@ def _counts(
     image_tokens: int | None,
     **table6: int | None,
 ) -> Counts:
+    """The record of what was counted in one forward pass."""
     size = ELEMENT_BYTES[precision]
     return Counts(
         image_tokens=image_tokens,

@@ -35,6 +35,7 @@ from vlbench.specs.weights import WEIGHTS, home_expanded
 TEXT_TOKENS = 40  # of a text for which the model has more positions, as in ViLT
 LONGEST_PADDED = 128  # positions of a model that pads every text to all of them, such as CLIP
 IMAGE_NAMES = {"x", "image", "images", "img", "imgs", "pixels", "pixel_values", "inputs", "input"}
+NAMED = "; --input NAME=SHAPE says what it reads"
 NEEDED = "--input NAME=3x224x224 gives the shape of an example, --image-size 224x224 an image"
 MAKING = (NotImplementedError, RuntimeError, InputError)  # what code that needs values raises on the meta device
 
@@ -51,15 +52,30 @@ def inspect_module(word: str, overrides: Overrides) -> ModuleSpec:
         name=name_of_source(module, arguments), source=module, module=module, arguments=arguments, weights=weights
     )
     spec, (made, example), device = _made(spec, overrides)
-    content = spec.model_dump(mode="json", exclude_unset=True)
-    content |= _profile(made, example, spec, overrides)
-    content["stages"] = dict(overrides.stages) or default_stages(made, spec.kind)
+    content = spec.model_dump(mode="json", exclude_unset=True) | _profile(made, example, spec, overrides)
+    return describe_made(content, (made, example), overrides.stages, device)
+
+
+def describe_made(
+    content: Mapping[str, Any], made: tuple[nn.Module, Any], stages: Mapping[str, Any], device: str
+) -> ModuleSpec:
+    """The spec of a module that exists, with the stages of its class where none are given.
+
+    Raises InputError as `inspect_module` does.
+
+    Args:
+        content: of the spec, without stages.
+        made: the module, in evaluation mode, and its inputs, if it was made with some.
+        stages: paths of the modules of each stage; empty for those of its class.
+        device: where both are.
+    """
+    found = dict(stages) or default_stages(made[0])
     try:
-        complete = ModuleSpec.model_validate(content)
+        spec = ModuleSpec.model_validate({**content, "stages": found})
     except ValidationError as error:
-        raise SpecError(f"{spec.name}: {describe(error, ModuleSpec)}") from error
-    stages = called_stages(complete, (made, example), device)
-    return complete if overrides.stages else complete.model_copy(update={"stages": stages})
+        raise SpecError(f"{content['name']}: {describe(error, ModuleSpec)}") from error
+    called = called_stages(spec, made, device)
+    return spec if stages else spec.model_copy(update={"stages": called})
 
 
 def _located(module: str) -> tuple[str, str]:
@@ -283,7 +299,7 @@ def called_stages(spec: ModuleSpec, made: tuple[nn.Module, Any], device: str) ->
     except Exception as error:
         if device == "meta" and not is_out_of_memory(error):
             return called_stages(spec, make_module(spec), "cpu")
-        with failures_in_one_line(spec.name, f"its forward pass of {inputs_in_words(spec, made[1])}"):
+        with failures_in_one_line(spec.name, f"its forward pass of {inputs_in_words(spec, made[1])}", NAMED):
             raise
     finally:
         for hook in hooks:
@@ -305,4 +321,9 @@ def inputs_in_words(spec: ModuleSpec, example: Any) -> str:
         for length in [(spec.input.text_tokens,)]
         for name, read in spec.inputs.items()
     ]
-    return ", ".join(described or ["x".join(map(str, tensor.shape)) for tensor in tensors_in(example)]) or "no tensor"
+    return ", ".join(described) or shapes_in_words(example)
+
+
+def shapes_in_words(example: Any) -> str:
+    """`1x3x224x224, 1x40`"""
+    return ", ".join("x".join(map(str, tensor.shape)) or "number" for tensor in tensors_in(example)) or "no tensor"

@@ -50,12 +50,13 @@ def make_module(spec: ModuleSpec) -> tuple[nn.Module, Any]:
 
 
 @contextmanager
-def failures_in_one_line(name: str, what: str) -> Iterator[None]:
+def failures_in_one_line(name: str, what: str, works: str = "") -> Iterator[None]:
     """Raises InputError for whatever another's code raises, but for a device that fails.
 
     Args:
         name: of the model.
         what: was attempted, for the message.
+        works: the end of the message.
     """
     try:
         yield
@@ -64,8 +65,8 @@ def failures_in_one_line(name: str, what: str) -> Iterator[None]:
     except BaseException as error:
         if device_failure(error):
             raise
-        kind = type(error).__name__
-        raise InputError(f"{name}: {what} raises {kind}: {shortened(error_line(error), LONGEST_REASON)}") from error
+        reason = f"{type(error).__name__}: {shortened(error_line(error), LONGEST_REASON)}"
+        raise InputError(f"{name}: {what} raises {reason}{works}") from error
 
 
 def _from_factory(spec: ModuleSpec) -> Any:
@@ -171,7 +172,9 @@ def _from_saved(spec: ModuleSpec) -> tuple[Any, ...]:
     folder = Path(spec.module.removeprefix(SAVED))
     device = torch.get_default_device()
     # The Python interface wrote both files.
-    return tuple(torch.load(folder / name, weights_only=False, map_location=device) for name in (MODULE, INPUTS))
+    module, inputs = (torch.load(folder / name, weights_only=False, map_location=device) for name in (MODULE, INPUTS))
+    made = module if isinstance(module, nn.Module) else module()
+    return made[0] if isinstance(made, tuple) else made, inputs
 
 
 MAKERS: dict[SourceKind, Callable[[ModuleSpec], Any]] = {

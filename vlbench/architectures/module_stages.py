@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
 from torch import nn
-
-from vlbench.specs.module import SourceKind
 
 StageMap = dict[str, tuple[str, ...]]
 
 MOST_STAGES = 12  # more children than this are no stages that a table could show
 
 
-def default_stages(module: nn.Module, kind: SourceKind) -> StageMap:
+def default_stages(module: nn.Module) -> StageMap:
     """Stages of a model of timm, open_clip or transformers by its class; else the outermost children."""
     for library in LIBRARIES.get(type(module).__module__.split(".")[0], ()):
         if stages := library(module):
@@ -79,14 +78,15 @@ def _open_clip(module: nn.Module) -> StageMap:
 
 
 def _two_towers(module: nn.Module) -> StageMap:
-    """CLIP and its kin in transformers."""
+    """Models of transformers with a tower of vision, such as CLIP and BLIP."""
     children = dict(module.named_children())
-    if not {"vision_model", "text_model"} <= set(children):
-        return {}
-    visual = tuple(name for name in ("vision_model", "visual_projection") if name in children)
+    visual = tuple(name for name in ("vision_model", "vision_tower", "visual_projection") if name in children)
     text = tuple(name for name in ("text_model", "text_projection") if name in children)
+    if not visual:
+        return {}
+    towers: StageMap = {"text": text} if text else {}
     rest = {name: (name,) for name in children if name not in (*visual, *text) and _weighty(children[name])}
-    return {"text": text, "visual": visual, **rest}
+    return {**towers, "visual": visual, **rest}
 
 
 def _encoder_decoder(module: nn.Module) -> StageMap:
@@ -110,11 +110,13 @@ def _transformer(module: nn.Module) -> StageMap:
     """Embeddings, layers and head of a model around one transformer, such as BERT, ViT or ViLT."""
     base = getattr(module, "base_model", module)
     prefix = "" if base is module else f"{getattr(module, 'base_model_prefix', '')}."
-    children = {name: child for name, child in base.named_children()}
+    children = dict(base.named_children())
     embeddings = tuple(f"{prefix}{name}" for name in children if "embed" in name)
     if not embeddings:
         return {}
-    reads = "visual" if getattr(module, "main_input_name", "input_ids") == "pixel_values" else "text"
+    read = inspect.signature(module.forward).parameters
+    reads = "embeddings" if {"input_ids", "pixel_values"} <= set(read) else "text"
+    reads = reads if "input_ids" in read else "visual"
     layers = tuple(f"{prefix}{name}" for name in children if "embed" not in name)
     outer = tuple(name for name, child in module.named_children() if child is not base) if prefix else ()
     stages: StageMap = {reads: embeddings, "interaction": layers}

@@ -99,9 +99,9 @@ def benchmark(
 class BenchmarkSession:
     """A worker and what is counted and measured in it, for callers that plan cells of several kinds themselves."""
 
-    def __init__(self, threads: int, device: str = "auto") -> None:
+    def __init__(self, threads: int, device: str = "auto", environment: Mapping[str, str] | None = None) -> None:
         self.threads = threads
-        self.worker = open_worker(threads, environment=visible_gpu(device))
+        self.worker = open_worker(threads, environment={**(environment or {}), **visible_gpu(device)})
 
     def __enter__(self) -> BenchmarkSession:
         return self

@@ -19,7 +19,7 @@ from vlbench.runner.cells import Cell
 from vlbench.runner.nms_records import SuppressionCell, SuppressionRestart
 from vlbench.runner.records import Restart, WarmUp
 from vlbench.runner.schemas import CACHE_MS
-from vlbench.runner.workload import StopWatch, prepare, set_up_torch
+from vlbench.runner.workload import StopWatch, WarmWorkload, prepare, set_up_torch
 
 MOST_SAMPLING_SECONDS = 2.0  # of one restart; the speed differs between processes, so more restarts tell more
 RESTART_SHARE = 1 / 20  # of the budget, if that is less
@@ -60,7 +60,11 @@ def instruments_for(device: torch.device, members: tuple[int, ...] = ()) -> Inst
 def measure_restart(cell: Cell) -> Restart | str:
     """Measures a cell once, in this process, which should be a fresh one. A string is why the latency is invalid."""
     watch = StopWatch()
-    workload = prepare(cell, watch)
+    return measure_warm(prepare(cell, watch), cell, watch)
+
+
+def measure_warm(workload: WarmWorkload, cell: Cell, watch: StopWatch) -> Restart | str:
+    """Measures what is prepared in this process, as `measure_restart` does."""
     if workload.invalid:
         return workload.invalid
     timer = workload.timer

@@ -168,6 +168,11 @@ def prepare(cell: Cell, watch: StopWatch) -> WarmWorkload:
         memory.forget()
     if cell.backend != EAGER:
         watch.step("convert")
+    return warm(workload, cell, memory, watch)
+
+
+def warm(workload: Workload, cell: Cell, memory: PeakMemory, watch: StopWatch) -> WarmWorkload:
+    """Has the cell's backend convert a workload, and runs one pass."""
     with torch.no_grad():
         prepared = load_backend(cell.backend).prepare(workload)
     watch.step("first_pass")

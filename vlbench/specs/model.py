@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import model_validator
 
@@ -48,7 +48,7 @@ class Input(Part):
             raise ValueError(f"evaluation.shorter is {self.evaluation.shorter}, less than a side of image_size {size}")
         return self
 
-    def of_size(self, image_size: Size) -> Input:
+    def of_size(self, image_size: Size) -> Self:
         """A copy for images of another size."""
         return self.model_copy(update={"image_size": image_size, "evaluation": self.evaluation.for_any_size()})
 

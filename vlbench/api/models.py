@@ -1,4 +1,4 @@
-"""The Python interface: `vlbench.load(name).measure(image, text)` and `vlbench.build(spec)`."""
+"""Models of the catalogue: `vlbench.load(name).measure(image, text)` and `vlbench.build(spec)`."""
 
 from __future__ import annotations
 
@@ -6,16 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vlbench.errors import InputError, WorkerError
+from vlbench.api.measurement import Measurement
+from vlbench.errors import InputError
 from vlbench.inputs import read_example
 from vlbench.measure.machine import physical_cores
 from vlbench.measure.records import Precision
-from vlbench.report.frames import Results, read
 from vlbench.runner.backends import EAGER
 from vlbench.runner.benchmark import benchmark
 from vlbench.runner.cells import L2
 from vlbench.runner.plan import RunSettings
-from vlbench.runner.records import Result
 from vlbench.specs import AnySpec, Size
 from vlbench.specs.catalog import read_spec, resolve
 from vlbench.specs.weights import with_weights
@@ -50,7 +49,7 @@ class Model:
         budget_seconds: float = 45,
         within: float = 0.02,
         restarts: int | None = None,
-    ) -> Result:
+    ) -> Measurement:
         """Measures the model in fresh processes, on this image and text or the default ones.
 
         Returns:
@@ -77,7 +76,7 @@ class Model:
         run = benchmark([self.spec], example, settings)
         if run.interrupted:
             raise KeyboardInterrupt
-        return run.results[0]
+        return Measurement.of(run.results[0])
 
 
 def load(name: str | Path, *, weights: str | None = None) -> Model:
@@ -102,6 +101,3 @@ def build(spec: AnySpec | str | Path) -> AnyModel:
     if isinstance(spec, Path):
         spec = read_spec(spec)
     return build_model(load(spec).spec if isinstance(spec, str) else spec)
-
-
-__all__ = ["InputError", "Model", "Results", "WorkerError", "build", "load", "read"]

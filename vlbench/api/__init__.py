@@ -1,0 +1,23 @@
+"""The Python interface."""
+
+from vlbench.api.comparing import ModuleComparison, assert_not_slower, compare
+from vlbench.api.measurement import Measurement
+from vlbench.api.models import Model, build, load
+from vlbench.api.modules import measure
+from vlbench.errors import InputError, WorkerError
+from vlbench.report.frames import Results, read
+
+__all__ = [
+    "InputError",
+    "Measurement",
+    "Model",
+    "ModuleComparison",
+    "Results",
+    "WorkerError",
+    "assert_not_slower",
+    "build",
+    "compare",
+    "load",
+    "measure",
+    "read",
+]
