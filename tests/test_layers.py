@@ -36,6 +36,7 @@ RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
 ABOVE_THEIR_PACKAGE = ("report.page", "training.ablation", "regression.live", "regression.history")
 
 IMPORTS_TORCH = (
+    "api.modules",
     "architectures",
     "evaluation",
     "tasks",
@@ -50,6 +51,7 @@ IMPORTS_TORCH = (
     "measure.traffic",
     "runner.backends",
     "runner.conversion",
+    "runner.in_process",
     "runner.restart",
     "runner.worker",
     "runner.workload",

@@ -33,7 +33,7 @@ def test_every_kind_of_the_schema_has_an_entry() -> None:
     parts = {part for part in subclasses(specs.Part) if part.__module__.startswith("vlbench.")}  # not those of tests
     built = {part for part in parts if part.implementation}
     assert set(PARTS.values()) == built
-    assert set(REGISTRY) == {*PARTS, "detectron2", "transformers"}
+    assert set(REGISTRY) == {*PARTS, "detectron2", "transformers", "module"}
 
 
 @pytest.mark.parametrize("kind", PARTS)
@@ -44,8 +44,9 @@ def test_the_class_of_a_kind_takes_its_spec_and_nothing_that_it_cannot_do_withou
     assert ("images" in {one.name for one in rest}) == PARTS[kind].takes_images
 
 
-def test_the_entries_of_engines_and_of_transformers_exist() -> None:
+def test_the_entries_of_engines_and_of_other_libraries_exist() -> None:
     assert inspect.isclass(implementation("transformers"))
+    assert inspect.isclass(implementation("module"))
     pytest.importorskip("detectron2")
     assert inspect.isclass(implementation("detectron2"))
 

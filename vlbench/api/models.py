@@ -15,8 +15,10 @@ from vlbench.runner.backends import EAGER
 from vlbench.runner.benchmark import benchmark
 from vlbench.runner.cells import L2
 from vlbench.runner.plan import RunSettings
+from vlbench.runner.sources import find_models
 from vlbench.specs import AnySpec, Size
-from vlbench.specs.catalog import read_spec, resolve
+from vlbench.specs.catalog import read_spec
+from vlbench.specs.module import Overrides
 from vlbench.specs.weights import with_weights
 
 if TYPE_CHECKING:
@@ -80,7 +82,7 @@ class Model:
 
 
 def load(name: str | Path, *, weights: str | None = None) -> Model:
-    """One model, by its name, alias or YAML file.
+    """One model: by its name, alias or YAML file, or a module of others, as `vlbench run` takes it.
 
     Raises InputError if there is no such model, a glob matches several, or the weights are missing.
 
@@ -88,7 +90,7 @@ def load(name: str | Path, *, weights: str | None = None) -> Model:
         name: of the model.
         weights: a checkpoint: a file, a folder or `hub:OWNER/NAME`; by default what the model's file names.
     """
-    specs = resolve(str(name))
+    specs, _ = find_models(str(name), Overrides(), threads=1)
     if len(specs) != 1:
         raise InputError(f"{name} means {len(specs)} models; load one of {', '.join(spec.name for spec in specs)}")
     return Model(with_weights(specs, [f"{specs[0].name}={weights}"] if weights else [])[0])

@@ -56,8 +56,6 @@ def measure(
         within: ends when the 95% interval is within this share of the median.
         restarts: exactly this many fresh processes.
     """
-    import torch  # noqa: PLC0415  slow to import
-
     from vlbench.runner.in_process import LiveModule, import_path  # noqa: PLC0415  imports transformers
 
     live = LiveModule(module, inputs, stages, name)
@@ -70,7 +68,7 @@ def measure(
         device=live.device,
         precision=precision or live.precision,
         batch=live.batch,
-        threads=threads or torch.get_num_threads(),
+        threads=threads or live.threads,
         budget_seconds=budget_seconds,
         within=within,
         restarts=restarts,

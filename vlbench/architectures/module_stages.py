@@ -94,14 +94,14 @@ def _encoder_decoder(module: nn.Module) -> StageMap:
     if not getattr(getattr(module, "config", None), "is_encoder_decoder", False):
         return {}
     paths = {id(inner): path for path, inner in module.named_modules() if path}
-    found: StageMap = {}
+    parts: StageMap = {}
     for name in ("encoder", "decoder"):
         part = getattr(module, f"get_{name}", lambda: None)()
         if part is None or id(part) not in paths:
             return {}
-        found[name] = (paths[id(part)],)
+        parts[name] = (paths[id(part)],)
     encoder = "visual" if getattr(module, "main_input_name", "") == "pixel_values" else "encoder"
-    stages: StageMap = {encoder: found["encoder"], "decoder": found["decoder"]}
+    stages: StageMap = {encoder: parts["encoder"], "decoder": parts["decoder"]}
     heads = tuple(name for name in ("lm_head", "qa_outputs", "classification_head") if hasattr(module, name))
     return {**stages, "head": heads} if heads else stages
 

@@ -85,10 +85,12 @@ def live_request(
 def model_names(models: str) -> list[str]:
     """Each name once. Globs are expanded by this installation's catalogue; names are left for each side to look up."""
     names: list[str] = []
-    for word in filter(None, (word.strip() for word in models.split(","))):
-        if any(sign in word for sign in "*?["):
-            from vlbench.specs.catalog import resolve
+    if not any(sign in models for sign in "*?["):
+        return list(dict.fromkeys(filter(None, (word.strip() for word in models.split(",")))))
+    from vlbench.specs.catalog import is_source, resolve, split_words
 
+    for word in split_words(models):
+        if any(sign in word for sign in "*?[") and not is_source(word):
             names += [spec.name for spec in resolve(word)]
         else:
             names.append(word)

@@ -96,10 +96,10 @@ def run(
     from vlbench.specs.weights import with_weights
 
     overrides = parse_overrides(inputs, stages, image_size, text_tokens)
-    found, refusals = find_models(models, overrides, threads or physical_cores())
+    named, refusals = find_models(models, overrides, threads or physical_cores())
     for refusal in refusals:
         print_error(str(refusal))
-    specs = with_weights(found, weights or [])
+    specs = with_weights(named, weights or [])
     example = read_example(image, text)
     settings = RunSettings(
         device=device,

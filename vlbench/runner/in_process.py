@@ -58,7 +58,7 @@ class LiveModule:
         name: str | None,
     ) -> None:
         self.origin = module
-        given = name or getattr(module, "__name__", type(module).__name__)
+        given = str(name or getattr(module, "__name__", type(module).__name__))
         with failures_in_one_line(given, "making it"):
             made = module if isinstance(module, nn.Module) else module()
         example = inputs() if callable(inputs) and not isinstance(inputs, nn.Module) else inputs
@@ -89,6 +89,11 @@ class LiveModule:
             kind = str(dtype).removeprefix("torch.")
             raise InputError(f"{self.spec.name}: is in {kind}; module.float() or module.bfloat16() works")
         return PRECISIONS[dtype]
+
+    @property
+    def threads(self) -> int:
+        """Of PyTorch, in this process."""
+        return torch.get_num_threads()
 
     @property
     def batch(self) -> int:
@@ -157,7 +162,7 @@ def _device_of(module: nn.Module, example: Any, name: str) -> str:
     }
     devices = set().union(*kinds.values()) or {"cpu"}
     if len(devices) > 1:
-        where = ", ".join(f"{what} on {' and '.join(sorted(found))}" for what, found in kinds.items() if found)
+        where = ", ".join(f"{what} on {' and '.join(sorted(types))}" for what, types in kinds.items() if types)
         raise InputError(f"{name}: {where}; module.to(DEVICE) and inputs.to(DEVICE) put them on one device")
     (device,) = devices
     if device not in ("cpu", "cuda"):

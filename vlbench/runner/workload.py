@@ -34,6 +34,7 @@ from vlbench.runner.plan import RunSettings, expand
 from vlbench.runner.records import Conversion
 from vlbench.specs import RANDOM, HuggingFaceSpec, ModuleSpec
 from vlbench.specs.catalog import resolve
+from vlbench.specs.module import Overrides
 from vlbench.version import __version__
 
 
@@ -74,7 +75,13 @@ def cell_of(request: Mapping[str, Any]) -> Cell:
         height, width = settings.image_size
         settings = replace(settings, image_size=(height, width))  # JSON has no tuples
     example = read_example(Path(request["image"]) if request.get("image") else None, request.get("text"))
-    (cell,) = expand(resolve(request["model"]), example, settings, probe(settings.threads))
+
+    def inspect(source: str) -> ModuleSpec:
+        from vlbench.architectures.module_inspect import inspect_module  # noqa: PLC0415  imports transformers
+
+        return inspect_module(source, Overrides(image_size=settings.image_size, text_tokens=settings.text_tokens))
+
+    (cell,) = expand(resolve(request["model"], inspect), example, settings, probe(settings.threads))
     return cell
 
 
@@ -185,7 +192,7 @@ def warm(workload: Workload, cell: Cell, memory: PeakMemory, watch: StopWatch) -
         peak_memory_bytes=peak_memory_bytes,
         load=workload.model.load or None,
         conversion=None if cell.backend == EAGER else _conversion(prepared),
-        invalid=why_invalid(workload, output[0]),
+        invalid=why_invalid(workload.model, workload.inputs[1], output[0]),
     )
 
 
@@ -242,12 +249,11 @@ def _prepare_images(example: Example, cell: Cell) -> Images | RegionFeatures | N
     return Images(pixels=image_3HW.expand(count, -1, -1, -1).contiguous(), sizes=(spec.input.image_size,) * count)
 
 
-def why_invalid(workload: Workload, output: Any) -> str | None:
+def why_invalid(model: AnyModel, images: Images | RegionFeatures | None, output: Any) -> str | None:
     """Why the latency of this forward pass would be meaningless; None if it is valid."""
     if not all(torch.isfinite(tensor).all() for tensor in tensors_in(output) if tensor.is_floating_point()):
         return "the output is not finite"
-    model: Any = workload.model
-    declared, carried = model.declared_load(workload.inputs[1]), model.load
+    declared, carried = model.declared_load(images), model.load  # type: ignore[arg-type]
     short = [
         f"{name} {carried.get(name, 0)} of {least}" for name, least in declared.items() if carried.get(name, 0) < least
     ]

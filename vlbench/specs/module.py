@@ -13,7 +13,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from vlbench.errors import InputError, quoted
 from vlbench.specs.base import RANDOM, Part
-from vlbench.specs.bounds import Amount, Side, Size, Weights
+from vlbench.specs.bounds import Amount, Size, Weights
 from vlbench.specs.foreign import ForeignSpec, ForeignVisual
 from vlbench.specs.heads import TaskKind
 from vlbench.specs.huggingface_parts import Paths, TokenIds
@@ -170,7 +170,7 @@ class Overrides(Part):
 
     inputs: dict[str, Annotated[Reads | TensorInput, BeforeValidator(_tensor)]] = Field({})
     stages: dict[StageName, Paths] = Field({})
-    image_size: tuple[Side, Side] | None = None
+    image_size: tuple[int, int] | None = None
     text_tokens: int | None = None
 
 
