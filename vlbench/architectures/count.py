@@ -76,7 +76,7 @@ def _count_module(spec: ModuleSpec, batch: int, precision: Precision, device: st
     from vlbench.architectures.module_model import ModuleModel, blank_inputs  # noqa: PLC0415  imports transformers
 
     with torch.device(device):
-        model = ModuleModel(spec).eval()
+        model = ModuleModel(spec).eval().for_batch(batch)
         forward = model.bound(*blank_inputs(spec, batch))
         stages = model.stages()
         return counts_of(spec, count_parameters(model, stages), count_macs(forward, stages), precision, None)

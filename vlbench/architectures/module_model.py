@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from vlbench.architectures.huggingface_stages import Stage, as_stages, find_parts
 from vlbench.architectures.interfaces import Images, Text
 from vlbench.architectures.module_sources import make_module
+from vlbench.errors import InputError
 from vlbench.specs import ModuleSpec
 from vlbench.specs.module import TensorInput
 
@@ -23,6 +24,9 @@ class ModuleModel(nn.Module):
         spec: what makes the module, what its forward pass reads, and its stages.
         made: the module and its inputs, if they exist already.
 
+    Attributes:
+        batch: examples in a pass, for inputs that are neither image nor text.
+
     Raises InputError where the module cannot be made, or has no such stages.
     """
 
@@ -33,6 +37,7 @@ class ModuleModel(nn.Module):
         super().__init__()
         self.spec = spec
         self.model, self.example = made or make_module(spec)
+        self.batch = 1
         self.parts = find_parts(self.model, spec.stages, spec.name)
         self.load: dict[str, int] = {}
 
@@ -47,14 +52,13 @@ class ModuleModel(nn.Module):
 
     def _arguments(self, text: Text | None, images: Images | None) -> tuple[tuple[Any, ...], dict[str, Any]]:
         if not self.spec.inputs:
-            return arguments_of(self.example)
+            return arguments_of(self.example if self.batch == 1 else self._repeated(self.example))
         weight = next(self.model.parameters(), None)
         device = weight.device if weight is not None else torch.get_default_device()
-        batch = len(images.sizes) if images else len(text.ids) if text else 1
         named = dict(self.spec.options)
         for name, read in self.spec.inputs.items():
             if isinstance(read, TensorInput):
-                named[name] = random_tensor(read, batch, device, weight.dtype if weight is not None else None)
+                named[name] = random_tensor(read, self.batch, device, weight.dtype if weight is not None else None)
             elif read == "image":
                 assert images
                 named[name] = images.pixels
@@ -63,6 +67,21 @@ class ModuleModel(nn.Module):
                 named[name] = text.ids if read == "text" else text_mask(text)
         positional = tuple(named.pop(name) for name in sorted(filter(str.isdigit, self.spec.inputs), key=int))
         return positional, named
+
+    def _repeated(self, values: Any) -> Any:
+        """Inputs of one example as a batch. Raises InputError for inputs that are of several already."""
+        if isinstance(values, Tensor):
+            if values.dim() and values.shape[0] == 1:
+                return values.repeat(self.batch, *[1] * (values.dim() - 1))
+            raise InputError(f"--batch {self.batch}: the inputs of {self.spec.name} are a batch already; leave it out")
+        if isinstance(values, Mapping):
+            return {name: self._repeated(value) for name, value in values.items()}
+        return tuple(map(self._repeated, values)) if isinstance(values, list | tuple) else values
+
+    def for_batch(self, batch: int) -> ModuleModel:
+        """The same, with this many examples in a pass; the inputs of a saved module are the whole batch."""
+        self.batch = 1 if self.spec.kind == "saved" else batch
+        return self
 
     def stages(self) -> dict[str, nn.Module]:
         """Stages, in the order of the spec, and as `STAGE.NAME` steps within them."""

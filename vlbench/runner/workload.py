@@ -199,7 +199,9 @@ def warm(workload: Workload, cell: Cell, memory: PeakMemory, watch: StopWatch) -
 def build_workload(cell: Cell) -> Workload:
     """A cell's model with its weights, and the example in a batch, on the cell's device and in its precision."""
     device = torch.device(cell.device)
-    model = build(cell.spec).eval().to(device=device, dtype=DTYPES[cell.precision])
+    model: Any = build(cell.spec).eval().to(device=device, dtype=DTYPES[cell.precision])
+    if isinstance(cell.spec, ModuleSpec):
+        model = model.for_batch(cell.batch)
     return workload_with(model, prepare_batch(cell), device)
 
 
