@@ -39,9 +39,8 @@ def test_a_cnn_of_timm_is_a_backbone_step_by_step_and_a_head() -> None:
     spec = inspected("timm:resnet18")
     assert spec.family == "grid"
     assert spec.stages["visual.stem"] == ("conv1", "bn1", "act1", "maxpool")
-    assert [name for name in spec.stages if name.startswith("visual.layer")] == [
-        f"visual.layer{n}" for n in range(1, 5)
-    ]
+    layers = [name for name in spec.stages if name.startswith("visual.layer")]
+    assert layers == [f"visual.layer{number}" for number in range(1, 5)]
     assert spec.stages["head"] == ("global_pool", "fc")
     assert inspected("timm:resnet18", image_size=(64, 96)).input.image_size == (64, 96)
 

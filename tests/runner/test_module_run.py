@@ -65,7 +65,7 @@ def test_what_is_measured_is_kept_and_a_batch_is_one(tmp_path: Path) -> None:
 
 def test_ab_takes_a_module(tmp_path: Path) -> None:
     models = f"{HERE}:make_with_inputs"
-    process = vlbench("ab", "--base", ".", "--head", ".", "--models", models, "--budget", "0.5", "--threads", "1")
+    process = vlbench("ab", "--base", ".", "--head", ".", "--models", models, "--budget", "1", "--threads", "1")
     assert process.returncode in (0, 3), process.stderr
     assert "make_with_inputs" in process.stdout
 
@@ -79,7 +79,7 @@ REFUSED = [
     (("run", "--models", f"{HERE}:make,{HERE}:make", "--input", "pixels=0x3"), "pixels"),
     (("eval", "--models", "timm:resnet18", "--task", "shapes"), "run, count and ab measure"),
     (("train", "--models", f"{HERE}:make"), "run, count and ab measure"),
-    (("explain", "--model", "timm:resnet18"), "run, count and ab measure"),
+    (("explain", "--model", "timm:resnet18", "--image", "a.png", "--text", "a"), "run, count and ab measure"),
     (("init", "vilt-b33"), "did you mean"),
     (("run", "--models", "/no/such/folder"), "/no/such/folder"),
     (("run", "--models", "hub:no/such-model", *QUICK), "the hub cannot be reached"),
@@ -96,11 +96,8 @@ def test_bad_input_is_one_line(arguments: tuple[str, ...], reason: str, monkeypa
 
 
 def test_words_with_arguments_are_split_at_the_right_commas() -> None:
-    assert split_words('a:b?{"x": [1, 2], "y": "z"}, vilt ,,timm:c') == [
-        'a:b?{"x": [1, 2], "y": "z"}',
-        "vilt",
-        "timm:c",
-    ]
+    source = 'a:b?{"x": [1, 2], "y": "z"}'
+    assert split_words(f"{source}, vilt ,,timm:c") == [source, "vilt", "timm:c"]
 
 
 def test_a_spec_of_inputs_that_do_not_fit_each_other() -> None:
