@@ -50,6 +50,7 @@ IMPORTS_TORCH = (
     "measure.traffic",
     "runner.backends",
     "runner.conversion",
+    "runner.input_stage",
     "runner.restart",
     "runner.worker",
     "runner.workload",
