@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from vlbench.errors import SpecError, nearest
+from vlbench.errors import SpecError, nearest, quoted
 
 
 class Called(nn.Module):
@@ -98,7 +98,7 @@ def _find(model: nn.Module, path: str, where: str) -> list[nn.Module]:
     if isinstance(method, Called):
         return [method]
     if owner is None or not ismethod(method) or last.startswith("_"):
-        raise SpecError(f"{where}: {type(model).__name__} has no module or method {path!r}; {_near(path, named)}")
+        raise SpecError(f"{where}: {type(model).__name__} has no module or method {quoted(path)}; {_near(path, named)}")
     return [Called(owner, last)]
 
 
