@@ -80,6 +80,10 @@ UNBUILT = {
     ),
     "no words": (other(call="generate", gives="words"), "has no method 'generate', as words needs it"),
     "no vectors": (other(gives="similarity"), "has no method 'get_text_features', as similarity needs it"),
+    "a method of any module": (
+        tiny("hf-visualbert-vqa").model_copy(update={"stages": {"visual": ("named_modules",)}}),
+        "has no module or method 'named_modules'",
+    ),
     "a long path": (other(stages={"visual": ("a" * 5000,)}), "aaa...; known: rank_output, vilt"),
     "a part of Python for a stage": (
         other(stages={"visual": ("vilt.__class__",)}),
