@@ -52,6 +52,7 @@ IMPORTS_TORCH = (
     "runner.backends",
     "runner.conversion",
     "runner.in_process",
+    "runner.input_stage",
     "runner.restart",
     "runner.worker",
     "runner.workload",

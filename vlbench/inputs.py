@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -103,10 +103,16 @@ def token_ids(text: str, vocabulary: int, *, begin: int | None = CLS, end: int =
     return [*([] if begin is None else [min(begin, vocabulary - 2)]), *ids, min(end, vocabulary - 1)]
 
 
-def padded_ids(text: str, spec: AnySpec) -> tuple[list[int], int]:
-    """The ids of a text, padded to the length that the model is measured with, and how many of them are not padding."""
+def padded_ids(text: str, spec: AnySpec, tokenize: Callable[[str], list[int]] | None = None) -> tuple[list[int], int]:
+    """The ids of a text, padded to the length that the model is measured with, and how many of them are not padding.
+
+    They are those of `token_ids`, or of `tokenize`, cut off at that length.
+    """
     assert spec.text
-    ids = token_ids(text, spec.text.vocabulary, begin=spec.text.begin, end=spec.text.end)
+    if tokenize:
+        ids = tokenize(text)[: spec.input.text_tokens]
+    else:
+        ids = token_ids(text, spec.text.vocabulary, begin=spec.text.begin, end=spec.text.end)
     padding = min(spec.text.padding, spec.text.vocabulary - 1)
     return ids + [padding] * (spec.input.text_tokens - len(ids)), len(ids)
 

@@ -13,7 +13,9 @@ from huggingface_examples import images_of, refusal, text_of
 from safetensors.torch import load_file, save_file
 
 from tests.helpers import tiny
+from vlbench.architectures import huggingface_weights
 from vlbench.architectures.build import build
+from vlbench.architectures.count import count
 from vlbench.errors import InputError, SpecError
 from vlbench.specs import HuggingFaceSpec
 from vlbench.specs.weights import find_weights
@@ -37,7 +39,9 @@ UNBUILT = {
     "nothing for a number": (other(config={"num_hidden_layers": None}), "expected int, got NoneType"),
     "a list for a word": (other(config={"hidden_act": [1]}), "'hidden_act' expected str, got list"),
     "an unknown word": (other(config={"hidden_act": "nosuch"}), "refuses it: it knows no 'nosuch'"),
-    "less than nothing": (other(config={"hidden_size": -8}), "refuses it: "),
+    "less than nothing": (other(config={"hidden_size": -8}), "config.hidden_size: -8 is no amount; it must be"),
+    "fewer layers than none": (other(config={"num_hidden_layers": -1}), "num_hidden_layers: -1 is no amount; it must"),
+    "names for too many labels": (other(config={"num_labels": 10**12}), "at least 0, and at most 1,000,000"),
     "no heads": (other(config={"num_attention_heads": 0}), "refuses it: "),
     "too much": (other(config={"hidden_size": 10**12}), "refuses it: "),
     "a type of no number": (other(config={"dtype": "nosuch"}), "refuses it: module 'torch' has no attribute 'nosuch'"),
@@ -60,6 +64,12 @@ UNBUILT = {
         other(inputs={"pixels": "input_ids"}),
         "inputs.pixels: input_ids is given as inputs.ids, too; leave one out",
     ),
+    "an input for self": (other(inputs={"mask": "self"}), "inputs.mask: ViltForImageAndTextRetrieval takes no 'self'"),
+    "an input for any name": (other(inputs={"mask": "kwargs"}), "takes no 'kwargs'; "),
+    "code to run": (
+        tiny("hf-blip-vqa").model_copy(update={"options": {"custom_generate": "evil/repo"}}),
+        "options.custom_generate: BlipForQuestionAnswering takes no 'custom_generate'",
+    ),
     "an option that is unknown": (
         other(options={"nosuch": 3}),
         "options.nosuch: ViltForImageAndTextRetrieval takes no",
@@ -70,6 +80,11 @@ UNBUILT = {
     ),
     "no words": (other(call="generate", gives="words"), "has no method 'generate', as words needs it"),
     "no vectors": (other(gives="similarity"), "has no method 'get_text_features', as similarity needs it"),
+    "a method of any module": (
+        tiny("hf-visualbert-vqa").model_copy(update={"stages": {"visual": ("named_modules",)}}),
+        "has no module or method 'named_modules'",
+    ),
+    "a long path": (other(stages={"visual": ("a" * 5000,)}), "aaa...; known: rank_output, vilt"),
     "a part of Python for a stage": (
         other(stages={"visual": ("vilt.__class__",)}),
         "has no module or method 'vilt.__class__'",
@@ -96,6 +111,14 @@ NOT_RUN = {
         other(gives="matching"),
         "gives: matching needs a row for each of 3 texts and 2 columns, but logits is 3x1",
     ),
+    "widths that do not fit": (
+        tiny("hf-clip-vit-b32").model_copy(update={"options": {}}),
+        "CLIPModel.forward fails: Input image size (128*192) doesn't match model (128*128)",
+    ),
+    "less than a patch": (
+        other(config={"image_size": 7}),
+        "ViltForImageAndTextRetrieval.forward fails: Input and output sizes should be greater than 0",
+    ),
     "a size of three sides": (
         other(config={"image_size": [1, 2, 3]}),
         "ViltForImageAndTextRetrieval.forward fails: ",
@@ -109,8 +132,59 @@ def test_what_does_not_fit_the_forward_pass_is_one_line(spec: HuggingFaceSpec, m
     with pytest.raises(SpecError) as caught:
         build(spec)(text_of(spec, 9, 9, 6), images_of(*[(128, 192)] * 3))
     assert message in str(caught.value)
-    assert str(caught.value).startswith("hf-vilt-b32-tiny: ")
+    assert str(caught.value).startswith(f"{spec.name}: ")
     assert "\n" not in str(caught.value)
+
+
+def test_no_beams_are_one_line() -> None:
+    spec = tiny("hf-blip-vqa")
+    spec = spec.model_copy(update={"options": {**spec.options, "num_beams": 0}})
+    with pytest.raises(
+        SpecError, match=r"BlipForQuestionAnswering\.generate fails: integer division or modulo by zero"
+    ):
+        build(spec)(text_of(spec, 9), images_of((64, 96)))
+
+
+def test_memory_that_runs_out_is_no_fault_of_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = build(VILT)
+
+    def fail(**_: Any) -> None:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 51 TB")
+
+    monkeypatch.setattr(model.model, "forward", fail)
+    with pytest.raises(RuntimeError, match="51 TB"):
+        model(text_of(VILT, 9), images_of((128, 192)))
+
+
+MISNAMED = {
+    "a method that no pass calls": ({"head": ("save_pretrained",)}, "stages.head is not called in a forward pass"),
+    "the whole pass": (
+        {"interaction": ("forward",)},
+        "stages.text runs within stages.interaction; name each work once",
+    ),
+    "two parts in one": (
+        {"visual": ("vilt.embeddings.forward",)},
+        "stages.text runs within stages.visual; name each work once",
+    ),
+    "a step elsewhere": (
+        {"visual.patch": ("vilt.pooler",), "head": ("rank_output",)},
+        "stages.visual.patch runs outside",
+    ),
+}
+
+
+@pytest.mark.parametrize(("stages", "message"), MISNAMED.values(), ids=MISNAMED)
+def test_stages_that_a_pass_does_not_have_are_one_line(stages: dict, message: str) -> None:
+    with pytest.raises(SpecError) as caught:
+        count(VILT.model_copy(update={"stages": VILT.stages | stages}))
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_layers_without_end_are_refused_before_they_take_all_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(huggingface_weights, "MOST_MODULES", 2_000)
+    assert "it makes more than 2,000 modules; fewer layers work" in refusal(other(config={"num_hidden_layers": 10**12}))
+    assert build(VILT).labels() is None
 
 
 def test_other_answers_than_the_model_file_says_are_one_line() -> None:

@@ -182,6 +182,16 @@ def test_accuracies_are_a_row_a_metric(tmp_path: Path) -> None:
     assert [row["training_seconds"] for row in found] == [None, None, 2.5, 2.5]
 
 
+def test_what_prepares_an_example_is_of_a_cell_and_no_stage(tmp_path: Path) -> None:
+    restart = line("a")["restarts"][0] | {"input_ms": [3.0, 5.0]}
+    found = vlbench.read(folder_of(tmp_path, line("a", restarts=[restart], input_ms=summary(4.0, 3.0, 5.0)), line("b")))
+    told = [(row["input_ms"], row["input_ms_low"], row["input_ms_high"]) for row in rows(found.cells)]
+    assert told == [(4.0, 3.0, 5.0), (None, None, None)]
+    assert "input" not in set(found.stages["stage"])
+    of_input = found.samples[found.samples["stage"] == "input"]
+    assert list(zip(of_input["cell"], of_input["latency_ms"], strict=True)) == [("a", 3.0), ("a", 5.0)]
+
+
 def test_reported_figures_and_words_and_claims(tmp_path: Path) -> None:
     cell = {"suite": "s", "row": "r", "model": "m", "quantity": "q", "category": "params", "unit": "M"}
     cell |= {"measured": 2, "reported": 4, "error": -0.5, "tolerance": None, "interval": None, "verdict": "outside"}

@@ -113,6 +113,15 @@ def test_stages_stand_beside_both_totals_and_a_stage_that_no_model_has_is_no_col
     ]
 
 
+def test_what_prepares_an_example_is_the_last_column_and_in_no_total() -> None:
+    results = [measured("vilt-b32", input_ms=summarise([[4.5], [5.5]])), measured("vit-b16")]
+    assert [row["input"] for row in written(stage_table(results))] == ["5.00", GAP]
+    assert stage_table(results).names[-3:] == ["staged total", "end to end", "input"]
+    assert written(stage_table(results))[0]["staged total"] == "403"
+    assert "input_ms.median" in results_csv(results).partition("\n")[0]
+    assert "input_ms" not in results_csv(results[1:])
+
+
 def test_a_failed_cell_shows_gaps_and_its_reason() -> None:
     text = printed([measured("vilt-b32"), failed("uniter-base")])
     row = next(line for line in text.splitlines() if line.startswith("uniter-base "))

@@ -73,7 +73,7 @@ def test_a_toy_is_measured_end_to_end_and_by_stage(toy: str) -> None:
     assert result.backend == "toy"
     (restart,) = result.restarts
     assert restart.conversion == Conversion(size_bytes=7, eager_stages={"head": "a toy has no heads"})
-    assert list(restart.seconds_by_phase) == ["build", "convert", "first_pass", "warm_up", "latency"]
+    assert list(restart.seconds_by_phase) == ["build", "convert", "first_pass", "warm_up", "latency", "input"]
     fastest = {name: min(samples) for name, samples in restart.latency_ms_by_stage.items()}
     assert list(fastest) == ["total", "text", "visual", "visual.patch", "interaction", "head", "rest"]
     assert all(fastest[name] >= STAGE_MS for name in ("text", "visual", "visual.patch", "interaction"))
@@ -84,7 +84,7 @@ def test_a_toy_is_measured_end_to_end_and_by_stage(toy: str) -> None:
 def test_eager_converts_nothing_and_records_no_conversion() -> None:
     (restart,) = measured(SETTINGS).restarts
     assert restart.conversion is None
-    assert list(restart.seconds_by_phase) == ["build", "first_pass", "warm_up", "latency"]
+    assert list(restart.seconds_by_phase) == ["build", "first_pass", "warm_up", "latency", "input"]
 
 
 @pytest.mark.parametrize("name", ["vilt-b32", "uniter-base", "hf-clip-vit-b32", "hf-visualbert-vqa"])

@@ -81,7 +81,23 @@ def test_features_of_regions_are_the_same_each_time_and_in_the_precision(precisi
     assert (corners <= torch.tensor([192, 128])).all()
 
 
+@pytest.mark.slow
+def test_what_only_the_measured_pass_shows_leaves_the_other_models_their_turn(tmp_path: Path) -> None:
+    """A mask is given only where a text is padded, which the text that is counted is not."""
+    inputs = {"mask": "image_embeds", "pixels": "pixel_values"}
+    bad = write_tiny(tmp_path, "hf-vilt-b32", name="bad", inputs=inputs)
+    models = f"{bad},{write_tiny(tmp_path, 'hf-lxmert-vqa')}"
+    options = ("--text", "a cat", "--restarts", 1, "--budget", 0.5, "--threads", 1, "--device", "cpu")
+    process = vlbench("run", "--models", models, *options, "--out", tmp_path / "out")
+    assert process.returncode == 1, process.stderr
+    assert "Traceback" not in process.stderr
+    found = {line["model"]: line for line in map(json.loads, (tmp_path / "out" / "cells.jsonl").open())}
+    assert [found[name]["status"] for name in ("bad", "hf-lxmert-vqa-tiny")] == ["failed", "ok"]
+    assert "bad: ViltForImageAndTextRetrieval.forward fails: " in found["bad"]["error"]
+
+
 REFUSED = [
+    ({"output": "nosuch"}, "output: ViltForImageAndTextRetrieval gives no tensor 'nosuch'; known: logits"),
     ({"transformers": "ViltForQuestionAnswerin"}, "did you mean ViltForQuestionAnswering?"),
     ({"weights": "/no/such/folder"}, "weights /no/such/folder: no such file or folder"),
 ]

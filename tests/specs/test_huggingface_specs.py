@@ -30,6 +30,13 @@ REFUSED = [
     ("hf-vilt-b32", {"input/image_size": [380, 640]}, "380x640 is no multiple of the 32-pixel patch; 384x640 works"),
     ("hf-vilt-b32", {"input/text_tokens": 41}, "41 text tokens, but the model has 40 positions"),
     ("hf-vilt-b32", {"input/text_tokens": 0}, "input.text_tokens is missing"),
+    (
+        "hf-vilt-b32",
+        {"small/config/vocab_size": "x"},
+        "small.config: vocab_size is 'x', not a number from 4 to 10,000,000",
+    ),
+    ("hf-vilt-b32", {"small/config/patch_size": [8, 8]}, "small.config: patch_size is [8, 8], not a number"),
+    ("hf-vilt-b32", {"small/image_size": [100, 64]}, "small: image size 100x64 is no multiple of the 32-pixel patch"),
     ("hf-vilt-b32", {"heads/answer": {}}, "heads.answer"),
     ("hf-vilt-b32", {"heads/pairs": {"gives": "pairs"}}, "the key 'heads.pairs.transformers' is missing"),
 ]

@@ -66,7 +66,7 @@ def _count_huggingface(spec: HuggingFaceSpec, batch: int, precision: Precision, 
             images = Images(pixels=pixels, sizes=(spec.input.image_size,) * pictures)
         stages = model.stages()
         parameters = count_parameters(model, stages)
-        with model.image_tokens() as image_tokens:
+        with model.checked_stages(), model.image_tokens() as image_tokens:
             macs = count_macs(lambda: model(text, images), stages)
     model.check_rest(macs.total, macs.by_stage)
     return counts_of(spec, parameters, macs, precision, image_tokens[-1])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -51,7 +52,7 @@ class HuggingFaceModel(nn.Module):
         if text is None:
             raise ValueError("this model reads text; text is None")
         arguments = {**self._text(text), **self._images(images), **self.spec.options}
-        with calling(self.spec):
+        with calling(self.spec, on_meta=text.ids.is_meta):
             result = getattr(self.model, self.spec.call)(**arguments)
         return output_of(result, self.spec, texts=len(text.ids), images=len(images.sizes))
 
@@ -135,6 +136,35 @@ class HuggingFaceModel(nn.Module):
                 f"{self.spec.name}: stages leave {rest / macs:.0%} of the MACs to none; "
                 f"{unnamed(self.model, self.parts)!r} is the largest module in none"
             )
+
+    @contextmanager
+    def checked_stages(self) -> Iterator[None]:
+        """Raises SpecError where a pass runs a stage within another, a step outside of `visual`, or a stage never."""
+        running: Counter[str] = Counter()
+        ran: set[str] = set()
+
+        def begin(name: str) -> None:
+            outer = {other for other in running if running[other] and not name.startswith(f"{other}.")}
+            if outer:
+                raise SpecError(f"{self.spec.name}: stages.{name} runs within stages.{min(outer)}; name each work once")
+            if "." in name and not running["visual"]:
+                raise SpecError(f"{self.spec.name}: stages.{name} runs outside of stages.visual, whose step it is")
+            running[name] += 1
+            ran.add(name)
+
+        stages = self._stages()
+        handles = []
+        for name, stage in stages.items():
+            handles.append(stage.register_forward_pre_hook(lambda *_, name=name: begin(name)))
+            handles.append(stage.register_forward_hook(lambda *_, name=name: running.subtract([name])))
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+        never = [name for name in stages if name not in ran]
+        if never:
+            raise SpecError(f"{self.spec.name}: stages.{never[0]} is not called in a forward pass; name what is")
 
     @contextmanager
     def image_tokens(self) -> Iterator[list[int]]:

@@ -10,11 +10,13 @@ from typing import Any
 from torch import Tensor, nn
 from transformers import GenerationConfig
 
-from vlbench.errors import SpecError, nearest, shortened
+from vlbench.errors import SpecError, device_failure, nearest, shortened
 from vlbench.specs import HuggingFaceSpec
 
 EVERYWHERE = {"output_attentions", "output_hidden_states", "return_dict"}  # options of every class
-FAULTS = (AssertionError, AttributeError, LookupError, TypeError, ValueError)  # of values that a class cannot work with
+# What a forward pass raises for values that it cannot work with; also where memory runs out, and on the meta device.
+FAULTS = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+RUNS_CODE = {"custom_generate"}  # an option that names code to be fetched and run
 LONGEST_REASON = 160
 COLUMNS = {"pairs": 2, "matching": 2, "ranking": 1}
 
@@ -29,10 +31,10 @@ def check_arguments(model: nn.Module, spec: HuggingFaceSpec) -> None:
         if not callable(getattr(model, method, None)):
             raise SpecError(f"{spec.name}: {spec.transformers} has no method {method!r}, as {spec.gives} needs it")
     classes = {type(module) for module in model.modules()}
-    known = EVERYWHERE.union(*(inspect.signature(kind.forward).parameters for kind in classes))
+    known = EVERYWHERE.union(*(_parameters(kind.forward) for kind in classes)) - {"self"}
     if spec.call == "generate":
-        known |= {*inspect.signature(model.generate).parameters, *GenerationConfig().to_dict()}  # type: ignore[arg-type]
-    outermost = [name for name in inspect.signature(model.forward).parameters if name != "kwargs"]
+        known |= {*_parameters(model.generate), *GenerationConfig().to_dict()} - RUNS_CODE
+    outermost = _parameters(model.forward)
     inputs = {f"inputs.{key}": name for key, name in spec.inputs if isinstance(name, str)}
     given: dict[str, str] = {}
     for key, name in {**inputs, **{f"options.{option}": option for option in spec.options}}.items():
@@ -44,12 +46,23 @@ def check_arguments(model: nn.Module, spec: HuggingFaceSpec) -> None:
         given[name] = key
 
 
+def _parameters(function: Any) -> list[str]:
+    """The names of its parameters, without `*args` and `**kwargs`."""
+    parameters = inspect.signature(function).parameters.items()
+    return [name for name, parameter in parameters if parameter.kind.name not in ("VAR_POSITIONAL", "VAR_KEYWORD")]
+
+
 @contextmanager
-def calling(spec: HuggingFaceSpec) -> Iterator[None]:
-    """Turns what a forward pass raises for values of its config or its options into a SpecError of one line."""
+def calling(spec: HuggingFaceSpec, *, on_meta: bool) -> Iterator[None]:
+    """Turns what a forward pass raises for values of its config or its options into a SpecError of one line.
+
+    Not where the device fails, or where a pass on the meta device needs values, which it lacks.
+    """
     try:
         yield
     except FAULTS as error:
+        if isinstance(error, RuntimeError) and (on_meta or device_failure(error)):
+            raise
         reason = shortened(" ".join(str(error).split()) or type(error).__name__, LONGEST_REASON)
         raise SpecError(
             f"{spec.name}: {spec.transformers}.{spec.call} fails: {reason}; check config and options"

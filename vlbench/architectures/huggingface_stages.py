@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from vlbench.errors import SpecError, nearest
+from vlbench.errors import SpecError, nearest, quoted
 
 ORDER = ("text", "visual", "interaction", "head")
 
@@ -102,8 +102,9 @@ def find(model: nn.Module, path: str, where: str) -> list[nn.Module]:
     method = getattr(owner, last, None)
     if isinstance(method, Called):
         return [method]
-    if owner is None or not ismethod(method) or last.startswith("_"):
-        raise SpecError(f"{where}: {type(model).__name__} has no module or method {path!r}; {_near(path, named)}")
+    of_any_module = hasattr(nn.Module, last) and last != "forward"  # as `parameters`, which is no work of a pass
+    if owner is None or not ismethod(method) or last.startswith("_") or of_any_module:
+        raise SpecError(f"{where}: {type(model).__name__} has no module or method {quoted(path)}; {_near(path, named)}")
     return [Called(owner, last)]
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pickle
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from itertools import count
 from typing import Any
 
 import torch
@@ -12,6 +14,7 @@ import transformers
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from torch import nn
+from torch.nn.modules.module import register_module_module_registration_hook
 from transformers.initialization import no_init_weights
 from transformers.utils import logging
 
@@ -37,6 +40,9 @@ REFUSALS = (
 )
 UNREADABLE = (*REFUSALS, OSError, SafetensorError, pickle.UnpicklingError)
 LONGEST_REASON = 160
+MOST_MODULES = 50_000  # some 3,000 layers
+MOST_LABELS = 1_000_000  # a config makes a name for each
+AMOUNTS = re.compile(r"(^|_)(num|layers|heads|size|dim|depth)(_|$)")  # in names of what cannot be negative
 
 
 def find_class(spec: HuggingFaceSpec) -> Any:
@@ -59,7 +65,7 @@ def make(spec: HuggingFaceSpec, *, blank: bool = False) -> nn.Module:
     Raises SpecError if class, config or weights do not fit.
     """
     model_class = find_class(spec)
-    with quiet():
+    with quiet(), _few_modules():
         if spec.weights != "random" and not blank:
             return _with_weights(spec, model_class)
         try:
@@ -107,9 +113,34 @@ def _check_keys(settings: Mapping[str, Any], config: Any, where: str) -> None:
     for key, value in settings.items():
         if key not in known and (not hasattr(config, key) or callable(getattr(config, key))):
             raise SpecError(f"{where}: {type(config).__name__} has no {key!r}; {nearest(key, known)}")
+        _check_amount(key, value, where)
         inner = getattr(config, key, None)
         if isinstance(value, Mapping) and isinstance(inner, transformers.PretrainedConfig):
             _check_keys(value, inner, f"{where}.{key}")
+
+
+def _check_amount(key: str, value: Any, where: str) -> None:
+    """A config takes -1 layers for none, and makes names for any number of labels."""
+    most = MOST_LABELS if key == "num_labels" else float("inf")
+    if isinstance(value, int | float) and AMOUNTS.search(key) and not 0 <= value <= most:
+        limit = f", and at most {most:,}" if key == "num_labels" else ""
+        raise SpecError(f"{where}.{key}: {value} is no amount; it must be at least 0{limit}")
+
+
+@contextmanager
+def _few_modules() -> Iterator[None]:
+    """Raises ValueError where a construction makes far more modules than a model has: it would take hours."""
+    made = count()
+
+    def check(*_: Any) -> None:
+        if next(made) > MOST_MODULES:
+            raise ValueError(f"it makes more than {MOST_MODULES:,} modules; fewer layers work")
+
+    handle = register_module_module_registration_hook(check)
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 def _check_answers(spec: HuggingFaceSpec, config: Any) -> None:
@@ -125,6 +156,7 @@ def _read(source: str, config_class: Any, spec: HuggingFaceSpec) -> Any:
         if content.get("model_type") != config_class.model_type:
             named = content.get("model_type") or "no model of transformers"
             raise SpecError(f"{spec.name}: {source} is {named}, not {config_class.model_type}")
+        _check_amount("num_labels", content.get("num_labels"), f"{spec.name}: {source}")
         return config_class.from_dict(content)
 
 

@@ -23,6 +23,7 @@ from vlbench.runner.records import Accuracy, Evaluation, Result
 from vlbench.suites.outcomes import ClaimOutcome, ReproducedCell
 
 WHOLE = "end to end"  # the stage of a sample of a whole pass, which is timed without hooks
+INPUT = "input"  # that of a sample of preparing an example
 PLAIN = (  # keys of a line that are columns as they stand
     *("archetype", "text_tokens", "image_tokens", "weights", "params_total", "params_trainable", "macs", "flops"),
     *("bytes_moved", "operators", "peak_memory_bytes", "l2", "status", "error", "spec_hash", "cell_hash"),
@@ -51,8 +52,8 @@ class Results:
     Attributes:
         cells: one row per measurement: its settings, counts, memory, latency, noise and efficiency.
         stages: one row per measurement and stage.
-        samples: one row per sample: of a whole pass, or of a stage in a pass by stage; from every restart, also
-            disturbed ones.
+        samples: one row per sample: of a whole pass, of a stage in a pass by stage, or of preparing an example
+            (`input`); from every restart, also disturbed ones.
         accuracy: one row per model, task, split and metric.
         peaks: one row per machine, device and precision: the most it reaches, in 10^9 FLOPs and bytes per second.
         reported: one row per value of a suite, measured and reported; `_words` hold values that are not numbers.
@@ -144,6 +145,7 @@ def _cell(folder: str, cell: str, result: Result) -> Row:
         **{"image_height": height, "image_width": width},
         **_summary(latency),
         "latency_ms_p90": latency.p90 if latency else None,
+        **_summary(result.input_ms, "input_ms"),
         "restarts": len(latency.by_restart) if latency else None,
         "noise": noise.verdict if noise else None,
         "noise_reasons": "; ".join(noise.reasons) or None if noise else None,
@@ -151,8 +153,8 @@ def _cell(folder: str, cell: str, result: Result) -> Row:
     }
 
 
-def _summary(latency: LatencySummary | None) -> Row:
-    return _value("latency_ms", latency.median if latency else None, latency.ci95 if latency else None)
+def _summary(latency: LatencySummary | None, name: str = "latency_ms") -> Row:
+    return _value(name, latency.median if latency else None, latency.ci95 if latency else None)
 
 
 def _value(name: str, value: float | None, interval: tuple[float, float] | None) -> Row:
@@ -190,7 +192,12 @@ def _samples_of(result: Result) -> _Samples:
     taken = [
         (number, stage, samples)
         for number, restart in enumerate(result.restarts, start=1)
-        for stage, samples in {WHOLE: restart.latency_ms, **restart.latency_ms_by_stage}.items()
+        for stage, samples in {
+            WHOLE: restart.latency_ms,
+            **restart.latency_ms_by_stage,
+            INPUT: restart.input_ms,
+        }.items()
+        if samples or stage != INPUT
     ]
     series = [(number, stage, len(samples)) for number, stage, samples in taken]
     return _Samples(series, np.fromiter(chain.from_iterable(samples for *_, samples in taken), dtype=np.float64))

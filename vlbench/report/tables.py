@@ -87,6 +87,7 @@ PEAK = TableColumn[Result](
 LATENCY = TableColumn[LatencySummary]("latency ms", lambda latency: latency.median, short_number).of(timed)
 INTERVAL = TableColumn[LatencySummary]("95% interval", lambda latency: latency.ci95, ends()).of(timed)
 BRACKETED = TableColumn[Result]("latency ms (95%)", _latency, estimated(short_number), latex="latency (ms)")
+INPUT = TableColumn[Result]("input", lambda result: result.input_ms and result.input_ms.median, short_number)
 RESTARTS = TableColumn[LatencySummary]("restarts", lambda latency: len(latency.by_restart), str, shown="wide").of(timed)
 NOISE = TableColumn[Result]("noise", lambda result: result.noise and result.noise.verdict)
 ACCURACY = TableColumn[Result]("accuracy", lambda result: result.accuracy and _accuracy(result.accuracy))
@@ -103,12 +104,15 @@ def summary_table(results: Sequence[Result], roofs: Roofs = NO_ROOFS) -> Table:
 
 
 def stage_columns(results: Sequence[Result]) -> Iterator[TableColumn[Result]]:
-    """Median milliseconds of each stage and of each step within `visual`, in the order of the forward pass."""
+    """Median milliseconds of each stage and of each step within `visual`, in the order of the forward pass; last what
+    preparing an example takes before it."""
     for name in merged_order([list(result.latency_ms_by_stage or {}) for result in results]):
         if name != "total":
             yield _stage_column(name.replace("visual.", "."), name)
     yield _stage_column("staged total", "total")
     yield replace(LATENCY, name="end to end")
+    if any(result.input_ms for result in results):
+        yield INPUT
 
 
 def _stage_column(heading: str, stage: str) -> TableColumn[Any]:
@@ -191,7 +195,7 @@ def _plain_values(result: Result, roofs: Roofs) -> dict[str, Any]:
     return shown | {"image_size": image_words(result), "machine": shown.pop("machine")}
 
 
-OPTIONAL = {"accuracy", "training", "l2", "launch", *Efficiency.__dataclass_fields__}
+OPTIONAL = {"accuracy", "training", "l2", "launch", "input_ms", *Efficiency.__dataclass_fields__}
 
 
 def results_json(results: Iterable[Result]) -> Iterator[str]:

@@ -89,6 +89,7 @@ def summarise_cell(
     }
     latency_ms = summarise([restart.latency_ms for restart in counted])
     names = counted[0].latency_ms_by_stage
+    inputs = [restart.input_ms for restart in counted if restart.input_ms]
     return blank_result(
         cell,
         machine,
@@ -97,6 +98,7 @@ def summarise_cell(
         latency_ms_by_stage={
             name: summarise([restart.latency_ms_by_stage[name] for restart in counted]) for name in names
         },
+        input_ms=summarise(inputs) if inputs else None,
         noise=_noise(cell, restarts, [restart.latency_ms for restart in restarts], latency_ms),
         **fields,
     )

@@ -155,10 +155,12 @@ class Restart(Frozen):
     """What one fresh process measured: samples in milliseconds, in the order taken, and what interfered with them.
 
     `latency_ms_by_stage` is from separate passes, whose whole is `total`. `joules` is the energy of one pass.
+    `input_ms` is of preparing one example, before any pass; empty in results of older versions.
     """
 
     latency_ms: tuple[float, ...]
     latency_ms_by_stage: dict[str, tuple[float, ...]] = Field(default_factory=dict)
+    input_ms: tuple[float, ...] = ()
     warm_up: WarmUp
     peak_memory_bytes: int | None = None
     detector_load: dict[str, int] | None = None
@@ -208,6 +210,7 @@ class Result(ResultLine):
     bytes_moved_by_stage: dict[str, int] | None = None
     latency_ms: LatencySummary | None = None
     latency_ms_by_stage: dict[str, LatencySummary] | None = None
+    input_ms: LatencySummary | None = None
     noise: Noise | None = None
     peak_memory_bytes: int | None = None
     joules: float | None = None

@@ -16,6 +16,7 @@ from vlbench.measure.observe import Observer, reference_kernel
 from vlbench.measure.throttling import ThrottleWatch
 from vlbench.runner.aggregate import now
 from vlbench.runner.cells import Cell
+from vlbench.runner.input_stage import time_input
 from vlbench.runner.nms_records import SuppressionCell, SuppressionRestart
 from vlbench.runner.records import Restart, WarmUp
 from vlbench.runner.schemas import CACHE_MS
@@ -24,6 +25,7 @@ from vlbench.runner.workload import StopWatch, WarmWorkload, prepare, set_up_tor
 MOST_SAMPLING_SECONDS = 2.0  # of one restart; the speed differs between processes, so more restarts tell more
 RESTART_SHARE = 1 / 20  # of the budget, if that is less
 END_TO_END_SHARE = 0.6
+INPUT_SHARE = 0.1  # on top of the time for passes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,17 +85,22 @@ def measure_warm(workload: WarmWorkload, cell: Cell, watch: StopWatch) -> Restar
     instruments.observer.between_blocks()
     by_stage = timer.by_stage((1 - END_TO_END_SHARE) * seconds, discarded=quick)
     interference = instruments.finish()
+    launch = None
     if timer.device.type == "cuda":
         watch.step("launch")
+        launch = measure_launch(timer.forward)
+    watch.step("input")
+    input_ms = time_input(cell, INPUT_SHARE * seconds)
     return Restart(
         latency_ms=tuple(end_to_end),
         latency_ms_by_stage={name: tuple(samples) for name, samples in by_stage.items()},
+        input_ms=input_ms,
         warm_up=WarmUp(n=len(warm_up), steady=steady or timer.settled(warm_up, end_to_end, by_stage.get("total", []))),
         peak_memory_bytes=workload.peak_memory_bytes,
         detector_load=workload.load,
         conversion=workload.conversion,
         joules=None if joules is None else joules / (len(end_to_end) + quick),
-        launch=measure_launch(timer.forward) if timer.device.type == "cuda" else None,
+        launch=launch,
         interference=interference,
         seconds_by_phase=watch.spent(),
         measured_at=now(),

@@ -223,30 +223,33 @@ def _conversion(prepared: PreparedWorkload) -> Conversion:
 
 def prepare_batch(cell: Cell) -> Inputs:
     """The example, repeated to the batch size, on the cell's device and in its precision. A pair is one image twice."""
-    example = Example(image=cell.image, image_sha256=cell.image_sha256, text=cell.text)
-    images = _prepare_images(example, cell)
+    return prepare_text(cell), prepare_images(cell, cell.batch * cell.spec.images)
+
+
+def prepare_text(cell: Cell, tokenize: Callable[[str], list[int]] | None = None) -> Text | None:
+    """The text, repeated to the batch size; None for a model without text. Ids as of `padded_ids`."""
     if cell.spec.text is None:
-        return None, images
-    ids, real = padded_ids(cell.text, cell.spec)
+        return None
+    ids, real = padded_ids(cell.text, cell.spec, tokenize)
     padding = len(ids) - real
     ids_L = torch.tensor(ids, device=cell.device)
     mask_L = torch.tensor([True] * real + [False] * padding, device=cell.device)
     repeated = (cell.batch, -1)
-    text = Text(ids=ids_L.expand(repeated), mask=mask_L.expand(repeated) if padding else None)
-    return text, images
+    return Text(ids=ids_L.expand(repeated), mask=mask_L.expand(repeated) if padding else None)
 
 
-def _prepare_images(example: Example, cell: Cell) -> Images | RegionFeatures | None:
-    """The image, once for each place in the batch; or features drawn from a seed, for a model that reads features; None
-    for a module that reads no image."""
+def prepare_images(cell: Cell, count: int) -> Images | RegionFeatures | None:
+    """The image, read once and repeated; or features drawn from a seed, for a model that reads features; None for a
+    module that reads no image."""
     if isinstance(cell.spec, ModuleSpec) and not cell.spec.reads_image:
         return None
-    spec, count, dtype = cell.spec, cell.batch * cell.spec.images, DTYPES[cell.precision]
+    spec, dtype = cell.spec, DTYPES[cell.precision]
     if isinstance(spec, HuggingFaceSpec):
         from vlbench.architectures.huggingface import random_images  # noqa: PLC0415  transformers is slow to import
 
         if spec.features:
             return random_images(spec, count, cell.device, dtype)
+    example = Example(image=cell.image, image_sha256=cell.image_sha256, text=cell.text)
     image_3HW = torch.from_numpy(pixels(example, spec.input)).to(cell.device, dtype)
     return Images(pixels=image_3HW.expand(count, -1, -1, -1).contiguous(), sizes=(spec.input.image_size,) * count)
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
+from vlbench.errors import quoted
 from vlbench.specs.base import RANDOM
 from vlbench.specs.bounds import Amount, Side, Size, Weights
 from vlbench.specs.foreign import ForeignSpec, ForeignVisual
@@ -28,6 +29,7 @@ from vlbench.specs.module import ModuleSpec
 
 DESCRIBED = {"aliases", "source", "note", "archetype"}  # fields that change nothing that is measured
 VARIANTS = {"heads", "small"}  # fields that describe other models than the one that is measured
+SIZES = {"vocab_size": (4, 10_000_000), "patch_size": (1, 4096)}  # of a config that a tiny model takes over
 UNHASHED_DEFAULTS = {"weights": "random", "answers": None}
 
 
@@ -123,6 +125,14 @@ class HuggingFaceSpec(ForeignSpec):
         if (self.call == "generate") != (self.gives == "words"):
             raise ValueError("call generate gives words, and forward gives anything else")
         self.check_input()
+        for key, (least, most) in SIZES.items():
+            value = first_value(self.small.config, key)
+            if value is not None and size_in(self.small.config, key) is None:
+                raise ValueError(f"small.config: {key} is {quoted(value)}, not a number from {least} to {most:,}")
+        try:
+            self.tiny().check_input()
+        except ValueError as error:
+            raise ValueError(f"small: {error}") from error
         return self
 
     def check_input(self) -> None:
@@ -179,13 +189,12 @@ class HuggingFaceSpec(ForeignSpec):
         config = merged(self.config, self.small.config) if isinstance(self.config, dict) else self.small.config
         size = self.input.of_size(self.small.image_size).model_copy(update={"text_tokens": self.small.text_tokens})
         changes: dict[str, Any] = {"config": config, "input": size}
-        vocabulary = first_value(config, "vocab_size")
+        vocabulary = size_in(config, "vocab_size")
         changes["text"] = self.text.model_copy(update={"vocabulary": vocabulary} if vocabulary else {})
         if self.features:
             few = {"regions": 5, "channels": self.small.channels or self.features.channels}
             changes["features"] = self.features.model_copy(update=few)
-        patch_size = first_value(config, "patch_size")
-        changes["patch_size"] = patch_size or self.patch_size
+        changes["patch_size"] = size_in(config, "patch_size") or self.patch_size
         return self.model_copy(update=changes | {"name": f"{self.name}-tiny", "weights": "random"})
 
     def hash(self) -> str:
@@ -212,6 +221,12 @@ def first_value(config: Mapping[str, Any], key: str) -> Any:
         return config[key]
     inner = (first_value(value, key) for value in config.values() if isinstance(value, Mapping))
     return next((value for value in inner if value is not None), None)
+
+
+def size_in(config: Mapping[str, Any], key: str) -> int | None:
+    """The first value of a key of SIZES; None if there is none, or it is no such number."""
+    value, (least, most) = first_value(config, key), SIZES[key]
+    return value if type(value) is int and least <= value <= most else None
 
 
 def schema_of(content: Mapping[str, Any]) -> type[ModelSpec] | type[HuggingFaceSpec] | type[ModuleSpec]:

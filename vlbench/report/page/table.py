@@ -193,6 +193,8 @@ def _columns(results: Results) -> Iterator[tuple[PageColumn, Make]]:
     yield from _accuracy_columns(results)
     yield PageColumn(title="noise", words=True, hint="whether something disturbed it"), _of(_noise)
     yield from _efficiency_columns(results.roofs)
+    prepared = "median time to read, decode, resize and tokenise one example, before the pass and not part of it"
+    yield PageColumn(title="input", unit="ms", hint=prepared), _written(tables.INPUT)
     yield PageColumn(title="params", unit="M"), _written(tables.PARAMS)
     macs = PageColumn(title="MACs", unit="G", hint="multiply-accumulates of a pass; FLOPs are twice as many")
     yield macs, _written(tables.GMACS)
