@@ -40,6 +40,7 @@ IMPORTS_TORCH = (
     "evaluation",
     "tasks",
     "training",
+    "measure.attribution",
     "measure.gpu",
     "measure.gpu_speed",
     "measure.launch",
