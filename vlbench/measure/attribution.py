@@ -17,10 +17,11 @@ class Attribution:
     Args:
         read: what was counted so far. Each call and each return of a module reads it, and the growth since the last
             reading belongs to the scopes that ran.
+        innermost: charges only the scopes of the module that was called last, not those of the modules that called it.
     """
 
-    def __init__(self, read: Callable[[], Amounts]) -> None:
-        self.read, self.last = read, read()
+    def __init__(self, read: Callable[[], Amounts], *, innermost: bool = False) -> None:
+        self.read, self.last, self.innermost = read, read(), innermost
         self.running: list[Set[str]] = []
         self.amounts: dict[str, Amounts] = {}
 
@@ -54,5 +55,5 @@ class Attribution:
         growth = tuple(map(sub, amounts, self.last))
         self.last = amounts
         if any(growth):
-            for scope in set().union(*self.running):
+            for scope in set().union(*(self.running[-1:] if self.innermost else self.running)):
                 self.amounts[scope] = tuple(map(add, self.of(scope), growth))
