@@ -72,6 +72,7 @@ def count_by_module(spec: AnySpec, *, batch: int = 1, counters: Sequence[str] = 
         model, inputs = _blank_pass(spec, batch, "meta" if on_meta else "cpu")
         stages = model.stages()
         parts = {name: stage.parts if isinstance(stage, Stage) else (stage,) for name, stage in stages.items()}
+        model.requires_grad_(False)  # a gradient confuses PyTorch's counter
         return CountedPass(module=model, arguments=inputs, stages=stages, stage_parts=parts)
 
     return count_modules(prepare, counters)

@@ -204,20 +204,23 @@ FORMULAS: dict[str, Callable[[tuple, Any], int]] = {
 # Their work depends on the image and has no agreed MACs; the papers' tables omit them, too.
 UNCOUNTED = frozenset({"torchvision::roi_align", "torchvision::roi_pool", "torchvision::nms"})
 
-# Data movement, reductions, normalisation, pooling, sorting: a few operations per element.
+# Data movement, reductions, normalisation, pooling, sorting, resizing, activations without the tag `pointwise`: a few
+# operations per element.
 CHEAP = frozenset(
     """
-    _adaptive_avg_pool2d _batch_norm_no_update _fused_rms_norm _local_scalar_dense _log_softmax
-    _native_batch_norm_legit_no_training _safe_softmax _softmax _thnn_fused_gru_cell _to_copy _unique2 _unsafe_index
-    _unsafe_view adaptive_avg_pool2d all amax amin any arange argmax argsort as_strided_ avg_pool2d bucketize cat clone
+    _adaptive_avg_pool2d _assert_async _batch_norm_no_update _fused_rms_norm _local_scalar_dense _log_softmax
+    _native_batch_norm_legit _native_batch_norm_legit_no_training _safe_softmax _softmax _thnn_fused_gru_cell _to_copy
+    _unique2 _unsafe_index _unsafe_view _upsample_bicubic2d_aa _upsample_bilinear2d_aa adaptive_avg_pool2d
+    adaptive_max_pool2d all amax amin any arange argmax argsort as_strided_ avg_pool2d bucketize cat clone col2im
     constant_pad_nd copy_ cudnn_batch_norm cummax cumsum detach_ embedding empty empty_like empty_strided equal fill
-    fill_ flip full full_like gather grid_sampler_2d index index_copy index_copy_ index_fill index_fill_ index_put_
-    index_select is_nonzero isin item lift_fresh lift_fresh_copy linalg_vector_norm linspace logsumexp masked_fill
-    masked_fill_ max max_pool2d_with_indices mean min miopen_batch_norm multinomial native_batch_norm native_group_norm
-    native_layer_norm new_empty new_full new_ones new_zeros nonzero norm ones ones_like pow prod rand randn repeat
-    resize_ roll rsub scalar_tensor scatter scatter_ searchsorted select_scatter set_ slice_scatter sort
-    split_with_sizes_copy stack sum topk tril triu unbind_copy upsample_bicubic2d upsample_bilinear2d
-    upsample_nearest2d var var_mean zero_ zeros zeros_like
+    fill_ flip full full_like gather grid_sampler_2d hardswish hardswish_ im2col index index_copy index_copy_ index_fill
+    index_fill_ index_put_ index_select is_nonzero isin item lift_fresh lift_fresh_copy linalg_vector_norm linspace
+    logsumexp masked_fill masked_fill_ max max_pool2d_with_indices mean min miopen_batch_norm multinomial
+    native_batch_norm native_group_norm native_layer_norm new_empty new_full new_ones new_zeros nonzero norm ones
+    ones_like pow prod rand randn reflection_pad1d reflection_pad2d repeat replication_pad1d replication_pad2d resize_
+    roll rsub scalar_tensor scatter scatter_ searchsorted select_scatter set_ slice_scatter sort split_with_sizes_copy
+    stack sum topk tril triu unbind_copy upsample_bicubic2d upsample_bilinear2d upsample_nearest2d var var_mean zero_
+    zeros zeros_like
     """.split()
 )
 

@@ -157,12 +157,12 @@ def _device_of(counted: CountedPass) -> str:
 
 
 def copy_of(module: nn.Module, *, on_meta: bool) -> nn.Module:
-    """A copy on the meta device, or one that shares the parameters and has other tensors of its own."""
-    parameters = {id(parameter): parameter for parameter in module.parameters()}
-    if on_meta:
-        parameters = {
-            key: nn.Parameter(_on_meta(parameter), parameter.requires_grad) for key, parameter in parameters.items()
-        }
+    """A copy on the meta device, or one whose parameters share the memory; other tensors are copied.
+
+    Its parameters take no gradient, which confuses PyTorch's counter.
+    """
+    change = _on_meta if on_meta else torch.detach
+    parameters = {id(parameter): nn.Parameter(change(parameter), False) for parameter in module.parameters()}
     with _CopiedTensors(on_meta):
         return copy.deepcopy(module, dict(parameters))
 
