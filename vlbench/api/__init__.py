@@ -3,8 +3,9 @@
 from vlbench.api.comparing import ModuleComparison, assert_not_slower, compare
 from vlbench.api.measurement import Measurement
 from vlbench.api.models import Model, build, load
-from vlbench.api.modules import measure
+from vlbench.api.modules import count, measure
 from vlbench.errors import InputError, WorkerError
+from vlbench.measure.module_counts import ModuleCounts
 from vlbench.report.frames import Results, read
 
 __all__ = [
@@ -12,11 +13,13 @@ __all__ = [
     "Measurement",
     "Model",
     "ModuleComparison",
+    "ModuleCounts",
     "Results",
     "WorkerError",
     "assert_not_slower",
     "build",
     "compare",
+    "count",
     "load",
     "measure",
     "read",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from vlbench.api.measurement import Measurement
 from vlbench.errors import InputError, WorkerError
 from vlbench.inputs import read_example
+from vlbench.measure.module_counts import ModuleCounts
 from vlbench.measure.records import Precision
 from vlbench.runner.benchmark import BenchmarkSession
 from vlbench.runner.cells import Cell
@@ -86,6 +87,24 @@ def measure(
     if precision not in (None, live.precision):
         raise InputError(f"precision={precision!r}: in this process a module is measured as it is, in {live.precision}")
     return Measurement.of(live.measure(cell), reason)
+
+
+def count(module: nn.Module, inputs: Any, *, counters: Sequence[str] = ("vlbench",)) -> ModuleCounts:
+    """Counts a module without computing anything where its shapes suffice: parameters, MACs and bytes moved by module.
+
+    Raises:
+        InputError: an unknown counter, a lazy module, or a forward pass that fails.
+
+    Args:
+        module: any module; nothing of it is changed.
+        inputs: of a forward pass: a tensor, a tuple of positional arguments, a mapping of named ones.
+        counters: of `vlbench`, `fvcore` and `torch`.
+    """
+    from vlbench.architectures.module_sources import failures_in_one_line  # noqa: PLC0415  imports transformers
+    from vlbench.measure.modules import count_module  # noqa: PLC0415  imports torch
+
+    with failures_in_one_line(type(module).__name__, "its forward pass"):
+        return count_module(module, inputs, counters=counters)
 
 
 def _measure_fresh(cell: Cell, environment: Mapping[str, str]) -> Result:

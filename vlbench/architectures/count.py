@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import nn
 
 from vlbench.architectures.build import build
-from vlbench.architectures.interfaces import Images, RegionFeatures, Text
+from vlbench.architectures.huggingface_stages import Stage
+from vlbench.architectures.interfaces import Images, Text
 from vlbench.architectures.table6 import charge_table6, params_table6
 from vlbench.errors import InputError
+from vlbench.measure.counters import CountedPass
 from vlbench.measure.macs import MacCount, ParameterCount, count_macs, count_parameters
+from vlbench.measure.module_counts import ModuleCounts
+from vlbench.measure.modules import count_modules
 from vlbench.measure.records import ELEMENT_BYTES, Counts, Precision
-from vlbench.specs import AnySpec, HuggingFaceSpec, ModelSpec, ModuleSpec
+from vlbench.specs import RANDOM, AnySpec, HuggingFaceSpec, ModelSpec, ModuleSpec
 
 
 def count(spec: AnySpec, *, batch: int = 1, precision: Precision = "fp32") -> Counts:
@@ -30,14 +35,12 @@ def count(spec: AnySpec, *, batch: int = 1, precision: Precision = "fp32") -> Co
             return foreign(spec, batch, precision, "meta")
         except (NotImplementedError, RuntimeError, InputError):
             return foreign(spec, batch, precision, "cpu")
-    with torch.device("meta"):
-        model = build(spec.with_engine("torchvision")).eval()
-        text, images = blank_batch(spec, batch)
-        single = blank_batch(spec, 1)
+    model, inputs = _blank_pass(spec, batch, "meta")
+    single = blank_batch(spec, 1, "meta")
     stages = model.stages()
     parameters = count_parameters(model, stages)
     with _token_count(model.visual) as image_tokens:
-        macs = count_macs(lambda: model(text, images), stages)
+        macs = count_macs(lambda: model(*inputs), stages)
     charged = charge_table6(spec, model, lambda: model(*single), image_tokens=image_tokens[0])
     return counts_of(
         spec,
@@ -52,34 +55,63 @@ def count(spec: AnySpec, *, batch: int = 1, precision: Precision = "fp32") -> Co
 
 
 def _count_huggingface(spec: HuggingFaceSpec, batch: int, precision: Precision, device: str) -> Counts:
-    from vlbench.architectures import huggingface  # noqa: PLC0415  it imports transformers, as slow as PyTorch
-
-    images: Images | RegionFeatures
-    pictures = batch * spec.images
-    with torch.device(device):
-        model = huggingface.HuggingFaceModel(spec, blank=True).eval()
-        text = Text(ids=torch.zeros(batch, spec.input.text_tokens, dtype=torch.long), mask=None)
-        if spec.features:
-            images = huggingface.random_images(spec, pictures, device)
-        else:
-            pixels = torch.zeros(pictures, 3, *spec.input.image_size)
-            images = Images(pixels=pixels, sizes=(spec.input.image_size,) * pictures)
-        stages = model.stages()
-        parameters = count_parameters(model, stages)
-        with model.checked_stages(), model.image_tokens() as image_tokens:
-            macs = count_macs(lambda: model(text, images), stages)
+    model, inputs = _blank_pass(spec, batch, device)
+    stages = model.stages()
+    parameters = count_parameters(model, stages)
+    with model.checked_stages(), model.image_tokens() as image_tokens:
+        macs = count_macs(lambda: model(*inputs), stages)
     model.check_rest(macs.total, macs.by_stage)
     return counts_of(spec, parameters, macs, precision, image_tokens[-1])
 
 
 def _count_module(spec: ModuleSpec, batch: int, precision: Precision, device: str) -> Counts:
-    from vlbench.architectures.module_model import ModuleModel, blank_inputs  # noqa: PLC0415  imports transformers
+    model, inputs = _blank_pass(spec, batch, device)
+    stages = model.stages()
+    macs = count_macs(model.bound(*inputs), stages, lenient=True)
+    return counts_of(spec, count_parameters(model, stages), macs, precision, None)
+
+
+def count_by_module(spec: AnySpec, *, batch: int = 1, counters: Sequence[str] = ("vlbench",)) -> ModuleCounts:
+    """The spec's model by stage and by module, by several counters; an operator that none knows is listed, not refused.
+
+    Raises SpecError if the model cannot be built.
+    """
+
+    def prepare(on_meta: bool) -> CountedPass:
+        model, inputs = _blank_pass(spec, batch, "meta" if on_meta else "cpu")
+        stages = model.stages()
+        parts = {name: stage.parts if isinstance(stage, Stage) else (stage,) for name, stage in stages.items()}
+        model.requires_grad_(False)  # a gradient confuses PyTorch's counter
+        module, arguments, named = model, inputs, {}
+        if isinstance(spec, ModuleSpec):
+            module, (arguments, named) = model.model, model.arguments(*inputs)
+        return CountedPass(module=module, arguments=arguments, named_arguments=named, stages=stages, stage_parts=parts)
+
+    return count_modules(prepare, counters)
+
+
+def _blank_pass(spec: AnySpec, batch: int, device: str) -> tuple[Any, tuple[Any, Any]]:
+    """The model in evaluation mode without its checkpoint, with blank inputs."""
+    if isinstance(spec, ModelSpec):
+        embedder = spec.with_engine("torchvision").visual.model_copy(update={"weights": RANDOM})
+        untrained = spec.model_copy(update={"visual": embedder, "weights": RANDOM})
+        with torch.device(device):
+            return build(untrained).eval(), blank_batch(spec, batch, device)
+    if isinstance(spec, ModuleSpec):
+        from vlbench.architectures.module_model import ModuleModel  # noqa: PLC0415  it imports transformers
+
+        with torch.device(device):
+            module = ModuleModel(spec).eval().for_batch(batch)
+        text, images = blank_batch(spec, batch, device)
+        return module, (text, images if spec.reads_image else None)
+    from vlbench.architectures import huggingface  # noqa: PLC0415  it imports transformers, as slow as PyTorch
 
     with torch.device(device):
-        model = ModuleModel(spec).eval().for_batch(batch)
-        forward = model.bound(*blank_inputs(spec, batch))
-        stages = model.stages()
-        return counts_of(spec, count_parameters(model, stages), count_macs(forward, stages), precision, None)
+        model = huggingface.HuggingFaceModel(spec, blank=True).eval()
+    if not spec.features:
+        return model, blank_batch(spec, batch, device)
+    text, _ = blank_batch(spec, batch, "meta")
+    return model, (text, huggingface.random_images(spec, batch * spec.images, device))
 
 
 def counts_of(
@@ -102,19 +134,21 @@ def counts_of(
         macs_by_stage=macs.by_stage,
         flops=2 * macs.total,
         operators=macs.operators,
+        unknown_operators=macs.unknown or None,
         bytes_moved=macs.traffic.bytes(size),
         bytes_moved_by_stage={name: moved.bytes(size) for name, moved in macs.traffic_by_stage.items()},
         **table6,
     )
 
 
-def blank_batch(spec: ModelSpec, batch: int) -> tuple[Text | None, Images]:
-    """An uninitialised input of the spec's shape, on the current device."""
+def blank_batch(spec: AnySpec, batch: int, device: str | None = None) -> tuple[Text | None, Images]:
+    """Zeros of the spec's shape, on a device or the current one."""
     count = batch * spec.images
-    images = Images(pixels=torch.empty(count, 3, *spec.input.image_size), sizes=(spec.input.image_size,) * count)
+    pixels = torch.zeros(count, 3, *spec.input.image_size, device=device)
+    images = Images(pixels=pixels, sizes=(spec.input.image_size,) * count)
     if spec.text is None:
         return None, images
-    return Text(ids=torch.empty(batch, spec.input.text_tokens, dtype=torch.long), mask=None), images
+    return Text(ids=torch.zeros(batch, spec.input.text_tokens, dtype=torch.long, device=device), mask=None), images
 
 
 @contextmanager

@@ -47,10 +47,11 @@ class ModuleModel(nn.Module):
 
     def bound(self, text: Text | None, images: Images | None) -> Callable[[], Any]:
         """One forward pass of the module itself, without this class around it."""
-        positional, named = self._arguments(text, images)
+        positional, named = self.arguments(text, images)
         return partial(self.model, *positional, **named)
 
-    def _arguments(self, text: Text | None, images: Images | None) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    def arguments(self, text: Text | None, images: Images | None) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """The positional and the named arguments of a pass."""
         if not self.spec.inputs:
             return arguments_of(self.example if self.batch == 1 else self._repeated(self.example))
         weight = next(self.model.parameters(), None)

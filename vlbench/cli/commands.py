@@ -21,6 +21,7 @@ COMMANDS = {  # name: "module of vlbench.cli:function or group", and its line in
     "list": ("listings:app", "List the models or the suites that can be measured."),
     "run": ("run:run", "Measure models on this machine, stage by stage."),
     "init": ("init:init", "Write the YAML file that describes any model."),
+    "count": ("count:count", "Count parameters, MACs and bytes moved of each module."),
     "reproduce": ("reproduce:reproduce", "Reproduce the tables of papers and check their claims."),
     "show": ("run:show", "Print the results of an earlier run."),
     "report": ("report:report", "Make one self-contained HTML page of results."),

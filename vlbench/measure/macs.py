@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from vlbench.measure.attribution import Attribution
 from vlbench.measure.traffic import ATTENTION, NOTHING, Traffic, traffic
 
 
@@ -37,11 +38,13 @@ class ParameterCount:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MacCount:
-    """MACs and memory traffic of one forward pass of the whole batch; `operators` counts the cheap ones, too."""
+    """MACs and memory traffic of one forward pass of the whole batch; `operators` counts the cheap ones, too, and
+    `unknown` says how often each operator ran whose MACs are not known."""
 
     total: int
     by_stage: dict[str, int]
     operators: int
+    unknown: dict[str, int]
     traffic: Traffic
     traffic_by_stage: dict[str, Traffic]
 
@@ -56,38 +59,59 @@ def count_parameters(model: nn.Module, stages: dict[str, nn.Module]) -> Paramete
     )
 
 
-def count_macs(forward: Callable[[], object], stages: dict[str, nn.Module]) -> MacCount:
+def count_macs(forward: Callable[[], object], stages: dict[str, nn.Module], *, lenient: bool = False) -> MacCount:
     """Runs `forward` once and counts its MACs, in total and within each stage.
 
-    Raises UnknownOperatorError for an operator that has no formula and is not listed as cheap.
+    Raises UnknownOperatorError for an operator that has no formula and is not listed as cheap; `lenient` lists it.
     """
-    mode = _CountingMode()
-    fast_path = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)  # its fused encoder layer hides all products from the counter
-    try:
-        with _attributed(mode, stages), torch.inference_mode(), mode:
-            forward()
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fast_path)
+    mode = CountingMode(lenient=lenient)
+    attribution = Attribution(mode.amounts)
+    with attribution.to({name: (stage, {name}) for name, stage in stages.items()}), unfused_forward(), mode:
+        forward()
     return MacCount(
         total=mode.total,
-        by_stage={name: mode.by_stage[name] for name in stages},
+        by_stage={name: attribution.of(name)[0] for name in stages},
         operators=mode.operators,
+        unknown=dict(mode.unknown),
         traffic=mode.traffic,
-        traffic_by_stage={name: mode.traffic_by_stage.get(name, NOTHING) for name in stages},
+        traffic_by_stage={name: Traffic(*attribution.of(name)[1:]) for name in stages},
     )
 
 
-class _CountingMode(TorchDispatchMode):
-    def __init__(self) -> None:
+@contextmanager
+def unfused_forward() -> Iterator[None]:
+    """Without gradients, and without the fused encoder layer, which hides all of its products from counters."""
+    fast_path = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with torch.inference_mode():
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast_path)
+
+
+class CountingMode(TorchDispatchMode):
+    """Counts every operator that is dispatched within it.
+
+    Attributes:
+        lenient: runs an operator that is not known and counts it in `unknown`, rather than raise an error.
+        calls, by_operator: how often each operator with a formula or without agreed MACs was called, and its MACs.
+    """
+
+    def __init__(self, *, lenient: bool = False) -> None:
         super().__init__()
+        self.lenient = lenient
         self.total = 0
-        self.active: list[str] = []
-        self.by_stage: Counter[str] = Counter()
         self.operators = 0
         self.traffic = NOTHING
-        self.traffic_by_stage: dict[str, Traffic] = {}
+        self.by_operator: Counter[str] = Counter()
+        self.calls: Counter[str] = Counter()
+        self.unknown: Counter[str] = Counter()
         self.within_fused = 0
+
+    def amounts(self) -> tuple[int, int, int]:
+        """MACs, and both parts of `Traffic`, so far."""
+        return self.total, self.traffic.floats, self.traffic.other_bytes
 
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
         kwargs = kwargs or {}
@@ -96,13 +120,18 @@ class _CountingMode(TorchDispatchMode):
             return args[0] if args else kwargs["input"]  # PyTorch 2.11 would copy it
         if name not in FORMULAS and name not in UNCOUNTED and not is_cheap(func):
             return self._decomposed(func, args, kwargs)
+        result = self._run(func, args, kwargs)
+        if name in FORMULAS or name in UNCOUNTED:
+            macs = FORMULAS[name](args, result) if name in FORMULAS else 0
+            self.total += macs
+            self.by_operator[name] += macs
+            self.calls[name] += 1
+        return result
+
+    def _run(self, func: Any, args: tuple, kwargs: dict) -> Any:
         self.operators += 1
         result = func(*args, **kwargs)
         self._move(func, args, kwargs, result)
-        if name in FORMULAS:
-            macs = FORMULAS[name](args, result)
-            self.total += macs
-            self.by_stage.update(dict.fromkeys(self.active, macs))
         return result
 
     def _decomposed(self, func: Any, args: tuple, kwargs: dict) -> Any:
@@ -112,6 +141,9 @@ class _CountingMode(TorchDispatchMode):
             result = func.decompose(*args, **kwargs)
         self.within_fused -= fused
         if result is NotImplemented:
+            if self.lenient:
+                self.unknown[func._schema.name] += 1
+                return self._run(func, args, kwargs)
             raise UnknownOperatorError(
                 f"{func._schema.name} is not known to the counter; give it a formula or list it as cheap in {__name__}"
             )
@@ -122,35 +154,13 @@ class _CountingMode(TorchDispatchMode):
 
     def _move(self, func: Any, args: tuple, kwargs: dict, result: Any) -> None:
         """Adds the operator's traffic, except within attention: devices fuse it, but the meta device does not."""
-        if self.within_fused:
-            return
-        moved = traffic(func, args, kwargs, result)
-        self.traffic += moved
-        for stage in set(self.active):
-            self.traffic_by_stage[stage] = self.traffic_by_stage.get(stage, NOTHING) + moved
+        if not self.within_fused:
+            self.traffic += traffic(func, args, kwargs, result)
 
 
 def _laid_out_as_fused(mixed_BHLD: Tensor) -> Tensor:
     """In the memory layout of the fused kernels, heads next to each other, so that joining them needs no copy."""
     return mixed_BHLD.transpose(1, 2).contiguous().transpose(1, 2) if mixed_BHLD.is_meta else mixed_BHLD
-
-
-@contextmanager
-def _attributed(mode: _CountingMode, stages: dict[str, nn.Module]) -> Iterator[None]:
-    """Keeps the stages that are running in `mode.active`."""
-    handles = []
-    for name, module in stages.items():
-        handles.append(module.register_forward_pre_hook(lambda *_, name=name: mode.active.append(name)))
-        handles.append(module.register_forward_hook(lambda *_: _drop(mode.active), always_call=True))
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-def _drop(stack: list[str]) -> None:
-    stack.pop()
 
 
 def _product(first: int, second: int) -> Callable[[tuple, Any], int]:
@@ -197,20 +207,23 @@ FORMULAS: dict[str, Callable[[tuple, Any], int]] = {
 # Their work depends on the image and has no agreed MACs; the papers' tables omit them, too.
 UNCOUNTED = frozenset({"torchvision::roi_align", "torchvision::roi_pool", "torchvision::nms"})
 
-# Data movement, reductions, normalisation, pooling, sorting: a few operations per element.
+# Data movement, reductions, normalisation, pooling, sorting, resizing, activations without the tag `pointwise`: a few
+# operations per element.
 CHEAP = frozenset(
     """
-    _adaptive_avg_pool2d _batch_norm_no_update _fused_rms_norm _local_scalar_dense _log_softmax
-    _native_batch_norm_legit_no_training _safe_softmax _softmax _thnn_fused_gru_cell _to_copy _unique2 _unsafe_view
-    adaptive_avg_pool2d all amax amin any arange argmax argsort as_strided_ avg_pool2d bucketize cat clone
+    _adaptive_avg_pool2d _assert_async _batch_norm_no_update _fused_rms_norm _local_scalar_dense _log_softmax
+    _native_batch_norm_legit _native_batch_norm_legit_no_training _safe_softmax _softmax _thnn_fused_gru_cell _to_copy
+    _unique2 _unsafe_index _unsafe_view _upsample_bicubic2d_aa _upsample_bilinear2d_aa adaptive_avg_pool2d
+    adaptive_max_pool2d all amax amin any arange argmax argsort as_strided_ avg_pool2d bucketize cat clone col2im
     constant_pad_nd copy_ cudnn_batch_norm cummax cumsum detach_ embedding empty empty_like empty_strided equal fill
-    fill_ flip full full_like gather grid_sampler_2d index index_copy index_copy_ index_fill index_fill_ index_put_
-    index_select is_nonzero isin item lift_fresh lift_fresh_copy linalg_vector_norm linspace logsumexp masked_fill
-    masked_fill_ max max_pool2d_with_indices mean min miopen_batch_norm multinomial native_batch_norm native_group_norm
-    native_layer_norm new_empty new_full new_ones new_zeros nonzero norm ones ones_like pow prod rand randn repeat
-    resize_ roll rsub scalar_tensor scatter scatter_ searchsorted select_scatter set_ slice_scatter sort
-    split_with_sizes_copy stack sum topk tril triu unbind_copy upsample_bicubic2d upsample_bilinear2d
-    upsample_nearest2d var var_mean zero_ zeros zeros_like
+    fill_ flip full full_like gather grid_sampler_2d hardswish hardswish_ im2col index index_copy index_copy_ index_fill
+    index_fill_ index_put_ index_select is_nonzero isin item lift_fresh lift_fresh_copy linalg_vector_norm linspace
+    logsumexp masked_fill masked_fill_ max max_pool2d_with_indices mean min miopen_batch_norm multinomial
+    native_batch_norm native_group_norm native_layer_norm new_empty new_full new_ones new_zeros nonzero norm ones
+    ones_like pow prod rand randn reflection_pad1d reflection_pad2d repeat replication_pad1d replication_pad2d resize_
+    roll rsub scalar_tensor scatter scatter_ searchsorted select_scatter set_ slice_scatter sort split_with_sizes_copy
+    stack sum topk tril triu unbind_copy upsample_bicubic2d upsample_bilinear2d upsample_nearest2d var var_mean zero_
+    zeros zeros_like
     """.split()
 )
 

@@ -15,6 +15,7 @@ class Counts(Frozen):
     `flops` is 2 x `macs`. `params_table6`, `macs_table6` and `flops_table6` are those of the parts and tokens that
     ViLT's Table 6 counts for one example, the FLOPs in its own convention (docs/table6.md); None for architectures that
     are not in the table. `operators` counts the operators that PyTorch dispatches, the cheap ones included.
+    `unknown_operators` says how often each ran whose MACs are not known, so that `macs` lacks them; None if none did.
 
     `bytes_moved` is what these operators read and write, each by itself, with elements of the size of the measured
     precision (docs/methodology.md); None if it was not counted.
@@ -29,6 +30,7 @@ class Counts(Frozen):
     macs_by_stage: dict[str, int]
     flops: int
     operators: int
+    unknown_operators: dict[str, int] | None = None
     bytes_moved: int | None = None
     bytes_moved_by_stage: dict[str, int] | None = None
     params_table6: int | None = None

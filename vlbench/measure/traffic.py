@@ -32,7 +32,8 @@ _FIRST_RESULT = frozenset(
     for name in """_native_batch_norm_legit_no_training _batch_norm_no_update native_batch_norm cudnn_batch_norm
     miopen_batch_norm""".split()
 )
-_LOOK_UP = frozenset({"aten::embedding", "aten::index_select", "aten::index", "aten::gather"})  # the table comes first
+# The table comes first.
+_LOOK_UP = frozenset(f"aten::{name}" for name in "embedding index_select index _unsafe_index gather".split())
 
 _MemoryKey = tuple[int, int, torch.dtype, tuple[tuple[int, int], ...]]
 _Tensors = dict[_MemoryKey, Tensor]

@@ -19,7 +19,7 @@ from vlbench.report.efficiency import (
 )
 from vlbench.runner.peaks import Peaks
 from vlbench.runner.records import Accuracy, Result
-from vlbench.tables.numbers import bracketed, ends, percent, scaled, short_number
+from vlbench.tables.numbers import bracketed, counted, ends, percent, scaled, short_number
 from vlbench.tables.table import Table, TableColumn
 from vlbench.tables.writers import model_to_json, to_csv
 
@@ -176,6 +176,8 @@ def cautions(result: Result) -> list[str]:
     unsettled = sum(not restart.warm_up.steady for restart in result.restarts)
     if unsettled:
         reasons.append(f"warm-up had not settled in {unsettled} of {len(result.restarts)} restarts")
+    for name, calls in (result.unknown_operators or {}).items():
+        reasons.append(f"MACs lack {counted(calls, 'call')} of {name}, whose MACs are not known")
     return [*reasons, *gpu_cautions(result)]
 
 
@@ -195,7 +197,7 @@ def _plain_values(result: Result, roofs: Roofs) -> dict[str, Any]:
     return shown | {"image_size": image_words(result), "machine": shown.pop("machine")}
 
 
-OPTIONAL = {"accuracy", "training", "l2", "launch", "input_ms", *Efficiency.__dataclass_fields__}
+OPTIONAL = {"accuracy", "training", "l2", "launch", "unknown_operators", "input_ms", *Efficiency.__dataclass_fields__}
 
 
 def results_json(results: Iterable[Result]) -> Iterator[str]:

@@ -17,6 +17,7 @@ from rich.progress import Progress, TimeElapsedColumn
 from vlbench.errors import InputError
 from vlbench.inputs import Example
 from vlbench.measure.machine import Machine
+from vlbench.measure.module_counts import ModuleCounts
 from vlbench.measure.records import Counts
 from vlbench.measure.statistics import median_interval
 from vlbench.runner.aggregate import series
@@ -27,7 +28,7 @@ from vlbench.runner.plan import AnyCell, RunSettings, expand, split_measured
 from vlbench.runner.progress import progress_bars
 from vlbench.runner.reader import read_unsampled
 from vlbench.runner.records import Result
-from vlbench.runner.scheduler import CellRun, CountRequest, count_specs, measure_rounds
+from vlbench.runner.scheduler import CellRun, CountRequest, count_modules, count_specs, measure_rounds
 from vlbench.runner.store import Measured, MemoryStore, Store
 from vlbench.runner.worker_client import Worker, check_weights, probe_machine
 from vlbench.specs import AnySpec
@@ -120,15 +121,13 @@ class BenchmarkSession:
         """The counts of each spec's batch in a precision, or why it cannot be counted."""
         if not requests:
             return []
-        with _bar(len(requests)) as bar:
-            task = bar.task_ids[0]
-            counts = count_specs(
-                requests,
-                self.worker,
-                lambda name: bar.update(task, advance=1, description=f"count {name}", refresh=True),
-            )
-            bar.update(task, description="counted", refresh=True)
-        return counts
+        with _counting_bar(len(requests)) as report:
+            return count_specs(requests, self.worker, report)
+
+    def count_modules(self, requests: Sequence[CountRequest], counters: Sequence[str]) -> list[ModuleCounts | str]:
+        """The same by module and by several counters."""
+        with _counting_bar(len(requests)) as report:
+            return count_modules(requests, counters, self.worker, report)
 
     def measure(
         self,
@@ -224,6 +223,15 @@ def _bar(total: int, *, shown: bool = True) -> Iterator[Progress]:
     with progress_bars("{task.fields[done]}", TimeElapsedColumn(), shown=shown) as bars:
         bars.add_task("", total=total, done="")
         yield bars
+
+
+@contextmanager
+def _counting_bar(total: int) -> Iterator[Callable[[str], None]]:
+    """A bar, and what shows in it the name of the model that is counted next."""
+    with _bar(total) as bar:
+        task = bar.task_ids[0]
+        yield lambda name: bar.update(task, advance=1, description=f"count {name}", refresh=True)
+        bar.update(task, description="counted", refresh=True)
 
 
 def _listener(bar: Progress, cells: Sequence[AnyCell], results: Sequence[Measured]) -> Callable[[CellRun], None]:

@@ -22,7 +22,7 @@ from vlbench.architectures.module_model import ModuleModel
 from vlbench.architectures.module_sources import INPUTS, MODULE, failures_in_one_line
 from vlbench.errors import InputError
 from vlbench.measure.gpu import probe
-from vlbench.measure.macs import UnknownOperatorError, count_macs, count_parameters
+from vlbench.measure.macs import count_macs, count_parameters
 from vlbench.measure.memory import PeakMemory
 from vlbench.measure.peaks import DTYPES
 from vlbench.measure.records import Counts, Precision
@@ -112,29 +112,23 @@ class LiveModule:
         return self.spec.model_copy(update={"module": f"{SAVED}{folder}"})
 
     def counts(self, precision: Precision) -> Counts:
-        """Counted in a real pass. Raises UnknownOperatorError."""
+        """Counted in a real pass."""
         with evaluating(self.module):
             model = ModuleModel(self.spec, (self.module, self.example))
             stages = model.stages()
-            macs = count_macs(model.bound(None, None), stages)
+            macs = count_macs(model.bound(None, None), stages, lenient=True)
             return counts_of(self.spec, count_parameters(model, stages), macs, precision, None)
 
     def measure(self, cell: Cell) -> Result:
         """One restart of a cell in this process, whose threads and settings stay as they are."""
         watch = StopWatch()
-        counts: Counts | None = None
-        failure: RestartFailure | None = None
-        try:
-            counts = self.counts(cell.precision)
-        except UnknownOperatorError as error:
-            failure = RestartFailure(str(error))
+        counts = self.counts(cell.precision)
         with evaluating(self.module):
             device = torch.device(cell.device)
             memory = PeakMemory(device)
             workload = workload_with(ModuleModel(self.spec, (self.module, self.example)), (None, None), device)
             restart = measure_warm(warm(workload, cell, memory, watch), cell, watch)
-        if isinstance(restart, str):
-            failure = RestartFailure(restart, "invalid")
+        failure = RestartFailure(restart, "invalid") if isinstance(restart, str) else None
         restarts = [restart] if isinstance(restart, Restart) else []
         return summarise_cell(cell, probe(cell.threads), restarts, counts, failure)
 

@@ -206,6 +206,7 @@ class Result(ResultLine):
     macs_table6: int | None = None
     flops_table6: int | None = None
     operators: int | None = None
+    unknown_operators: dict[str, int] | None = None
     bytes_moved: int | None = None
     bytes_moved_by_stage: dict[str, int] | None = None
     latency_ms: LatencySummary | None = None

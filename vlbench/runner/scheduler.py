@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from vlbench.errors import InputError, WorkerError
 from vlbench.measure.machine import Machine
+from vlbench.measure.module_counts import ModuleCounts
 from vlbench.measure.records import Counts, Precision
 from vlbench.runner.aggregate import RestartFailure, finished, series, summarise_cell, summarise_suppression
 from vlbench.runner.cells import Cell
@@ -138,12 +139,30 @@ def count_specs(
     requests: Sequence[CountRequest], worker: Worker, report: Callable[[str], None] = lambda name: None
 ) -> list[Counts | str]:
     """The counts of each request, or why it cannot be counted. Raises WorkerError where the worker fails."""
+    counts = _counted("count", requests, worker, report)
+    return [count if isinstance(count, str) else Counts.model_validate(count) for count in counts]
+
+
+def count_modules(
+    requests: Sequence[CountRequest],
+    counters: Sequence[str],
+    worker: Worker,
+    report: Callable[[str], None] = lambda name: None,
+) -> list[ModuleCounts | str]:
+    """The same by module and by several counters, which all count in fp32."""
+    counts = _counted("count_modules", requests, worker, report, counters=list(counters))
+    return [count if isinstance(count, str) else ModuleCounts.model_validate(count) for count in counts]
+
+
+def _counted(
+    action: str, requests: Sequence[CountRequest], worker: Worker, report: Callable[[str], None], **options: Any
+) -> list[Any]:
     if not requests:
         return []
     jobs = [request._asdict() | {"spec": request.spec.model_dump(mode="json")} for request in requests]
-    for message in worker.run_job({"action": "count", "jobs": jobs}):
+    for message in worker.run_job({"action": action, "jobs": jobs, **options}):
         if "phase" in message:
             report(message["phase"])
         else:
             counts = message["counts"]
-    return [count if isinstance(count, str) else Counts.model_validate(count) for count in counts]
+    return list(counts)

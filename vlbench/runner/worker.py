@@ -18,9 +18,10 @@ from functools import partial
 from typing import Any, TextIO
 
 from vlbench.architectures.build import build
-from vlbench.architectures.count import count
+from vlbench.architectures.count import count, count_by_module
 from vlbench.architectures.registry import preload
 from vlbench.errors import InputError, is_out_of_memory
+from vlbench.frozen import Frozen
 from vlbench.measure.gpu import probe
 from vlbench.measure.macs import UnknownOperatorError
 from vlbench.runner.cells import Cell
@@ -36,6 +37,11 @@ from vlbench.system.child_processes import die_with_parent
 Reply = Callable[..., None]
 
 FAILURES = (RuntimeError, MemoryError, UnknownOperatorError)  # PyTorch's out-of-memory is a RuntimeError
+
+
+def _failures(spec: Mapping[str, Any]) -> tuple[type[Exception], ...]:
+    """What may be raised without a fault of vlbench's: by a module of others, anything."""
+    return (Exception,) if "module" in spec else FAILURES
 
 
 def _answer_probe(job: dict[str, Any], reply: Reply) -> None:
@@ -72,14 +78,25 @@ def _answer_inspect(job: dict[str, Any], reply: Reply) -> None:
 
 def _answer_count(job: dict[str, Any], reply: Reply) -> None:
     """Replies with all counts at the end, in the order of the requests. A string is why a model cannot be counted."""
+    _count_each(job, reply, lambda spec, request: count(spec, batch=request["batch"], precision=request["precision"]))
+
+
+def _answer_count_modules(job: dict[str, Any], reply: Reply) -> None:
+    """The same, by module and by several counters."""
+    counters = job["counters"]
+    _count_each(job, reply, lambda spec, request: count_by_module(spec, batch=request["batch"], counters=counters))
+
+
+def _count_each(job: dict[str, Any], reply: Reply, count_one: Callable[[AnySpec, dict[str, Any]], Frozen]) -> None:
     counts: list[dict[str, Any] | str] = []
     for request in job["jobs"]:
         spec: AnySpec = schema_of(request["spec"]).model_validate(request["spec"])
         reply(phase=spec.name)
         try:
-            result = count(spec, batch=request["batch"], precision=request["precision"])
-            counts.append(result.model_dump(mode="json"))
-        except FAILURES as error:
+            counts.append(count_one(spec, request).model_dump(mode="json"))
+        except InputError:
+            raise
+        except _failures(request["spec"]) as error:
             counts.append(_reason(error))
     reply(counts=counts)
 
@@ -128,6 +145,7 @@ ACTIONS: dict[str, Callable[[dict[str, Any], Reply], None]] = {
     "restart": _answer_restart,
     "suppress": _answer_suppress,
     "count": _answer_count,
+    "count_modules": _answer_count_modules,
     "fill": _answer_fill,
     "inspect": _answer_inspect,
     "serve_blocks": _answer_serve_blocks,
@@ -165,7 +183,7 @@ def kinds_of(job: Mapping[str, Any]) -> set[str]:
         return LIBRARIES.get(source_kind(split_source(job["source"])[0]), set())
     if job["action"] == "fill":
         return _kinds(job["spec"])
-    if job["action"] == "count":
+    if "jobs" in job:
         return {kind for request in job["jobs"] for kind in _kinds(request["spec"])}
     workload = job.get("workload", {})
     if "model" not in workload:
@@ -204,7 +222,7 @@ def _run(job: dict[str, Any], reply: Reply) -> None:
             ACTIONS[job["action"]](job, reply)
         except InputError as error:
             reply(refused=str(error))
-        except FAILURES as error:
+        except _failures(job.get("cell", {}).get("spec", {})) as error:
             reply(failed=_reason(error))
         status = 0
     except BaseException:
