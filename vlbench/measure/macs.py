@@ -202,6 +202,7 @@ CHEAP = frozenset(
     """
     _adaptive_avg_pool2d _batch_norm_no_update _fused_rms_norm _local_scalar_dense _log_softmax
     _native_batch_norm_legit_no_training _safe_softmax _softmax _thnn_fused_gru_cell _to_copy _unique2 _unsafe_view
+    _upsample_bicubic2d_aa _upsample_bilinear2d_aa hardswish hardswish_
     adaptive_avg_pool2d all amax amin any arange argmax argsort as_strided_ avg_pool2d bucketize cat clone
     constant_pad_nd copy_ cudnn_batch_norm cummax cumsum detach_ embedding empty empty_like empty_strided equal fill
     fill_ flip full full_like gather grid_sampler_2d index index_copy index_copy_ index_fill index_fill_ index_put_

@@ -9,8 +9,9 @@ from pathlib import Path
 from vlbench.errors import InputError, SpecError, shortened
 from vlbench.files.json_files import read_json
 from vlbench.files.text import check_regular
-from vlbench.specs import RANDOM, AnySpec, HuggingFaceSpec
+from vlbench.specs import RANDOM, AnySpec, HuggingFaceSpec, TimmSpec
 from vlbench.specs.catalog import index_by_name, unknown_model
+from vlbench.specs.timm import PRETRAINED
 
 HUB = "hub:"
 INDICES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")  # lists of the shards of a checkpoint
@@ -51,8 +52,9 @@ def with_weights(specs: Sequence[AnySpec], options: Sequence[str]) -> list[AnySp
         if (index, visual) in given:
             raise InputError(f"--weights {option}: {name} has weights already; give them once")
         given.add((index, visual))
-        _check_source(source)
         spec = weighted[index]
+        if not (visual and is_fetched_by_timm(spec, source)):
+            _check_source(source)
         if not visual:
             weighted[index] = spec.model_copy(update={"weights": source})
         elif isinstance(spec, HuggingFaceSpec):
@@ -77,11 +79,17 @@ def _model_of(option: str, name: str, specs: Sequence[AnySpec]) -> tuple[int, bo
 
 def find_weights(spec: AnySpec) -> None:
     """Fetches the weights of a model from the hub. Raises InputError where one of its sources does not exist."""
-    for source in (spec.weights, spec.visual.weights):
-        _check_source(source)
+    _check_source(spec.weights)
+    if not is_fetched_by_timm(spec, spec.visual.weights):
+        _check_source(spec.visual.weights)
     config = spec.config if isinstance(spec, HuggingFaceSpec) else None
     if isinstance(config, str) and not config.startswith(HUB):
         check_config_folder(config, f"{spec.name}: ")
+
+
+def is_fetched_by_timm(spec: AnySpec, source: str) -> bool:
+    """Whether a source of visual weights is the one that timm fetches by itself, when the model is built."""
+    return source == PRETRAINED and isinstance(spec.visual, TimmSpec)
 
 
 def check_config_folder(source: str, where: str) -> None:
