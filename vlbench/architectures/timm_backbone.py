@@ -176,10 +176,23 @@ class TokenProjection(nn.Linear):
         self.weight.normal_(0, self.in_features**-0.5, generator=generator)
 
 
-class TimmMap(VisualEmbedder):
-    """Every pixel of a feature map is a token, as in Pixel-BERT (section 3.2)."""
+class TimmEmbedder(VisualEmbedder):
+    """A timm model and a projection; an instance is of the subclass for the features that its spec names."""
 
     steps = ("backbone", "projection")
+
+    backbone: TimmTrunk
+
+    def __new__(cls, spec: TimmSpec) -> TimmEmbedder:
+        return super().__new__({"map": TimmMap, "tokens": TimmTokens, "pooled": TimmPooled}[spec.features])
+
+    def __getnewargs__(self) -> tuple[TimmSpec]:
+        return (self.backbone.spec,)  # for copies
+
+
+class TimmMap(TimmEmbedder):
+    """Every pixel of a feature map is a token, as in Pixel-BERT (section 3.2)."""
+
     box_source = "projection"
 
     def __init__(self, spec: TimmSpec) -> None:
@@ -202,10 +215,9 @@ class TimmMap(VisualEmbedder):
         return cell_boxes(grid, self.backbone.stride * self.pool_size, images.sizes[0])
 
 
-class TimmTokens(VisualEmbedder):
+class TimmTokens(TimmEmbedder):
     """The tokens of a transformer over patches; of a padded batch each image is embedded alone."""
 
-    steps = ("backbone", "projection")
     ignores_padding = True
     maskable = "patches"
     box_source = ""
@@ -233,15 +245,14 @@ class TimmTokens(VisualEmbedder):
         return cell_boxes(grid, self.patch_size, images.sizes[0])
 
 
-class TimmPooled(VisualEmbedder):
+class TimmPooled(TimmEmbedder):
     """The pooled feature, projected without a bias, is the only token, as in OpenCLIP; padding is cut off."""
 
-    steps = ("backbone", "projection")
     ignores_padding = True
 
     def __init__(self, spec: TimmSpec) -> None:
         super().__init__()
-        self.backbone = PooledFeature(spec)
+        self.backbone = UnpaddedFeature(spec)
         self.projection = TokenProjection(self.backbone.channels, spec.width, bias=False)
 
     def forward(self, images: Images) -> Tokens:
@@ -268,7 +279,7 @@ class PaddedTokens(TimmTrunk):
         return torch.cat((tokens_1LC[:, : self.prefix], grid_1HWC.flatten(1, 2)), dim=1)
 
 
-class PooledFeature(TimmTrunk):
+class UnpaddedFeature(TimmTrunk):
     """The pooled features of a batch, each without its padding."""
 
     def forward(self, images: Images) -> Tensor:  # type: ignore[override]
@@ -281,8 +292,3 @@ class PooledFeature(TimmTrunk):
 def without_padding(images: Images) -> list[Tensor]:
     """The pixels of each image, (1, 3, height, width)."""
     return [images.pixels[row : row + 1, :, :height, :width] for row, (height, width) in enumerate(images.sizes)]
-
-
-def build_embedder(spec: TimmSpec) -> VisualEmbedder:
-    """The visual embedder for the features that the spec names."""
-    return {"map": TimmMap, "tokens": TimmTokens, "pooled": TimmPooled}[spec.features](spec)

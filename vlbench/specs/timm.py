@@ -45,7 +45,7 @@ class TimmSpec(VisualSpec):
         pool_size, sampled_pixels, sample: of a `map`, as in `GridSpec`.
     """
 
-    implementation: ClassVar[str] = "vlbench.architectures.timm_backbone:build_embedder"
+    implementation: ClassVar[str] = "vlbench.architectures.timm_backbone:TimmEmbedder"
     kind: Literal["timm"]
     model: TimmName
     features: Literal["map", "tokens", "pooled"] = "map"
