@@ -204,6 +204,12 @@ def test_what_timm_cannot_build_is_one_line(visual: dict[str, Any], message: str
     assert "\n" not in str(refusal.value)
 
 
+def test_an_old_timm_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(timm, "__version__", "1.0.9")
+    with pytest.raises(InputError, match=r"timm 1\.0\.9 is too old; pip install 'timm>=1\.0\.22' brings one"):
+        model_of(**CONVNEXT)
+
+
 SIZES_REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "a fixed size": (
         {"model": "cait_xxs24_224", "model_args": {"depth": 1}, "features": "tokens", "patch_size": 16},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from typing import Any
 
 import timm
@@ -24,6 +25,7 @@ from vlbench.architectures.interfaces import (
 from vlbench.errors import InputError, SpecError, nearest, shortened
 from vlbench.specs import TimmSpec
 
+OLDEST = (1, 0, 22)  # older ones cannot be built on the meta device
 LONGEST_REASON = 160  # characters of what timm says
 ANY_SIZE = {"dynamic_img_size": True}  # positions are interpolated for images of other sizes
 REFUSALS = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
@@ -32,8 +34,11 @@ REFUSALS = (ArithmeticError, AssertionError, AttributeError, LookupError, Runtim
 def create(spec: TimmSpec, **options: Any) -> nn.Module:
     """The timm model, without its classifier unless `options` say so, for images of any size where it can be.
 
-    Raises SpecError for a name that timm lacks, or arguments that it refuses.
+    Raises SpecError for a timm that is too old, a name that it lacks, or arguments that it refuses.
     """
+    if tuple(map(int, re.findall(r"\d+", timm.__version__)[:3])) < OLDEST:
+        oldest = ".".join(map(str, OLDEST))
+        raise SpecError(f"visual.kind: timm {timm.__version__} is too old; pip install 'timm>={oldest}' brings one")
     if not timm.is_model(spec.model):
         close = nearest(spec.model.partition(".")[0], timm.list_models(), amount=3)
         raise SpecError(f"visual.model: timm {timm.__version__} has no model {spec.model!r}; {close}")
@@ -73,7 +78,7 @@ class TimmTrunk(nn.Module):
         self.prefix: int = 0
         self.stride: int = 0
         if not hasattr(self.model, "prune_intermediate_layers"):
-            raise SpecError(f"visual.model: {spec.model} of timm {timm.__version__} gives no features; timm 1.0.15 may")
+            raise SpecError(f"visual.features: timm {timm.__version__} gives none of {spec.model}; another model works")
         self._check_patches()
         if spec.features == "pooled":
             pooled: Any = self.model
