@@ -16,7 +16,7 @@ from vlbench.specs.catalog import catalog
 # One model for each way to see and each way to join text and image, and three classes of transformers
 TYPICAL = frozenset(
     "vit-b32 vilt-b32 clip-vit-b32 pixelbert-r50 clip-rn50 vsepp uniter-base-table6 visualbert lxmert-table6 "
-    "vilbert-table6 scan hf-vilt-b32 hf-clip-vit-b32 hf-lxmert-vqa".split()
+    "vilbert-table6 scan pixelbert-convnext-tiny hf-vilt-b32 hf-clip-vit-b32 hf-lxmert-vqa".split()
 )
 
 

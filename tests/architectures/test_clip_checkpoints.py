@@ -27,7 +27,7 @@ from vlbench.architectures.vl_model import VLModel
 from vlbench.errors import InputError
 from vlbench.specs.catalog import catalog
 
-TRANSFORMERS, OPENAI_VIT, OPENAI_RESNET = CLIP_FAMILIES
+TRANSFORMERS, OPENAI_VIT, OPENAI_RESNET, _ = CLIP_FAMILIES
 WIDTH, INNER, HEADS, LAYERS, MLP, PATCH, VOCABULARY, POSITIONS, SIDE = 24, 32, 4, 3, 80, 16, 60, 12, 64
 TEXT = {"layers": LAYERS, "inner_width": INNER, "heads": HEADS, "mlp_width": MLP, "width": WIDTH}
 BLOCKS = (1, 2, 1, 1)

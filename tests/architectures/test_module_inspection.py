@@ -87,7 +87,7 @@ def test_a_folder_of_transformers_says_what_it_reads(
 
 def test_a_factory_with_arguments_and_inputs_by_option() -> None:
     spec = inspected(f'{HERE}:make?{{"width": 24}}', inputs=SHAPES)
-    assert spec.arguments == {"width": 24}
+    assert spec.model_args == {"width": 24}
     assert spec.name.endswith("make-width-24")
     assert set(spec.stages) == {"encoder", "words", "fusion", "head"}  # and not `unused`
     convolution, fusion, head = 3 * 8 * 8 * 24 * 16, 2 * 24 * 24 * (6 + 16), 24 * 5

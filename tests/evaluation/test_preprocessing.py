@@ -170,11 +170,12 @@ def test_an_unreadable_image_is_reported_in_one_line(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", [name for name, spec in catalog().items() if spec.reads_pixels])
 def test_a_photo_that_is_too_thin_is_refused_where_a_cnn_pools_it_away(tmp_path: Path, name: str) -> None:
-    """Pixel-BERT's pooling needs two rows of its feature map; resized to 11 rows of pixels, a photo has one."""
+    """Pixel-BERT's pooling needs two rows of its feature map; resized to 11 rows of pixels, a photo has one.
+    Of timm's maps only the built model knows how small they are."""
     spec = catalog()[name]
     path = photograph(tmp_path, 2400, 20)
     reader = image_reader_for(spec, None)
-    if name.startswith("pixelbert"):
+    if name.startswith("pixelbert") and spec.visual.kind == "grid":
         with pytest.raises(
             InputError, match=rf"2400x20\.png: resized for {name}: image size \d+x\d+ leaves no pixel; each"
         ):

@@ -31,6 +31,8 @@ LAYERS = {"heads": 2, "mlp_width": WIDTH}
 TRANSFORMER = LAYERS | {"layers": 1, "inner_width": WIDTH}
 TRUNK = {"blocks": [1, 1, 1], "base_width": 16}
 C4 = {"kind": "region", "backbone": TRUNK, "roi_head": {"kind": "c4", "pool_size": 4, "blocks": 1, "base_width": 16}}
+CONVNEXT = {"model": "convnext_atto", "model_args": {"depths": [1, 1, 1, 1], "dims": [8, 8, 8, 8]}}
+VIT = {"model": "vit_tiny_patch16_224", "model_args": {"depth": 1, "embed_dim": 8, "num_heads": 2, "patch_size": 32}}
 PROPOSALS = {
     "rpn": {"channels": 16, "anchor_sizes": [32], "candidates": 60, "proposals": 12},
     "nms": {"regions": 5},
@@ -51,6 +53,9 @@ VISUALS: list[dict[str, Any]] = [
     C4 | PROPOSALS,
     C4 | PROPOSALS | {"projection": {"width": WIDTH, "whole_image": True}},
     C4 | {"grid_boxes": [2, 3], "projection": {"width": WIDTH}},
+    {"kind": "timm", **CONVNEXT, "stage": 2, "sample": "always", "sampled_pixels": 3},
+    {"kind": "timm", **CONVNEXT, "features": "pooled"},
+    {"kind": "timm", **VIT, "features": "tokens", "patch_size": 32},
 ]
 INTERACTIONS: list[dict[str, Any]] = [
     {"kind": "single_stream", "norm": "pre", "layers": 1, "modal_types": True, **LAYERS},
@@ -75,12 +80,13 @@ def of_width(part: dict[str, Any]) -> dict[str, Any]:
 
 def contents(texts: Any = TEXTS, visuals: Any = VISUALS, interactions: Any = INTERACTIONS) -> Iterator[dict[str, Any]]:
     """The contents of all model files of these parts, valid or not."""
-    families = {kind: spec.family for kind, spec in specs_by_kind(VisualPart).items()}
-    for text, visual, interaction, head in product([*texts, None], visuals, interactions, HEADS):
+    families = [specs_by_kind(VisualPart)[part["kind"]].model_validate(of_width(part)).family for part in visuals]
+    sights = zip(visuals, families, strict=True)
+    for text, (visual, family), interaction, head in product([*texts, None], sights, interactions, HEADS):
         parts = {"text": text, "visual": visual, "interaction": interaction}
         yield {
             "name": "made",
-            "family": families[visual["kind"]],
+            "family": family,
             "source": "a test",
             "input": {"image_size": [64, 96], "text_tokens": 20 if text else 0},
             **{name: of_width(part) for name, part in parts.items() if part},

@@ -75,7 +75,7 @@ def test_an_unknown_name_is_refused_with_the_nearest(word: str, near: str) -> No
 
 def test_a_name_near_to_none_is_refused_with_some_that_exist() -> None:
     message = refusal("qqq")
-    assert "known: clip, clip-rn50, " in message
+    assert "known: clip, clip-convnext, clip-rn50, " in message
     assert message.endswith(", ... (vlbench list shows all)")
     assert len(message) <= 300
 
@@ -134,7 +134,7 @@ def test_nearest_says_what_would_work() -> None:
 
 
 def test_published_values_of_the_shipped_models() -> None:
-    """ViLT, 4.1: 384x640 makes 240 patches of 32 pixels; UNITER, 3.1: 12 and 24 layers; ViT, Table 1."""
+    """ViLT, 4.1: 384x640 makes 240 patches of 32 pixels; UNITER, 3.1: 12 and 24 layers; ViT, Table 1; DeiT, Table 1."""
     vilt = catalog()["vilt-b32"]
     height, width = vilt.input.image_size
     assert (height // 32) * (width // 32) == 240
@@ -144,7 +144,8 @@ def test_published_values_of_the_shipped_models() -> None:
     base, large, huge = (12, 768, 12, 3072), (24, 1024, 16, 4096), (32, 1280, 16, 5120)
     assert {name for name, one in shape.items() if one == large} == {"uniter-large", "vit-l16", "vit-l32"}
     assert {name for name, one in shape.items() if one == huge} == {"vit-h14"}
-    assert set(shape.values()) == {base, large, huge}
+    assert {name for name, one in shape.items() if one == (12, 192, 3, 768)} == {"vilt-vit-tiny"}
+    assert set(shape.values()) == {base, large, huge, shape["vilt-vit-tiny"]}
 
 
 def test_published_depths_of_two_streams() -> None:

@@ -17,7 +17,7 @@ from vlbench.architectures.interfaces import (
     mean_of_real,
 )
 from vlbench.architectures.resnet import ResNetTrunk
-from vlbench.specs import GridSpec, MeanFeatureSpec, ResNetSpec
+from vlbench.specs import GridSpec, MeanFeatureSpec, TimmSpec
 
 
 class PixelProjection(nn.Module):
@@ -28,7 +28,7 @@ class PixelProjection(nn.Module):
         inputs: channels that the projection reads; those that the feature map lacks are zero.
     """
 
-    def __init__(self, spec: GridSpec, *, inputs: int) -> None:
+    def __init__(self, spec: GridSpec | TimmSpec, *, inputs: int) -> None:
         super().__init__()
         self.sampled_pixels = spec.sampled_pixels
         self.sample_always = spec.sample == "always"
@@ -78,13 +78,13 @@ class MeanProjection(nn.Module):
 
 
 class CnnEmbedder(VisualEmbedder):
-    """A CNN that is trained end to end, and a projection of its feature map."""
+    """A CNN that is trained end to end, and a projection of its last feature map."""
 
     steps = ("backbone", "projection")
 
-    def __init__(self, backbone: ResNetSpec, projection: PixelProjection | MeanProjection) -> None:
+    def __init__(self, backbone: ResNetTrunk, projection: PixelProjection | MeanProjection) -> None:
         super().__init__()
-        self.backbone = ResNetTrunk(backbone)
+        self.backbone = backbone
         self.projection = projection
 
     def forward(self, images: Images) -> Tokens:
@@ -100,7 +100,8 @@ class GridEmbedder(CnnEmbedder):
     box_source = "projection"
 
     def __init__(self, spec: GridSpec) -> None:
-        super().__init__(spec.backbone, PixelProjection(spec, inputs=spec.projection_inputs or spec.backbone.channels))
+        projection = PixelProjection(spec, inputs=spec.projection_inputs or spec.backbone.channels)
+        super().__init__(ResNetTrunk(spec.backbone), projection)
         self.pool_size = spec.pool_size
 
     def token_boxes(self, features_BCHW: Tensor, images: Images) -> TokenBoxes:  # type: ignore[override]
@@ -113,4 +114,4 @@ class MeanFeatureEmbedder(CnnEmbedder):
     """The mean of the feature map is the only token (VSE++, section 3.1)."""
 
     def __init__(self, spec: MeanFeatureSpec) -> None:
-        super().__init__(spec.backbone, MeanProjection(spec))
+        super().__init__(ResNetTrunk(spec.backbone), MeanProjection(spec))

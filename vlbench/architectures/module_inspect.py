@@ -44,7 +44,7 @@ def inspect_module(word: str, overrides: Overrides) -> ModuleSpec:
     module, arguments = split_source(word)
     module, weights = _located(module)
     spec = ModuleSpec(
-        name=name_of_source(module, arguments), source=module, module=module, arguments=arguments, weights=weights
+        name=name_of_source(module, arguments), source=module, module=module, model_args=arguments, weights=weights
     )
     spec, (made, example), device = _made(spec, overrides)
     content = spec.model_dump(mode="json", exclude_unset=True) | profile_of(made, example, spec, overrides)

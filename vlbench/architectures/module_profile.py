@@ -75,7 +75,7 @@ def _of_overrides(module: nn.Module, spec: ModuleSpec, overrides: Overrides) -> 
 
 def _of_timm(module: Any, spec: ModuleSpec, overrides: Overrides) -> dict[str, Any]:
     config = module.pretrained_cfg
-    size = overrides.image_size or spec.arguments.get("img_size") or tuple(config["input_size"][1:])
+    size = overrides.image_size or spec.model_args.get("img_size") or tuple(config["input_size"][1:])
     given = {"image_size": _pair(size), "mean": config["mean"], "std": config["std"]}
     blocks = any(hasattr(module, name) for name in ("patch_embed", "embeds"))
     return {

@@ -70,7 +70,7 @@ def failures_in_one_line(name: str, what: str, works: str = "") -> Iterator[None
 
 
 def _from_factory(spec: ModuleSpec) -> Any:
-    return find_factory(spec.module, spec.arguments)(**spec.arguments)
+    return find_factory(spec.module, spec.model_args)(**spec.model_args)
 
 
 def find_factory(source: str, arguments: dict[str, Any]) -> Callable[..., Any]:
@@ -108,7 +108,7 @@ def _from_timm(spec: ModuleSpec) -> nn.Module:
         known = timm.list_models()
         raise InputError(f"{TIMM}{name}: timm {timm.__version__} has no such model; {nearest(name, known, amount=3)}")
     pretrained = spec.weights == PRETRAINED and not _on_meta_device()
-    options = dict(spec.arguments)
+    options = dict(spec.model_args)
     size = spec.input.image_size
     config = timm.models.get_pretrained_cfg(name) if not local else None
     if config is not None and config.fixed_input_size and spec.reads_image and size != config.input_size[1:]:
@@ -127,7 +127,7 @@ def _from_open_clip(spec: ModuleSpec) -> nn.Module:
     if not name.startswith(("local-dir:", "hf-hub:")) and name not in open_clip.list_models():
         near = nearest(name, open_clip.list_models(), amount=3)
         raise InputError(f"{OPEN_CLIP}{name}: open_clip {open_clip.__version__} has no such model; {near}")
-    options = {"pretrained_text": False, **spec.arguments}
+    options = {"pretrained_text": False, **spec.model_args}
     if spec.reads_image:
         options.setdefault("force_image_size", spec.input.image_size)
     if spec.weights == PRETRAINED:
@@ -142,7 +142,7 @@ def _from_open_clip(spec: ModuleSpec) -> nn.Module:
 
 def _from_transformers(spec: ModuleSpec) -> nn.Module:
     config, model_class = config_and_class(spec)
-    config = type(config).from_dict(config.to_dict() | spec.arguments)
+    config = type(config).from_dict(config.to_dict() | spec.model_args)
     if spec.weights != RANDOM and not _on_meta_device():
         return with_weights_of(spec, model_class, config)
     if not _on_meta_device():

@@ -76,7 +76,7 @@ class LiveModule:
                 "name": name_of_source(f"{SAVED}{name or type(made).__name__}", {}),
                 "source": f"{type(made).__module__}.{type(made).__qualname__}",
                 "module": SAVED,
-                "arguments": {"inputs": shapes_in_words(example)},
+                "model_args": {"inputs": shapes_in_words(example)},
             }
             self.spec = describe_made(content, (made, example), stages or {}, self.device)
 

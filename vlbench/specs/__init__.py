@@ -41,6 +41,7 @@ from vlbench.specs.model import Input, ModelSpec, Table6
 from vlbench.specs.module import ModuleSpec
 from vlbench.specs.region import RegionProjectionSpec, RegionSpec
 from vlbench.specs.text import BertEmbeddingsSpec, GruSpec, TextTransformerSpec
+from vlbench.specs.timm import TimmSpec
 from vlbench.specs.visual import (
     ClipResNetSpec,
     GridSpec,
@@ -93,6 +94,7 @@ __all__ = [
     "TaskHeads",
     "TaskKind",
     "TextTransformerSpec",
+    "TimmSpec",
     "TogetherPairSpec",
     "VisionTransformerSpec",
     "VisualQuestionAnsweringSpec",

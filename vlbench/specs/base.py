@@ -17,6 +17,8 @@ Activation = Literal["quick_gelu", "gelu"]
 RANDOM = "random"  # the `weights` of a part that no checkpoint fills
 PRETRAINED = "pretrained"  # those that a library fetches from where it publishes them
 
+MOST_PATCHES = 1 << 16  # of an image
+
 TINY_WIDTH, TINY_HEADS, TINY_VOCABULARY = 32, 4, 128
 
 
@@ -91,6 +93,13 @@ def check_patches(height: int, width: int, step: int) -> None:
     if height % step or width % step:
         near = "x".join(str(max(step, round(side / step) * step)) for side in (height, width))
         raise ValueError(f"image size {height}x{width} is no multiple of the {step}-pixel patch; {near} works")
+
+
+def check_few_patches(height: int, width: int, step: int) -> None:
+    """As `check_patches`; also raises ValueError if an image has too many patches for a transformer."""
+    check_patches(height, width, step)
+    if height * width > MOST_PATCHES * step**2:
+        raise ValueError(f"image size {height}x{width} has more than {MOST_PATCHES:,} patches of {step} pixels")
 
 
 def check_side(height: int, width: int, *, least: int) -> None:

@@ -26,7 +26,7 @@ from vlbench.specs.visual import VisualPart
 
 # Fields that change nothing that is measured. Every image is measured at exactly `image_size`.
 DESCRIBED: dict[str, Any] = dict.fromkeys(("aliases", "source", "note", "archetype", "table6", "heads"), True)
-DESCRIBED |= {"input": {"evaluation": True}}
+DESCRIBED |= {"input": {"evaluation": True}, "visual": {"presets": True}}
 
 
 class Input(Part):
@@ -110,7 +110,8 @@ class ModelSpec(Part):
     @model_validator(mode="after")
     def _parts_fit(self) -> ModelSpec:
         if self.family != self.visual.family:
-            raise ValueError(f"family is {self.family!r} but visual.kind is {self.visual.kind!r}")
+            fits = f"family: {self.visual.family} fits"
+            raise ValueError(f"family is {self.family!r} but visual.kind is {self.visual.kind!r}; {fits}")
         self._check_head()
         self._check_pairs()
         self._check_widths()

@@ -70,7 +70,7 @@ class ModuleSpec(ForeignSpec):
     Args:
         module: `PACKAGE.MODULE:FUNCTION`, which makes it; `timm:NAME`; `open_clip:NAME`; `hub:ID`, or a folder that
             `save_pretrained` wrote.
-        arguments: of the function, of `timm.create_model` and so on.
+        model_args: arguments of the function, of `timm.create_model` and so on.
         weights: `random`, `pretrained` for timm and open_clip, or a checkpoint.
         input: of the image and the text.
         text: the token ids that it reads; None if it reads no text.
@@ -88,7 +88,7 @@ class ModuleSpec(ForeignSpec):
 
     family: Literal["patch", "grid", "region", "other"] = "other"
     module: Annotated[str, Field(min_length=1, max_length=4096)]
-    arguments: dict[str, Any] = Field({})
+    model_args: dict[str, Any] = Field({})
     weights: Weights = RANDOM
     input: ModuleInput = ModuleInput()
     text: TokenIds | None = None
@@ -99,6 +99,11 @@ class ModuleSpec(ForeignSpec):
     @property
     def kind(self) -> SourceKind:
         return source_kind(self.module)
+
+    @property
+    def fetches_weights(self) -> bool:
+        """Whether its library fetches weights by itself."""
+        return self.kind in ("timm", "open_clip")
 
     @property
     def reads_image(self) -> bool:
@@ -129,7 +134,7 @@ class ModuleSpec(ForeignSpec):
             if name in FIXED:
                 raise ValueError(f"stages: {name!r} is what vlbench adds itself; another name works")
         if "?" in self.module:
-            raise ValueError("module: arguments stand under 'arguments', not after a question mark")
+            raise ValueError("module: arguments stand under 'model_args', not after a question mark")
         return self
 
     def with_input(self, *, image_size: Size | None = None, text_tokens: int | None = None) -> ModuleSpec:

@@ -12,16 +12,16 @@ from vlbench.specs.base import (
     TINY_WIDTH,
     Activation,
     VisualSpec,
+    check_few_patches,
     check_heads,
     check_inputs,
-    check_patches,
     check_side,
 )
 from vlbench.specs.bounds import Amount, Epsilon, Fraction, Layers, PoolSize, Side, Size, Weights, Width
 from vlbench.specs.detector import ResNetSpec
 from vlbench.specs.region import RegionSpec
+from vlbench.specs.timm import TimmSpec
 
-MOST_PATCHES = 1 << 16  # of an image
 CLIP_RESNET_STRIDE, CLIP_RESNET_CHANNELS = 32, 2048
 
 
@@ -151,10 +151,7 @@ class PatchSpec(VisualSpec):
 
     def check_image(self, height: int, width: int) -> None:
         """Raises ValueError where an image of this size cannot be cut into patches."""
-        check_patches(height, width, self.patch_size)
-        if height * width > MOST_PATCHES * self.patch_size**2:
-            size = f"{height}x{width}"
-            raise ValueError(f"image size {size} has more than {MOST_PATCHES:,} patches of {self.patch_size} pixels")
+        check_few_patches(height, width, self.patch_size)
 
     def tiny(self) -> PatchSpec:
         return self.model_copy(update={"width": TINY_WIDTH})
@@ -199,6 +196,6 @@ class GridSpec(VisualSpec):
 
 
 VisualPart = Annotated[
-    PatchSpec | GridSpec | RegionSpec | MeanFeatureSpec | VisionTransformerSpec | ClipResNetSpec,
+    PatchSpec | GridSpec | RegionSpec | MeanFeatureSpec | VisionTransformerSpec | ClipResNetSpec | TimmSpec,
     Field(discriminator="kind"),
 ]

@@ -9,7 +9,7 @@ from pathlib import Path
 from vlbench.errors import InputError, SpecError, shortened
 from vlbench.files.json_files import read_json
 from vlbench.files.text import check_regular
-from vlbench.specs import RANDOM, AnySpec, HuggingFaceSpec, ModelSpec
+from vlbench.specs import RANDOM, AnySpec, HuggingFaceSpec, ModelSpec, ModuleSpec, TimmSpec
 from vlbench.specs.base import PRETRAINED
 from vlbench.specs.catalog import index_by_name, unknown_model
 
@@ -52,8 +52,9 @@ def with_weights(specs: Sequence[AnySpec], options: Sequence[str]) -> list[AnySp
         if (index, visual) in given:
             raise InputError(f"--weights {option}: {name} has weights already; give them once")
         given.add((index, visual))
-        _check_source(source)
         spec = weighted[index]
+        if not _is_fetched(spec, source, visual):
+            _check_source(source)
         if not visual:
             weighted[index] = spec.model_copy(update={"weights": source})
         elif not isinstance(spec, ModelSpec):
@@ -78,11 +79,18 @@ def _model_of(option: str, name: str, specs: Sequence[AnySpec]) -> tuple[int, bo
 
 def find_weights(spec: AnySpec) -> None:
     """Fetches the weights of a model from the hub. Raises InputError where one of its sources does not exist."""
-    for source in (spec.weights, spec.visual.weights):
-        _check_source(source)
+    for source, visual in ((spec.weights, False), (spec.visual.weights, True)):
+        if not _is_fetched(spec, source, visual):
+            _check_source(source)
     config = spec.config if isinstance(spec, HuggingFaceSpec) else None
     if isinstance(config, str) and not config.startswith(HUB):
         check_config_folder(config, f"{spec.name}: ")
+
+
+def _is_fetched(spec: AnySpec, source: str, visual: bool) -> bool:
+    """Whether timm or open_clip fetches these weights by itself, when the model, or its visual part, is built."""
+    fetches = isinstance(spec.visual, TimmSpec) if visual else isinstance(spec, ModuleSpec) and spec.fetches_weights
+    return source == PRETRAINED and fetches
 
 
 def check_config_folder(source: str, where: str) -> None:
@@ -95,7 +103,7 @@ def check_config_folder(source: str, where: str) -> None:
 
 
 def _check_source(source: str) -> None:
-    if source not in (RANDOM, PRETRAINED):
+    if source != RANDOM:
         weights_file(source)
 
 

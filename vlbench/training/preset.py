@@ -13,7 +13,7 @@ from pydantic import BaseModel, Field, PositiveFloat, PositiveInt
 
 from vlbench.errors import InputError
 from vlbench.frozen import Frozen
-from vlbench.specs import AnySpec, ModelSpec, ResNetSpec
+from vlbench.specs import AnySpec, ModelSpec, ResNetSpec, TimmSpec
 from vlbench.specs.bounds import Fraction
 from vlbench.specs.catalog import read_yaml
 from vlbench.specs.detector import C4HeadSpec, FeaturePyramidSpec, FpnHeadSpec, RegionProposalSpec, RegionSelectionSpec
@@ -143,7 +143,7 @@ def with_preset_sizes(
             "width": width,
             "dropout": preset.transformer.dropout,
         },
-        "visual": _visual(spec, preset, sampled_pixels),
+        "visual": _visual(spec, preset, name, sampled_pixels),
         "interaction": _interaction(spec, preset.transformer),
         "head": {"kind": "vqa_linear", "reads": "last_word", "width": width, "answers": answers},
         "heads": {
@@ -155,7 +155,7 @@ def with_preset_sizes(
     return ModelSpec.model_validate(content)
 
 
-def _visual(spec: ModelSpec, preset: Preset, sampled_pixels: int | None) -> dict[str, Any]:
+def _visual(spec: ModelSpec, preset: Preset, name: str, sampled_pixels: int | None) -> dict[str, Any]:
     width, dropout = preset.transformer.width, preset.transformer.dropout
     if spec.visual.kind == "patch":
         cells = preset.image_side // preset.patch.patch_size
@@ -169,10 +169,25 @@ def _visual(spec: ModelSpec, preset: Preset, sampled_pixels: int | None) -> dict
         kept = {key: getattr(spec.visual.projection, key) for key in kept_keys}
         projection = {"width": width, "dropout": dropout} | kept
         return {"kind": "region", "projection": projection} | _as_dict(preset.region)
+    if isinstance(spec.visual, TimmSpec):
+        return _timm(spec.visual.sized(name), preset, sampled_pixels)
     raise InputError(
         f"--models: {spec.name}: no preset has a size for the visual embedder {spec.visual.kind}; "
-        "models with patch, grid or region can be trained"
+        "models with patch, grid, region or timm can be trained"
     )
+
+
+def _timm(visual: TimmSpec, preset: Preset, sampled_pixels: int | None) -> dict[str, Any]:
+    """A timm model at the size that its file has for the preset, or as it is, with the preset's patches or pixels."""
+    content = visual.model_dump(mode="json", exclude={"presets", "weights"}, exclude_none=True)
+    content["width"] = preset.transformer.width
+    if visual.features == "map":
+        sampled = sampled_pixels or preset.grid.sampled_pixels
+        content |= {"pool_size": preset.grid.pool_size, "sampled_pixels": sampled}
+    elif visual.patch_size:
+        content["patch_size"] = preset.patch.patch_size
+        content["model_args"] |= {"patch_size": preset.patch.patch_size, "img_size": preset.image_side}
+    return content
 
 
 def _interaction(spec: ModelSpec, size: TransformerSize) -> dict[str, Any]:

@@ -151,8 +151,7 @@ class ShapesLearner:
         assert joint.text is not None
         if self.spec.family == "region":
             return joint.text, joint.image
-        image = without_first(joint.image) if self.module.model.visual.special_tokens else joint.image
-        return without_ends(joint.text), image
+        return without_ends(joint.text), without_first(joint.image, self.module.model.visual.special_tokens)
 
     def _masked_words(self, batch: TrainingSamples, images: VisualInput, generator: torch.Generator) -> Losses:
         masked = self._masked_captions(batch, generator)

@@ -102,10 +102,10 @@ def without_ends(text: Tokens) -> Tokens:
     return without_first(Tokens(values=text.values, mask=mask))
 
 
-def without_first(tokens: Tokens) -> Tokens:
-    """The tokens with the first one, [CLS], masked out."""
+def without_first(tokens: Tokens, count: int = 1) -> Tokens:
+    """The tokens with the first ones, by default [CLS] alone, masked out."""
     mask = whole_mask(tokens).clone()
-    mask[:, 0] = False
+    mask[:, :count] = False
     return Tokens(values=tokens.values, mask=mask)
 
 

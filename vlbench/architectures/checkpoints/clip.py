@@ -111,6 +111,10 @@ _OPENAI_RESNET = (
     Rule("visual.projection.attention.key_value.{p}", ("visual.attnpool.k_proj.{p}", "visual.attnpool.v_proj.{p}")),
     Rule("visual.projection.attention.out.{p}", "visual.attnpool.c_proj.{p}"),
 )
+_TIMM_TRUNK = (
+    Rule("visual.backbone.model.{any}", "visual.trunk.{any}"),
+    Rule("visual.projection.weight", "visual.head.proj.weight"),
+)
 _SIZES = tuple(
     Dropped(name, "a size of the model, which its tensors' shapes tell")
     for name in ("input_resolution", "context_length", "vocab_size")
@@ -142,5 +146,12 @@ CLIP_FAMILIES = (
         dropped=(*_SIZES, COUNTERS),
         implies=_TEXT_NORMS,
         configs=("open_clip",),
+    ),
+    Family(
+        title="CLIP of a timm model under OpenCLIP's names",
+        signature=("ln_final.weight", "visual.head.proj.weight"),
+        rules=(*_OPENAI_TEXT, *_TIMM_TRUNK),
+        dropped=(*_SIZES, COUNTERS),
+        implies=_TEXT_NORMS | {"text.activation": "gelu"},
     ),
 )

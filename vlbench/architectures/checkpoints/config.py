@@ -189,6 +189,7 @@ CONFIGS: dict[tuple[str, str], tuple[ConfigSetting, ...]] = {
         ConfigSetting("model_args.output_stride", only=32),
         *_within("pretrained_cfg", _NORMALISED),
     ),
+    ("config.json", "timm_backbone"): _within("pretrained_cfg", _NORMALISED),
     **{
         (file, kind): _within(section, IMAGES) if section else IMAGES
         for file, section in (("preprocessor_config.json", ""), ("processor_config.json", "image_processor"))

@@ -24,13 +24,14 @@ from vlbench.architectures.checkpoints.native import (
 from vlbench.architectures.checkpoints.reading import PREFIXES, read_layout, read_state
 from vlbench.architectures.checkpoints.rules import Family, State, mapped, recognised
 from vlbench.architectures.checkpoints.timm import load_timm
+from vlbench.architectures.checkpoints.timm_backbone import load_backbone, load_fetched
 from vlbench.architectures.checkpoints.uniter import UNITER_FAMILIES
 from vlbench.architectures.checkpoints.vilt import VILT_FAMILIES
 from vlbench.architectures.checkpoints.visualbert import VISUALBERT_FAMILIES
 from vlbench.errors import InputError, quoted
-from vlbench.specs import RANDOM, Input, ModelSpec, RegionSpec
+from vlbench.specs import RANDOM, Input, ModelSpec, RegionSpec, TimmSpec
 from vlbench.specs.heads import SUITABLE, HeadPart
-from vlbench.specs.weights import weights_file
+from vlbench.specs.weights import is_fetched_by_timm, weights_file
 
 if TYPE_CHECKING:
     from vlbench.architectures.vl_model import VLModel
@@ -111,9 +112,16 @@ def load_visual_weights(model: VLModel, spec: ModelSpec) -> Loaded | None:
     source = spec.visual.weights
     if source == RANDOM:
         return None
+    backbone: Any = getattr(model.visual, "backbone", None)
+    if is_fetched_by_timm(spec, source):
+        return Loaded(title=load_fetched(backbone))
     saved, state = saved_spec(source), read_state(source)
     if saved is not None:
         return _load_saved_visual(model, state, saved, spec)
+    if isinstance(spec.visual, TimmSpec):
+        settings = config_values(("timm_backbone",), weights_file(source))
+        refuse_other_settings(settings, spec, source=source)
+        return Loaded(title=load_backbone(backbone, state, source=source))
     settings = config_values(("timm",), weights_file(source))
     for loader in VISUAL_LOADERS:
         title = loader(model, state, source, spec.input)

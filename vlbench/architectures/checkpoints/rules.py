@@ -19,7 +19,7 @@ from vlbench.errors import InputError
 State = Mapping[str, Tensor]
 VARIABLE = re.compile(r"\\\{(\w+)\\\}")  # {n} in a name, after re.escape
 NUMBER = re.compile(r"(?<=\.)\d+(?=\.)")  # of a layer
-VALUES = {"n": r"\d+", "m": r"\d+", "p": "weight|bias", "s": "weight|bias|running_mean|running_var"}
+VALUES = {"n": r"\d+", "m": r"\d+", "p": "weight|bias", "s": "weight|bias|running_mean|running_var", "any": ".+"}
 COUNTER = ".num_batches_tracked"
 FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 
@@ -28,7 +28,7 @@ FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 class Rule:
     """One of our tensors from theirs.
 
-    Names may hold {n} and {m}, numbers; {p}, weight or bias; {s}, all that BatchNorm applies.
+    Names may hold {n} and {m}, numbers; {p}, weight or bias; {s}, all that BatchNorm applies; {any}, whatever it is.
 
     Attributes:
         ours: the name here.
