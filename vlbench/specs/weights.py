@@ -53,7 +53,7 @@ def with_weights(specs: Sequence[AnySpec], options: Sequence[str]) -> list[AnySp
             raise InputError(f"--weights {option}: {name} has weights already; give them once")
         given.add((index, visual))
         spec = weighted[index]
-        if not _is_fetched(spec, source, visual):
+        if not is_fetched(spec, source, visual=visual):
             _check_source(source)
         if not visual:
             weighted[index] = spec.model_copy(update={"weights": source})
@@ -80,14 +80,14 @@ def _model_of(option: str, name: str, specs: Sequence[AnySpec]) -> tuple[int, bo
 def find_weights(spec: AnySpec) -> None:
     """Fetches the weights of a model from the hub. Raises InputError where one of its sources does not exist."""
     for source, visual in ((spec.weights, False), (spec.visual.weights, True)):
-        if not _is_fetched(spec, source, visual):
+        if not is_fetched(spec, source, visual=visual):
             _check_source(source)
     config = spec.config if isinstance(spec, HuggingFaceSpec) else None
     if isinstance(config, str) and not config.startswith(HUB):
         check_config_folder(config, f"{spec.name}: ")
 
 
-def _is_fetched(spec: AnySpec, source: str, visual: bool) -> bool:
+def is_fetched(spec: AnySpec, source: str, *, visual: bool) -> bool:
     """Whether timm or open_clip fetches these weights by itself, when the model, or its visual part, is built."""
     fetches = isinstance(spec.visual, TimmSpec) if visual else isinstance(spec, ModuleSpec) and spec.fetches_weights
     return source == PRETRAINED and fetches

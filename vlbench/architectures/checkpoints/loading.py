@@ -31,7 +31,7 @@ from vlbench.architectures.checkpoints.visualbert import VISUALBERT_FAMILIES
 from vlbench.errors import InputError, quoted
 from vlbench.specs import RANDOM, Input, ModelSpec, RegionSpec, TimmSpec
 from vlbench.specs.heads import SUITABLE, HeadPart
-from vlbench.specs.weights import is_fetched_by_timm, weights_file
+from vlbench.specs.weights import is_fetched, weights_file
 
 if TYPE_CHECKING:
     from vlbench.architectures.vl_model import VLModel
@@ -113,7 +113,7 @@ def load_visual_weights(model: VLModel, spec: ModelSpec) -> Loaded | None:
     if source == RANDOM:
         return None
     backbone: Any = getattr(model.visual, "backbone", None)
-    if is_fetched_by_timm(spec, source):
+    if is_fetched(spec, source, visual=True):
         return Loaded(title=load_fetched(backbone))
     saved, state = saved_spec(source), read_state(source)
     if saved is not None:
