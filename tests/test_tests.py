@@ -66,9 +66,9 @@ def test_no_test_needs_a_private_name(path: Path) -> None:
 @pytest.mark.parametrize(
     "source",
     [
-        "from vlbench.measure.macs import _name",
-        "from vlbench.measure import macs\nmacs._name()",
-        "import vlbench.measure.macs\nvlbench.measure.macs._name()",
+        "from vlbench.measuring.macs import _name",
+        "from vlbench.measuring import macs\nmacs._name()",
+        "import vlbench.measuring.macs\nvlbench.measuring.macs._name()",
     ],
 )
 def test_a_private_name_is_found(source: str) -> None:

@@ -24,10 +24,10 @@ import torch
 from pydantic_core import to_jsonable_python
 from torch import nn
 
-from vlbench.measure.noise import Interference, Noise, judge, undisturbed
-from vlbench.measure.observe import Observer, reference_kernel
-from vlbench.measure.peaks import call_in_fresh_process
-from vlbench.measure.statistics import median_interval
+from vlbench.measuring.noise import Interference, Noise, judge, undisturbed
+from vlbench.measuring.observe import Observer, reference_kernel
+from vlbench.measuring.peaks import call_in_fresh_process
+from vlbench.measuring.statistics import median_interval
 
 from . import interleaved
 

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from scipy.special import comb
 from scipy.stats import betabinom, binom
 
-from vlbench.measure.statistics import median_interval
+from vlbench.measuring.statistics import median_interval
 from vlbench.suites.evidence import interval, median_draws
 from vlbench.tasks.intervals import mean_interval
 

@@ -18,7 +18,7 @@ from statistics import median
 import numpy as np
 
 from vlbench.inputs import read_example
-from vlbench.measure.noise import why_contended
+from vlbench.measuring.noise import why_contended
 from vlbench.runner.benchmark import open_worker
 from vlbench.runner.cells import Cell
 from vlbench.runner.plan import RunSettings, expand

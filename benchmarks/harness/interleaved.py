@@ -13,8 +13,8 @@ from pathlib import Path
 from statistics import median
 from time import perf_counter_ns
 
-from vlbench.measure.machine import describe_machine
-from vlbench.measure.statistics import median_interval
+from vlbench.measuring.machine import describe_machine
+from vlbench.measuring.statistics import median_interval
 
 INTERVAL_NOTE = "median of the rounds [95% interval of that median by order statistics, free of any distribution]"
 

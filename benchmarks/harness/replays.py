@@ -23,7 +23,7 @@ from pathlib import Path
 from statistics import median
 
 from vlbench.errors import InputError
-from vlbench.measure.statistics import enough, median_interval
+from vlbench.measuring.statistics import enough, median_interval
 from vlbench.regression.compare.effects import Effect, independent
 from vlbench.regression.compare.outcomes import parse_threshold
 from vlbench.regression.compare.verdicts import confidence_for, decide

@@ -17,8 +17,8 @@ import torch
 
 from vlbench.architectures.build import build
 from vlbench.inputs import read_example
-from vlbench.measure.latency import PassTimer
-from vlbench.measure.machine import describe_machine
+from vlbench.measuring.latency import PassTimer
+from vlbench.measuring.machine import describe_machine
 from vlbench.runner.plan import RunSettings, expand
 from vlbench.runner.workload import prepare_batch
 from vlbench.specs.catalog import resolve

@@ -15,7 +15,7 @@ from tests.architectures.modules_of_others import Fusion, Pair, Words, inputs, m
 from tests.command_line import kept_workers
 from vlbench import api
 from vlbench.errors import InputError
-from vlbench.measure.statistics import summarise
+from vlbench.measuring.statistics import summarise
 
 QUICK: dict[str, Any] = {"budget_seconds": 0.1, "restarts": 1, "threads": 1}
 

@@ -16,7 +16,7 @@ from vlbench.architectures.build import build
 from vlbench.architectures.count import count
 from vlbench.architectures.dual_stream import CoAttention, CrossModality
 from vlbench.architectures.interfaces import Images, Text, Tokens
-from vlbench.measure.macs import count_macs, count_parameters
+from vlbench.measuring.macs import count_macs, count_parameters
 from vlbench.specs import CoAttentionSpec, CrossModalitySpec, ModelSpec
 from vlbench.specs.catalog import catalog
 

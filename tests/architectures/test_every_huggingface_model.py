@@ -17,7 +17,7 @@ from vlbench.architectures.build import build
 from vlbench.architectures.count import count
 from vlbench.architectures.huggingface import HuggingFaceModel
 from vlbench.architectures.interfaces import Images, RegionFeatures, Text
-from vlbench.measure.macs import count_macs
+from vlbench.measuring.macs import count_macs
 from vlbench.specs import HuggingFaceSpec, schema_of
 from vlbench.specs.catalog import catalog
 

@@ -16,8 +16,8 @@ from vlbench.architectures.huggingface import HuggingFaceModel, random_images
 from vlbench.architectures.huggingface_stages import as_stages, find_parts
 from vlbench.architectures.interfaces import RegionFeatures, Text
 from vlbench.errors import SpecError
-from vlbench.measure.latency import PassTimer
-from vlbench.measure.macs import count_macs, count_parameters
+from vlbench.measuring.latency import PassTimer
+from vlbench.measuring.macs import count_macs, count_parameters
 
 
 @torch.no_grad()

@@ -10,7 +10,7 @@ from weights import randomise
 
 from vlbench.architectures.interfaces import Text
 from vlbench.architectures.text import Gru
-from vlbench.measure.macs import FORMULAS, count_macs
+from vlbench.measuring.macs import FORMULAS, count_macs
 from vlbench.specs import GruSpec
 
 WORD_WIDTH, WIDTH, VOCABULARY = 12, 16, 50

@@ -22,7 +22,7 @@ from vlbench.architectures.count import count
 from vlbench.architectures.interaction import score_matrix
 from vlbench.architectures.interfaces import Text
 from vlbench.errors import InputError
-from vlbench.measure.macs import count_macs
+from vlbench.measuring.macs import count_macs
 from vlbench.specs import ModelSpec
 from vlbench.specs.catalog import catalog
 from vlbench.specs.weights import find_weights, with_weights

@@ -17,7 +17,7 @@ from vlbench.doctor.activity import (
     watch,
 )
 from vlbench.doctor.findings import Finding
-from vlbench.measure.noise import Interference
+from vlbench.measuring.noise import Interference
 
 GIB = 2**30
 

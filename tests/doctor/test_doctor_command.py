@@ -16,7 +16,7 @@ from vlbench.cli.main import app
 from vlbench.doctor import diagnose as diagnosis_of
 from vlbench.doctor.findings import Diagnosis, Finding
 from vlbench.inputs import read_example
-from vlbench.measure.machine import Machine, describe_machine
+from vlbench.measuring.machine import Machine, describe_machine
 from vlbench.runner import benchmark
 from vlbench.runner.cells import blank_result
 from vlbench.runner.peaks import read_peaks

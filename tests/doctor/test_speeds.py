@@ -15,8 +15,8 @@ from vlbench.doctor import speeds
 from vlbench.doctor.diagnose import diagnose
 from vlbench.doctor.speeds import measure_speed, speed_findings
 from vlbench.errors import WorkerError
-from vlbench.measure import peaks
-from vlbench.measure.records import MachineSpeed, ProcessSpeed
+from vlbench.measuring import peaks
+from vlbench.measuring.records import MachineSpeed, ProcessSpeed
 
 
 def speed(**values: Any) -> MachineSpeed:

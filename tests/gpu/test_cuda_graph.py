@@ -8,9 +8,9 @@ import torch
 from tests.gpu.fake_cuda import Clock, FakeCuda, install
 from vlbench.architectures.interfaces import Images
 from vlbench.errors import InputError
-from vlbench.measure import latency, launch
-from vlbench.measure.latency import PassTimer
-from vlbench.measure.launch import measure_launch
+from vlbench.measuring import latency, launch
+from vlbench.measuring.latency import PassTimer
+from vlbench.measuring.launch import measure_launch
 from vlbench.runner.backends import load_backend
 from vlbench.runner.conversion import Workload
 

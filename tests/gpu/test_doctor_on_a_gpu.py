@@ -21,7 +21,7 @@ from vlbench.doctor import speeds
 from vlbench.doctor.diagnose import diagnose
 from vlbench.doctor.gpu import examine_gpu
 from vlbench.errors import WorkerError
-from vlbench.measure.records import GpuReport
+from vlbench.measuring.records import GpuReport
 
 
 @pytest.fixture
@@ -78,7 +78,7 @@ def test_a_child_that_dies_on_a_gpu_that_pytorch_sees_is_unfit(child: list[str])
     nothing, (failure,) = examine_gpu(1, sees_gpu=True)
     assert nothing is None
     assert (failure.check, failure.level) == ("GPU speed", "unfit")
-    assert child == ["vlbench.measure.gpu_speed"]
+    assert child == ["vlbench.measuring.gpu_speed"]
 
 
 @pytest.mark.slow
@@ -147,5 +147,5 @@ def test_the_child_where_the_driver_is_too_old(monkeypatch: pytest.MonkeyPatch) 
     for name, value in fake_gpu_environment(cuda_error=f"{words}. Please update your GPU driver").items():
         monkeypatch.setenv(name, value)
     with pytest.raises(WorkerError) as failure:
-        speeds.result_of_child("vlbench.measure.gpu_speed", GpuReport, 1)
+        speeds.result_of_child("vlbench.measuring.gpu_speed", GpuReport, 1)
     assert str(failure.value) == words

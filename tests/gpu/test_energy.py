@@ -8,9 +8,9 @@ import pytest
 
 from tests.gpu.fake_cuda import Clock, install
 from tests.gpu.fake_nvml import FakeGpu, FakeNvml
-from vlbench.measure import energy
-from vlbench.measure.energy import EnergyMeter
-from vlbench.measure.nvml import Gpu
+from vlbench.measuring import energy
+from vlbench.measuring.energy import EnergyMeter
+from vlbench.measuring.nvml import Gpu
 
 
 @pytest.fixture

@@ -10,9 +10,9 @@ import pytest
 from tests.gpu.fake_nvml import FakeNvml
 from vlbench.doctor.findings import Finding
 from vlbench.doctor.gpu import gpu_findings
-from vlbench.measure.machine import describe_machine
-from vlbench.measure.nvml import GpuSettings, GpuState
-from vlbench.measure.records import GpuLoad, GpuReport, GpuSpeed
+from vlbench.measuring.machine import describe_machine
+from vlbench.measuring.nvml import GpuSettings, GpuState
+from vlbench.measuring.records import GpuLoad, GpuReport, GpuSpeed
 
 GIB = 2**30
 LOCK = "sudo nvidia-smi --lock-gpu-clocks={0},{0} (undo: sudo nvidia-smi --reset-gpu-clocks)"

@@ -8,8 +8,8 @@ import pytest
 
 from tests.gpu.fake_cuda import install
 from tests.gpu.fake_nvml import FakeGpu, FakeNvml
-from vlbench.measure.gpu import probe
-from vlbench.measure.machine import Machine, gpu_in_words
+from vlbench.measuring.gpu import probe
+from vlbench.measuring.machine import Machine, gpu_in_words
 
 
 def machine(monkeypatch: pytest.MonkeyPatch, driver: str = "580.95.05", **gpu: Any) -> Machine:

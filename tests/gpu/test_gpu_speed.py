@@ -13,11 +13,11 @@ import torch
 
 from tests.gpu.fake_cuda import Clock, FakeCuda, OnTheCpu, install
 from tests.gpu.fake_nvml import HOT, FakeGpu, FakeNvml
-from vlbench.measure import gpu_speed, peaks
-from vlbench.measure.gpu_speed import load_of, measure_gpu, reason
-from vlbench.measure.nvml import Gpu, gpu_count
-from vlbench.measure.peaks import Kernel, fastest_kernel, seconds_of
-from vlbench.measure.records import GpuLoad
+from vlbench.measuring import gpu_speed, peaks
+from vlbench.measuring.gpu_speed import load_of, measure_gpu, reason
+from vlbench.measuring.nvml import Gpu, gpu_count
+from vlbench.measuring.peaks import Kernel, fastest_kernel, seconds_of
+from vlbench.measuring.records import GpuLoad
 
 CUDA = torch.device("cuda")
 

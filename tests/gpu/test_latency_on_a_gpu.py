@@ -12,11 +12,11 @@ from torch import nn
 
 from tests.gpu.fake_cuda import Clock, FakeCuda, install
 from tests.gpu.fake_nvml import HOT, FakeGpu, FakeNvml
-from vlbench.measure import latency, launch, throttling
-from vlbench.measure.latency import PassTimer, l2_flush
-from vlbench.measure.launch import covered, measure_launch
-from vlbench.measure.nvml import Gpu
-from vlbench.measure.throttling import ThrottleWatch
+from vlbench.measuring import latency, launch, throttling
+from vlbench.measuring.latency import PassTimer, l2_flush
+from vlbench.measuring.launch import covered, measure_launch
+from vlbench.measuring.nvml import Gpu
+from vlbench.measuring.throttling import ThrottleWatch
 
 CUDA = torch.device("cuda")
 

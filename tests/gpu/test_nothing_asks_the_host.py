@@ -12,7 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from tests.helpers import each_model, tiny
 from vlbench.architectures.build import build
 from vlbench.inputs import read_example
-from vlbench.measure.gpu import probe
+from vlbench.measuring.gpu import probe
 from vlbench.runner.plan import RunSettings, expand
 from vlbench.runner.workload import prepare_batch
 from vlbench.specs.catalog import catalog

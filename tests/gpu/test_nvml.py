@@ -12,9 +12,9 @@ import psutil
 import pytest
 
 from tests.gpu.fake_nvml import HOT, NOT_FOUND, NOT_SUPPORTED, SLOWED, FakeGpu, FakeNvml
-from vlbench.measure.noise import why_contended
-from vlbench.measure.nvml import Gpu
-from vlbench.measure.observe import Observer
+from vlbench.measuring.noise import why_contended
+from vlbench.measuring.nvml import Gpu
+from vlbench.measuring.observe import Observer
 
 FIRST, SECOND = "GPU-11111111-aaaa", "GPU-22222222-bbbb"
 MIG = "MIG-33333333-cccc"

@@ -17,8 +17,8 @@ import torch
 from vlbench.api import load
 from vlbench.architectures.build import build
 from vlbench.inputs import read_example
-from vlbench.measure.gpu import probe
-from vlbench.measure.launch import measure_launch
+from vlbench.measuring.gpu import probe
+from vlbench.measuring.launch import measure_launch
 from vlbench.runner.backends import load_backend
 from vlbench.runner.cells import Cell
 from vlbench.runner.plan import RunSettings, expand

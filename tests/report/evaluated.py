@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from vlbench.inputs import read_example
-from vlbench.measure.machine import describe_machine
-from vlbench.measure.statistics import LatencySummary
+from vlbench.measuring.machine import describe_machine
+from vlbench.measuring.statistics import LatencySummary
 from vlbench.runner.cells import blank_result
 from vlbench.runner.plan import RunSettings, expand
 from vlbench.runner.records import Accuracy, Evaluation, Result

@@ -13,7 +13,7 @@ from tests.paths import RESULTS
 from tests.report.conftest import Command
 from tests.report.written import MACHINE, evaluated, failed, folder_of, line, one_restart, summary
 from vlbench.errors import InputError
-from vlbench.measure.machine import Machine, describe_machine
+from vlbench.measuring.machine import Machine, describe_machine
 from vlbench.report.choice_tables import choice_json, choice_tables, other_lines, sentence
 from vlbench.report.choosing import Choice, Requirements, choose
 from vlbench.report.requirements import ModelBudget

@@ -8,7 +8,7 @@ import pytest
 from matplotlib.text import Text
 
 from tests.report.evaluated import evaluation, result
-from vlbench.measure.noise import Noise
+from vlbench.measuring.noise import Noise
 from vlbench.report.choice_tables import sentence
 from vlbench.report.choosing import Requirements, choose
 from vlbench.report.export import display_table, plain_frame

@@ -16,7 +16,7 @@ from tests.helpers import write_lines, write_results
 from tests.report.written import failed, line
 from vlbench.cli.options import Format
 from vlbench.cli.printing import print_results
-from vlbench.measure.noise import Interference, Noise
+from vlbench.measuring.noise import Interference, Noise
 from vlbench.report.efficiency import LEAST_GPU_BUSY_SHARE, efficiency, highest_peaks
 from vlbench.report.export import display_table
 from vlbench.report.tables import notes, result_tables, results_csv, summary_table

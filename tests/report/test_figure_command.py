@@ -15,7 +15,7 @@ from evaluated import MACHINE, WHEN, evaluation, result
 from tests.helpers import others_slow, write_lines, write_results
 from tests.paths import RESULTS
 from vlbench.cli import main
-from vlbench.measure.statistics import LatencySummary
+from vlbench.measuring.statistics import LatencySummary
 from vlbench.report import draw_figure, paper
 from vlbench.report.figure_registry import FIGURES
 from vlbench.report.paper import UNDATED

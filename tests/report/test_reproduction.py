@@ -15,7 +15,7 @@ from PIL import Image
 from rich.console import Console
 
 from tests.helpers import others_slow
-from vlbench.measure.machine import Machine
+from vlbench.measuring.machine import Machine
 from vlbench.report.paper import drawing
 from vlbench.report.reproduction import QUICK, notes, reproduction_json, reproduction_tables
 from vlbench.report.suite_figures import draw, picture

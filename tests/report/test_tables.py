@@ -10,9 +10,9 @@ import pytest
 from rich.console import Console
 
 from vlbench.inputs import read_example
-from vlbench.measure.machine import describe_machine
-from vlbench.measure.noise import Noise
-from vlbench.measure.statistics import summarise
+from vlbench.measuring.machine import describe_machine
+from vlbench.measuring.noise import Noise
+from vlbench.measuring.statistics import summarise
 from vlbench.report.tables import notes, result_tables, results_csv, results_json, stage_table, summary_table
 from vlbench.runner.cells import blank_result
 from vlbench.runner.plan import RunSettings, expand

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from tests.helpers import write_lines, write_results
 from vlbench.cli.main import app
 from vlbench.inputs import read_example
-from vlbench.measure.machine import Machine
+from vlbench.measuring.machine import Machine
 from vlbench.report import accuracy, tables
 from vlbench.report.accuracy import joined
 from vlbench.runner.cells import Cell, blank_result

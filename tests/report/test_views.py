@@ -12,7 +12,7 @@ from evaluated import MACHINE, WHEN, result
 
 import vlbench
 from tests.paths import ROOT
-from vlbench.measure.statistics import LatencySummary
+from vlbench.measuring.statistics import LatencySummary
 from vlbench.report import views
 from vlbench.report.colours import FAMILIES, NEUTRALS, RANKS, contrast, ink_on, luminance, stage_colour
 from vlbench.report.folders import Folder

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from vlbench.inputs import read_example
-from vlbench.measure.machine import describe_machine
+from vlbench.measuring.machine import describe_machine
 from vlbench.runner.plan import RunSettings, expand
 from vlbench.runner.worker_client import Worker
 from vlbench.specs.catalog import catalog

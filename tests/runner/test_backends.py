@@ -17,7 +17,7 @@ from tests.runner.conftest import vlbench
 from tests.runner.toy_backend import STAGE_MS
 from vlbench.errors import InputError
 from vlbench.inputs import read_example
-from vlbench.measure.machine import describe_machine
+from vlbench.measuring.machine import describe_machine
 from vlbench.runner import worker_client
 from vlbench.runner.backends import BACKENDS, check_backend, load_backend
 from vlbench.runner.benchmark import benchmark

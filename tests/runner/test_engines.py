@@ -17,7 +17,7 @@ from vlbench.architectures.build import build
 from vlbench.cli.ab import parse_options
 from vlbench.errors import InputError, SpecError
 from vlbench.inputs import read_example
-from vlbench.measure.machine import describe_machine
+from vlbench.measuring.machine import describe_machine
 from vlbench.runner.cells import blank_result
 from vlbench.runner.plan import RunSettings, expand
 from vlbench.specs import base

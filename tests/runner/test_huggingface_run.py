@@ -12,7 +12,7 @@ import torch
 from tests.command_line import vlbench
 from tests.helpers import write_tiny
 from vlbench.inputs import read_example
-from vlbench.measure.machine import describe_machine
+from vlbench.measuring.machine import describe_machine
 from vlbench.runner.cells import Cell
 from vlbench.runner.plan import RunSettings, expand
 from vlbench.runner.records import Restart

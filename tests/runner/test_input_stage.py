@@ -12,7 +12,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from tests.helpers import tiny
 from vlbench.errors import InputError
 from vlbench.inputs import read_example
-from vlbench.measure.machine import describe_machine
+from vlbench.measuring.machine import describe_machine
 from vlbench.runner.aggregate import summarise_cell
 from vlbench.runner.cells import Cell
 from vlbench.runner.input_stage import LEAST_SAMPLES, time_input, tokenizer_of

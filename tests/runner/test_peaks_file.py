@@ -14,7 +14,7 @@ from tests.helpers import write_tiny
 from tests.runner.conftest import Run
 from vlbench.errors import InputError
 from vlbench.inputs import read_example
-from vlbench.measure.machine import describe_machine
+from vlbench.measuring.machine import describe_machine
 from vlbench.runner import benchmark
 from vlbench.runner.benchmark import BenchmarkRun
 from vlbench.runner.cells import blank_result

@@ -13,9 +13,9 @@ from pydantic import BaseModel
 
 from tests.paths import RESULTS, ROOT
 from tests.runner.conftest import Run
-from vlbench.measure.machine import GPU_HARDWARE, GPU_SOFTWARE, LIBRARIES, Machine
-from vlbench.measure.noise import Interference, Noise
-from vlbench.measure.statistics import LatencySummary
+from vlbench.measuring.machine import GPU_HARDWARE, GPU_SOFTWARE, LIBRARIES, Machine
+from vlbench.measuring.noise import Interference, Noise
+from vlbench.measuring.statistics import LatencySummary
 from vlbench.runner.nms_records import SuppressionCell, SuppressionRestart, SuppressionResult
 from vlbench.runner.peaks import Peaks
 from vlbench.runner.records import Accuracy, Conversion, Evaluation, Launch, Restart, Result, Training, WarmUp

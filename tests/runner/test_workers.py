@@ -22,7 +22,7 @@ from vlbench.architectures.interfaces import Images, Text
 from vlbench.architectures.vl_model import VLModel
 from vlbench.errors import InputError, WorkerError
 from vlbench.inputs import read_example
-from vlbench.measure.machine import describe_machine
+from vlbench.measuring.machine import describe_machine
 from vlbench.runner import worker_client
 from vlbench.runner.cells import Cell
 from vlbench.runner.plan import RunSettings, expand

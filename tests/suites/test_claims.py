@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from benchmarks.harness.coverage import of_ratios
-from vlbench.measure.machine import Machine
-from vlbench.measure.noise import Noise
-from vlbench.measure.records import Counts
-from vlbench.measure.statistics import median_interval, summarise
+from vlbench.measuring.machine import Machine
+from vlbench.measuring.noise import Noise
+from vlbench.measuring.records import Counts
+from vlbench.measuring.statistics import median_interval, summarise
 from vlbench.runner.cells import Cell, blank_result
 from vlbench.runner.nms_records import SuppressionCell, suppression_result
 from vlbench.runner.records import Result

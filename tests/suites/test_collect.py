@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from vlbench.measure.machine import describe_machine
+from vlbench.measuring.machine import describe_machine
 from vlbench.runner import benchmark
 from vlbench.runner.cells import Cell, blank_result
 from vlbench.runner.nms_records import SuppressionCell, suppression_result

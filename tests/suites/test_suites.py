@@ -13,7 +13,7 @@ from tests.paths import ROOT
 from vlbench.architectures.nms import METHODS
 from vlbench.architectures.registry import implementation
 from vlbench.errors import InputError, SpecError
-from vlbench.measure.records import Counts
+from vlbench.measuring.records import Counts
 from vlbench.specs.base import specs_by_kind
 from vlbench.specs.catalog import catalog
 from vlbench.specs.visual import VisualPart

@@ -5,7 +5,7 @@ from vlbench.api.measurement import Measurement
 from vlbench.api.models import Model, build, load
 from vlbench.api.modules import count, measure
 from vlbench.errors import InputError, WorkerError
-from vlbench.measure.module_counts import ModuleCounts
+from vlbench.measuring.module_counts import ModuleCounts
 from vlbench.report.frames import Results, read
 
 __all__ = [

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from vlbench.api.measurement import Measurement
 from vlbench.errors import InputError
 from vlbench.inputs import read_example
-from vlbench.measure.machine import physical_cores
-from vlbench.measure.records import Precision
+from vlbench.measuring.machine import physical_cores
+from vlbench.measuring.records import Precision
 from vlbench.runner.backends import EAGER
 from vlbench.runner.benchmark import benchmark
 from vlbench.runner.cells import L2

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from vlbench.api.measurement import Measurement
 from vlbench.errors import InputError, WorkerError
 from vlbench.inputs import read_example
-from vlbench.measure.module_counts import ModuleCounts
-from vlbench.measure.records import Precision
+from vlbench.measuring.module_counts import ModuleCounts
+from vlbench.measuring.records import Precision
 from vlbench.runner.benchmark import BenchmarkSession
 from vlbench.runner.cells import Cell
 from vlbench.runner.records import Result
@@ -101,7 +101,7 @@ def count(module: nn.Module, inputs: Any, *, counters: Sequence[str] = ("vlbench
         counters: of `vlbench`, `fvcore` and `torch`.
     """
     from vlbench.architectures.module_sources import failures_in_one_line  # noqa: PLC0415  imports transformers
-    from vlbench.measure.modules import count_module  # noqa: PLC0415  imports torch
+    from vlbench.measuring.modules import count_module  # noqa: PLC0415  imports torch
 
     with failures_in_one_line(type(module).__name__, "its forward pass"):
         return count_module(module, inputs, counters=counters)

@@ -14,11 +14,11 @@ from vlbench.architectures.huggingface_stages import Stage
 from vlbench.architectures.interfaces import Images, Text
 from vlbench.architectures.table6 import charge_table6, params_table6
 from vlbench.errors import InputError
-from vlbench.measure.counters import CountedPass
-from vlbench.measure.macs import MacCount, ParameterCount, count_macs, count_parameters
-from vlbench.measure.module_counts import ModuleCounts
-from vlbench.measure.modules import count_modules
-from vlbench.measure.records import ELEMENT_BYTES, Counts, Precision
+from vlbench.measuring.counters import CountedPass
+from vlbench.measuring.macs import MacCount, ParameterCount, count_macs, count_parameters
+from vlbench.measuring.module_counts import ModuleCounts
+from vlbench.measuring.modules import count_modules
+from vlbench.measuring.records import ELEMENT_BYTES, Counts, Precision
 from vlbench.specs import RANDOM, AnySpec, HuggingFaceSpec, ModelSpec, ModuleSpec
 
 

@@ -15,7 +15,7 @@ from vlbench.errors import WorkerError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from vlbench.measure.machine import Machine
+    from vlbench.measuring.machine import Machine
     from vlbench.runner.records import Result
 
 
@@ -78,7 +78,7 @@ def choose(
 
 def _this_machine(results: Sequence[Result]) -> Machine:
     """Asks PyTorch for the GPU, which takes seconds, only if all else matches a machine with one."""
-    from vlbench.measure.machine import describe_machine, physical_cores
+    from vlbench.measuring.machine import describe_machine, physical_cores
     from vlbench.runner.benchmark import probe_this_machine
 
     here = describe_machine(threads=physical_cores(), gpu=None)

@@ -50,8 +50,8 @@ def count(
 
     Several counters show where they differ, and what each skipped. --format json has every module.
     """
-    from vlbench.measure.machine import physical_cores
-    from vlbench.measure.module_counts import check_counters
+    from vlbench.measuring.machine import physical_cores
+    from vlbench.measuring.module_counts import check_counters
     from vlbench.report.count_tables import CountedModel, count_tables, counts_csv, counts_json
     from vlbench.runner.benchmark import BenchmarkSession
     from vlbench.runner.scheduler import CountRequest

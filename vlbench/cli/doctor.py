@@ -34,7 +34,7 @@ def doctor(
     """
     from vlbench.doctor.diagnose import diagnose
     from vlbench.doctor.findings import diagnosis_table
-    from vlbench.measure.machine import physical_cores
+    from vlbench.measuring.machine import physical_cores
     from vlbench.tables.writers import model_to_json
 
     if out:

@@ -37,7 +37,7 @@ from vlbench.tasks.registry import task_named
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from vlbench.measure.records import Precision
+    from vlbench.measuring.records import Precision
     from vlbench.runner.records import Result
     from vlbench.specs import AnySpec
 
@@ -105,7 +105,7 @@ def eval_(
     from vlbench.evaluation.session import evaluate_all
     from vlbench.evaluation.split import EvaluationSettings, Split
     from vlbench.evaluation.workers import reading_workers
-    from vlbench.measure.machine import physical_cores
+    from vlbench.measuring.machine import physical_cores
     from vlbench.runner.plan import through_engine
     from vlbench.specs.catalog import resolve
     from vlbench.specs.weights import with_weights

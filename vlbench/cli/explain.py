@@ -61,7 +61,7 @@ def explain(
     from vlbench.explain.explainable import explainable_model
     from vlbench.explain.explanation import words_to_draw
     from vlbench.inputs import read_example
-    from vlbench.measure.machine import physical_cores
+    from vlbench.measuring.machine import physical_cores
     from vlbench.tasks.features import open_regions
 
     spec = explainable_model(model, weights or [])

@@ -56,7 +56,7 @@ def live_request(
     thresholds: Path | None,
 ) -> LiveRequest:
     """The request that the options make. Raises InputError if nothing is named, or a value is invalid."""
-    from vlbench.measure.machine import physical_cores
+    from vlbench.measuring.machine import physical_cores
     from vlbench.regression.compare.outcomes import thresholds_from
     from vlbench.regression.live.run import LiveRequest
 

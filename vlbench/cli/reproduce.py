@@ -79,7 +79,7 @@ def reproduce(
     options, they use --train-budget, --quick, --figures, --device, --precision, --threads, --format and --out. Run
     again with the same --out, they continue where they stopped.
     """
-    from vlbench.measure.machine import physical_cores
+    from vlbench.measuring.machine import physical_cores
     from vlbench.runner.plan import RunSettings
     from vlbench.suites.collect import SuiteRequest
     from vlbench.suites.reader import LoadedSuite, parse_categories, resolve_named

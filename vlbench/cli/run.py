@@ -87,7 +87,7 @@ def run(
     Measurements that the results folder already holds for this machine and these settings are kept, not repeated.
     """
     from vlbench.inputs import read_example
-    from vlbench.measure.machine import physical_cores
+    from vlbench.measuring.machine import physical_cores
     from vlbench.runner.benchmark import benchmark
     from vlbench.runner.peaks import read_peaks
     from vlbench.runner.plan import RunSettings

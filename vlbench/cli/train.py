@@ -110,7 +110,7 @@ def train(
     """
     from vlbench.evaluation.processes import compute_device, joined_processes
     from vlbench.evaluation.session import warn_from_first
-    from vlbench.measure.machine import physical_cores
+    from vlbench.measuring.machine import physical_cores
     from vlbench.training.train_request import TrainRequest, training_runs
 
     request = TrainRequest(

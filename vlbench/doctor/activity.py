@@ -13,9 +13,9 @@ from typing import Any
 import psutil
 
 from vlbench.doctor.findings import Finding
-from vlbench.measure.noise import QUOTA_SHARE, STEAL_SHARE, WAITING_SHARE, Interference, others_limit
-from vlbench.measure.observe import Observer
-from vlbench.measure.os_counters import ROOT, pressure_figure
+from vlbench.measuring.noise import QUOTA_SHARE, STEAL_SHARE, WAITING_SHARE, Interference, others_limit
+from vlbench.measuring.observe import Observer
+from vlbench.measuring.os_counters import ROOT, pressure_figure
 
 WATCH_SECONDS = 2.0
 BUSIEST, LEAST_CORES = 3, 0.02

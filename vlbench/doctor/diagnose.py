@@ -11,11 +11,11 @@ from vlbench.doctor.gpu import examine_gpu
 from vlbench.doctor.settings import settings_findings, threads_finding, throttle_count, timer_finding
 from vlbench.doctor.speeds import measure_speed, speed_findings
 from vlbench.errors import WorkerError
-from vlbench.measure.machine import describe_machine, physical_cores, usable_cores
-from vlbench.measure.noise import Interference
-from vlbench.measure.observe import Observer
-from vlbench.measure.os_counters import ROOT, CpuGroups
-from vlbench.measure.records import MachineSpeed
+from vlbench.measuring.machine import describe_machine, physical_cores, usable_cores
+from vlbench.measuring.noise import Interference
+from vlbench.measuring.observe import Observer
+from vlbench.measuring.os_counters import ROOT, CpuGroups
+from vlbench.measuring.records import MachineSpeed
 
 
 def diagnose(threads: int, root: Path = ROOT) -> Diagnosis:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Literal
 
 from vlbench.frozen import Frozen
-from vlbench.measure.machine import Machine
-from vlbench.measure.records import GpuSpeed, MachineSpeed
+from vlbench.measuring.machine import Machine
+from vlbench.measuring.records import GpuSpeed, MachineSpeed
 from vlbench.tables.numbers import counted
 from vlbench.tables.table import Table, TableColumn
 

@@ -10,8 +10,8 @@ from statistics import median
 from vlbench.doctor.findings import Finding
 from vlbench.doctor.speeds import result_of_child
 from vlbench.errors import WorkerError
-from vlbench.measure.nvml import GpuSettings, gpu_count
-from vlbench.measure.records import GpuReport, GpuSpeed
+from vlbench.measuring.nvml import GpuSettings, gpu_count
+from vlbench.measuring.records import GpuReport, GpuSpeed
 from vlbench.tables.numbers import counted, short_number
 
 STEADY = 0.03  # of the clock and of the rate under load
@@ -31,7 +31,7 @@ def examine_gpu(threads: int, *, sees_gpu: bool) -> tuple[GpuReport | None, list
     if not (sees_gpu or count):
         return None, []
     try:
-        report = result_of_child("vlbench.measure.gpu_speed", GpuReport, threads)
+        report = result_of_child("vlbench.measuring.gpu_speed", GpuReport, threads)
     except WorkerError as error:
         return None, [_unmeasured(str(error)) if sees_gpu else _unseen(str(error), count)]
     return report, gpu_findings(report, several=count > 1)

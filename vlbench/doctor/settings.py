@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from vlbench.doctor.findings import Finding
-from vlbench.measure.os_counters import ROOT, first_line, read_lines
+from vlbench.measuring.os_counters import ROOT, first_line, read_lines
 
 SLOW_CLOCKS = {"hpet", "acpi_pm", "jiffies", "refined-jiffies"}
 LEAST_TIMER_NS = 1_000  # a thousandth of the shortest forward pass that is worth timing

@@ -13,8 +13,8 @@ from pydantic import BaseModel, ValidationError
 
 from vlbench.doctor.findings import Finding
 from vlbench.errors import WorkerError
-from vlbench.measure.records import MachineSpeed
-from vlbench.measure.statistics import percentile
+from vlbench.measuring.records import MachineSpeed
+from vlbench.measuring.statistics import percentile
 from vlbench.system.child_processes import die_with_parent
 
 Measured = TypeVar("Measured", bound=BaseModel)
@@ -30,7 +30,7 @@ SCALING = 0.6  # of N times the speed of one thread; two threads on one physical
 
 def measure_speed(threads: int, processes: int = PROCESSES) -> MachineSpeed:
     """Measures in a child process. Raises WorkerError where it ends without a result."""
-    return result_of_child("vlbench.measure.peaks", MachineSpeed, threads, "--processes", str(processes))
+    return result_of_child("vlbench.measuring.peaks", MachineSpeed, threads, "--processes", str(processes))
 
 
 def result_of_child(module: str, record: type[Measured], threads: int, *arguments: str) -> Measured:

@@ -13,7 +13,7 @@ from vlbench.evaluation.evaluate import EvaluationListener, EvaluationOutcome, e
 from vlbench.evaluation.processes import Process
 from vlbench.evaluation.split import Split
 from vlbench.evaluation.task_head import TaskHead
-from vlbench.measure.machine import Machine
+from vlbench.measuring.machine import Machine
 from vlbench.runner.aggregate import now
 from vlbench.runner.progress import print_above, progress_bars
 from vlbench.runner.reader import warn

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 from vlbench.evaluation.processes import local_processes
-from vlbench.measure.machine import physical_cores, usable_cores
+from vlbench.measuring.machine import physical_cores, usable_cores
 
 MOST_WORKERS = 16
 SHARED_MEMORY = Path("/dev/shm")  # where batches are on their way from a worker; containers often have 64 MiB of it

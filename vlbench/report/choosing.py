@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Literal
 
 from vlbench.errors import InputError
-from vlbench.measure.machine import Machine
+from vlbench.measuring.machine import Machine
 from vlbench.report import frontier
 from vlbench.report.frames import Accuracies, Key, Results
 from vlbench.report.labels import cell_names

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from vlbench.measure.module_counts import CounterReport, ModuleCount, ModuleCounts, plain_row
+from vlbench.measuring.module_counts import CounterReport, ModuleCount, ModuleCounts, plain_row
 from vlbench.specs import Size
 from vlbench.tables.numbers import counted, scaled
 from vlbench.tables.table import Table, TableColumn

@@ -13,8 +13,8 @@ from pydantic import BaseModel, ValidationError
 
 from vlbench.errors import InputError, shortened
 from vlbench.files.json_files import read_json
-from vlbench.measure.machine import Machine
-from vlbench.measure.records import Counts
+from vlbench.measuring.machine import Machine
+from vlbench.measuring.records import Counts
 from vlbench.runner.peaks import Peaks
 from vlbench.runner.reader import CELLS, PEAKS, each_result, read_evaluations, read_lines, read_unsampled, warn
 from vlbench.runner.records import EVALUATIONS, Evaluation, Result

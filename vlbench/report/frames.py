@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from vlbench.measure.statistics import LatencySummary
+from vlbench.measuring.statistics import LatencySummary
 from vlbench.report import columns
 from vlbench.report.columns import Row
 from vlbench.report.efficiency import Roofs, efficiency, highest_peaks

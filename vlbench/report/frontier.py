@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from vlbench.measure.statistics import median_interval
+from vlbench.measuring.statistics import median_interval
 from vlbench.runner.records import Evaluation, Result
 
 Interval = tuple[float, float]

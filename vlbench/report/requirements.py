@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from vlbench.errors import InputError
-from vlbench.measure.statistics import reaches
+from vlbench.measuring.statistics import reaches
 from vlbench.runner.records import Accuracy, Result
 from vlbench.tables.numbers import percent, short_number
 

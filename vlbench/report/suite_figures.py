@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from vlbench.measure.machine import Machine
+from vlbench.measuring.machine import Machine
 from vlbench.report.colours import COLOURS, MARKERS, MEASURED, NO_FAMILY
 from vlbench.report.paper import drawing, plain_ticks, save, set_foot, settle
 from vlbench.suites.outcomes import ReproducedCell, Reproduction, SuiteOutcome, contentions

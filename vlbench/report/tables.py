@@ -7,7 +7,7 @@ from dataclasses import asdict, replace
 from textwrap import indent
 from typing import Any
 
-from vlbench.measure.statistics import LatencySummary
+from vlbench.measuring.statistics import LatencySummary
 from vlbench.report.efficiency import (
     NO_ROOFS,
     Efficiency,

@@ -8,10 +8,10 @@ from datetime import UTC, datetime
 from statistics import median
 from typing import Any, Literal, Protocol
 
-from vlbench.measure.machine import Machine
-from vlbench.measure.noise import Interference, Noise, judge, why_contended
-from vlbench.measure.records import Counts, Launch
-from vlbench.measure.statistics import LEAST_RESTARTS, LatencySummary, enough, summarise
+from vlbench.measuring.machine import Machine
+from vlbench.measuring.noise import Interference, Noise, judge, why_contended
+from vlbench.measuring.records import Counts, Launch
+from vlbench.measuring.statistics import LEAST_RESTARTS, LatencySummary, enough, summarise
 from vlbench.runner.cells import Cell, blank_result
 from vlbench.runner.nms_records import SuppressionCell, SuppressionRestart, SuppressionResult, suppression_result
 from vlbench.runner.records import Restart, Result, undisturbed_restarts

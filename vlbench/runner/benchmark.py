@@ -16,10 +16,10 @@ from rich.progress import Progress, TimeElapsedColumn
 
 from vlbench.errors import InputError
 from vlbench.inputs import Example
-from vlbench.measure.machine import Machine
-from vlbench.measure.module_counts import ModuleCounts
-from vlbench.measure.records import Counts
-from vlbench.measure.statistics import median_interval
+from vlbench.measuring.machine import Machine
+from vlbench.measuring.module_counts import ModuleCounts
+from vlbench.measuring.records import Counts
+from vlbench.measuring.statistics import median_interval
 from vlbench.runner.aggregate import series
 from vlbench.runner.cells import Cell
 from vlbench.runner.devices import visible_gpu

@@ -10,8 +10,8 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field, field_validator
 
 from vlbench.frozen import Frozen
-from vlbench.measure.machine import Machine
-from vlbench.measure.records import Precision
+from vlbench.measuring.machine import Machine
+from vlbench.measuring.records import Precision
 from vlbench.runner.backends import EAGER, check_backend
 from vlbench.runner.records import Result
 from vlbench.specs import AnySpec

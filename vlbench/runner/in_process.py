@@ -21,11 +21,11 @@ from vlbench.architectures.module_inspect import describe_made, shapes_in_words
 from vlbench.architectures.module_model import ModuleModel
 from vlbench.architectures.module_sources import INPUTS, MODULE, failures_in_one_line
 from vlbench.errors import InputError
-from vlbench.measure.gpu import probe
-from vlbench.measure.macs import count_macs, count_parameters
-from vlbench.measure.memory import PeakMemory
-from vlbench.measure.peaks import DTYPES
-from vlbench.measure.records import Counts, Precision
+from vlbench.measuring.gpu import probe
+from vlbench.measuring.macs import count_macs, count_parameters
+from vlbench.measuring.memory import PeakMemory
+from vlbench.measuring.peaks import DTYPES
+from vlbench.measuring.records import Counts, Precision
 from vlbench.runner.aggregate import RestartFailure, summarise_cell
 from vlbench.runner.cells import Cell
 from vlbench.runner.records import Restart, Result

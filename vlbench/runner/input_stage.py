@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from vlbench.errors import InputError
-from vlbench.measure.latency import PassTimer
+from vlbench.measuring.latency import PassTimer
 from vlbench.runner.cells import Cell
 from vlbench.runner.workload import prepare_images, prepare_text
 from vlbench.specs import RANDOM

@@ -9,9 +9,9 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field
 
 from vlbench.frozen import Frozen
-from vlbench.measure.machine import Machine
-from vlbench.measure.noise import Interference, Noise
-from vlbench.measure.statistics import LatencySummary
+from vlbench.measuring.machine import Machine
+from vlbench.measuring.noise import Interference, Noise
+from vlbench.measuring.statistics import LatencySummary
 from vlbench.runner.schemas import ResultLine
 from vlbench.version import __version__
 

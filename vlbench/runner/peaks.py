@@ -9,8 +9,8 @@ from typing import Any, Literal, NamedTuple, cast
 from pydantic import BaseModel, Field
 
 from vlbench.errors import InputError, WorkerError
-from vlbench.measure.machine import Machine
-from vlbench.measure.records import Precision
+from vlbench.measuring.machine import Machine
+from vlbench.measuring.records import Precision
 from vlbench.runner.reader import PEAKS, read_lines, warn
 from vlbench.runner.records import Result
 from vlbench.runner.schemas import ResultLine
@@ -33,7 +33,7 @@ class Peaks(ResultLine):
 
     Attributes:
         threads: of PyTorch, as in the cells that these peaks are for.
-        gflops_per_second: the fastest of several kernels (`vlbench.measure.peaks.KINDS`), in 10^9 operations per
+        gflops_per_second: the fastest of several kernels (`vlbench.measuring.peaks.KINDS`), in 10^9 operations per
             second. A MAC is two operations; fp32 is without TF32.
         gigabytes_per_second: the fastest copy, sum or fill in the device's memory, in 10^9 bytes per second. Bytes
             read and bytes written both count, as in STREAM.

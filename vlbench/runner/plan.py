@@ -8,8 +8,8 @@ from typing import TypeAlias
 
 from vlbench.errors import InputError
 from vlbench.inputs import Example, check_text
-from vlbench.measure.machine import Machine
-from vlbench.measure.records import Precision
+from vlbench.measuring.machine import Machine
+from vlbench.measuring.records import Precision
 from vlbench.runner.backends import EAGER, check_backend
 from vlbench.runner.cells import L2, Cell
 from vlbench.runner.devices import check_device, check_l2, resolve_device

@@ -13,10 +13,10 @@ from pydantic import AfterValidator, ConfigDict, Field
 from pydantic.dataclasses import dataclass as record
 
 from vlbench.frozen import COMPACT, Frozen
-from vlbench.measure.machine import Machine
-from vlbench.measure.noise import Interference, Noise, undisturbed
-from vlbench.measure.records import Launch
-from vlbench.measure.statistics import LatencySummary
+from vlbench.measuring.machine import Machine
+from vlbench.measuring.noise import Interference, Noise, undisturbed
+from vlbench.measuring.records import Launch
+from vlbench.measuring.statistics import LatencySummary
 from vlbench.runner.schemas import ResultLine
 from vlbench.tasks.items import Metric
 

@@ -7,13 +7,13 @@ from functools import partial
 
 import torch
 
-from vlbench.measure.energy import EnergyMeter
-from vlbench.measure.gpu import gpu_of
-from vlbench.measure.latency import PassTimer
-from vlbench.measure.launch import measure_launch
-from vlbench.measure.noise import Interference
-from vlbench.measure.observe import Observer, reference_kernel
-from vlbench.measure.throttling import ThrottleWatch
+from vlbench.measuring.energy import EnergyMeter
+from vlbench.measuring.gpu import gpu_of
+from vlbench.measuring.latency import PassTimer
+from vlbench.measuring.launch import measure_launch
+from vlbench.measuring.noise import Interference
+from vlbench.measuring.observe import Observer, reference_kernel
+from vlbench.measuring.throttling import ThrottleWatch
 from vlbench.runner.aggregate import now
 from vlbench.runner.cells import Cell
 from vlbench.runner.input_stage import time_input

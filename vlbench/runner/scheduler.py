@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 
 from vlbench.errors import InputError, WorkerError
-from vlbench.measure.machine import Machine
-from vlbench.measure.module_counts import ModuleCounts
-from vlbench.measure.records import Counts, Precision
+from vlbench.measuring.machine import Machine
+from vlbench.measuring.module_counts import ModuleCounts
+from vlbench.measuring.records import Counts, Precision
 from vlbench.runner.aggregate import RestartFailure, finished, series, summarise_cell, summarise_suppression
 from vlbench.runner.cells import Cell
 from vlbench.runner.nms_records import SuppressionCell, SuppressionRestart

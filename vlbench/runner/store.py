@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from vlbench.errors import InputError
 from vlbench.files.json_files import parse_json
-from vlbench.measure.machine import Machine
+from vlbench.measuring.machine import Machine
 from vlbench.runner.nms_records import SuppressionResult
 from vlbench.runner.reader import FILES, check_schemas, existing_lines, journal_of, read_lines, warn
 from vlbench.runner.records import Evaluation, Result, UnsampledResult

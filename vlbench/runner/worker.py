@@ -22,8 +22,8 @@ from vlbench.architectures.count import count, count_by_module
 from vlbench.architectures.registry import preload
 from vlbench.errors import InputError, is_out_of_memory
 from vlbench.frozen import Frozen
-from vlbench.measure.gpu import probe
-from vlbench.measure.macs import UnknownOperatorError
+from vlbench.measuring.gpu import probe
+from vlbench.measuring.macs import UnknownOperatorError
 from vlbench.runner.cells import Cell
 from vlbench.runner.nms_records import SuppressionCell
 from vlbench.runner.peaks import Setting

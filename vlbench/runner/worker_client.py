@@ -19,7 +19,7 @@ from typing import Any
 import psutil
 
 from vlbench.errors import InputError, WorkerError
-from vlbench.measure.machine import Machine, confine
+from vlbench.measuring.machine import Machine, confine
 from vlbench.specs import RANDOM, AnySpec, ModuleSpec
 from vlbench.specs.module import Overrides
 from vlbench.system.child_processes import child_environment, die_with_parent

@@ -20,10 +20,10 @@ from vlbench.architectures.huggingface_stages import Stage
 from vlbench.architectures.interfaces import Images, RegionFeatures, Text, tensors_in
 from vlbench.errors import InputError
 from vlbench.inputs import Example, padded_ids, pixels, read_example
-from vlbench.measure.gpu import probe
-from vlbench.measure.latency import PassTimer, l2_flush
-from vlbench.measure.memory import PeakMemory
-from vlbench.measure.peaks import DTYPES, device_gflops_per_second, device_gigabytes_per_second
+from vlbench.measuring.gpu import probe
+from vlbench.measuring.latency import PassTimer, l2_flush
+from vlbench.measuring.memory import PeakMemory
+from vlbench.measuring.peaks import DTYPES, device_gflops_per_second, device_gigabytes_per_second
 from vlbench.runner.aggregate import now
 from vlbench.runner.backends import EAGER, load_backend
 from vlbench.runner.cells import L2, Cell

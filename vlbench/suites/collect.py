@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from vlbench.inputs import read_example
-from vlbench.measure.machine import Machine
-from vlbench.measure.records import Counts
+from vlbench.measuring.machine import Machine
+from vlbench.measuring.records import Counts
 from vlbench.runner.benchmark import BenchmarkSession
 from vlbench.runner.cells import Cell
 from vlbench.runner.devices import resolve_device

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import numpy as np
 
-from vlbench.measure.statistics import LEAST_RESTARTS, ROUNDING
+from vlbench.measuring.statistics import LEAST_RESTARTS, ROUNDING
 from vlbench.suites.evidence import RowEvidence, interval
 from vlbench.suites.expressions import COMPARISONS, ClaimComparison, Name, NoValueError, Value
 from vlbench.suites.outcomes import CellVerdict, ClaimOutcome, ClaimVerdict, Interval, ReproducedCell, SuiteOutcome

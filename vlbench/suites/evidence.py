@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vlbench.measure.records import Counts
-from vlbench.measure.statistics import median_interval
+from vlbench.measuring.records import Counts
+from vlbench.measuring.statistics import median_interval
 from vlbench.runner.nms_records import SuppressionResult
 from vlbench.runner.records import Result
 from vlbench.specs import AnySpec

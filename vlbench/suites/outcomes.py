@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from vlbench.measure.machine import Machine
+from vlbench.measuring.machine import Machine
 from vlbench.suites.schema import Category, Suite
 
 CellVerdict = Literal["within", "outside", "measured", "no reference", "not applicable", "not measured"]

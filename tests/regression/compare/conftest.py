@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from tests.helpers import write_results
-from vlbench.measure.machine import Machine
-from vlbench.measure.statistics import summarise
+from vlbench.measuring.machine import Machine
+from vlbench.measuring.statistics import summarise
 from vlbench.runner.cells import Cell, blank_result
 from vlbench.runner.records import Result
 from vlbench.specs.catalog import catalog

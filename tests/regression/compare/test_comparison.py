@@ -6,8 +6,8 @@ import pytest
 
 from tests.regression.compare.conftest import STAGES, made_up, slowed, speeds
 from vlbench.errors import InputError
-from vlbench.measure.noise import Noise
-from vlbench.measure.statistics import summarise
+from vlbench.measuring.noise import Noise
+from vlbench.measuring.statistics import summarise
 from vlbench.regression.compare.comparison import compare
 from vlbench.regression.compare.effects import independent, paired
 from vlbench.regression.compare.outcomes import CellOutcome, Comparison, Thresholds

@@ -14,7 +14,7 @@ import pytest
 from scipy.stats import mannwhitneyu, wilcoxon
 
 from tests.regression.compare.conftest import speeds
-from vlbench.measure.rank_tests import rank_sum_interval_rank, signed_rank_interval_rank
+from vlbench.measuring.rank_tests import rank_sum_interval_rank, signed_rank_interval_rank
 from vlbench.regression.compare.effects import Effect, Estimator, independent, paired
 
 STATES = (0.83, 1.0, 1.17)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.regression.compare.conftest import made_up, speeds
-from vlbench.measure.noise import Interference
+from vlbench.measuring.noise import Interference
 from vlbench.regression.compare.comparison import compare
 from vlbench.regression.compare.effects import paired
 from vlbench.regression.compare.outcomes import CellOutcome

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from tests.regression.compare.conftest import made_up, slowed, speeds
 from vlbench.errors import InputError
-from vlbench.measure.noise import Noise
+from vlbench.measuring.noise import Noise
 from vlbench.regression.compare.comparison import compare
 from vlbench.regression.compare.junit import junit
 from vlbench.regression.compare.outcomes import Comparison

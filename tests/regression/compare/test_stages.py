@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 
 from tests.regression.compare.conftest import STAGES, made_up, slowed
-from vlbench.measure.statistics import LatencySummary, summarise
+from vlbench.measuring.statistics import LatencySummary, summarise
 from vlbench.regression.compare.outcomes import Moved
 from vlbench.regression.compare.stages import BETWEEN, leaf_shares, moved_stage
 

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from tests.regression.compare.conftest import speeds
-from vlbench.measure.rank_tests import least_pairs
+from vlbench.measuring.rank_tests import least_pairs
 from vlbench.regression.compare.effects import Effect, independent
 from vlbench.regression.compare.verdicts import Decision, change, confidence_for, decide, in_percent
 

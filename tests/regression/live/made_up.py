@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from vlbench.measure.machine import describe_machine
+from vlbench.measuring.machine import describe_machine
 from vlbench.runner.schemas import PROTOCOL
 
 # Answers as a worker does. Each process draws a speed of -17%, 0 or +17% and each pass a noise of 1%; `until` says how

@@ -12,7 +12,7 @@ import pytest
 
 from tests.regression.live.made_up import FAKE
 from vlbench.errors import HeadError, InputError, WorkerError
-from vlbench.measure.machine import describe_machine
+from vlbench.measuring.machine import describe_machine
 from vlbench.regression.compare.outcomes import Thresholds
 from vlbench.regression.live.record import BASE, CONTROL, HEAD, LiveComparison
 from vlbench.regression.live.run import LiveRequest, compare_live

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from vlbench.measure.rank_tests import least_pairs, least_restarts
-from vlbench.measure.statistics import LatencySummary
+from vlbench.measuring.rank_tests import least_pairs, least_restarts
+from vlbench.measuring.statistics import LatencySummary
 from vlbench.regression.compare.effects import Effect, Estimator, independent, paired
 from vlbench.regression.compare.matching import Names, Pair, match, why_the_machine
 from vlbench.regression.compare.outcomes import (

@@ -1,7 +1,7 @@
 """How much slower HEAD is than BASE: the ratio of their latencies with an exact interval, from restarts.
 
 Both estimates are medians of ratios, assume no distribution and withstand outliers. J. L. Hodges and E. L. Lehmann,
-Estimates of location based on rank tests, 1963; the intervals invert the tests of `vlbench.measure.rank_tests`.
+Estimates of location based on rank tests, 1963; the intervals invert the tests of `vlbench.measuring.rank_tests`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from math import exp, log, prod, sqrt
 from statistics import fmean, median, median_high, median_low
 from sys import float_info
 
-from vlbench.measure.rank_tests import rank_sum_interval_rank, signed_rank_interval_rank
+from vlbench.measuring.rank_tests import rank_sum_interval_rank, signed_rank_interval_rank
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,8 +14,8 @@ from statistics import median
 from typing import Any
 
 from vlbench.errors import InputError
-from vlbench.measure.machine import HARDWARE, Machine
-from vlbench.measure.statistics import reaches
+from vlbench.measuring.machine import HARDWARE, Machine
+from vlbench.measuring.statistics import reaches
 from vlbench.regression.compare.effects import Effect, independent
 from vlbench.runner.records import Result, undisturbed_restarts
 

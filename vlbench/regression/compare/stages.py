@@ -6,7 +6,7 @@ from collections.abc import Container, Mapping, Sequence
 from math import log
 from statistics import median
 
-from vlbench.measure.statistics import LatencySummary, reaches
+from vlbench.measuring.statistics import LatencySummary, reaches
 from vlbench.regression.compare.outcomes import Moved
 
 TOTAL, BETWEEN = "total", "between the stages"

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from math import ceil, log
 
-from vlbench.measure.rank_tests import least_restarts
-from vlbench.measure.statistics import reaches
+from vlbench.measuring.rank_tests import least_restarts
+from vlbench.measuring.statistics import reaches
 from vlbench.regression.compare.effects import Effect
 from vlbench.regression.compare.outcomes import Gate, GateVerdict, Verdict
 from vlbench.runner.records import Result

@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vlbench.measure.rank_tests import FEWEST_PER_SIDE, LONGEST_SEGMENT, best_possible_score, cut_scores
-from vlbench.measure.statistics import reaches
+from vlbench.measuring.rank_tests import FEWEST_PER_SIDE, LONGEST_SEGMENT, best_possible_score, cut_scores
+from vlbench.measuring.statistics import reaches
 
 SHORTEST = 10  # of fewer values no order is rarer than 1 in 100
 WELL_KNOWN = 0.01  # the rarest share that a few thousand random orders estimate well

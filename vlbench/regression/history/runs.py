@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
-from vlbench.measure.machine import HARDWARE, gpu_in_words
+from vlbench.measuring.machine import HARDWARE, gpu_in_words
 
 # What is read of a line of cells.jsonl, with DuckDB's types; raw samples are not.
 COLUMNS = {

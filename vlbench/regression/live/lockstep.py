@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vlbench.errors import InputError, WorkerError
-from vlbench.measure.machine import core_sets, usable_cores
+from vlbench.measuring.machine import core_sets, usable_cores
 from vlbench.regression.live.record import LiveSamples, Replicate
 from vlbench.runner.schemas import CACHE_MS
 from vlbench.runner.worker_client import SILENCE_SECONDS, Worker

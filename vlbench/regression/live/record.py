@@ -10,9 +10,9 @@ from typing import Any
 from pydantic import Field
 
 from vlbench.frozen import Frozen
-from vlbench.measure.machine import Machine
-from vlbench.measure.noise import Interference, why_contended
-from vlbench.measure.statistics import LatencySummary, summarise
+from vlbench.measuring.machine import Machine
+from vlbench.measuring.noise import Interference, why_contended
+from vlbench.measuring.statistics import LatencySummary, summarise
 from vlbench.regression.compare.effects import Effect
 from vlbench.regression.compare.outcomes import Comparison
 from vlbench.runner import schemas

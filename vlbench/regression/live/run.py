@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from vlbench.errors import HeadError, InputError, WorkerError
-from vlbench.measure.machine import Machine
-from vlbench.measure.rank_tests import least_pairs
-from vlbench.measure.records import Counts
+from vlbench.measuring.machine import Machine
+from vlbench.measuring.rank_tests import least_pairs
+from vlbench.measuring.records import Counts
 from vlbench.regression.compare.comparison import compare
 from vlbench.regression.compare.effects import Effect, paired
 from vlbench.regression.compare.outcomes import Comparison, Thresholds

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from vlbench.measure.statistics import reaches
+from vlbench.measuring.statistics import reaches
 from vlbench.regression.compare.effects import Effect
 from vlbench.regression.compare.outcomes import EXIT_CODES, CellOutcome, Comparison, Gate, Overall
 from vlbench.regression.compare.verdicts import change, line_of

@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 
 from scipy import stats
 
-from vlbench.measure.statistics import reaches
+from vlbench.measuring.statistics import reaches
 from vlbench.suites.ablations import Ablation, Arm, Reported
 
 Verdict = Literal["reference", "better", "worse", "same", "unknown", "missing"]
