@@ -84,15 +84,16 @@ SIZES: dict[str, Any] = {
     "intermediate_size": 64,
 }
 VISION = SIZES | {"image_size": 32, "patch_size": 8}
+WIDE = {"hidden_size": 192, "num_hidden_layers": 6, "intermediate_size": 768, "image_size": 64}
 TEXT = SIZES | {"vocab_size": 99, "bos_token_id": 97, "eos_token_id": 98, "pad_token_id": 1}
 
 
-def save_folder(kind: str, folder: Path) -> Path:
-    """Writes a tiny model of transformers with `save_pretrained`."""
+def save_folder(kind: str, folder: Path, *, wide: bool = False) -> Path:
+    """Writes a tiny model of transformers with `save_pretrained`; a `wide` one takes milliseconds."""
     import transformers as hf  # noqa: PLC0415  slow to import
 
     makers = {
-        "vit": lambda: hf.ViTForImageClassification(hf.ViTConfig(**VISION)),
+        "vit": lambda: hf.ViTForImageClassification(hf.ViTConfig(**VISION | (WIDE if wide else {}))),
         "bert": lambda: hf.BertForSequenceClassification(hf.BertConfig(**SIZES, vocab_size=99)),
         "clip": lambda: hf.CLIPModel(hf.CLIPConfig(text_config=TEXT, vision_config=VISION, projection_dim=16)),
         "vilt": lambda: hf.ViltForQuestionAnswering(hf.ViltConfig(**VISION, vocab_size=99)),

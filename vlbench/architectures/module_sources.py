@@ -129,7 +129,8 @@ def _from_open_clip(spec: ModuleSpec) -> nn.Module:
         raise InputError(f"{OPEN_CLIP}{name}: open_clip {open_clip.__version__} has no such model; {near}")
     options = {"pretrained_text": False, **spec.model_args}
     if spec.reads_image:
-        options.setdefault("force_image_size", spec.input.image_size)
+        height, width = spec.input.image_size
+        options.setdefault("force_image_size", height if height == width else (height, width))
     if spec.weights == PRETRAINED:
         tags = open_clip.list_pretrained_tags_by_model(name)
         if not tags:

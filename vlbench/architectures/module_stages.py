@@ -67,7 +67,8 @@ def _open_clip(module: nn.Module) -> StageMap:
         return {}
     tower = getattr(module, "visual", None)
     names = [name for name, _ in tower.named_children()] if isinstance(tower, nn.Module) else []
-    steps = {"conv1": "patch", "transformer": "transformer", "trunk": "backbone", "head": "projection"}
+    steps = {"conv1": "patch", "transformer": "transformer"} if "transformer" in names else {}
+    steps |= {"trunk": "backbone", "head": "projection"}
     stages: StageMap = {"text": ("encode_text",), "visual": ("visual",)}
     if isinstance(getattr(module, "text", None), nn.Module):
         stages["text"] = ("text",)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 MODEL_KEYS = frozenset(
     "name aliases family archetype source note table6 seed weights input text visual interaction head heads "
     "transformers config features patch_size inputs options call output gives answers answers_setting stages "
-    "small".split()
+    "small module model_args".split()
 )
 
 app = typer.Typer(
