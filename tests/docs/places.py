@@ -11,6 +11,7 @@ from pathlib import Path
 import yaml
 from PIL import Image
 
+from tests.architectures.modules_of_others import save_folder
 from tests.docs.workshop import ROOT, Workshop
 from tests.helpers import tiny, write_yaml
 from tests.regression.live.made_up import Repository
@@ -48,6 +49,15 @@ def my_model(shop: Workshop) -> None:
 
 def write_named(path: Path, model: str) -> None:
     write_yaml(path, tiny(model, name=path.stem, aliases=()).model_dump(mode="json", exclude_none=True))
+
+
+def own_module(shop: Workshop) -> None:
+    """A module of a user's own, its YAML file, and a folder of transformers."""
+    lines = ("from torch import nn", "def make():", "    return nn.Sequential(nn.Conv2d(3, 4, 16, 16), nn.Flatten())")
+    (shop.folder / "mine.py").write_text("\n".join(lines))
+    inputs = {"input": {"shape": [3, 32, 32]}}
+    write_yaml(shop.folder / "mine.yaml", {"name": "mine", "source": "mine", "module": "mine:make", "inputs": inputs})
+    save_folder("clip", shop.folder).rename(shop.folder / "tiny-clip")
 
 
 def models_of_the_page(shop: Workshop) -> None:
@@ -197,6 +207,7 @@ PLACES: dict[str, Callable[[Workshop], None]] = {
         photos,
         data,
         my_model,
+        own_module,
         models_of_the_page,
         suite_of_the_page,
         checkpoint,
