@@ -100,6 +100,7 @@ REFUSED = [
     (lambda: (Words(), torch.ones(3)), "gives a str without a tensor"),
     (lambda: (Fusion(), None), "its inputs are missing"),
     (lambda: (3, torch.ones(3)), "is a int; a torch.nn.Module"),
+    (lambda: ("timm:resnet18", None), r"vlbench\.load\('timm:resnet18'\)\.measure\(\)"),
     (lambda: (Pair().double(), torch.ones(3)), r"is in float64; module.float\(\)"),
     (lambda: (Pair().to("meta"), torch.ones(3)), "its weights on meta, its inputs on cpu"),
     (lambda: (Pair().to("meta"), torch.ones(3, device="meta")), "is on meta"),
@@ -110,7 +111,9 @@ REFUSED = [
 def test_what_cannot_be_measured_is_one_line(made: Any, reason: str) -> None:
     module, given = made()
     with pytest.raises(InputError, match=reason) as caught:
-        api.measure(module, given, **QUICK) if isinstance(module, nn.Module) else api.measure(lambda: module, given)
+        api.measure(module, given, **QUICK) if isinstance(module, nn.Module | str) else api.measure(
+            lambda: module, given
+        )
     assert "\n" not in str(caught.value)
 
 

@@ -88,7 +88,7 @@ def test_a_folder_of_transformers_says_what_it_reads(
 def test_a_factory_with_arguments_and_inputs_by_option() -> None:
     spec = inspected(f'{HERE}:make?{{"width": 24}}', inputs=SHAPES)
     assert spec.model_args == {"width": 24}
-    assert spec.name.endswith("make-width-24")
+    assert spec.name.endswith("others.make-width-24")
     assert set(spec.stages) == {"encoder", "words", "fusion", "head"}  # and not `unused`
     convolution, fusion, head = 3 * 8 * 8 * 24 * 16, 2 * 24 * 24 * (6 + 16), 24 * 5
     counts = count(spec)
@@ -126,7 +126,7 @@ REFUSED = [
     (f"{HERE}:make?width=3", {}, "is no JSON"),
     (f"{HERE}:make?[3]", {}, "must be a mapping"),
     (f"{HERE}:gives_nothing", {}, "returns nothing; a torch.nn.Module"),
-    (f"{HERE}:make", {}, "what it reads (pixels, ids) is unknown; --input"),
+    (f"{HERE}:make", {}, "what it reads is unknown; --input pixels=3x224x224,ids=3x224x224"),
     (f"{HERE}:make", {"inputs": {"pixels": [3, 32, 32]}}, "missing 1 required positional argument: 'ids'"),
     (f"{HERE}:make", {"inputs": {**SHAPES, "pixles": [3]}}, "takes no 'pixles'; did you mean pixels?"),
     (f"{HERE}:make", {"inputs": {**SHAPES, "pixels": [4, 32, 32]}}, "to have 3 channels, but got 4 channels"),

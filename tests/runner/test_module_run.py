@@ -1,4 +1,4 @@
-"""Modules of others on the command line: `run`, `init` and `ab`."""
+"""External modules on the command line: `run`, `init` and `ab`."""
 
 from __future__ import annotations
 
@@ -75,11 +75,11 @@ REFUSED = [
     (("run", "--models", f"{HERE}:make", "--input", "pixels=3x4,pixels=3x5"), "given twice"),
     (("run", "--models", f"{HERE}:make", "--input", "ids=4:int65"), "ids=40:int64:30522"),
     (("run", "--models", f"{HERE}:make", "--stages", "visual"), "not STAGE=PATH"),
-    (("run", "--models", "vilt", "--stages", "visual=patch"), "describes modules of others"),
+    (("run", "--models", "vilt", "--stages", "visual=patch"), "describes external modules"),
     (("run", "--models", f"{HERE}:make,{HERE}:make", "--input", "pixels=0x3"), "pixels"),
-    (("eval", "--models", "timm:resnet18", "--task", "shapes"), "run, count and ab measure"),
-    (("train", "--models", f"{HERE}:make"), "run, count and ab measure"),
-    (("explain", "--model", "timm:resnet18", "--image", "a.png", "--text", "a"), "run, count and ab measure"),
+    (("eval", "--models", "timm:resnet18", "--task", "shapes"), "run, count, init and ab take"),
+    (("train", "--models", f"{HERE}:make"), "run, count, init and ab take"),
+    (("explain", "--model", "timm:resnet18", "--image", "a.png", "--text", "a"), "run, count, init and ab take"),
     (("init", "vilt-b33"), "did you mean"),
     (("run", "--models", "/no/such/folder"), "/no/such/folder"),
     (("run", "--models", "hub:no/such-model", *QUICK), "the hub cannot be reached"),

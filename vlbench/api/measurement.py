@@ -71,4 +71,4 @@ class Measurement(Result):
     def _where(self) -> tuple[str, ...]:
         if self.in_this_process is None:
             return ()
-        return (f"Measured in this process, so that its latency has no interval: {self.in_this_process}",)
+        return (f"Measured in this process, once, so that its latency has no interval: {self.in_this_process}",)

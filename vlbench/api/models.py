@@ -82,7 +82,7 @@ class Model:
 
 
 def load(name: str | Path, *, weights: str | None = None) -> Model:
-    """One model: by its name, alias or YAML file, or a module of others, as `vlbench run` takes it.
+    """One model: by its name, alias or YAML file, or an external module, as `vlbench run` takes it.
 
     Raises InputError if there is no such model, a glob matches several, or the weights are missing.
 

@@ -31,7 +31,7 @@ from vlbench.specs.module import (
 )
 from vlbench.specs.weights import WEIGHTS, home_expanded
 
-NAMED = "; --input NAME=SHAPE says what it reads"
+SAY = "; --input NAME=SHAPE says what it reads"
 MAKING = (NotImplementedError, RuntimeError, InputError)  # what code that needs values raises on the meta device
 
 
@@ -48,11 +48,16 @@ def inspect_module(word: str, overrides: Overrides) -> ModuleSpec:
     )
     spec, (made, example), device = _made(spec, overrides)
     content = spec.model_dump(mode="json", exclude_unset=True) | profile_of(made, example, spec, overrides)
-    return describe_made(content, (made, example), overrides.stages, device)
+    return describe_made(content, (made, example), overrides.stages, device, works=SAY)
 
 
 def describe_made(
-    content: Mapping[str, Any], made: tuple[nn.Module, Any], stages: Mapping[str, Any], device: str
+    content: Mapping[str, Any],
+    made: tuple[nn.Module, Any],
+    stages: Mapping[str, Any],
+    device: str,
+    *,
+    works: str = "",
 ) -> ModuleSpec:
     """The spec of a module that exists, with the stages of its class where none are given.
 
@@ -63,12 +68,13 @@ def describe_made(
         made: the module, in evaluation mode, and its inputs, if it was made with some.
         stages: paths of the modules of each stage; empty for those of its class.
         device: where both are.
+        works: the end of the message where the pass fails.
     """
     try:
         spec = ModuleSpec.model_validate({**content, "stages": dict(stages) or default_stages(made[0])})
     except ValidationError as error:
         raise SpecError(f"{content['name']}: {describe(error, ModuleSpec)}") from error
-    called = called_stages(spec, made, device)
+    called = _called_stages(spec, made, device, works)
     return spec if stages else spec.model_copy(update={"stages": called})
 
 
@@ -103,7 +109,7 @@ def _made(spec: ModuleSpec, overrides: Overrides) -> tuple[ModuleSpec, tuple[nn.
         return spec, make_module(spec), "cpu"
 
 
-def called_stages(spec: ModuleSpec, made: tuple[nn.Module, Any], device: str) -> StageMap:
+def _called_stages(spec: ModuleSpec, made: tuple[nn.Module, Any], device: str, works: str) -> StageMap:
     """The stages of a spec without the paths of which one forward pass calls no module.
 
     Raises InputError where the pass fails, or gives no tensor.
@@ -120,8 +126,8 @@ def called_stages(spec: ModuleSpec, made: tuple[nn.Module, Any], device: str) ->
             output = model(*blank_inputs(spec, 1))
     except Exception as error:
         if device == "meta" and not is_out_of_memory(error):
-            return called_stages(spec, make_module(spec), "cpu")
-        with failures_in_one_line(spec.name, f"its forward pass of {inputs_in_words(spec, made[1])}", NAMED):
+            return _called_stages(spec, make_module(spec), "cpu", works)
+        with failures_in_one_line(spec.name, f"its forward pass of {inputs_in_words(spec, made[1])}", works):
             raise
     finally:
         for hook in hooks:

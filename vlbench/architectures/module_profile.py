@@ -36,7 +36,9 @@ def profile_of(module: nn.Module, example: Any, spec: ModuleSpec, overrides: Ove
     names = _required(module)
     if overrides.image_size and len(names) == 1:
         return {"input": {"image_size": overrides.image_size}, "inputs": {names[0]: "image"}}
-    raise InputError(f"{spec.name}: what it reads ({', '.join(names) or 'nothing'}) is unknown; {NEEDED}")
+    example = ",".join(f"{name}=3x224x224" for name in names)
+    works = f"--input {example} gives the shapes of an example" if names else "vlbench needs at least one input"
+    raise InputError(f"{spec.name}: what it reads is unknown; {works}")
 
 
 def _required(module: nn.Module) -> list[str]:

@@ -49,6 +49,15 @@ def make_module(spec: ModuleSpec) -> tuple[nn.Module, Any]:
     return module, inputs
 
 
+def import_maker(spec: ModuleSpec) -> None:
+    """Imports what making the module needs, so that its memory is not taken for the module's. Raises nothing."""
+    with suppress(Exception), quiet(), torch.device("meta"):
+        if spec.kind == "factory":
+            find_factory(spec.module, spec.model_args)
+        else:
+            MAKERS[spec.kind](spec)
+
+
 @contextmanager
 def failures_in_one_line(name: str, what: str, works: str = "") -> Iterator[None]:
     """Raises InputError for whatever another's code raises, but for a device that fails.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import zlib
 from collections.abc import Iterable
 from functools import cache
 
@@ -44,9 +46,17 @@ def stage_colour(family: str, stage: str) -> str:
     if name in NEUTRALS:
         return NEUTRALS[name]
     darkest = DARKEST.get(family, 0.15)
-    rank = RANKS.get(step or "backbone", 3) / max(RANKS.values())
+    rank = _rank(step or ("backbone" if name == "visual" else name)) / max(RANKS.values())
     target = (darkest + 0.05) * ((LIGHTEST + 0.05) / (darkest + 0.05)) ** rank - 0.05
     return _with_luminance(family_style(family)[0], target)
+
+
+def _rank(step: str) -> int:
+    """The shade of a step; of unknown ones with numbers, such as `layer1`, consecutive ones differ."""
+    if step in RANKS:
+        return RANKS[step]
+    number = re.search(r"\d+$", step)
+    return (2 * int(number[0]) if number else zlib.crc32(step.encode())) % RANKS["rest"]
 
 
 def luminance(colour: str) -> float:

@@ -7,7 +7,7 @@ from dataclasses import asdict, replace
 from textwrap import indent
 from typing import Any
 
-from vlbench.measuring.statistics import LatencySummary
+from vlbench.measuring.statistics import LEAST_RESTARTS, LatencySummary
 from vlbench.report.efficiency import (
     NO_ROOFS,
     Efficiency,
@@ -19,7 +19,7 @@ from vlbench.report.efficiency import (
 )
 from vlbench.runner.peaks import Peaks
 from vlbench.runner.records import Accuracy, Result
-from vlbench.tables.numbers import bracketed, counted, ends, percent, scaled, short_number
+from vlbench.tables.numbers import any_number, bracketed, counted, ends, percent, scaled
 from vlbench.tables.table import Table, TableColumn
 from vlbench.tables.writers import model_to_json, to_csv
 
@@ -84,10 +84,10 @@ GFLOPS = TableColumn[Result]("GFLOPs", lambda result: result.flops, billions, sh
 PEAK = TableColumn[Result](
     "peak MiB", lambda result: result.peak_memory_bytes, scaled(2**20, 0), latex="peak memory (MiB)"
 )
-LATENCY = TableColumn[LatencySummary]("latency ms", lambda latency: latency.median, short_number).of(timed)
+LATENCY = TableColumn[LatencySummary]("latency ms", lambda latency: latency.median, any_number).of(timed)
 INTERVAL = TableColumn[LatencySummary]("95% interval", lambda latency: latency.ci95, ends()).of(timed)
-BRACKETED = TableColumn[Result]("latency ms (95%)", _latency, estimated(short_number), latex="latency (ms)")
-INPUT = TableColumn[Result]("input", lambda result: result.input_ms and result.input_ms.median, short_number)
+BRACKETED = TableColumn[Result]("latency ms (95%)", _latency, estimated(any_number), latex="latency (ms)")
+INPUT = TableColumn[Result]("input", lambda result: result.input_ms and result.input_ms.median, any_number)
 RESTARTS = TableColumn[LatencySummary]("restarts", lambda latency: len(latency.by_restart), str, shown="wide").of(timed)
 NOISE = TableColumn[Result]("noise", lambda result: result.noise and result.noise.verdict)
 ACCURACY = TableColumn[Result]("accuracy", lambda result: result.accuracy and _accuracy(result.accuracy))
@@ -116,7 +116,7 @@ def stage_columns(results: Sequence[Result]) -> Iterator[TableColumn[Result]]:
 
 
 def _stage_column(heading: str, stage: str) -> TableColumn[Any]:
-    median = TableColumn[LatencySummary](heading, lambda latency: latency.median, short_number)
+    median = TableColumn[LatencySummary](heading, lambda latency: latency.median, any_number)
     return median.of(lambda result: (result.latency_ms_by_stage or {}).get(stage))
 
 
@@ -150,6 +150,8 @@ def notes(results: Sequence[Result]) -> list[str]:
     lines += [f"Settings: {words}" for words in dict.fromkeys(map(_setting_words, results))]
     weights = sorted({result.weights for result in results})
     lines.append(f"Weights: {', '.join(weights)}" + (f" ({RANDOM_WEIGHTS})" if weights == ["random"] else ""))
+    if any((latency := timed(result)) and len(latency.by_restart) < LEAST_RESTARTS for result in results):
+        lines.append(f"Interval: none, as a 95% interval of the median needs {LEAST_RESTARTS} restarts")
     for result in results:
         if result.status == "ok" and result.detector_load:
             load = ", ".join(f"{value:,} {name.replace('_', ' ')}" for name, value in result.detector_load.items())

@@ -34,6 +34,7 @@ from vlbench.runner.workload import StopWatch, warm, workload_with
 from vlbench.specs import ModuleSpec
 from vlbench.specs.module import SAVED, name_of_source
 
+IN_SCRIPT = "is defined in the script that was started; in a file of its own, fresh processes could import it"
 PRECISIONS: dict[torch.dtype, Any] = {dtype: name for name, dtype in DTYPES.items()}
 
 
@@ -172,9 +173,9 @@ def _check_globals(path: Path) -> None:
     strings: list[str] = []
     for operation, argument, _ in pickletools.genops(content):
         if operation.name == "GLOBAL" and str(argument).startswith("__main__ "):
-            raise InputError(f"{str(argument).split()[-1]} is defined in the script that was started")
+            raise InputError(f"{str(argument).split()[-1]} {IN_SCRIPT}")
         if operation.name == "STACK_GLOBAL" and strings[-2:-1] == ["__main__"]:
-            raise InputError(f"{strings[-1]} is defined in the script that was started")
+            raise InputError(f"{strings[-1]} {IN_SCRIPT}")
         if isinstance(argument, str):
             strings.append(argument)
 

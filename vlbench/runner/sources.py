@@ -24,7 +24,7 @@ def find_models(names: str, overrides: Overrides, threads: int) -> tuple[list[An
     words = split_words(names)
     described = "--input" if overrides.inputs else "--stages" if overrides.stages else ""
     if described and not any(map(is_source, words)):
-        raise InputError(f"{described}: describes modules of others, and there is none in --models {names}")
+        raise InputError(f"{described}: describes external modules, and --models {names} has none; timm:NAME is one")
     refusals: list[InputError] = []
     specs: dict[str, ModuleSpec] = {}
     with open_worker(threads) as worker:

@@ -40,7 +40,7 @@ FAILURES = (RuntimeError, MemoryError, UnknownOperatorError)  # PyTorch's out-of
 
 
 def _failures(spec: Mapping[str, Any]) -> tuple[type[Exception], ...]:
-    """What may be raised without a fault of vlbench's: by a module of others, anything."""
+    """What may be raised without a fault of vlbench's: by an external module, anything."""
     return (Exception,) if "module" in spec else FAILURES
 
 

@@ -168,6 +168,10 @@ def find_callable(name: str) -> Callable[[], object]:
 def prepare(cell: Cell, watch: StopWatch) -> WarmWorkload:
     """Builds a cell's model, has its backend convert it, and runs one pass; in a fresh process, as memory adds up."""
     set_up_torch(cell.threads)
+    if isinstance(cell.spec, ModuleSpec):
+        from vlbench.architectures.module_sources import import_maker  # noqa: PLC0415  imports transformers
+
+        import_maker(cell.spec)
     memory = PeakMemory(torch.device(cell.device))
     watch.step("build")
     workload = build_workload(cell)
@@ -212,7 +216,7 @@ def workload_with(model: AnyModel, inputs: Inputs, device: torch.device) -> Work
         name: stage for name, stage in stages.items() if not any(other.startswith(f"{name}.") for other in stages)
     }
     convertible = {name: stage.parts if isinstance(stage, Stage) else (stage,) for name, stage in innermost.items()}
-    bound: Any = getattr(model, "bound", None)  # a module of others is called without what is around it
+    bound: Any = getattr(model, "bound", None)  # an external module is called without what is around it
     forward = bound(*inputs) if bound else partial(model, *inputs)
     return Workload(model=model, inputs=inputs, forward=forward, device=device, stages=stages, convertible=convertible)
 

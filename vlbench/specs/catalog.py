@@ -97,8 +97,8 @@ def _resolve_word(word: str, inspect: Inspect | None) -> list[AnySpec]:
             return [read_spec(described)]
         if inspect is None:
             raise InputError(
-                f"--models: {quoted(word)} is a module of others, which vlbench run, count and ab measure; "
-                "here models of the catalogue work (vlbench list shows all)"
+                f"--models: {quoted(word)} is an external module, which only vlbench run, count, init and ab take; "
+                "models of the catalogue work here (vlbench list shows all)"
             )
         return [inspect(word)]
     if word.endswith((".yaml", ".yml")) or "/" in word:
@@ -110,7 +110,9 @@ def _resolve_word(word: str, inspect: Inspect | None) -> list[AnySpec]:
         return matched
     by_word = {alias: spec for spec in catalog().values() for alias in (spec.name, *spec.aliases)}
     if word not in by_word:
-        raise InputError(f"--models: no model {quoted(word)}; {nearest(word, by_word)} (vlbench list shows all)")
+        raise InputError(
+            f"--models: no model {quoted(word)}; {nearest(word, by_word)} (vlbench list shows all; timm:NAME works, too)"
+        )
     return [by_word[word]]
 
 

@@ -199,7 +199,8 @@ def split_source(word: str) -> tuple[str, dict[str, Any]]:
 
 def name_of_source(module: str, arguments: dict[str, Any]) -> str:
     """A model name for a source: `timm:resnet50` is `resnet50`, and the last part of a path names a folder."""
-    text = module.removesuffix("/").split(":", 1)[-1] if source_kind(module) != "factory" else module
+    factory = source_kind(module) == "factory"
+    text = module.replace(":", ".") if factory else module.removesuffix("/").split(":", 1)[-1]
     if source_kind(module) == "transformers" or "local-dir:" in module:
         text = text.rpartition("/")[2]
     shown = [text, *(f"{key}-{value}" for key, value in arguments.items())]
