@@ -60,9 +60,8 @@ def measure(
     from vlbench.runner.in_process import LiveModule, import_path  # noqa: PLC0415  imports transformers
 
     if isinstance(module, str | Path):
-        raise InputError(
-            f"{str(module)!r} is no module; vlbench.load({str(module)!r}).measure() measures what it names"
-        )
+        named = repr(str(module))
+        raise InputError(f"{named} is no module; vlbench.load({named}).measure() measures what it names")
     live = LiveModule(module, inputs, stages, name)
     example = read_example(None, None)
     cell = Cell(

@@ -110,9 +110,8 @@ def _resolve_word(word: str, inspect: Inspect | None) -> list[AnySpec]:
         return matched
     by_word = {alias: spec for spec in catalog().values() for alias in (spec.name, *spec.aliases)}
     if word not in by_word:
-        raise InputError(
-            f"--models: no model {quoted(word)}; {nearest(word, by_word)} (vlbench list shows all; timm:NAME works, too)"
-        )
+        shown = "vlbench list shows all; timm:NAME works, too"
+        raise InputError(f"--models: no model {quoted(word)}; {nearest(word, by_word)} ({shown})")
     return [by_word[word]]
 
 
