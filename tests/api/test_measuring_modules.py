@@ -84,6 +84,31 @@ def test_nothing_of_a_module_is_changed_where_it_is_measured_here() -> None:
     assert all(weight.requires_grad and weight.grad is None for weight in module.parameters())
 
 
+def test_a_method_is_a_stage_and_stays_a_method() -> None:
+    class Methods(Pair):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.double(self.encode(x))
+
+        def encode(self, x: torch.Tensor) -> torch.Tensor:
+            return x * self.scale
+
+        def double(self, x: torch.Tensor) -> torch.Tensor:
+            return 2 * x
+
+    module = Methods()
+    result = api.measure(module, torch.ones(3), stages={"encode": "encode"}, process="this", budget_seconds=0.1)
+    assert "encode" in (result.latency_ms_by_stage or {})
+    assert not {"encode", "double"} & set(vars(module))
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_another_precision_is_that_of_weights_and_inputs(precision: Any) -> None:
+    result = api.measure(Fusion(), inputs(), precision=precision, **QUICK)
+    assert (result.status, result.precision, result.error) == ("ok", precision, None)
+    with pytest.raises(InputError, match="in this process a module is measured as it is, in fp32"):
+        api.measure(Fusion(), inputs(), precision=precision, process="this")
+
+
 def test_inputs_that_need_gradients_and_a_module_without_parameters() -> None:
     class Square(nn.Module):
         def forward(self, x: torch.Tensor) -> torch.Tensor:

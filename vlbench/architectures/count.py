@@ -102,8 +102,7 @@ def _blank_pass(spec: AnySpec, batch: int, device: str) -> tuple[Any, tuple[Any,
 
         with torch.device(device):
             module = ModuleModel(spec).eval().for_batch(batch)
-        text, images = blank_batch(spec, batch, device)
-        return module, (text, images if spec.reads_image else None)
+        return module, blank_batch(spec, batch, device)
     from vlbench.architectures import huggingface  # noqa: PLC0415  it imports transformers, as slow as PyTorch
 
     with torch.device(device):

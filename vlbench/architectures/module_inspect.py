@@ -9,11 +9,12 @@ import torch
 from pydantic import ValidationError
 from torch import nn
 
+from vlbench.architectures.count import blank_batch
 from vlbench.architectures.huggingface_stages import find
 from vlbench.architectures.interfaces import tensors_in
-from vlbench.architectures.module_model import ModuleModel, blank_inputs
+from vlbench.architectures.module_model import ModuleModel
 from vlbench.architectures.module_profile import profile_of
-from vlbench.architectures.module_sources import failures_in_one_line, make_module
+from vlbench.architectures.module_sources import ForeignCodeError, failures_in_one_line, make_module
 from vlbench.architectures.module_stages import StageMap, default_stages
 from vlbench.errors import InputError, SpecError, is_out_of_memory
 from vlbench.files.json_files import read_json
@@ -32,7 +33,6 @@ from vlbench.specs.module import (
 from vlbench.specs.weights import WEIGHTS, home_expanded
 
 SAY = "; --input NAME=SHAPE says what it reads"
-MAKING = (NotImplementedError, RuntimeError, InputError)  # what code that needs values raises on the meta device
 
 
 def inspect_module(word: str, overrides: Overrides) -> ModuleSpec:
@@ -103,7 +103,7 @@ def _made(spec: ModuleSpec, overrides: Overrides) -> tuple[ModuleSpec, tuple[nn.
     try:
         with torch.device("meta"):
             return spec, make_module(spec), "meta"
-    except MAKING as error:
+    except (ForeignCodeError, RuntimeError) as error:  # code that needs values fails there
         if is_out_of_memory(error):
             raise
         return spec, make_module(spec), "cpu"
@@ -123,7 +123,7 @@ def _called_stages(spec: ModuleSpec, made: tuple[nn.Module, Any], device: str, w
     ]
     try:
         with torch.device(device), torch.no_grad():
-            output = model(*blank_inputs(spec, 1))
+            output = model(*blank_batch(spec, 1, device))
     except Exception as error:
         if device == "meta" and not is_out_of_memory(error):
             return _called_stages(spec, make_module(spec), "cpu", works)

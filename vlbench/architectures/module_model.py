@@ -10,9 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from vlbench.architectures.huggingface_stages import Stage, as_stages, find_parts
-from vlbench.architectures.interfaces import Images, Text
+from vlbench.architectures.interfaces import Images, Text, tensors_in
 from vlbench.architectures.module_sources import make_module
 from vlbench.errors import InputError
+from vlbench.measuring.counters import map_tensors
 from vlbench.specs import ModuleSpec
 from vlbench.specs.module import TensorInput
 
@@ -79,6 +80,18 @@ class ModuleModel(nn.Module):
             return {name: self._repeated(value) for name, value in values.items()}
         return tuple(map(self._repeated, values)) if isinstance(values, list | tuple) else values
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of its first floating-point parameter, or else of its inputs."""
+        dtypes = (tensor.dtype for tensor in (*self.model.parameters(), *tensors_in(self.example)))
+        return next((dtype for dtype in dtypes if dtype.is_floating_point), torch.float32)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> ModuleModel:
+        """Moves and casts its inputs with its weights."""
+        super()._apply(fn, recurse)
+        self.example = map_tensors(self.example, fn)
+        return self
+
     def for_batch(self, batch: int) -> ModuleModel:
         """The same, with this many examples in a pass; the inputs of a saved module are the whole batch."""
         self.batch = 1 if self.spec.kind == "saved" else batch
@@ -92,17 +105,6 @@ class ModuleModel(nn.Module):
     def declared_load(self, images: Images | None) -> dict[str, int]:
         """Empty: vlbench knows of no detector in it."""
         return {}
-
-
-def blank_inputs(spec: ModuleSpec, batch: int) -> tuple[Text | None, Images | None]:
-    """A batch of nothing in the spec's shape, on the current device."""
-    text = images = None
-    if spec.text and spec.input.text_tokens:
-        text = Text(ids=torch.zeros(batch, spec.input.text_tokens, dtype=torch.long), mask=None)
-    if spec.reads_image:
-        size = spec.input.image_size
-        images = Images(pixels=torch.zeros(batch, 3, *size), sizes=(size,) * batch)
-    return text, images
 
 
 def text_mask(text: Text) -> Tensor:

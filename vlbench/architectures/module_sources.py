@@ -32,6 +32,10 @@ LONGEST_REASON = 160
 MODULE, INPUTS = "module.pt", "inputs.pt"  # of a saved module
 
 
+class ForeignCodeError(InputError):
+    """What the code of a model raised, in one line."""
+
+
 def make_module(spec: ModuleSpec) -> tuple[nn.Module, Any]:
     """The module with its weights, and the inputs that came with it; None if none did.
 
@@ -60,7 +64,7 @@ def import_maker(spec: ModuleSpec) -> None:
 
 @contextmanager
 def failures_in_one_line(name: str, what: str, works: str = "") -> Iterator[None]:
-    """Raises InputError for whatever another's code raises, but for a device that fails.
+    """Raises ForeignCodeError for whatever another's code raises, but for a device that fails.
 
     Args:
         name: of the model.
@@ -75,7 +79,7 @@ def failures_in_one_line(name: str, what: str, works: str = "") -> Iterator[None
         if device_failure(error):
             raise
         reason = f"{type(error).__name__}: {shortened(error_line(error), LONGEST_REASON)}"
-        raise InputError(f"{name}: {what} raises {reason}{works}") from error
+        raise ForeignCodeError(f"{name}: {what} raises {reason}{works}") from error
 
 
 def _from_factory(spec: ModuleSpec) -> Any:

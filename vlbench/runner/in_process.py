@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from vlbench.architectures.count import counts_of
+from vlbench.architectures.huggingface_stages import Called
 from vlbench.architectures.interfaces import tensors_in
 from vlbench.architectures.module_inspect import describe_made, shapes_in_words
 from vlbench.architectures.module_model import ModuleModel
@@ -84,8 +85,7 @@ class LiveModule:
     @property
     def precision(self) -> Precision:
         """Of its first floating-point parameter. Raises InputError for any that is not measured, such as float64."""
-        dtypes = [tensor.dtype for tensor in (*self.module.parameters(), *tensors_in(self.example))]
-        dtype = next((dtype for dtype in dtypes if dtype.is_floating_point), torch.float32)
+        dtype = self._model().dtype
         if dtype not in PRECISIONS:
             kind = str(dtype).removeprefix("torch.")
             raise InputError(f"{self.spec.name}: is in {kind}; module.float() or module.bfloat16() works")
@@ -112,10 +112,13 @@ class LiveModule:
                 raise InputError(f"it cannot be saved ({_first_line(error)})") from error
         return self.spec.model_copy(update={"module": f"{SAVED}{folder}"})
 
+    def _model(self) -> ModuleModel:
+        return ModuleModel(self.spec, (self.module, self.example))
+
     def counts(self, precision: Precision) -> Counts:
         """Counted in a real pass."""
         with evaluating(self.module):
-            model = ModuleModel(self.spec, (self.module, self.example))
+            model = self._model()
             stages = model.stages()
             macs = count_macs(model.bound(None, None), stages, lenient=True)
             return counts_of(self.spec, count_parameters(model, stages), macs, precision, None)
@@ -127,7 +130,7 @@ class LiveModule:
         with evaluating(self.module):
             device = torch.device(cell.device)
             memory = PeakMemory(device)
-            workload = workload_with(ModuleModel(self.spec, (self.module, self.example)), (None, None), device)
+            workload = workload_with(self._model(), (None, None), device)
             restart = measure_warm(warm(workload, cell, memory, watch), cell, watch)
         failure = RestartFailure(restart, "invalid") if isinstance(restart, str) else None
         restarts = [restart] if isinstance(restart, Restart) else []
@@ -136,7 +139,7 @@ class LiveModule:
 
 @contextmanager
 def evaluating(module: nn.Module) -> Iterator[None]:
-    """Puts a module into evaluation mode, and each of its parts back into its own mode afterwards."""
+    """Puts a module into evaluation mode; afterwards each of its parts has its own mode and its own methods again."""
     modes = {part: part.training for part in module.modules()}
     module.eval()
     try:
@@ -144,6 +147,8 @@ def evaluating(module: nn.Module) -> Iterator[None]:
     finally:
         for part, training in modes.items():
             part.training = training
+            for name in [name for name, value in vars(part).items() if isinstance(value, Called)]:
+                delattr(part, name)
 
 
 def _device_of(module: nn.Module, example: Any, name: str) -> str:

@@ -203,9 +203,12 @@ def warm(workload: Workload, cell: Cell, memory: PeakMemory, watch: StopWatch) -
 def build_workload(cell: Cell) -> Workload:
     """A cell's model with its weights, and the example in a batch, on the cell's device and in its precision."""
     device = torch.device(cell.device)
-    model: Any = build(cell.spec).eval().to(device=device, dtype=DTYPES[cell.precision])
+    model: Any = build(cell.spec).eval()
     if isinstance(cell.spec, ModuleSpec):
         model = model.for_batch(cell.batch)
+    dtype = DTYPES[cell.precision]
+    # An external module that has this precision may have parts in another.
+    model = model.to(device) if getattr(model, "dtype", None) is dtype else model.to(device=device, dtype=dtype)
     return workload_with(model, prepare_batch(cell), device)
 
 
