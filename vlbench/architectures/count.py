@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import torch
@@ -13,7 +13,6 @@ from vlbench.architectures.build import build
 from vlbench.architectures.huggingface_stages import Stage
 from vlbench.architectures.interfaces import Images, Text
 from vlbench.architectures.table6 import charge_table6, params_table6
-from vlbench.errors import InputError
 from vlbench.measuring.counters import CountedPass
 from vlbench.measuring.macs import MacCount, ParameterCount, count_macs, count_parameters
 from vlbench.measuring.module_counts import ModuleCounts
@@ -29,12 +28,13 @@ def count(spec: AnySpec, *, batch: int = 1, precision: Precision = "fp32") -> Co
     whatever its engine. A class of transformers whose forward pass depends on values, which the meta device lacks, is
     counted on the CPU. Raises SpecError if its stages leave out much of its MACs, or if it cannot be built.
     """
-    if not isinstance(spec, ModelSpec):
-        foreign: Callable[..., Counts] = _count_module if isinstance(spec, ModuleSpec) else _count_huggingface
+    if isinstance(spec, ModuleSpec):
+        return _count_module(spec, batch, precision)
+    if isinstance(spec, HuggingFaceSpec):
         try:
-            return foreign(spec, batch, precision, "meta")
-        except (NotImplementedError, RuntimeError, InputError):
-            return foreign(spec, batch, precision, "cpu")
+            return _count_huggingface(spec, batch, precision, "meta")
+        except (NotImplementedError, RuntimeError):
+            return _count_huggingface(spec, batch, precision, "cpu")
     model, inputs = _blank_pass(spec, batch, "meta")
     single = blank_batch(spec, 1, "meta")
     stages = model.stages()
@@ -64,11 +64,19 @@ def _count_huggingface(spec: HuggingFaceSpec, batch: int, precision: Precision, 
     return counts_of(spec, parameters, macs, precision, image_tokens[-1])
 
 
-def _count_module(spec: ModuleSpec, batch: int, precision: Precision, device: str) -> Counts:
-    model, inputs = _blank_pass(spec, batch, device)
-    stages = model.stages()
-    macs = count_macs(model.bound(*inputs), stages, lenient=True)
-    return counts_of(spec, count_parameters(model, stages), macs, precision, None)
+def _count_module(spec: ModuleSpec, batch: int, precision: Precision) -> Counts:
+    from vlbench.architectures.module_sources import failures_in_one_line  # noqa: PLC0415  imports transformers
+
+    def counted(device: str) -> Counts:
+        model, inputs = _blank_pass(spec, batch, device)
+        stages = model.stages()
+        macs = count_macs(model.bound(*inputs), stages, lenient=True)
+        return counts_of(spec, count_parameters(model, stages), macs, precision, None)
+
+    with suppress(Exception):  # code that needs values raises errors of any class on the meta device
+        return counted("meta")
+    with failures_in_one_line(spec.name, "its forward pass"):
+        return counted("cpu")
 
 
 def count_by_module(spec: AnySpec, *, batch: int = 1, counters: Sequence[str] = ("vlbench",)) -> ModuleCounts:

@@ -53,6 +53,8 @@ class ModuleModel(nn.Module):
 
     def arguments(self, text: Text | None, images: Images | None) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """The positional and the named arguments of a pass."""
+        if not self.spec.inputs and self.example is None:
+            raise InputError(f"{self.spec.name}: the key 'inputs' is missing, which says what its forward pass reads")
         if not self.spec.inputs:
             return arguments_of(self.example if self.batch == 1 else self._repeated(self.example))
         weight = next(self.model.parameters(), None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Callable
 from typing import Annotated, Any, ClassVar, Literal
@@ -13,7 +14,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from vlbench.errors import InputError, quoted
 from vlbench.specs.base import RANDOM, Part
-from vlbench.specs.bounds import Amount, Size, Weights
+from vlbench.specs.bounds import Amount, OneLine, Size, Weights
 from vlbench.specs.foreign import ForeignSpec, ForeignVisual
 from vlbench.specs.heads import TaskKind
 from vlbench.specs.huggingface_parts import Paths, TokenIds
@@ -22,6 +23,7 @@ from vlbench.specs.model import DESCRIBED, Input
 HUB, TIMM, OPEN_CLIP, SAVED = "hub:", "timm:", "open_clip:", "saved:"
 FACTORY = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 NO_IMAGE = (0, 0)  # the image size of a model that reads no image
+MOST_ELEMENTS = 1_000_000_000  # of one example
 FIXED = {"total", "rest"}  # stages that vlbench adds itself
 
 SourceKind = Literal["timm", "open_clip", "saved", "factory", "transformers"]
@@ -50,6 +52,12 @@ class TensorInput(Part):
     shape: tuple[Amount, ...]
     dtype: DType = "float32"
     below: Amount = 2
+
+    @model_validator(mode="after")
+    def _fits_into_memory(self) -> TensorInput:
+        if math.prod(self.shape) > MOST_ELEMENTS:
+            raise ValueError(f"{'x'.join(map(str, self.shape))} has more than {MOST_ELEMENTS:,} elements")
+        return self
 
 
 class ModuleInput(Input):
@@ -87,7 +95,7 @@ class ModuleSpec(ForeignSpec):
     ranks_by_logit: ClassVar[bool] = True
 
     family: Literal["patch", "grid", "region", "other"] = "other"
-    module: Annotated[str, Field(min_length=1, max_length=4096)]
+    module: Annotated[OneLine, Field(min_length=1, max_length=4096)]
     model_args: dict[str, Any] = Field({})
     weights: Weights = RANDOM
     input: ModuleInput = ModuleInput()
