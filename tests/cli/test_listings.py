@@ -13,7 +13,7 @@ from vlbench.cli.listings import MODEL_KEYS
 from vlbench.cli.main import app
 from vlbench.errors import SpecError
 from vlbench.files import yaml_files
-from vlbench.specs import HuggingFaceSpec, ModelSpec
+from vlbench.specs import HuggingFaceSpec, ModelSpec, ModuleSpec
 from vlbench.specs.catalog import catalog
 
 
@@ -50,7 +50,7 @@ def test_every_model_has_a_line() -> None:
 
 
 def test_the_keys_of_model_files() -> None:
-    assert {*ModelSpec.model_fields, *HuggingFaceSpec.model_fields} == MODEL_KEYS
+    assert {*ModelSpec.model_fields, *HuggingFaceSpec.model_fields, *ModuleSpec.model_fields} == MODEL_KEYS
 
 
 WRONG = {

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import torch
 
@@ -35,6 +37,7 @@ def workload(model: torch.nn.Module, device: str = "cuda") -> Workload:
     return Workload(
         model=model,  # type: ignore[arg-type]
         inputs=(None, IMAGES),
+        forward=partial(model, None, IMAGES),
         device=torch.device(device),
         stages={"all": model},
         convertible={},

@@ -76,7 +76,7 @@ def test_an_unknown_name_is_refused_with_the_nearest(word: str, near: str) -> No
 def test_a_name_near_to_none_is_refused_with_some_that_exist() -> None:
     message = refusal("qqq")
     assert "known: clip, clip-convnext, clip-rn50, " in message
-    assert message.endswith(", ... (vlbench list shows all)")
+    assert message.endswith(", ... (vlbench list shows all; timm:NAME works, too)")
     assert len(message) <= 300
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from vlbench.errors import InputError
+from vlbench.errors import InputError, nearest
 from vlbench.specs import AnySpec, HuggingFaceSpec, ModelSpec
 from vlbench.specs.catalog import catalog, resolve
 from vlbench.specs.weights import with_weights
@@ -27,10 +27,8 @@ def explainable_model(name: str, weights: Sequence[str] = ()) -> ModelSpec:
     (spec,) = specs
     reason = why_not(spec)
     if reason or not isinstance(spec, ModelSpec):
-        known = ", ".join(
-            other.name for other in catalog().values() if not why_not(other) and "table6" not in other.name
-        )
-        raise InputError(f"--model {name}: {reason}; these can be explained: {known}")
+        known = [other.name for other in catalog().values() if not why_not(other) and "table6" not in other.name]
+        raise InputError(f"--model {name}: {reason}; these can be explained, {nearest('', known)}")
     sources = [source if "=" in source else f"{spec.name}={source}" for source in weights]
     (filled,) = with_weights([spec], sources)
     assert isinstance(filled, ModelSpec)
