@@ -146,6 +146,7 @@ def test_stages_that_name_nothing_are_refused() -> None:
         api.measure(Fusion(), inputs(), stages={"visual": "encodr"}, **QUICK)
 
 
+@pytest.mark.slow
 @pytest.mark.serial
 def test_its_latency_is_that_of_a_bare_loop() -> None:
     """In the same process, in turns; the bar is 1% on an idle machine."""

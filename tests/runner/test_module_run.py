@@ -63,6 +63,7 @@ def test_what_is_measured_is_kept_and_a_batch_is_one(tmp_path: Path) -> None:
     assert line["macs"] == 2 * (3 * 8 * 8 * 16 * 16 + 2 * 16 * 16 * 22 + 16 * 5)
 
 
+@pytest.mark.slow
 def test_ab_takes_a_module(tmp_path: Path) -> None:
     models = f"{HERE}:make_with_inputs"
     process = vlbench("ab", "--base", ".", "--head", ".", "--models", models, "--budget", "1", "--threads", "1")
