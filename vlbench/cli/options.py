@@ -122,8 +122,8 @@ InputOption = Annotated[
     typer.Option(
         "--input",
         metavar="NAME=SHAPE",
-        help="What a module's forward pass reads, without the batch: pixels=3x224x224, ids=40:int64:30522 (type, and "
-        "what no integer reaches), or NAME=image, NAME=text; repeatable.",
+        help="What the forward pass of an external module reads, without the batch: pixels=3x224x224; "
+        "ids=40:int64:30522 for integers below 30522; NAME=image or NAME=text; repeatable.",
     ),
 ]
 StagesOption = Annotated[
@@ -131,8 +131,8 @@ StagesOption = Annotated[
     typer.Option(
         "--stages",
         metavar="STAGE=PATH",
-        help="The stages of a module: visual=encoder,fusion=layers.*+norm; by default those of its class, or its "
-        "outermost children.",
+        help="The stages of an external module: visual=encoder,fusion=layers.*+norm; by default those of its class, "
+        "or its outermost children; repeatable.",
     ),
 ]
 OutOption = Annotated[Path | None, typer.Option(help="The results folder; by default results/local/TIME-HOST.")]

@@ -49,8 +49,8 @@ def run(
     models: Annotated[
         str,
         typer.Option(
-            help="Names, aliases, globs or YAML files, separated by commas (vlbench list shows all); or modules of "
-            "others: timm:NAME, open_clip:NAME, hub:ID, a folder of weights, PACKAGE.MODULE:FUNCTION."
+            help="Names, aliases, globs or YAML files, separated by commas (vlbench list shows all); or external "
+            "modules: timm:NAME, open_clip:NAME, hub:ID, a folder of weights, PACKAGE.MODULE:FUNCTION."
         ),
     ],
     weights: WeightsOption = None,

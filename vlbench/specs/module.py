@@ -46,7 +46,7 @@ class TensorInput(Part):
     Args:
         shape: of one example, without the batch.
         dtype: of its elements.
-        below: no integer reaches it.
+        below: integers are smaller than this.
     """
 
     shape: tuple[Amount, ...]
