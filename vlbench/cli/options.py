@@ -183,7 +183,7 @@ def _parts(option: str, values: Sequence[str] | None) -> list[str]:
 
 
 def parse_input(text: str) -> str | dict[str, Any]:
-    """`image`, `text`, `text_mask`, or `3x224x224`, `40:int64:30522`: shape, type, and what no integer reaches."""
+    """`image`, `text`, `text_mask`, or `3x224x224`, `40:int64:30522`: shape, type, and what integers are below."""
     if text in ("image", "text", "text_mask"):
         return text
     shape, *more = text.split(":")
