@@ -33,7 +33,9 @@ def lines_of(folder: Path, name: str = "cells.jsonl") -> list[dict[str, Any]]:
 def samples_in(one: dict[str, Any]) -> int:
     """Counted in the JSON."""
     return sum(
-        len(restart["latency_ms"]) + sum(map(len, restart["latency_ms_by_stage"].values()))
+        len(restart["latency_ms"])
+        + sum(map(len, restart["latency_ms_by_stage"].values()))
+        + len(restart.get("input_ms", ()))
         for restart in one.get("restarts", ())
     )
 

@@ -10,6 +10,7 @@ import yaml
 
 from tests.architectures.modules_of_others import save_folder
 from tests.command_line import vlbench
+from vlbench.regression.live import lockstep
 from vlbench.specs.catalog import resolve, split_words
 from vlbench.specs.module import ModuleSpec
 
@@ -64,7 +65,9 @@ def test_what_is_measured_is_kept_and_a_batch_is_one(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_ab_takes_a_module(tmp_path: Path) -> None:
+def test_ab_takes_a_module(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lockstep, "WARM_UP_SECONDS", 0.02)  # its speed is not judged
+    monkeypatch.setattr(lockstep, "SECONDS_A_REPLICATE", 0.02)
     models = f"{HERE}:make_with_inputs"
     process = vlbench("ab", "--base", ".", "--head", ".", "--models", models, "--budget", "1", "--threads", "1")
     assert process.returncode in (0, 3), process.stderr
