@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 
@@ -110,3 +111,30 @@ def test_the_counts_of_a_module_by_module() -> None:
     assert set(frame["path"]) == {"", "encoder", "words", "fusion", "unused", "head"}
     with pytest.raises(api.InputError, match="missing 1 required positional argument: 'ids'"):
         api.count(module, pixels)
+
+
+def test_a_folder_of_timm_has_its_weights(tmp_path: Path) -> None:
+    saved = timm.create_model("test_vit", num_classes=7)
+    timm.models.save_for_hf(saved, tmp_path, model_config={"num_classes": 7})
+    spec = inspect_module(str(tmp_path), Overrides())
+    assert (spec.kind, spec.weights_label) == ("timm", str(tmp_path))
+    state = build(spec).model.state_dict()
+    assert all(torch.equal(state[name], values) for name, values in saved.state_dict().items())
+
+
+def test_a_folder_of_open_clip_has_its_weights(tmp_path: Path) -> None:
+    import open_clip  # noqa: PLC0415  slow to import
+
+    tower = {"width": 32, "layers": 1, "heads": 2}
+    config = {
+        "embed_dim": 16,
+        "vision_cfg": {"image_size": 32, "patch_size": 16, "width": 32, "layers": 1, "head_width": 16},
+        "text_cfg": {"context_length": 8, "vocab_size": 99, **tower},
+    }
+    (tmp_path / "open_clip_config.json").write_text(json.dumps({"model_cfg": config, "preprocess_cfg": {}}))
+    saved = open_clip.CLIP(**config)
+    torch.save(saved.state_dict(), tmp_path / "open_clip_pytorch_model.bin")
+    spec = inspect_module(str(tmp_path), Overrides())
+    assert (spec.kind, spec.weights_label, spec.input.text_tokens) == ("open_clip", str(tmp_path), 8)
+    state = build(spec).model.state_dict()
+    assert all(torch.equal(state[name], values) for name, values in saved.state_dict().items())

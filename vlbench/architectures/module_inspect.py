@@ -19,9 +19,11 @@ from vlbench.architectures.module_stages import StageMap, default_stages
 from vlbench.errors import InputError, SpecError, is_out_of_memory
 from vlbench.files.json_files import read_json
 from vlbench.specs import RANDOM, ModuleSpec
+from vlbench.specs.base import PRETRAINED
 from vlbench.specs.catalog import describe
 from vlbench.specs.module import (
     HUB,
+    LOCAL,
     OPEN_CLIP,
     TIMM,
     Overrides,
@@ -87,12 +89,13 @@ def _located(module: str) -> tuple[str, str]:
     folder = home_expanded(module)
     if folder is None or not folder.is_dir():
         raise InputError(f"{module}: no such folder; a folder that save_pretrained wrote works")
+    filled = any((folder / name).is_file() for name in WEIGHTS)
     if (folder / "open_clip_config.json").is_file():
-        return f"{OPEN_CLIP}local-dir:{folder}", RANDOM
+        return f"{OPEN_CLIP}{LOCAL}{folder}", PRETRAINED if filled else RANDOM
     path = folder / "config.json"
     if path.is_file() and isinstance(config := read_json(path), Mapping) and "architecture" in config:
-        return f"{TIMM}local-dir:{folder}", RANDOM
-    return str(module), str(module) if any((folder / name).is_file() for name in WEIGHTS) else RANDOM
+        return f"{TIMM}{LOCAL}{folder}", PRETRAINED if filled else RANDOM
+    return module, module if filled else RANDOM
 
 
 def _made(spec: ModuleSpec, overrides: Overrides) -> tuple[ModuleSpec, tuple[nn.Module, Any], str]:

@@ -26,7 +26,7 @@ from vlbench.architectures.initialise import check_memory, on_meta
 from vlbench.errors import InputError, device_failure, nearest, shortened
 from vlbench.specs import RANDOM, ModuleSpec
 from vlbench.specs.base import PRETRAINED
-from vlbench.specs.module import OPEN_CLIP, SAVED, TIMM, SourceKind
+from vlbench.specs.module import LOCAL, OPEN_CLIP, SAVED, TIMM, SourceKind
 
 LONGEST_REASON = 160
 MODULE, INPUTS = "module.pt", "inputs.pt"  # of a saved module
@@ -116,7 +116,7 @@ def _from_timm(spec: ModuleSpec) -> nn.Module:
     import timm  # noqa: PLC0415  as slow to import as PyTorch
 
     name = spec.module.removeprefix(TIMM)
-    local = name.startswith(("local-dir:", "hf-hub:"))
+    local = name.startswith((LOCAL, "hf-hub:"))
     if not local and not timm.is_model(name):
         known = timm.list_models()
         raise InputError(f"{TIMM}{name}: timm {timm.__version__} has no such model; {nearest(name, known, amount=3)}")
@@ -137,14 +137,16 @@ def _from_open_clip(spec: ModuleSpec) -> nn.Module:
     except ImportError as error:
         raise InputError(f"{spec.module}: open_clip is absent ({error}); pip install 'vlbench[open-clip]'") from error
     name = spec.module.removeprefix(OPEN_CLIP)
-    if not name.startswith(("local-dir:", "hf-hub:")) and name not in open_clip.list_models():
+    if not name.startswith((LOCAL, "hf-hub:")) and name not in open_clip.list_models():
         near = nearest(name, open_clip.list_models(), amount=3)
         raise InputError(f"{OPEN_CLIP}{name}: open_clip {open_clip.__version__} has no such model; {near}")
     options = {"pretrained_text": False, **spec.model_args}
     if spec.reads_image:
         height, width = spec.input.image_size
         options.setdefault("force_image_size", height if height == width else (height, width))
-    if spec.weights == PRETRAINED:
+    if name.startswith(LOCAL):
+        options.setdefault("load_weights", spec.weights == PRETRAINED and not _on_meta_device())
+    elif spec.weights == PRETRAINED:
         tags = open_clip.list_pretrained_tags_by_model(name)
         if not tags:
             raise InputError(f"{spec.name}: open_clip publishes no weights of {name}; a checkpoint file works")

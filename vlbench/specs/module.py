@@ -13,7 +13,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from vlbench.errors import InputError, quoted
-from vlbench.specs.base import RANDOM, Part
+from vlbench.specs.base import PRETRAINED, RANDOM, Part
 from vlbench.specs.bounds import Amount, OneLine, Size, Weights
 from vlbench.specs.foreign import ForeignSpec, ForeignVisual
 from vlbench.specs.heads import TaskKind
@@ -21,6 +21,7 @@ from vlbench.specs.huggingface_parts import Paths, TokenIds
 from vlbench.specs.model import DESCRIBED, Input
 
 HUB, TIMM, OPEN_CLIP, SAVED = "hub:", "timm:", "open_clip:", "saved:"
+LOCAL = "local-dir:"  # before the folder of a model, in names of timm and open_clip
 FACTORY = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 NO_IMAGE = (0, 0)  # the image size of a model that reads no image
 MOST_ELEMENTS = 1_000_000_000  # of one example
@@ -124,6 +125,8 @@ class ModuleSpec(ForeignSpec):
     @property
     def weights_label(self) -> str:
         """Where the weights come from, as tables show it."""
+        if self.weights == PRETRAINED and LOCAL in self.module:
+            return self.module.partition(LOCAL)[2]
         return "the module's" if self.weights == RANDOM and self.kind in ("factory", "saved") else self.weights
 
     @property
@@ -209,7 +212,7 @@ def name_of_source(module: str, arguments: dict[str, Any]) -> str:
     """A model name for a source: `timm:resnet50` is `resnet50`, and the last part of a path names a folder."""
     factory = source_kind(module) == "factory"
     text = module.replace(":", ".") if factory else module.removesuffix("/").split(":", 1)[-1]
-    if source_kind(module) == "transformers" or "local-dir:" in module:
+    if source_kind(module) == "transformers" or LOCAL in module:
         text = text.rpartition("/")[2]
     shown = [text, *(f"{key}-{value}" for key, value in arguments.items())]
     return re.sub(r"[^a-z0-9._-]+", "-", "-".join(shown).lower()).strip("-._")[:100] or "module"
