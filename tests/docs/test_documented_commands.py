@@ -173,7 +173,7 @@ def test_a_script_is_taken_apart_as_a_shell_would() -> None:
 
 def test_what_a_reader_installs_exists() -> None:
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-    found = [extra for command in TYPED for extra in re.findall(r"^pip install .*\[(\w+)\]", command)]
+    found = [extra for command in TYPED for extra in re.findall(r"^pip install .*\[([\w-]+)\]", command)]
     assert found
     assert set(found) <= set(extras)
 
