@@ -125,7 +125,7 @@ def with_preset_sizes(
     """
     if not isinstance(spec, ModelSpec):
         raise InputError(
-            f"--models: {spec.name} is a class of transformers; only models of vlbench's own parts can be trained"
+            f"--models: {spec.name} is not made of vlbench's own parts, and only such models can be trained"
         )
     if spec.text is None or spec.interaction.scores:
         raise InputError(f"--models: {spec.name} answers no questions; vilt, pixelbert and uniter work")

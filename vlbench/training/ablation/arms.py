@@ -82,7 +82,7 @@ def _model(name: str, path: Path) -> ModelSpec:
     if spec is None:
         raise SpecError(f"{path}: no model {name!r}; {nearest(name, catalog())}")
     if not isinstance(spec, ModelSpec):
-        raise SpecError(f"{path}: {name} is a class of transformers; only models of vlbench's own parts can be trained")
+        raise SpecError(f"{path}: {name} is not made of vlbench's own parts, and only such models can be trained")
     return spec
 
 
