@@ -33,12 +33,15 @@ class ModuleModel(nn.Module):
 
     detector: None = None
     is_dual_encoder = False
+    like_inputs: Tensor
 
     def __init__(self, spec: ModuleSpec, made: tuple[nn.Module, Any] | None = None) -> None:
         super().__init__()
         self.spec = spec
         self.model, self.example = made or make_module(spec)
         self.batch = 1
+        # It has no values, and lies where the inputs are made, in their precision.
+        self.register_buffer("like_inputs", torch.empty(0, dtype=self.dtype), persistent=False)
         self.parts = find_parts(self.model, spec.stages, spec.name)
         self.load: dict[str, int] = {}
 
@@ -57,12 +60,10 @@ class ModuleModel(nn.Module):
             raise InputError(f"{self.spec.name}: the key 'inputs' is missing, which says what its forward pass reads")
         if not self.spec.inputs:
             return arguments_of(self.example if self.batch == 1 else self._repeated(self.example))
-        weight = next(self.model.parameters(), None)
-        device = weight.device if weight is not None else torch.get_default_device()
         named = dict(self.spec.options)
         for name, read in self.spec.inputs.items():
             if isinstance(read, TensorInput):
-                named[name] = random_tensor(read, self.batch, device, weight.dtype if weight is not None else None)
+                named[name] = random_tensor(read, self.batch, self.like_inputs)
             elif read == "image":
                 assert images
                 named[name] = images.pixels
@@ -114,19 +115,17 @@ def text_mask(text: Text) -> Tensor:
     return torch.ones_like(text.ids) if text.mask is None else text.mask.long()
 
 
-def random_tensor(
-    described: TensorInput, batch: int, device: torch.device | str, dtype: torch.dtype | None = None
-) -> Tensor:
-    """A batch of one random example, the same at each call; floats have the given dtype."""
+def random_tensor(described: TensorInput, batch: int, like: Tensor) -> Tensor:
+    """A batch of one random example, the same at each call, on the device of `like`; floats have its type."""
     shape = (1, *described.shape)
     generator = torch.Generator(device="cpu").manual_seed(0)
     if described.dtype == "float32":
-        example = torch.randn(shape, generator=generator, device="cpu").to(dtype or torch.float32)
+        example = torch.randn(shape, generator=generator, device="cpu").to(like.dtype)
     elif described.dtype == "int64":
         example = torch.randint(described.below, shape, generator=generator, device="cpu")
     else:
         example = torch.ones(shape, dtype=torch.bool, device="cpu")
-    return example.to(device).expand(batch, *described.shape).contiguous()
+    return example.to(like.device).expand(batch, *described.shape).contiguous()
 
 
 def arguments_of(inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
