@@ -99,6 +99,14 @@ def test_bad_input_is_one_line(arguments: tuple[str, ...], reason: str, monkeypa
     assert len(process.stderr.splitlines()) == 1
 
 
+def test_two_libraries_may_have_a_model_of_the_same_name() -> None:
+    def inspect(word: str) -> ModuleSpec:
+        return ModuleSpec(name="convnext_base", source=word, module=word)
+
+    words = "timm:convnext_base,open_clip:convnext_base,timm:convnext_base"
+    assert [spec.name for spec in resolve(words, inspect)] == ["convnext_base", "convnext_base-open_clip"]
+
+
 def test_words_with_arguments_are_split_at_the_right_commas() -> None:
     source = 'a:b?{"x": [1, 2], "y": "z"}'
     assert split_words(f"{source}, vilt ,,timm:c") == [source, "vilt", "timm:c"]

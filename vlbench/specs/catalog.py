@@ -14,7 +14,7 @@ from vlbench.errors import LONGEST_LIST, InputError, SpecError, nearest, quoted,
 from vlbench.files import yaml_files
 from vlbench.files.yaml_files import read_mapping
 from vlbench.specs import AnySpec, schema_of
-from vlbench.specs.module import FACTORY, HUB, OPEN_CLIP, TIMM, Inspect
+from vlbench.specs.module import FACTORY, HUB, OPEN_CLIP, TIMM, Inspect, ModuleSpec
 
 Schema = TypeVar("Schema", bound=BaseModel)
 
@@ -54,6 +54,8 @@ def resolve(names: str, inspect: Inspect | None = None) -> list[AnySpec]:
     selected: dict[str, AnySpec] = {}
     for word in split_words(names):
         for spec in _resolve_word(word, inspect):
+            if isinstance(spec, ModuleSpec) and spec.name in selected and selected[spec.name].hash() != spec.hash():
+                spec = spec.model_copy(update={"name": f"{spec.name}-{spec.kind}"})  # its user cannot rename it
             if spec.name in selected and selected[spec.name].hash() != spec.hash():
                 raise InputError(f"--models: two different models are called {spec.name}; rename one")
             selected[spec.name] = spec
