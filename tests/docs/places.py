@@ -51,11 +51,26 @@ def write_named(path: Path, model: str) -> None:
     write_yaml(path, tiny(model, name=path.stem, aliases=()).model_dump(mode="json", exclude_none=True))
 
 
+MINE = """
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.patches = nn.Conv2d(3, 4, 16, 16)
+
+    def forward(self, x):
+        return self.patches(x).flatten(1)
+
+def make():
+    return Net()
+"""
+
+
 def own_module(shop: Workshop) -> None:
     """A module of a user's own, its YAML file, and a folder of transformers."""
-    lines = ("from torch import nn", "def make():", "    return nn.Sequential(nn.Conv2d(3, 4, 16, 16), nn.Flatten())")
-    (shop.folder / "mine.py").write_text("\n".join(lines))
-    inputs = {"input": {"shape": [3, 32, 32]}}
+    (shop.folder / "mine.py").write_text(MINE)
+    inputs = {"x": {"shape": [3, 32, 32]}}
     write_yaml(shop.folder / "mine.yaml", {"name": "mine", "source": "mine", "module": "mine:make", "inputs": inputs})
     save_folder("clip", shop.folder).rename(shop.folder / "tiny-clip")
 

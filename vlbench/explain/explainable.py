@@ -28,7 +28,9 @@ def explainable_model(name: str, weights: Sequence[str] = ()) -> ModelSpec:
     reason = why_not(spec)
     if reason or not isinstance(spec, ModelSpec):
         known = [other.name for other in catalog().values() if not why_not(other) and "table6" not in other.name]
-        raise InputError(f"--model {name}: {reason}; these can be explained, {nearest('', known)}")
+        raise InputError(
+            f"--model {name}: {reason}; these can be explained: {nearest('', known).removeprefix('known: ')}"
+        )
     sources = [source if "=" in source else f"{spec.name}={source}" for source in weights]
     (filled,) = with_weights([spec], sources)
     assert isinstance(filled, ModelSpec)
