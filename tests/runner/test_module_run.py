@@ -10,7 +10,8 @@ import yaml
 
 from tests.architectures.modules_of_others import save_folder
 from tests.command_line import vlbench
-from vlbench.regression.live import lockstep
+from vlbench.cli.live_options import model_names
+from vlbench.runner.workload import cell_of
 from vlbench.specs.catalog import resolve, split_words
 from vlbench.specs.module import ModuleSpec
 
@@ -64,14 +65,15 @@ def test_what_is_measured_is_kept_and_a_batch_is_one(tmp_path: Path) -> None:
     assert line["macs"] == 2 * (3 * 8 * 8 * 16 * 16 + 2 * 16 * 16 * 22 + 16 * 5)
 
 
-@pytest.mark.slow
-def test_ab_takes_a_module(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lockstep, "WARM_UP_SECONDS", 0.02)  # its speed is not judged
-    monkeypatch.setattr(lockstep, "SECONDS_A_REPLICATE", 0.02)
-    models = f"{HERE}:make_with_inputs"
-    process = vlbench("ab", "--base", ".", "--head", ".", "--models", models, "--budget", "1", "--threads", "1")
-    assert process.returncode in (0, 3), process.stderr
-    assert "make_with_inputs" in process.stdout
+def test_each_side_of_ab_makes_the_module_itself() -> None:
+    settings = {"threads": 1, "batch": 2, "image_size": [64, 96]}
+    cell = cell_of({"model": "timm:resnet18", "settings": settings})
+    assert (cell.name, cell.batch, cell.spec.input.image_size) == ("resnet18", 2, (64, 96))
+    assert model_names(f'{HERE}:make?{{"width": 8}},vilt,timm:a*b') == [
+        f'{HERE}:make?{{"width": 8}}',
+        "vilt",
+        "timm:a*b",
+    ]
 
 
 REFUSED = [
