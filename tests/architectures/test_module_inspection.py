@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -160,3 +161,9 @@ def test_weights_of_another_model_are_refused(tmp_path: Path) -> None:
     spec = inspected("timm:resnet18").model_copy(update={"weights": str(folder)})
     with pytest.raises(InputError, match=r"is of another model: lacks conv1\.weight"):
         build(spec)
+
+
+def test_an_absent_library_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "open_clip", None)
+    with pytest.raises(InputError, match=r"open_clip is absent .+ pip install 'vlbench\[open-clip\]'"):
+        inspected("open_clip:ViT-B-32")
