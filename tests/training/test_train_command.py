@@ -94,7 +94,7 @@ def test_a_data_set_from_files(tmp_path: Path) -> None:
     [
         (["--models", "vilt", "--budget", "25m"], "minutes or millions?"),
         (["--models", "clip"], "clip-vit-b32 answers no questions; vilt, pixelbert and uniter work"),
-        (["--models", "hf-vilt"], "a class of transformers"),
+        (["--models", "hf-vilt"], "not made of vlbench's own parts"),
         (
             ["--models", "vilt", "--objectives", "mrfr"],
             "vilt-b32-tiny cannot be trained on mrfr; vqa works for all models",
