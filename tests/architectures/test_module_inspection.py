@@ -110,6 +110,10 @@ def test_stages_can_be_given() -> None:
     assert len(build(spec).parts["fusion"]) == 3
 
 
+def test_what_timm_says_of_a_model_is_not_overridden() -> None:
+    assert inspected("timm:resnet18", inputs={"x": [3, 8, 8]}).inputs == {"x": "image"}
+
+
 def test_an_input_without_a_name_is_the_first_argument() -> None:
     assert set(inspected(f"{HERE}:Pair", inputs={"": [4, 3]}).inputs) == {"x"}
 

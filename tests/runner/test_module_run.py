@@ -61,7 +61,7 @@ def test_what_is_measured_is_kept_and_a_batch_is_one(tmp_path: Path) -> None:
     again = vlbench(*arguments)
     assert "kept" in again.stderr
     (line,) = lines_of(tmp_path)
-    assert (line["batch"], line["image_size"], line["family"]) == (2, [0, 0], "other")
+    assert (line["batch"], line["image_size"], line["family"], line["input_ms"]) == (2, [0, 0], "other", None)
     assert line["macs"] == 2 * (3 * 8 * 8 * 16 * 16 + 2 * 16 * 16 * 22 + 16 * 5)
 
 

@@ -21,8 +21,9 @@ NEEDED = "--input NAME=3x224x224 gives the shape of an example, --image-size 224
 
 
 def profile_of(module: nn.Module, example: Any, spec: ModuleSpec, overrides: Overrides) -> dict[str, Any]:
-    """`input`, `text`, `inputs`, `options` and `family` of a spec."""
-    if overrides.inputs:
+    """`input`, `text`, `inputs`, `options` and `family` of a spec; `overrides.inputs` are for any but those of timm and
+    open_clip, which say themselves what they read."""
+    if overrides.inputs and spec.kind not in ("timm", "open_clip"):
         return _of_overrides(module, spec, overrides)
     if example is not None:
         return {}

@@ -24,13 +24,15 @@ def time_input(cell: Cell, seconds: float) -> tuple[float, ...]:
     """Milliseconds of preparing one example, again and again, whatever the batch; the first is not among them.
 
     Images are read from the file, decoded, resized and normalised, each image of a pair by itself; the text becomes
-    padded ids. A model that reads features of regions is given them, so only its text is prepared.
+    padded ids. A model that reads features of regions is given them, so only its text is prepared. Empty for a module
+    that reads neither image nor text.
     """
     example = cell.model_copy(update={"batch": 1})
     images = cell.spec.images if cell.spec.reads_pixels else 0
-    tokenize = (
-        None if cell.spec.weights in (RANDOM, PRETRAINED) else tokenizer_of(weights_file(cell.spec.weights).parent)
-    )
+    if not images and cell.spec.text is None:
+        return ()  # an external module that reads neither
+    weights = cell.spec.weights
+    tokenize = None if weights in (RANDOM, PRETRAINED) else tokenizer_of(weights_file(weights).parent)
 
     def prepare_example() -> object:
         return prepare_text(example, tokenize), [prepare_images(example, 1) for _ in range(images)]
