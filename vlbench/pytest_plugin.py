@@ -76,7 +76,7 @@ class Speed:
         """By latency only; memory is checked by `vlbench ab`."""
         __tracebackhide__ = True
         (cell,), (workload,) = live.comparison.cells, live.workloads
-        verdict = "unknown" if workload.advisory else cell.verdict
+        verdict, why = workload.judge(cell)
         self.record_property("vlbench_verdict", verdict)
         self.record_property("vlbench_base_ms", cell.base_ms)
         self.record_property("vlbench_head_ms", cell.head_ms)
@@ -87,7 +87,6 @@ class Speed:
         if verdict == "slower" or (verdict == "unknown" and self.config.getoption("--vlbench-strict")):
             _fail(_table(live))
         if verdict == "unknown":
-            why = workload.disturbed or ("two processes of the baseline differ" if workload.biased else cell.reason)
             pytest.skip(f"vlbench cannot tell whether {cell.cell} is slower: {why}")
 
 

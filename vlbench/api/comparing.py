@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from typing import Any
 
 from vlbench.errors import InputError
 from vlbench.regression.compare.comparison import compare as compare_results
@@ -67,16 +66,18 @@ def assert_not_slower(
         budget_seconds: for measuring functions.
         threads: of PyTorch, for functions.
     """
-    comparison: Any
     if isinstance(head, Result) and isinstance(base, Result):
         comparison = compare(base, head, threshold=threshold)
+        (cell,) = comparison.cells
+        verdict, why = cell.verdict, cell.reason
     elif callable(head) and (callable(base) or isinstance(base, str)):
         live = compare_functions(head, base, threshold=threshold, budget_seconds=budget_seconds, threads=threads)
         comparison = ModuleComparison.model_construct(**dict(live.comparison))
+        (cell,), (workload,) = live.comparison.cells, live.workloads
+        verdict, why = workload.judge(cell)
     else:
         raise InputError("assert_not_slower compares two results, or a function with another or with a git revision")
-    (cell,) = comparison.cells
-    if cell.verdict == "slower":
+    if verdict == "slower":
         raise AssertionError(repr(comparison))
-    if cell.verdict == "unknown":
-        warnings.warn(f"vlbench cannot tell whether {cell.cell} is slower: {cell.reason}", stacklevel=2)
+    if verdict == "unknown":
+        warnings.warn(f"vlbench cannot tell whether {cell.cell} is slower: {why}", stacklevel=2)

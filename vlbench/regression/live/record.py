@@ -14,7 +14,7 @@ from vlbench.measuring.machine import Machine
 from vlbench.measuring.noise import Interference, why_contended
 from vlbench.measuring.statistics import LatencySummary, summarise
 from vlbench.regression.compare.effects import Effect
-from vlbench.regression.compare.outcomes import Comparison
+from vlbench.regression.compare.outcomes import CellOutcome, Comparison, Verdict
 from vlbench.runner import schemas
 from vlbench.runner.aggregate import now
 from vlbench.runner.records import Result
@@ -71,6 +71,11 @@ class LiveWorkload(Frozen):
     def advisory(self) -> bool:
         """Whether the verdict must not block anything."""
         return self.biased or self.disturbed is not None
+
+    def judge(self, cell: CellOutcome) -> tuple[Verdict, str | None]:
+        """The verdict that a test may fail on, and why it is unknown: an advisory one is."""
+        why = self.disturbed or ("two processes of the baseline differ" if self.biased else cell.reason)
+        return ("unknown" if self.advisory else cell.verdict), why
 
 
 class LiveFailure(Frozen):
