@@ -7,7 +7,8 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
-LONGEST_WORD, LONGEST_LIST = 60, 150  # characters of a word, or of a list of words, that a message echoes
+# Characters that a message echoes of a word, of a list of words, and of what a library says
+LONGEST_WORD, LONGEST_LIST, LONGEST_REASON = 60, 150, 160
 
 # What PyTorch and its libraries write into a RuntimeError where the device failed, and not the program
 OUT_OF_MEMORY = ("out of memory", "DefaultCPUAllocator", "std::bad_alloc", "Cannot allocate memory", "_ALLOC_FAILED")
@@ -87,6 +88,11 @@ def nearest(word: str, known: Iterable[str], *, amount: int = 1) -> str:
     if len(listed) > LONGEST_LIST:
         listed = f"{listed[:LONGEST_LIST].rpartition(',')[0]}, ..."
     return f"known: {listed}"
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of what an error says, or its type if it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def shortened(text: str, longest: int = LONGEST_WORD) -> str:

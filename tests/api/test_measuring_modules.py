@@ -14,8 +14,10 @@ from torch import nn
 from tests.architectures.modules_of_others import Fusion, Pair, Words, inputs, make, make_with_inputs
 from tests.command_line import kept_workers
 from vlbench import api
+from vlbench.api import comparing
 from vlbench.errors import InputError
 from vlbench.measuring.statistics import summarise
+from vlbench.regression.live.record import LiveComparison, LiveWorkload
 
 QUICK: dict[str, Any] = {"budget_seconds": 0.1, "restarts": 1, "threads": 1}
 
@@ -192,3 +194,33 @@ def test_results_are_compared() -> None:
         api.compare(base, slower, threshold="0%")
     with pytest.raises(InputError, match="two results, or a function"):
         api.assert_not_slower(base, make)
+
+
+def test_a_verdict_that_is_only_advice_fails_no_build(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As with the fixture of pytest: the machine was disturbed meanwhile, or two processes of the baseline differ."""
+    base = made_up("before", [10 + 0.01 * index for index in range(10)])
+    slower = made_up("after", [12 + 0.01 * index for index in range(10)])
+    comparison = api.compare(base, slower)
+
+    def compared(disturbed: str | None) -> Any:
+        workload = LiveWorkload.model_construct(biased=False, disturbed=disturbed)
+        return lambda *_, **__: LiveComparison.model_construct(comparison=comparison, workloads=(workload,))
+
+    monkeypatch.setattr(comparing, "compare_functions", compared(None))
+    with pytest.raises(AssertionError, match="slower"):
+        api.assert_not_slower(make, "HEAD~1")
+    monkeypatch.setattr(comparing, "compare_functions", compared("others kept it busy"))
+    with pytest.warns(UserWarning, match="others kept it busy"):
+        api.assert_not_slower(make, "HEAD~1")
+
+
+def test_a_list_is_one_argument() -> None:
+    """As detectors of torchvision read it."""
+
+    class Mean(nn.Module):
+        def forward(self, images: list[torch.Tensor]) -> torch.Tensor:
+            return torch.stack([image.mean() for image in images])
+
+    given = [torch.ones(3, 4, 5), torch.ones(3, 6, 7)]
+    assert api.measure(Mean(), given, process="this", budget_seconds=0.1).status == "ok"
+    assert api.count(Mean(), given).total.params == 0

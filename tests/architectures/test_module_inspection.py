@@ -171,3 +171,14 @@ def test_an_absent_library_is_named_with_its_extra(monkeypatch: pytest.MonkeyPat
     monkeypatch.setitem(sys.modules, "open_clip", None)
     with pytest.raises(InputError, match=r"open_clip is absent .+ pip install 'vlbench\[open-clip\]'"):
         inspected("open_clip:ViT-B-32")
+
+
+def test_weights_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
+    spec = inspected(f"{HERE}:Pair", inputs={"x": [3]})
+    for value, reason in ((torch.tensor([1, 2, 3]), "no float"), (torch.tensor([1, 2, torch.nan]), "NaN or infinity")):
+        torch.save({"scale": value}, tmp_path / "weights.pt")
+        with pytest.raises(InputError, match=reason):
+            build(spec.model_copy(update={"weights": str(tmp_path / "weights.pt")}))
+    torch.save({"scale": torch.ones(4)}, tmp_path / "weights.pt")
+    with pytest.raises(InputError, match="scale is 4 there and 3 here"):
+        build(spec.model_copy(update={"weights": str(tmp_path / "weights.pt")}))

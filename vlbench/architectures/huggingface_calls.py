@@ -10,14 +10,13 @@ from typing import Any
 from torch import Tensor, nn
 from transformers import GenerationConfig
 
-from vlbench.errors import SpecError, device_failure, nearest, shortened
+from vlbench.errors import LONGEST_REASON, SpecError, device_failure, nearest, shortened
 from vlbench.specs import HuggingFaceSpec
 
 EVERYWHERE = {"output_attentions", "output_hidden_states", "return_dict"}  # options of every class
 # What a forward pass raises for values that it cannot work with; also where memory runs out, and on the meta device.
 FAULTS = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 RUNS_CODE = {"custom_generate"}  # an option that names code to be fetched and run
-LONGEST_REASON = 160
 COLUMNS = {"pairs": 2, "matching": 2, "ranking": 1}
 
 

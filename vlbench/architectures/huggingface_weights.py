@@ -21,7 +21,7 @@ from transformers.utils import logging
 from vlbench.architectures.checkpoints.config import config_values, refuse_other_settings
 from vlbench.architectures.checkpoints.reading import read_layout
 from vlbench.architectures.initialise import check_memory, without_default_weights
-from vlbench.errors import InputError, SpecError, nearest, shortened
+from vlbench.errors import LONGEST_REASON, InputError, SpecError, nearest, shortened
 from vlbench.specs import HuggingFaceSpec, ModuleSpec
 from vlbench.specs.weights import HUB, check_config_folder, home_expanded, weights_file
 
@@ -38,8 +38,8 @@ REFUSALS = (
     TypeError,
     ValueError,
 )
+OF_A_CONNECTION = ("Connect", "Offline", "LocalEntryNotFound", "URLError")  # parts of the names of such errors
 UNREADABLE = (*REFUSALS, OSError, SafetensorError, pickle.UnpicklingError)
-LONGEST_REASON = 160
 MOST_MODULES = 50_000  # some 3,000 layers
 MOST_LABELS = 1_000_000  # a config makes a name for each
 AMOUNTS = re.compile(r"(^|_)(num|layers|heads|size|dim|depth)(_|$)")  # in names of what cannot be negative
@@ -219,20 +219,20 @@ def one_line_errors(source: str, spec: HuggingFaceSpec | ModuleSpec) -> Iterator
         reason = str(error).partition(": ")[2]
         raise SpecError(f"{spec.name}: {source}: cannot be read: {reason}") from error
     except UNREADABLE as error:
-        chain: list[BaseException] = [error]
-        while cause := chain[-1].__cause__ or chain[-1].__context__:
-            chain.append(cause)
-        if source.startswith(HUB) and any(_of_a_connection(link) for link in chain):
+        if source.startswith(HUB) and is_unreachable(error):
             reason = "the hub cannot be reached, and no copy is cached; a folder of the same files works"
         else:
             reason = f"cannot be read: {error_line(error)}"
         raise SpecError(f"{spec.name}: {source}: {reason}") from error
 
 
-def _of_a_connection(error: BaseException) -> bool:
-    return isinstance(error, ConnectionError) or any(
-        word in kind.__name__ for kind in type(error).__mro__ for word in ("Connect", "Offline", "LocalEntryNotFound")
-    )
+def is_unreachable(error: BaseException) -> bool:
+    """Whether an error, or what it arose from, is one of a connection."""
+    chain = [error]
+    while cause := chain[-1].__cause__ or chain[-1].__context__:
+        chain.append(cause)
+    names = [kind.__name__ for link in chain for kind in type(link).__mro__]
+    return any(word in name for name in names for word in OF_A_CONNECTION)
 
 
 def error_line(error: BaseException) -> str:

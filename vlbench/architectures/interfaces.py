@@ -166,18 +166,6 @@ def last_real(tokens: Tokens) -> Tokens:
     return Tokens(values=tokens.values.gather(1, last_B11.expand(-1, -1, tokens.values.shape[2])), mask=None)
 
 
-def tensors_in(values: Any, depth: int = 8) -> Iterator[Tensor]:
-    """Every tensor in nested mappings, sequences and outputs of transformers."""
-    if isinstance(values, Tensor):
-        yield values
-    elif depth and isinstance(values, Mapping):
-        for value in values.values():
-            yield from tensors_in(value, depth - 1)
-    elif depth and isinstance(values, list | tuple):
-        for value in values:
-            yield from tensors_in(value, depth - 1)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenBoxes:
     """Where the image tokens of one example lie, without padding.

@@ -11,13 +11,13 @@ from torch import nn
 
 from vlbench.architectures.count import blank_batch
 from vlbench.architectures.huggingface_stages import find
-from vlbench.architectures.interfaces import tensors_in
 from vlbench.architectures.module_model import ModuleModel
 from vlbench.architectures.module_profile import profile_of
 from vlbench.architectures.module_sources import ForeignCodeError, failures_in_one_line, make_module
 from vlbench.architectures.module_stages import StageMap, default_stages
 from vlbench.errors import InputError, SpecError, is_out_of_memory
 from vlbench.files.json_files import read_json
+from vlbench.measuring.counters import tensors_of
 from vlbench.specs import RANDOM, ModuleSpec
 from vlbench.specs.base import PRETRAINED
 from vlbench.specs.catalog import describe
@@ -135,7 +135,7 @@ def _called_stages(spec: ModuleSpec, made: tuple[nn.Module, Any], device: str, w
     finally:
         for hook in hooks:
             hook.remove()
-    if not any(True for _ in tensors_in(output)):
+    if not any(True for _ in tensors_of(output)):
         raise InputError(f"{spec.name}: its forward pass gives a {type(output).__name__} without a tensor")
     stages = {
         stage: tuple(path for path in paths if called.intersection(find(model.model, path, spec.name)))
@@ -157,4 +157,4 @@ def inputs_in_words(spec: ModuleSpec, example: Any) -> str:
 
 def shapes_in_words(example: Any) -> str:
     """`1x3x224x224, 1x40`"""
-    return ", ".join("x".join(map(str, tensor.shape)) or "number" for tensor in tensors_in(example)) or "no tensor"
+    return ", ".join("x".join(map(str, tensor.shape)) or "number" for tensor in tensors_of(example)) or "no tensor"

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from vlbench.architectures.huggingface_stages import Stage, as_stages, find_parts
-from vlbench.architectures.interfaces import Images, Text, tensors_in
+from vlbench.architectures.interfaces import Images, Text
 from vlbench.architectures.module_sources import make_module
 from vlbench.errors import InputError
-from vlbench.measuring.counters import map_tensors
+from vlbench.measuring.counters import arguments_of, map_tensors, tensors_of
 from vlbench.specs import ModuleSpec
 from vlbench.specs.module import TensorInput
 
@@ -86,7 +86,7 @@ class ModuleModel(nn.Module):
     @property
     def dtype(self) -> torch.dtype:
         """Of its first floating-point parameter, or else of its inputs."""
-        dtypes = (tensor.dtype for tensor in (*self.model.parameters(), *tensors_in(self.example)))
+        dtypes = (tensor.dtype for tensor in (*self.model.parameters(), *tensors_of(self.example)))
         return next((dtype for dtype in dtypes if dtype.is_floating_point), torch.float32)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> ModuleModel:
@@ -126,10 +126,3 @@ def random_tensor(described: TensorInput, batch: int, like: Tensor) -> Tensor:
     else:
         example = torch.ones(shape, dtype=torch.bool, device="cpu")
     return example.to(like.device).expand(batch, *described.shape).contiguous()
-
-
-def arguments_of(inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Inputs as the positional and the named arguments of a call: a mapping is named, a tuple is several."""
-    if isinstance(inputs, Mapping):
-        return (), dict(inputs)
-    return (inputs if isinstance(inputs, tuple) else tuple(inputs) if isinstance(inputs, list) else (inputs,)), {}

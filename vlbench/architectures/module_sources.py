@@ -16,6 +16,7 @@ from torch import nn
 
 from vlbench.architectures.huggingface_weights import (
     error_line,
+    is_unreachable,
     located,
     one_line_errors,
     quiet,
@@ -23,12 +24,11 @@ from vlbench.architectures.huggingface_weights import (
     with_weights_of,
 )
 from vlbench.architectures.initialise import check_memory, on_meta
-from vlbench.errors import InputError, device_failure, nearest, shortened
+from vlbench.errors import LONGEST_REASON, InputError, device_failure, nearest, shortened
 from vlbench.specs import RANDOM, ModuleSpec
 from vlbench.specs.base import PRETRAINED
 from vlbench.specs.module import LOCAL, OPEN_CLIP, SAVED, TIMM, SourceKind
 
-LONGEST_REASON = 160
 MODULE, INPUTS = "module.pt", "inputs.pt"  # of a saved module
 
 
@@ -124,7 +124,7 @@ def _from_timm(spec: ModuleSpec) -> nn.Module:
     options = dict(spec.model_args)
     size = spec.input.image_size
     config = timm.models.get_pretrained_cfg(name) if not local else None
-    if config is not None and config.fixed_input_size and spec.reads_image and size != config.input_size[1:]:
+    if config is not None and config.fixed_input_size and spec.reads_pixels and size != config.input_size[1:]:
         options.setdefault("img_size", size)
     with _unreachable_in_one_line(spec):
         module: nn.Module = timm.create_model(name, pretrained=pretrained, **options)
@@ -141,7 +141,7 @@ def _from_open_clip(spec: ModuleSpec) -> nn.Module:
         near = nearest(name, open_clip.list_models(), amount=3)
         raise InputError(f"{OPEN_CLIP}{name}: open_clip {open_clip.__version__} has no such model; {near}")
     options = {"pretrained_text": False, **spec.model_args}
-    if spec.reads_image:
+    if spec.reads_pixels:
         height, width = spec.input.image_size
         options.setdefault("force_image_size", height if height == width else (height, width))
     if name.startswith(LOCAL):
@@ -205,17 +205,21 @@ MAKERS: dict[SourceKind, Callable[[ModuleSpec], Any]] = {
 def _fill(module: nn.Module, spec: ModuleSpec) -> None:
     """Loads a checkpoint. Raises InputError where it holds other tensors than the module."""
     from vlbench.architectures.checkpoints.reading import read_state  # noqa: PLC0415  its readers are slow to import
+    from vlbench.architectures.checkpoints.rules import refuse_shapes, refuse_values  # noqa: PLC0415
 
     state, expected = read_state(spec.weights), module.state_dict()
     gaps = {
         "lacks": [name for name in expected if name not in state],
         "has besides": [name for name in state if name not in expected],
-        "other shape": [name for name in state if name in expected and state[name].shape != expected[name].shape],
     }
     for what, names in gaps.items():
         if names:
             more = f" (and {len(names) - 1} more)" if len(names) > 1 else ""
             raise InputError(f"{spec.name}: {spec.weights} is of another model: {what} {names[0]}{more}")
+    title = f"a checkpoint for {spec.name}"
+    refuse_shapes(title, spec.weights, state, expected)
+    floats = {name: tensor for name, tensor in state.items() if expected[name].is_floating_point()}
+    refuse_values(title, spec.weights, floats)
     module.load_state_dict(state)
 
 
@@ -229,11 +233,7 @@ def _unreachable_in_one_line(spec: ModuleSpec) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        chain: list[BaseException] = [error]
-        while cause := chain[-1].__cause__ or chain[-1].__context__:
-            chain.append(cause)
-        names = {kind.__name__ for link in chain for kind in type(link).__mro__}
-        if any(word in name for name in names for word in ("Connect", "Offline", "LocalEntryNotFound", "URLError")):
+        if is_unreachable(error):
             works = "a checkpoint file or random weights work" if spec.weights == PRETRAINED else "a local folder works"
             raise InputError(f"{spec.name}: the hub cannot be reached, and no copy is cached; {works}") from error
         raise

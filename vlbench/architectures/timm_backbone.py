@@ -22,11 +22,10 @@ from vlbench.architectures.interfaces import (
     grid_mask,
     grid_sizes,
 )
-from vlbench.errors import InputError, SpecError, nearest, shortened
+from vlbench.errors import LONGEST_REASON, InputError, SpecError, first_line, nearest, shortened
 from vlbench.specs import TimmSpec
 
 OLDEST = (1, 0, 22)  # older ones cannot be built on the meta device
-LONGEST_REASON = 160  # characters of what timm says
 ANY_SIZE = {"dynamic_img_size": True}  # positions are interpolated for images of other sizes
 REFUSALS = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 
@@ -51,12 +50,12 @@ def create(spec: TimmSpec, **options: Any) -> nn.Module:
                 raise
             return timm.create_model(spec.model, **arguments)
     except REFUSALS as error:
-        raise SpecError(f"visual.model_args: timm cannot build {spec.model} with them ({first_line(error)})") from error
+        raise SpecError(f"visual.model_args: timm cannot build {spec.model} with them ({reason_of(error)})") from error
 
 
-def first_line(error: BaseException) -> str:
+def reason_of(error: BaseException) -> str:
     """What an error of timm says, in one short line."""
-    return shortened((str(error).strip().splitlines() or [type(error).__name__])[0], LONGEST_REASON)
+    return shortened(first_line(error), LONGEST_REASON)
 
 
 class TimmTrunk(nn.Module):
@@ -136,7 +135,7 @@ class TimmTrunk(nn.Module):
             reason = error if on_meta(self) else self._refusal(pixels_B3HW)
             if reason is None:
                 raise
-            raise InputError(self._misfit(pixels_B3HW, first_line(reason))) from error
+            raise InputError(self._misfit(pixels_B3HW, reason_of(reason))) from error
 
     def _features(self, pixels_B3HW: Tensor) -> Tensor:
         if self.spec.features == "pooled":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
@@ -16,6 +16,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from vlbench.measuring.attribution import Attribution
 from vlbench.measuring.macs import UNCOUNTED, CountingMode, unfused_forward
 from vlbench.measuring.traffic import Traffic
+
+MOST_DEPTH = 8  # to which tensors are looked for; a list may hold itself
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,10 +161,27 @@ class _FromTensors(nn.Module):
         return tuple(tensors_of(self.model(*arguments, **named)))
 
 
-def tensors_of(value: Any) -> list[Tensor]:
-    tensors: list[Tensor] = []
-    map_tensors(value, tensors.append)
-    return tensors
+def tensors_of(value: Any, depth: int = MOST_DEPTH) -> Iterator[Tensor]:
+    """Every tensor in a value, also within tuples, lists, mappings and dataclasses, in the order of `map_tensors`."""
+    if isinstance(value, Tensor):
+        yield value
+        return
+    inner: Iterable[Any] = ()
+    if isinstance(value, Mapping):
+        inner = value.values()
+    elif isinstance(value, list | tuple):
+        inner = value
+    elif is_dataclass(value) and not isinstance(value, type):
+        inner = (getattr(value, item.name) for item in fields(value))
+    for item in inner if depth else ():
+        yield from tensors_of(item, depth - 1)
+
+
+def arguments_of(inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Inputs as the positional and the named arguments of a call: a mapping is named, a tuple is several."""
+    if isinstance(inputs, Mapping):
+        return (), dict(inputs)
+    return inputs if isinstance(inputs, tuple) else (inputs,), {}
 
 
 def map_tensors(value: Any, change: Callable[[Tensor], Any]) -> Any:

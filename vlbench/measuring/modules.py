@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import torch
@@ -12,11 +12,9 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 from torch.overrides import TorchFunctionMode
 
-from vlbench.errors import InputError, shortened
-from vlbench.measuring.counters import BY_NAME, ON_SHAPES, CountedPass, PassCount, map_tensors
+from vlbench.errors import LONGEST_REASON, InputError, shortened
+from vlbench.measuring.counters import BY_NAME, ON_SHAPES, CountedPass, PassCount, arguments_of, map_tensors
 from vlbench.measuring.module_counts import CounterReport, ModuleCount, ModuleCounts, check_counters
-
-LONGEST_REASON = 160  # characters
 
 
 def count_module(module: nn.Module, inputs: Any, *, counters: Sequence[str] = ("vlbench",)) -> ModuleCounts:
@@ -36,9 +34,7 @@ def count_module(module: nn.Module, inputs: Any, *, counters: Sequence[str] = ("
     names = check_counters(counters)
     if any(map(is_lazy, (*module.parameters(), *module.buffers()))):
         raise InputError(f"{type(module).__name__}: has parameters without shapes; run it once, then count it")
-    arguments = () if isinstance(inputs, Mapping) else inputs if isinstance(inputs, tuple) else (inputs,)
-    named = inputs if isinstance(inputs, Mapping) else {}
-    flags = {part: part.training for part in module.modules()}
+    arguments, named = arguments_of(inputs)
 
     def prepare(on_meta: bool) -> CountedPass:
         if on_meta:
@@ -53,13 +49,21 @@ def count_module(module: nn.Module, inputs: Any, *, counters: Sequence[str] = ("
         return CountedPass(
             module=copied.eval(),
             arguments=map_tensors(arguments, change),
-            named_arguments=map_tensors(dict(named), change),
+            named_arguments=map_tensors(named, change),
         )
 
-    try:
+    with training_modes_kept(module):
         return count_modules(prepare, names)
+
+
+@contextmanager
+def training_modes_kept(module: nn.Module) -> Iterator[None]:
+    """Afterwards each part of a module is in training or in evaluation mode as before."""
+    modes = {part: part.training for part in module.modules()}
+    try:
+        yield
     finally:
-        for part, training in flags.items():
+        for part, training in modes.items():
             part.training = training
 
 

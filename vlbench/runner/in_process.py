@@ -17,14 +17,15 @@ from torch import nn
 
 from vlbench.architectures.count import counts_of
 from vlbench.architectures.huggingface_stages import Called
-from vlbench.architectures.interfaces import tensors_in
 from vlbench.architectures.module_inspect import describe_made, shapes_in_words
 from vlbench.architectures.module_model import ModuleModel
 from vlbench.architectures.module_sources import INPUTS, MODULE, failures_in_one_line
-from vlbench.errors import InputError
+from vlbench.errors import InputError, first_line
+from vlbench.measuring.counters import tensors_of
 from vlbench.measuring.gpu import probe
 from vlbench.measuring.macs import count_macs, count_parameters
 from vlbench.measuring.memory import PeakMemory
+from vlbench.measuring.modules import training_modes_kept
 from vlbench.measuring.peaks import DTYPES
 from vlbench.measuring.records import Counts, Precision
 from vlbench.runner.aggregate import RestartFailure, summarise_cell
@@ -99,7 +100,7 @@ class LiveModule:
     @property
     def batch(self) -> int:
         """The first dimension that all its inputs share; 1 if they share none."""
-        sizes = {tensor.shape[0] if tensor.dim() else 1 for tensor in tensors_in(self.example)}
+        sizes = {tensor.shape[0] if tensor.dim() else 1 for tensor in tensors_of(self.example)}
         return sizes.pop() if len(sizes) == 1 else 1
 
     def save(self, folder: Path) -> ModuleSpec:
@@ -109,7 +110,7 @@ class LiveModule:
                 torch.save(value, folder / name)
                 _check_globals(folder / name)
             except (pickle.PicklingError, AttributeError, TypeError, RuntimeError, OSError) as error:
-                raise InputError(f"it cannot be saved ({_first_line(error)})") from error
+                raise InputError(f"it cannot be saved ({first_line(error)})") from error
         return self.spec.model_copy(update={"module": f"{SAVED}{folder}"})
 
     def _model(self) -> ModuleModel:
@@ -140,15 +141,14 @@ class LiveModule:
 @contextmanager
 def evaluating(module: nn.Module) -> Iterator[None]:
     """Puts a module into evaluation mode; afterwards each of its parts has its own mode and its own methods again."""
-    modes = {part: part.training for part in module.modules()}
-    module.eval()
-    try:
-        yield
-    finally:
-        for part, training in modes.items():
-            part.training = training
-            for name in [name for name, value in vars(part).items() if isinstance(value, Called)]:
-                delattr(part, name)
+    with training_modes_kept(module):
+        module.eval()
+        try:
+            yield
+        finally:
+            for part in module.modules():
+                for name in [name for name, value in vars(part).items() if isinstance(value, Called)]:
+                    delattr(part, name)
 
 
 def _device_of(module: nn.Module, example: Any, name: str) -> str:
@@ -157,7 +157,7 @@ def _device_of(module: nn.Module, example: Any, name: str) -> str:
         f"its {what}": {tensor.device.type for tensor in tensors}
         for what, tensors in {
             "weights": (*module.parameters(), *module.buffers()),
-            "inputs": tuple(tensors_in(example)),
+            "inputs": tuple(tensors_of(example)),
         }.items()
     }
     devices = set().union(*kinds.values()) or {"cpu"}
@@ -183,10 +183,6 @@ def _check_globals(path: Path) -> None:
             raise InputError(f"{strings[-1]} {IN_SCRIPT}")
         if isinstance(argument, str):
             strings.append(argument)
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def import_path() -> dict[str, str]:

@@ -20,7 +20,7 @@ from typing import Any, TextIO
 from vlbench.architectures.build import build
 from vlbench.architectures.count import count, count_by_module
 from vlbench.architectures.registry import preload
-from vlbench.errors import InputError, is_out_of_memory
+from vlbench.errors import InputError, first_line, is_out_of_memory
 from vlbench.frozen import Frozen
 from vlbench.measuring.gpu import probe
 from vlbench.measuring.macs import UnknownOperatorError
@@ -241,7 +241,7 @@ def lines_of(descriptor: int) -> Iterator[str]:
 
 
 def _reason(error: BaseException) -> str:
-    first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    first = first_line(error)
     if is_out_of_memory(error):
         return f"out of memory: {first}"
     return first if isinstance(error, UnknownOperatorError) else f"{type(error).__name__}: {first}"

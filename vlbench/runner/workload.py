@@ -17,9 +17,10 @@ from torch import nn
 
 from vlbench.architectures.build import AnyModel, build
 from vlbench.architectures.huggingface_stages import Stage
-from vlbench.architectures.interfaces import Images, RegionFeatures, Text, tensors_in
+from vlbench.architectures.interfaces import Images, RegionFeatures, Text
 from vlbench.errors import InputError
 from vlbench.inputs import Example, padded_ids, pixels, read_example
+from vlbench.measuring.counters import tensors_of
 from vlbench.measuring.gpu import probe
 from vlbench.measuring.latency import PassTimer, l2_flush
 from vlbench.measuring.memory import PeakMemory
@@ -248,7 +249,7 @@ def prepare_text(cell: Cell, tokenize: Callable[[str], list[int]] | None = None)
 def prepare_images(cell: Cell, count: int) -> Images | RegionFeatures | None:
     """The image, read once and repeated; or features drawn from a seed, for a model that reads features; None for a
     module that reads no image."""
-    if isinstance(cell.spec, ModuleSpec) and not cell.spec.reads_image:
+    if isinstance(cell.spec, ModuleSpec) and not cell.spec.reads_pixels:
         return None
     spec, dtype = cell.spec, DTYPES[cell.precision]
     if isinstance(spec, HuggingFaceSpec):
@@ -263,7 +264,7 @@ def prepare_images(cell: Cell, count: int) -> Images | RegionFeatures | None:
 
 def why_invalid(model: AnyModel, images: Images | RegionFeatures | None, output: Any) -> str | None:
     """Why the latency of this forward pass would be meaningless; None if it is valid."""
-    if not all(torch.isfinite(tensor).all() for tensor in tensors_in(output) if tensor.is_floating_point()):
+    if not all(torch.isfinite(tensor).all() for tensor in tensors_of(output) if tensor.is_floating_point()):
         return "the output is not finite"
     declared, carried = model.declared_load(images), model.load  # type: ignore[arg-type]
     short = [

@@ -115,12 +115,9 @@ class ModuleSpec(ForeignSpec):
         return self.kind in ("timm", "open_clip")
 
     @property
-    def reads_image(self) -> bool:
-        return self.input.image_size != NO_IMAGE
-
-    @property
     def reads_pixels(self) -> bool:
-        return self.reads_image
+        """Whether the model reads images."""
+        return self.input.image_size != NO_IMAGE
 
     @property
     def weights_label(self) -> str:
@@ -137,7 +134,7 @@ class ModuleSpec(ForeignSpec):
     @model_validator(mode="after")
     def _parts_fit(self) -> ModuleSpec:
         read = {value for value in self.inputs.values() if isinstance(value, str)}
-        if self.inputs and ("image" in read) != self.reads_image:
+        if self.inputs and ("image" in read) != self.reads_pixels:
             raise ValueError("an input that is an image needs input.image_size, and the other way round")
         if self.inputs and bool(read & {"text", "text_mask"}) != bool(self.text and self.input.text_tokens):
             raise ValueError("an input that is text needs text and input.text_tokens, and the other way round")
@@ -151,7 +148,7 @@ class ModuleSpec(ForeignSpec):
     def with_input(self, *, image_size: Size | None = None, text_tokens: int | None = None) -> ModuleSpec:
         """A copy for another input; what the module does not read stays as it is."""
         changed = self.input
-        if image_size and self.reads_image and image_size != changed.image_size:
+        if image_size and self.reads_pixels and image_size != changed.image_size:
             changed = changed.of_size(image_size)
         if text_tokens is not None and self.text:
             if self.text.positions and text_tokens > self.text.positions:

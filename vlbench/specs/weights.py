@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from vlbench.errors import InputError, SpecError, shortened
+from vlbench.errors import InputError, SpecError, first_line, shortened
 from vlbench.files.json_files import read_json
 from vlbench.files.text import check_regular
 from vlbench.specs import RANDOM, AnySpec, HuggingFaceSpec, ModelSpec, ModuleSpec, TimmSpec
@@ -197,7 +197,7 @@ def _fetched(name: str) -> Path:
             f"weights hub:{name}: not a valid name on the hub; hub:dandelin/vilt-b32-mlm is one"
         ) from error
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:120]
+        reason = first_line(error)[:120]
         raise InputError(
             f"weights hub:{name}: cannot be reached ({reason}); fetch it elsewhere and name its folder"
         ) from error

@@ -38,14 +38,14 @@ def load_fetched(trunk: TimmTrunk) -> str:
 
     Raises InputError, in one line, where timm has none or cannot fetch them.
     """
-    from vlbench.architectures.timm_backbone import create, first_line  # noqa: PLC0415  slow to import
+    from vlbench.architectures.timm_backbone import create, reason_of  # noqa: PLC0415  slow to import
 
     try:
         fetched = create(trunk.spec, pretrained=True).state_dict()
     except (SpecError, OSError) as error:
         cause = error.__cause__ or error
         raise InputError(
-            f"weights pretrained: timm cannot fetch those of {trunk.spec.model} ({first_line(cause)}); fetch the "
+            f"weights pretrained: timm cannot fetch those of {trunk.spec.model} ({reason_of(cause)}); fetch the "
             "checkpoint elsewhere and name its file as visual.weights"
         ) from error
     trunk.model.load_state_dict({name: fetched[name] for name in trunk.model.state_dict()})
