@@ -130,7 +130,8 @@ def counts_of(
     **table6: int | None,
 ) -> Counts:
     """The record of what was counted in one forward pass."""
-    size = ELEMENT_BYTES[precision]
+    size = ELEMENT_BYTES.get(precision)
+    by_stage = {name: moved.bytes(size) for name, moved in macs.traffic_by_stage.items()} if size else None
     return Counts(
         image_tokens=image_tokens,
         text_tokens=spec.input.text_tokens,
@@ -142,8 +143,8 @@ def counts_of(
         flops=2 * macs.total,
         operators=macs.operators,
         unknown_operators=macs.unknown or None,
-        bytes_moved=macs.traffic.bytes(size),
-        bytes_moved_by_stage={name: moved.bytes(size) for name, moved in macs.traffic_by_stage.items()},
+        bytes_moved=macs.traffic.bytes(size) if size else None,
+        bytes_moved_by_stage=by_stage,
         **table6,
     )
 

@@ -64,6 +64,9 @@ class RegionProposalNetwork(nn.Module):
         strides: pixels of the image per cell of each feature map.
     """
 
+    convertible_methods = ("predict",)
+    stays_eager = "selects boxes by their scores"
+
     def __init__(self, spec: RegionProposalSpec, *, inputs: int, strides: Sequence[int]) -> None:
         super().__init__()
         sizes = [list(spec.anchor_sizes)] if len(strides) == 1 else [[size] for size in spec.anchor_sizes]
@@ -87,14 +90,18 @@ class RegionProposalNetwork(nn.Module):
 
     def score(self, features: Sequence[Tensor]) -> list[Scored]:
         """Its output for the anchors of each feature map."""
-        scored = []
-        for level, features_BCHW in enumerate(features):
-            hidden = torch.relu(self.conv(features_BCHW))
-            objectness_BA = self.objectness(hidden).permute(0, 2, 3, 1).flatten(1).float()
-            deltas_BA4 = self.deltas(hidden).permute(0, 2, 3, 1).reshape(len(features_BCHW), -1, 4).float()
-            anchors_A4 = self._anchors_over(level, features_BCHW)
-            scored.append(Scored(objectness=objectness_BA, deltas=deltas_BA4, anchors=anchors_A4))
-        return scored
+        return [
+            Scored(objectness=objectness_BA, deltas=deltas_BA4, anchors=self._anchors_over(level, features_BCHW))
+            for level, features_BCHW in enumerate(features)
+            for objectness_BA, deltas_BA4 in [self.predict(features_BCHW)]
+        ]
+
+    def predict(self, features_BCHW: Tensor) -> tuple[Tensor, Tensor]:
+        """Objectness, (B, A) float32, and deltas, (B, A, 4) float32, of the anchors of one feature map."""
+        hidden = torch.relu(self.conv(features_BCHW))
+        objectness_BA = self.objectness(hidden).permute(0, 2, 3, 1).flatten(1).float()
+        deltas_BA4 = self.deltas(hidden).permute(0, 2, 3, 1).flatten(1).unflatten(1, (-1, 4)).float()
+        return objectness_BA, deltas_BA4
 
     def propose(self, scored: Sequence[Scored], images: Images, *, most: int | None = None) -> Proposals:
         """The best anchors of each image, moved and suppressed; at most `most`, by default `proposals`."""

@@ -51,7 +51,7 @@ class SingleStream(nn.Module):
         return split(Tokens(values=values, mask=joint.mask), text.values.shape[1] if text else 0)
 
     def _of_modality(self, tokens: Tokens, types: Tensor) -> Tokens:
-        return Tokens(values=tokens.values + alternating(types, len(tokens.values)), mask=tokens.mask)
+        return Tokens(values=tokens.values + alternating(types, tokens.values.shape[0]), mask=tokens.mask)
 
 
 class DotProduct(nn.Module):

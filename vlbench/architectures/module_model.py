@@ -49,7 +49,7 @@ class ModuleModel(nn.Module):
         """Whatever the module gives for a batch."""
         return self.bound(text, images)()
 
-    def bound(self, text: Text | None, images: Images | None) -> Callable[[], Any]:
+    def bound(self, text: Text | None, images: Images | None) -> partial[Any]:
         """One forward pass of the module itself, without this class around it."""
         positional, named = self.arguments(text, images)
         return partial(self.model, *positional, **named)

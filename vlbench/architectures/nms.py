@@ -100,6 +100,9 @@ class Regions:
 class RegionSelection(nn.Module):
     """Suppresses overlapping boxes and keeps the most confident (bottom-up attention, section 3.1)."""
 
+    convertible_methods = ()
+    stays_eager = "selects regions by their scores"
+
     def __init__(self, spec: RegionSelectionSpec) -> None:
         super().__init__()
         self.suppress = METHODS[spec.method]

@@ -38,6 +38,8 @@ class RegionProjection(nn.Module):
         images: of an example. The images of a pair alternate in a batch; each of the two has a segment of its own.
     """
 
+    reads_sizes = True  # the geometry of a region is a share of its image
+
     def __init__(self, spec: RegionProjectionSpec, *, inputs: int, images: int = 1) -> None:
         super().__init__()
         self.numbers = spec.geometry
@@ -67,7 +69,7 @@ class RegionProjection(nn.Module):
         missing = self.inputs - features_BRC.shape[2]
         values = self._combined(F.pad(features_BRC, (0, missing)) if missing else features_BRC, geometry_BRG)
         if self.segment is not None:
-            values = values + alternating(self.segment, len(values))
+            values = values + alternating(self.segment, values.shape[0])
         if self.norm is not None:
             values = self.norm(values)
         if self.unit_length:

@@ -40,6 +40,9 @@ class Classified:
 class RoIHead(nn.Module):
     """Features of every box, then class scores and box deltas from them; a subclass computes a box's feature."""
 
+    convertible_methods = ("embed", "classify")
+    stays_eager = "pools boxes of any number"
+
     def __init__(self, spec: C4HeadSpec | FpnHeadSpec) -> None:
         super().__init__()
         self.classifier = nn.Linear(spec.channels, spec.classes + 1) if spec.classes else None
@@ -68,6 +71,10 @@ class RoIHead(nn.Module):
         assert self.classifier is not None
         assert self.box_regressor is not None
         return self.classifier(features_RC).float(), self.box_regressor(features_RC)
+
+    def embed(self, pooled_RCHW: Tensor) -> Tensor:
+        """The features of pooled boxes, (R, C)."""
+        raise NotImplementedError
 
     def pooled_features(self, features: Sequence[Tensor], boxes: list[Tensor]) -> Tensor:
         """(all boxes, C)"""
@@ -109,12 +116,13 @@ class C4RoIHead(RoIHead):
         at_once = boxes_at_once(wide, self.pool_size, on_cpu=AT_ONCE_ON_CPU)
         return torch.cat(
             [
-                self.mean(
-                    self.res5(self._pool(wide, part).to(features_BCHW.dtype, memory_format=torch.channels_last))
-                ).flatten(1)
+                self.embed(self._pool(wide, part).to(features_BCHW.dtype, memory_format=torch.channels_last))
                 for part in with_image_index(boxes).split(at_once)
             ]
         )
+
+    def embed(self, pooled_RCHW: Tensor) -> Tensor:
+        return self.mean(self.res5(pooled_RCHW)).flatten(1)
 
     def _pool(self, wide_BCHW: Tensor, image_and_box_R5: Tensor) -> Tensor:
         """(R, C, pool_size, pool_size)"""
@@ -177,13 +185,16 @@ class FpnRoIHead(RoIHead):
     def _pooled_features(self, features: Sequence[Tensor], boxes: list[Tensor]) -> Tensor:
         image_and_box_R5 = with_image_index(boxes)
         if features[0].is_meta:  # without values no box has a size: all are pooled from one level
-            return self.mlp(self._pool(features[0], image_and_box_R5, self.scales[0]).flatten(1))
+            return self.embed(self._pool(features[0], image_and_box_R5, self.scales[0]))
         level_R = levels_of(torch.cat(boxes), coarsest=FINEST + len(self.scales) - 1)
         pooled = features[0].new_empty(len(image_and_box_R5), features[0].shape[1], self.pool_size, self.pool_size)
         for level, (some, scale) in enumerate(zip(features, self.scales, strict=False), start=FINEST):
             (chosen,) = torch.where(level_R == level)
             pooled = pooled.index_copy(0, chosen, self._pool(some, image_and_box_R5[chosen], scale))
-        return self.mlp(pooled.flatten(1))
+        return self.embed(pooled)
+
+    def embed(self, pooled_RCHW: Tensor) -> Tensor:
+        return self.mlp(pooled_RCHW.flatten(1))
 
     def _pool(self, features_BCHW: Tensor, image_and_box_R5: Tensor, scale: float) -> Tensor:
         def pool(wide_BCHW: Tensor, part_R5: Tensor) -> Tensor:

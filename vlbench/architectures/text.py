@@ -68,7 +68,7 @@ def word_reversal(text: Text) -> Tensor:
     inverse."""
     index_1L = torch.arange(text.ids.shape[1], device=text.ids.device)[None]
     if text.mask is None:
-        return index_1L.flip(1).expand(len(text.ids), -1)
+        return index_1L.flip(1).expand(text.ids.shape[0], -1)
     mirrored_BL = text.mask.sum(dim=1, keepdim=True) - 1 - index_1L
     return torch.where(mirrored_BL >= 0, mirrored_BL, index_1L)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vlbench.cli.options import DeviceOption, PrecisionName, PrecisionOption, ThreadsOption, default_folder
+from vlbench.cli.options import DeviceOption, ThreadsOption, default_folder
 from vlbench.cli.printing import print_as
 from vlbench.cli.score import ScoreFormat
 from vlbench.errors import InputError, device_errors_in_one_line
@@ -44,7 +44,7 @@ def explain(
         str | None, typer.Option(metavar="N", help="Also draw the heads of this layer large: 3, or cross-3.")
     ] = None,
     device: DeviceOption = "auto",
-    precision: PrecisionOption = PrecisionName.fp32,
+    precision: FloatOption = FloatName.fp32,
     threads: ThreadsOption = None,
     output: Annotated[
         ScoreFormat, typer.Option("--format", help="How to print the heads and words.")

@@ -5,14 +5,14 @@ from __future__ import annotations
 import platform
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vlbench.errors import InputError
+from vlbench.errors import InputError, nearest
 from vlbench.runner.backends import BACKENDS
 from vlbench.runner.devices import DEVICES
 from vlbench.runner.limits import MOST_BATCH, MOST_RESTARTS, MOST_TEXT_TOKENS, MOST_THREADS
@@ -27,10 +27,23 @@ class MeasuredOn(StrEnum):
     cuda = "cuda"
 
 
+class FloatName(StrEnum):
+    fp32 = "fp32"
+    bf16 = "bf16"
+    fp16 = "fp16"
+
+
 class PrecisionName(StrEnum):
     fp32 = "fp32"
     bf16 = "bf16"
     fp16 = "fp16"
+    int8 = "int8"
+    int8_static = "int8-static"
+
+
+class ScopeName(StrEnum):
+    stages = "stages"
+    model = "model"
 
 
 class L2Name(StrEnum):
@@ -76,8 +89,26 @@ L2Option = Annotated[
     ),
 ]
 PrecisionOption = Annotated[PrecisionName, typer.Option(help="The number format of weights and activations.")]
-BackendOption = Annotated[
-    str, typer.Option(metavar="NAME", help=f"Runtime that executes the models: {', '.join(BACKENDS)}.")
+FloatOption = Annotated[FloatName, typer.Option("--precision", help="The number format of weights and activations.")]
+PrecisionsOption = Annotated[
+    str,
+    typer.Option(
+        "--precision",
+        metavar="NAMES",
+        help=f"The number format of weights and activations: {', '.join(PrecisionName)}; several are separated by "
+        "commas.",
+    ),
+]
+BackendsOption = Annotated[
+    str,
+    typer.Option(
+        "--backend",
+        metavar="NAMES",
+        help=f"Runtimes that execute the models: {', '.join(BACKENDS)}; several are separated by commas.",
+    ),
+]
+ScopeOption = Annotated[
+    ScopeName, typer.Option(help="What a runtime converts: each stage by itself, or the whole model at once.")
 ]
 ResumeOption = Annotated[bool, typer.Option("--resume", help="Continue the newest unfinished folder in results/local.")]
 ThreadsOption = Annotated[
@@ -195,6 +226,17 @@ def parse_input(text: str) -> str | dict[str, Any]:
         )
     described: dict[str, Any] = {"shape": [int(side) for side in shape.split("x")]}
     return described | dict(zip(("dtype", "below"), [*more[:1], *map(int, more[1:])], strict=False))
+
+
+def parse_names(option: str, text: str, known: Iterable[str]) -> list[str]:
+    """Names between commas, each once. Raises InputError for one that is not known, or if there is none."""
+    names = list(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+    for name in names:
+        if name not in known:
+            raise InputError(f"{option} {name}: no such {option.removeprefix('--')}; {nearest(name, known)}")
+    if not names:
+        raise InputError(f"{option}: names none; {', '.join(known)} work")
+    return names
 
 
 def parse_size(text: str) -> tuple[int, int]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from vlbench.cli.options import (
-    BackendOption,
+    BackendsOption,
     BatchOption,
     DetectorOption,
     DeviceOption,
@@ -21,15 +21,18 @@ from vlbench.cli.options import (
     L2Option,
     OutOption,
     PrecisionName,
-    PrecisionOption,
+    PrecisionsOption,
     RestartsOption,
     ResumeOption,
+    ScopeName,
+    ScopeOption,
     StagesOption,
     TextTokensOption,
     ThreadsOption,
     WeightsOption,
     WithinOption,
     default_folder,
+    parse_names,
     parse_overrides,
     parse_share,
     parse_size,
@@ -37,7 +40,7 @@ from vlbench.cli.options import (
 )
 from vlbench.cli.printing import draw_frontier, print_evaluations, print_kept, print_results, print_sampled
 from vlbench.errors import InputError
-from vlbench.runner.backends import EAGER
+from vlbench.runner.backends import BACKENDS, EAGER
 from vlbench.runner.limits import MOST_BUDGET_SECONDS
 from vlbench.system.console import print_error, print_message
 
@@ -55,8 +58,9 @@ def run(
     ],
     weights: WeightsOption = None,
     device: DeviceOption = "auto",
-    precision: PrecisionOption = PrecisionName.fp32,
-    backend: BackendOption = EAGER,
+    precision: PrecisionsOption = "fp32",
+    backend: BackendsOption = EAGER,
+    scope: ScopeOption = ScopeName.stages,
     batch: BatchOption = 1,
     l2: L2Option = L2Name.warm,
     detector: DetectorOption = None,
@@ -90,7 +94,7 @@ def run(
     from vlbench.measuring.machine import physical_cores
     from vlbench.runner.benchmark import benchmark
     from vlbench.runner.peaks import read_peaks
-    from vlbench.runner.plan import RunSettings
+    from vlbench.runner.plan import RunSettings, pairs_of
     from vlbench.runner.reader import with_samples
     from vlbench.runner.sources import find_models
     from vlbench.specs.weights import with_weights
@@ -103,8 +107,7 @@ def run(
     example = read_example(image, text)
     settings = RunSettings(
         device=device,
-        precision=precision.value,
-        backend=backend,
+        scope=scope.value,
         batch=batch,
         l2=l2.value,
         detector=detector.value if detector else None,
@@ -115,8 +118,11 @@ def run(
         within=parse_share("--within", within),
         restarts=restarts,
     )
+    backends = parse_names("--backend", backend, BACKENDS)
+    precisions: list[Any] = parse_names("--precision", precision, list(PrecisionName))
+    several = pairs_of(settings, backends, precisions)
     folder = (unfinished_folder(out) if resume else out) or default_folder()
-    measured = benchmark(specs, example, settings, folder=folder, report_kept=lambda names: print_kept(names, folder))
+    measured = benchmark(specs, example, several, folder=folder, report_kept=lambda names: print_kept(names, folder))
     _write_tables(measured.stored, folder)
     shown = with_samples(measured.results, folder) if output is Format.json else measured.results
     print_results(shown, output, peaks=read_peaks(folder))

@@ -15,6 +15,7 @@ from vlbench.errors import InputError
 from vlbench.evaluation.answers import NO_FILES, FilesByModel, read_answer_set
 from vlbench.evaluation.images import image_reader_for
 from vlbench.evaluation.task_head import TaskHead, head_for
+from vlbench.measuring.records import Precision
 from vlbench.specs import AnySpec
 from vlbench.tasks.features import open_regions
 from vlbench.tasks.items import Gallery, Item, and_more, check_images
@@ -43,7 +44,7 @@ class EvaluationSettings:
     batch: int = 16
     workers: int = 0
     device: Literal["cpu", "cuda"] = "cpu"
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    precision: Precision = "fp32"
     features: Path | None = None
     answers: FilesByModel = NO_FILES
     vocabulary: FilesByModel = NO_FILES

@@ -57,9 +57,12 @@ class Launch(Frozen):
         return None if self.gpu_busy_ms is None else min(1.0, self.gpu_busy_ms / self.wall_ms)
 
 
-Precision = Literal["fp32", "bf16", "fp16"]
+# int8: weights in 8 bits, and activations by ranges that each pass measures; int8-static: by calibrated ranges
+Precision = Literal["fp32", "bf16", "fp16", "int8", "int8-static"]
 
-ELEMENT_BYTES: dict[Precision, int] = {"fp32": 4, "bf16": 2, "fp16": 2}
+FLOATS: tuple[Precision, ...] = ("fp32", "bf16", "fp16")
+QUANTISED: tuple[Precision, ...] = ("int8", "int8-static")
+ELEMENT_BYTES: dict[Precision, int] = {"fp32": 4, "bf16": 2, "fp16": 2}  # of the others no tensor has one size
 
 
 class ProcessSpeed(Frozen):

@@ -14,7 +14,7 @@ from vlbench.measuring.records import Counts, Launch
 from vlbench.measuring.statistics import LEAST_RESTARTS, LatencySummary, enough, summarise
 from vlbench.runner.cells import Cell, blank_result
 from vlbench.runner.nms_records import SuppressionCell, SuppressionRestart, SuppressionResult, suppression_result
-from vlbench.runner.records import Restart, Result, undisturbed_restarts
+from vlbench.runner.records import Conversion, Restart, Result, undisturbed_restarts
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +64,7 @@ def summarise_cell(
     restarts: Sequence[Restart],
     counts: Counts | None,
     failure: RestartFailure | None = None,
+    conversion: Conversion | None = None,
 ) -> Result:
     """The result of a cell. `failure` says why measuring stopped early, or why there are no counts."""
     machine = machine.model_copy(update={"threads": cell.threads})
@@ -71,6 +72,7 @@ def summarise_cell(
         "restarts": tuple(restarts),
         "measured_at": restarts[-1].measured_at if restarts else now(),
         "seconds_by_phase": _total_seconds(restarts),
+        "conversion": conversion,
     }
     if restarts:
         peaks = [restart.peak_memory_bytes for restart in restarts if restart.peak_memory_bytes is not None]

@@ -24,15 +24,22 @@ from vlbench.runner.aggregate import series
 from vlbench.runner.cells import Cell
 from vlbench.runner.devices import visible_gpu
 from vlbench.runner.peaks import keep_peaks, read_peaks, settings_without_peaks
-from vlbench.runner.plan import AnyCell, RunSettings, expand, split_measured
+from vlbench.runner.plan import AnyCell, RunSettings, expand, split_measured, supported
 from vlbench.runner.progress import progress_bars
-from vlbench.runner.reader import read_unsampled
+from vlbench.runner.reader import read_unsampled, warn
 from vlbench.runner.records import Result
-from vlbench.runner.scheduler import CellRun, CountRequest, count_modules, count_specs, measure_rounds
+from vlbench.runner.scheduler import (
+    CellRun,
+    CountRequest,
+    count_modules,
+    count_specs,
+    is_converted,
+    measure_rounds,
+)
 from vlbench.runner.store import Measured, MemoryStore, Store
 from vlbench.runner.worker_client import Worker, check_weights, probe_machine
 from vlbench.specs import AnySpec
-from vlbench.system.temporary import remove_leftovers
+from vlbench.system.temporary import remove_leftovers, temporary_folder
 
 ReportKept = Callable[[Sequence[str]], None]
 
@@ -74,7 +81,7 @@ class BenchmarkRun(Generic[Measured]):
 def benchmark(
     specs: Sequence[AnySpec],
     example: Example,
-    settings: RunSettings,
+    settings: RunSettings | Sequence[RunSettings],
     *,
     folder: Path | None = None,
     report_kept: ReportKept = lambda names: None,
@@ -85,15 +92,22 @@ def benchmark(
     missing or belong to another model, or the folder cannot be written; WorkerError if the worker does not start.
 
     Args:
-        specs: one cell is measured for each.
+        specs: one cell is measured for each, under each of the settings.
         example: the image and the text.
-        settings: of all cells.
+        settings: of all cells, or several that differ in backend and precision alone.
         folder: of results. Those that it holds for this machine are kept; each other one is added once it is measured,
             and then the machine's peaks. With None nothing is written, and no progress is shown.
         report_kept: called with the names of kept models before the others are measured.
     """
-    with BenchmarkSession(settings.threads, settings.device) as session:
-        cells = expand(specs, example, settings, session.machine)
+    several = [settings] if isinstance(settings, RunSettings) else list(settings)
+    with BenchmarkSession(several[0].threads, several[0].device) as session:
+        usable, refusals = supported(several, session.machine)
+        if not usable:
+            raise refusals[0]
+        for refusal in refusals:
+            warn(f"left out: {refusal}")
+        by_setting = [expand(specs, example, some, session.machine) for some in usable]
+        cells = [cell for of_model in zip(*by_setting, strict=True) for cell in of_model]
         return session.measure(cells, Result, folder, report_kept)
 
 
@@ -140,12 +154,12 @@ class BenchmarkSession:
         of their budgets."""
         longest = {cell.hash(): cell for cell in sorted(cells, key=lambda cell: cell.budget_seconds)}
         unique = [longest[cell_hash] for cell_hash in dict.fromkeys(cell.hash() for cell in cells)]
-        with _store(kind, folder) as store:
+        with _store(kind, folder) as store, self._converted_models(unique) as converted:
             missing, kept = split_measured(unique, store, self.machine)
             check_weights(_specs_of(missing), self.worker)
             kept_names = [cell.name for cell in unique if cell not in missing]
             report_kept(kept_names)
-            results, interrupted = self._measure_missing(missing, store, folder) if missing else ([], False)
+            results, interrupted = self._measure_missing(missing, store, folder, converted) if missing else ([], False)
             by_hash = {result.cell_hash: result for result in [*kept, *results]}
             return BenchmarkRun(
                 results=[by_hash[cell.hash()] for cell in cells if cell.hash() in by_hash],
@@ -156,8 +170,17 @@ class BenchmarkSession:
                 interrupted=interrupted,
             )
 
+    @contextmanager
+    def _converted_models(self, cells: Sequence[AnyCell]) -> Iterator[Path | None]:
+        """A folder for them while they are measured; None where no backend converts any."""
+        if not any(map(is_converted, cells)):
+            yield None
+            return
+        with temporary_folder() as folder:
+            yield folder
+
     def _measure_missing(
-        self, cells: Sequence[AnyCell], store: MemoryStore[Measured], folder: Path | None
+        self, cells: Sequence[AnyCell], store: MemoryStore[Measured], folder: Path | None, converted: Path | None
     ) -> tuple[list[Measured], bool]:
         """The results of the cells, and whether Ctrl-C ended it; then the machine's peaks, once for each setting.
 
@@ -168,7 +191,8 @@ class BenchmarkSession:
         with _bar(len(cells), shown=folder is not None) as bar:
             task = bar.task_ids[0]
             try:
-                for result in measure_rounds(cells, store, self.machine, self.worker, _listener(bar, cells, results)):
+                listen = _listener(bar, cells, results)
+                for result in measure_rounds(cells, store, self.machine, self.worker, listen, converted):
                     results.append(result)
                 if folder:
                     for setting in settings_without_peaks(results, known_peaks, self.machine):

@@ -32,6 +32,7 @@ class Cell(Frozen):
     device: Literal["cpu", "cuda"] = "cpu"
     precision: Precision = "fp32"
     backend: str = EAGER
+    scope: Literal["stages", "model"] = "stages"
     batch: int = Field(default=1, ge=1)
     l2: L2 = "warm"
     threads: int = Field(default=1, ge=1)
@@ -53,6 +54,8 @@ class Cell(Frozen):
         settings = self.model_dump(mode="json", exclude={"spec", "image", "budget_seconds", "within", "restarts"})
         if self.l2 == "warm":
             del settings["l2"]  # the only choice once, and still that of a CPU
+        if self.scope == "stages":
+            del settings["scope"]
         text = json.dumps({"spec": self.spec.hash(), **settings}, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -66,6 +69,7 @@ def blank_result(cell: Cell, machine: Machine, **values: Any) -> Result:
         "device": cell.device,
         "precision": cell.precision,
         "backend": cell.backend if cell.spec.engine == "torchvision" else f"{cell.backend}+{cell.spec.engine}",
+        "scope": None if cell.backend == EAGER else cell.scope,
         "batch": cell.batch,
         "l2": cell.l2 if cell.device == "cuda" else None,
         "image_size": cell.spec.input.image_size,

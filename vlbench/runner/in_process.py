@@ -131,7 +131,7 @@ class LiveModule:
         with evaluating(self.module):
             device = torch.device(cell.device)
             memory = PeakMemory(device)
-            workload = workload_with(self._model(), (None, None), device)
+            workload = workload_with(self._model(), (None, None), cell)
             restart = measure_warm(warm(workload, cell, memory, watch), cell, watch)
         failure = RestartFailure(restart, "invalid") if isinstance(restart, str) else None
         restarts = [restart] if isinstance(restart, Restart) else []

@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 
 from vlbench.errors import InputError, WorkerError
 from vlbench.measuring.machine import Machine
-from vlbench.measuring.records import Precision
+from vlbench.measuring.records import QUANTISED, Precision
 from vlbench.runner.reader import PEAKS, read_lines, warn
 from vlbench.runner.records import Result
 from vlbench.runner.schemas import ResultLine
@@ -68,7 +68,10 @@ def settings_without_peaks(results: Sequence[BaseModel], known: Sequence[Peaks],
     settings = [
         Setting(cast(Any, result.device), cast(Any, result.precision), result.machine.threads)
         for result in results
-        if isinstance(result, Result) and result.status == "ok" and result.machine.same_hardware_and_software(machine)
+        if isinstance(result, Result)
+        and result.status == "ok"
+        and result.precision not in QUANTISED
+        and result.machine.same_hardware_and_software(machine)
     ]
     return [setting for setting in dict.fromkeys(settings) if setting not in measured]
 

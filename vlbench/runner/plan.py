@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TypeAlias
+from dataclasses import dataclass, replace
+from typing import Literal, TypeAlias
 
 from vlbench.errors import InputError
 from vlbench.inputs import Example, check_text
 from vlbench.measuring.machine import Machine
 from vlbench.measuring.records import Precision
-from vlbench.runner.backends import EAGER, check_backend
+from vlbench.runner.backends import EAGER, check_backend, check_pair, runtime_version
 from vlbench.runner.cells import L2, Cell
 from vlbench.runner.devices import check_device, check_l2, resolve_device
 from vlbench.runner.limits import MOST_BATCH, MOST_BUDGET_SECONDS, MOST_RESTARTS, MOST_TEXT_TOKENS, MOST_THREADS
@@ -38,6 +38,7 @@ class RunSettings:
     device: str = "auto"
     precision: Precision = "fp32"
     backend: str = EAGER
+    scope: Literal["stages", "model"] = "stages"
     batch: int = 1
     l2: L2 = "warm"
     detector: Engine | None = None
@@ -57,11 +58,31 @@ class RunSettings:
                 raise InputError(f"{name} {value}: not between 0 and {most:,.0f}")
 
 
+def pairs_of(settings: RunSettings, backends: Sequence[str], precisions: Sequence[Precision]) -> list[RunSettings]:
+    """The settings under each backend and precision."""
+    return [replace(settings, backend=backend, precision=precision) for backend in backends for precision in precisions]
+
+
+def supported(settings: Sequence[RunSettings], machine: Machine) -> tuple[list[RunSettings], list[InputError]]:
+    """The settings whose backend computes in their precision on their device; and why the others are left out."""
+    usable, refusals = [], []
+    for some in settings:
+        try:
+            device = resolve_device(some.device, has_gpu=machine.gpu is not None)
+            check_pair(some.backend, some.precision, device, some.scope)
+        except InputError as error:
+            refusals.append(error)
+        else:
+            usable.append(some)
+    return usable, refusals
+
+
 def expand(specs: Sequence[AnySpec], example: Example, settings: RunSettings, machine: Machine) -> list[Cell]:
     """One cell for each model. Raises InputError if a setting does not fit a model or the machine, or weights are
     missing."""
     device = resolve_device(settings.device, has_gpu=machine.gpu is not None)
     check_l2(settings.l2, device)
+    check_pair(settings.backend, settings.precision, device, settings.scope)
     cells = []
     for spec in through_engine(specs, settings.detector, settings.precision):
         try:
@@ -80,6 +101,7 @@ def expand(specs: Sequence[AnySpec], example: Example, settings: RunSettings, ma
                 device=device,
                 precision=settings.precision,
                 backend=settings.backend,
+                scope=settings.scope if settings.backend != EAGER else "stages",
                 batch=settings.batch,
                 l2=settings.l2,
                 threads=settings.threads,
@@ -127,7 +149,14 @@ def split_measured(
     kept = {
         result.cell_hash: result
         for result in store.results
-        if result.status == "ok" and result.machine.same_hardware_and_software(machine)
+        if result.status == "ok" and result.machine.same_hardware_and_software(machine) and _same_runtime(result)
     }
     missing = [cell for cell in cells if cell.hash() not in kept]
     return missing, [kept[cell.hash()] for cell in cells if cell.hash() in kept]
+
+
+def _same_runtime(result: Measured) -> bool:
+    """Whether the runtime that is installed now is the one that converted the model."""
+    conversion = getattr(result, "conversion", None)
+    backend = getattr(result, "backend", EAGER).partition("+")[0]
+    return conversion is None or conversion.runtime == runtime_version(backend)

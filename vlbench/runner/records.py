@@ -88,6 +88,46 @@ class Training(Frozen):
         return f"{self.preset}, {self.samples:,} samples, {minutes(self.seconds)}"
 
 
+class Equality(Frozen):
+    """How far the outputs of a converted model lie from those of eager PyTorch in fp32, or in bf16 and fp16 where the
+    backend is given the model so. Shares of the largest value that eager PyTorch gives.
+
+    Attributes:
+        inputs: passes that were compared, of different sizes where the model allows it.
+        largest, mean: over all passes and parts; the largest is None where shapes, types or what is finite differ.
+        tolerance: what the largest may be.
+        largest_by_part: by what was converted, each given what eager PyTorch gave it, and of the `output`.
+    """
+
+    inputs: int
+    largest: float | None
+    mean: float
+    tolerance: float
+    largest_by_part: dict[str, float | None]
+
+
+class Conversion(Frozen):
+    """What a backend made of a model, once, in a process of its own.
+
+    Attributes:
+        runtime: its name and version; None for PyTorch itself.
+        options: of the runtime, as it names them.
+        seconds: that the conversion took, without the check of its outputs.
+        first_pass_ms: of the converted model, which compiles where conversion is lazy.
+        size_bytes: on disk, of what was converted; None if nothing is written.
+        eager_stages: why a stage, or a part of it, could not be converted and ran in PyTorch, by its name.
+        equality: None if it was not converted.
+    """
+
+    runtime: str | None = None
+    options: dict[str, str | int] = Field(default_factory=dict)
+    seconds: float | None = None
+    first_pass_ms: float | None = None
+    size_bytes: int | None = None
+    eager_stages: dict[str, str] = Field(default_factory=dict)
+    equality: Equality | None = None
+
+
 class Evaluation(ResultLine):
     """A model on a split: `items` of its `items_total` items were evaluated in `seconds` of wall-clock time."""
 
@@ -108,6 +148,8 @@ class Evaluation(ResultLine):
     seconds: float
     device: str
     precision: str
+    backend: str = "eager"
+    conversion: Conversion | None = None  # of a backend other than eager PyTorch
     batch: int
     processes: int
     predictions: str  # a file in the same folder
@@ -139,18 +181,6 @@ class WarmUp:
     steady: bool
 
 
-class Conversion(Frozen):
-    """What a backend made of a model; how long it took is the phase `convert` of `seconds_by_phase`.
-
-    Attributes:
-        size_bytes: on disk, of what was converted; None if nothing is written.
-        eager_stages: why a stage could not be converted and ran in PyTorch, by its name.
-    """
-
-    size_bytes: int | None = None
-    eager_stages: dict[str, str] = Field(default_factory=dict)
-
-
 class Restart(Frozen):
     """What one fresh process measured: samples in milliseconds, in the order taken, and what interfered with them.
 
@@ -164,7 +194,6 @@ class Restart(Frozen):
     warm_up: WarmUp
     peak_memory_bytes: int | None = None
     detector_load: dict[str, int] | None = None
-    conversion: Conversion | None = None
     joules: float | None = None
     launch: Launch | None = None
     interference: Interference | None = None
@@ -189,6 +218,8 @@ class Result(ResultLine):
     device: str
     precision: str
     backend: str
+    scope: Literal["stages", "model"] | None = None  # None for eager PyTorch, which converts nothing
+    conversion: Conversion | None = None
     batch: int
     l2: Literal["warm", "cold"] | None = None
     image_size: tuple[int, int]

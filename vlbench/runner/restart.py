@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import torch
 
@@ -59,10 +60,14 @@ def instruments_for(device: torch.device, members: tuple[int, ...] = ()) -> Inst
     return instruments
 
 
-def measure_restart(cell: Cell) -> Restart | str:
-    """Measures a cell once, in this process, which should be a fresh one. A string is why the latency is invalid."""
+def measure_restart(cell: Cell, folder: Path | None = None) -> Restart | str:
+    """Measures a cell once, in this process, which should be a fresh one. A string is why the latency is invalid.
+
+    Args:
+        folder: where its converted model is, if a backend converts it.
+    """
     watch = StopWatch()
-    return measure_warm(prepare(cell, watch), cell, watch)
+    return measure_warm(prepare(cell, watch, folder), cell, watch)
 
 
 def measure_warm(workload: WarmWorkload, cell: Cell, watch: StopWatch) -> Restart | str:
@@ -98,7 +103,6 @@ def measure_warm(workload: WarmWorkload, cell: Cell, watch: StopWatch) -> Restar
         warm_up=WarmUp(n=len(warm_up), steady=steady or timer.settled(warm_up, end_to_end, by_stage.get("total", []))),
         peak_memory_bytes=workload.peak_memory_bytes,
         detector_load=workload.load,
-        conversion=workload.conversion,
         joules=None if joules is None else joules / (len(end_to_end) + quick),
         launch=launch,
         interference=interference,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from pydantic import ValidationError
@@ -14,9 +15,10 @@ from vlbench.measuring.machine import Machine
 from vlbench.measuring.module_counts import ModuleCounts
 from vlbench.measuring.records import Counts, Precision
 from vlbench.runner.aggregate import RestartFailure, finished, series, summarise_cell, summarise_suppression
+from vlbench.runner.backends import EAGER
 from vlbench.runner.cells import Cell
 from vlbench.runner.nms_records import SuppressionCell, SuppressionRestart
-from vlbench.runner.records import Restart
+from vlbench.runner.records import Conversion, Restart
 from vlbench.runner.store import Measured, MemoryStore
 from vlbench.runner.worker_client import SILENCE_SECONDS, Worker
 from vlbench.specs import AnySpec
@@ -42,6 +44,7 @@ class CellRun:
         self.spent_seconds = sum(sum(getattr(restart, "seconds_by_phase", {}).values()) for restart in self.restarts)
         self.failure: RestartFailure | None = None
         self.counts: Counts | None = None
+        self.conversion: Conversion | None = None
 
     def _usable(self, restarts: Sequence[dict[str, Any]]) -> Iterator[Any]:
         """Those of a journal that hold samples, as restarts; damaged ones are measured again."""
@@ -65,10 +68,24 @@ class CellRun:
         """Of the budget that is spent, 0 to 1; 1 only when the cell is finished."""
         return 1.0 if self.finished else min(0.99, self.spent_seconds / self.cell.budget_seconds)
 
-    def restart(self, worker: Worker) -> Any:
+    def convert(self, worker: Worker, folder: Path) -> None:
+        """Has the cell's backend convert the model, for all restarts; sets `failure` where that is not possible."""
+        job = {"action": "convert", "cell": self.cell.model_dump(mode="json"), "folder": str(folder)}
+        try:
+            (message,) = worker.run_job(job)
+        except (WorkerError, InputError) as error:
+            self.failure = RestartFailure(str(error))
+            return
+        self.conversion = Conversion.model_validate(message["conversion"])
+        if "invalid" in message:
+            self.failure = RestartFailure(message["invalid"], "invalid")
+
+    def restart(self, worker: Worker, folder: Path | None = None) -> Any:
         """Measures one more restart. Returns None, and sets `failure`, if that is not possible."""
         start = time.monotonic()
-        job = {"action": self.cell.action, "cell": self.cell.model_dump(mode="json")}
+        job: dict[str, Any] = {"action": self.cell.action, "cell": self.cell.model_dump(mode="json")}
+        if folder:
+            job["folder"] = str(folder)
         try:
             (message,) = worker.run_job(job, self.cell.budget_seconds + SILENCE_SECONDS)
             if "invalid" in message:
@@ -85,7 +102,7 @@ class CellRun:
     def summarise(self, machine: Machine) -> Any:
         if isinstance(self.cell, SuppressionCell):
             return summarise_suppression(self.cell, machine, self.restarts, self.failure)
-        return summarise_cell(self.cell, machine, self.restarts, self.counts, self.failure)
+        return summarise_cell(self.cell, machine, self.restarts, self.counts, self.failure, self.conversion)
 
 
 def measure_rounds(
@@ -94,12 +111,16 @@ def measure_rounds(
     machine: Machine,
     worker: Worker,
     listen: Listener = lambda run: None,
+    folder: Path | None = None,
 ) -> Iterator[Measured]:
     """Yields the result of each cell as soon as it is finished, as the store keeps it in memory. It goes forth and back
     through the cells, one restart at a time.
 
     A cell that fails gets a result that says so; the others go on. Every restart and every result is in `store` before
     the next begins, so that a later run can continue from there whatever ends this one.
+
+    Args:
+        folder: where converted models are kept meanwhile; needed where a backend converts some.
     """
     unfinished = [CellRun(cell, store.restarts(cell.hash(), machine)) for cell in cells]
     add_counts(unfinished, worker, listen)
@@ -107,7 +128,10 @@ def measure_rounds(
         for run in list(unfinished):
             listen(run)
             if not run.finished:
-                restart = run.restart(worker)
+                converted = folder / run.cell.hash() if folder and is_converted(run.cell) else None
+                if converted and run.conversion is None:
+                    run.convert(worker, converted)
+                restart = None if run.failure else run.restart(worker, converted)
                 if restart is not None:
                     store.keep_restart(run.cell.hash(), machine, restart)
             if run.finished:
@@ -118,6 +142,11 @@ def measure_rounds(
         unfinished.reverse()
     if all(result.status == "ok" for result in store.results[-len(cells) :]):
         store.drop_journal()
+
+
+def is_converted(cell: Cell | SuppressionCell) -> bool:
+    """Whether a backend converts its model."""
+    return isinstance(cell, Cell) and cell.backend != EAGER
 
 
 def add_counts(runs: Sequence[CellRun], worker: Worker, listen: Listener = lambda run: None) -> None:

@@ -15,6 +15,7 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from functools import partial
+from pathlib import Path
 from typing import Any, TextIO
 
 from vlbench.architectures.build import build
@@ -24,6 +25,7 @@ from vlbench.errors import InputError, first_line, is_out_of_memory
 from vlbench.frozen import Frozen
 from vlbench.measuring.gpu import probe
 from vlbench.measuring.macs import UnknownOperatorError
+from vlbench.runner.backends import EAGER
 from vlbench.runner.cells import Cell
 from vlbench.runner.nms_records import SuppressionCell
 from vlbench.runner.peaks import Setting
@@ -39,9 +41,9 @@ Reply = Callable[..., None]
 FAILURES = (RuntimeError, MemoryError, UnknownOperatorError)  # PyTorch's out-of-memory is a RuntimeError
 
 
-def _failures(spec: Mapping[str, Any]) -> tuple[type[Exception], ...]:
-    """What may be raised without a fault of vlbench's: by an external module, anything."""
-    return (Exception,) if "module" in spec else FAILURES
+def _failures(spec: Mapping[str, Any], backend: str = EAGER) -> tuple[type[Exception], ...]:
+    """What may be raised without a fault of vlbench's: by an external module and by a runtime, anything."""
+    return (Exception,) if "module" in spec or backend != EAGER else FAILURES
 
 
 def _answer_probe(job: dict[str, Any], reply: Reply) -> None:
@@ -53,8 +55,19 @@ def _answer_peaks(job: dict[str, Any], reply: Reply) -> None:
 
 
 def _answer_restart(job: dict[str, Any], reply: Reply) -> None:
-    outcome = measure_restart(Cell.model_validate(job["cell"]))
+    folder = Path(job["folder"]) if "folder" in job else None
+    outcome = measure_restart(Cell.model_validate(job["cell"]), folder)
     reply(**({"invalid": outcome} if isinstance(outcome, str) else {"restart": outcome.model_dump(mode="json")}))
+
+
+def _answer_convert(job: dict[str, Any], reply: Reply) -> None:
+    """Converts a model into a folder, where later jobs find it; `invalid` says how it differs from eager PyTorch."""
+    from vlbench.runner.convert import convert_cell, why_not_measured  # noqa: PLC0415  few jobs convert
+
+    cell = Cell.model_validate(job["cell"]) if "cell" in job else cell_of(job["workload"])
+    conversion = convert_cell(cell, Path(job["folder"]))
+    invalid = why_not_measured(conversion)
+    reply(conversion=conversion.model_dump(mode="json"), **({"invalid": invalid} if invalid else {}))
 
 
 def _answer_suppress(job: dict[str, Any], reply: Reply) -> None:
@@ -143,6 +156,7 @@ ACTIONS: dict[str, Callable[[dict[str, Any], Reply], None]] = {
     "probe": _answer_probe,
     "peaks": _answer_peaks,
     "restart": _answer_restart,
+    "convert": _answer_convert,
     "suppress": _answer_suppress,
     "count": _answer_count,
     "count_modules": _answer_count_modules,
@@ -177,7 +191,7 @@ def kinds_of(job: Mapping[str, Any]) -> set[str]:
     """
     if job["action"] == "suppress":
         return {"region"}
-    if job["action"] == "restart":
+    if "cell" in job:
         return _kinds(job["cell"]["spec"])
     if job["action"] == "inspect":
         return LIBRARIES.get(source_kind(split_source(job["source"])[0]), set())
@@ -222,7 +236,7 @@ def _run(job: dict[str, Any], reply: Reply) -> None:
             ACTIONS[job["action"]](job, reply)
         except InputError as error:
             reply(refused=str(error))
-        except _failures(job.get("cell", {}).get("spec", {})) as error:
+        except _failures(job.get("cell", {}).get("spec", {}), _backend_of(job)) as error:
             reply(failed=_reason(error))
         status = 0
     except BaseException:
@@ -230,6 +244,11 @@ def _run(job: dict[str, Any], reply: Reply) -> None:
     finally:
         sys.stderr.flush()
         os._exit(status)
+
+
+def _backend_of(job: Mapping[str, Any]) -> str:
+    settings = job.get("cell") or job.get("workload", {}).get("settings", {})
+    return str(settings.get("backend", EAGER))
 
 
 def lines_of(descriptor: int) -> Iterator[str]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import os
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +26,13 @@ from vlbench.measuring.latency import PassTimer, l2_flush
 from vlbench.measuring.memory import PeakMemory
 from vlbench.measuring.peaks import DTYPES, device_gflops_per_second, device_gigabytes_per_second
 from vlbench.runner.aggregate import now
-from vlbench.runner.backends import EAGER, load_backend
+from vlbench.runner.backends import EAGER, load_backend, model_precision
 from vlbench.runner.cells import L2, Cell
-from vlbench.runner.conversion import Inputs, PreparedWorkload, Workload
+from vlbench.runner.conversion import Inputs, Target, Workload
 from vlbench.runner.devices import check_l2
+from vlbench.runner.examples import calibration_inputs, pass_of
 from vlbench.runner.peaks import Peaks, Setting
 from vlbench.runner.plan import RunSettings, expand
-from vlbench.runner.records import Conversion
 from vlbench.specs import RANDOM, HuggingFaceSpec, ModuleSpec
 from vlbench.specs.catalog import resolve
 from vlbench.specs.module import Overrides
@@ -46,7 +46,6 @@ class WarmWorkload:
     Attributes:
         first_ms: of the first pass.
         load: what a detector carried in it; None for other models.
-        conversion: what a backend other than `eager` made of the model.
         invalid: why its latency would be meaningless; None if it is valid.
     """
 
@@ -54,7 +53,6 @@ class WarmWorkload:
     first_ms: float
     peak_memory_bytes: int
     load: dict[str, int] | None = None
-    conversion: Conversion | None = None
     invalid: str | None = None
 
 
@@ -66,7 +64,7 @@ def workload_of(request: Mapping[str, Any]) -> WarmWorkload:
     if "callable" in request:
         settings = request["settings"]
         return prepare_callable(request["callable"], settings["threads"], settings.get("l2", "warm"))
-    return prepare(cell_of(request), StopWatch())
+    return prepare(cell_of(request), StopWatch(), Path(request["folder"]) if "folder" in request else None)
 
 
 def cell_of(request: Mapping[str, Any]) -> Cell:
@@ -166,8 +164,12 @@ def find_callable(name: str) -> Callable[[], object]:
     return function
 
 
-def prepare(cell: Cell, watch: StopWatch) -> WarmWorkload:
-    """Builds a cell's model, has its backend convert it, and runs one pass; in a fresh process, as memory adds up."""
+def prepare(cell: Cell, watch: StopWatch, folder: Path | None = None) -> WarmWorkload:
+    """Builds a cell's model, has its backend convert it, and runs one pass; in a fresh process, as memory adds up.
+
+    Args:
+        folder: where its converted model is, if a backend converts it.
+    """
     set_up_torch(cell.threads)
     if isinstance(cell.spec, ModuleSpec):
         from vlbench.architectures.module_sources import import_maker  # noqa: PLC0415  imports transformers
@@ -175,18 +177,22 @@ def prepare(cell: Cell, watch: StopWatch) -> WarmWorkload:
         import_maker(cell.spec)
     memory = PeakMemory(torch.device(cell.device))
     watch.step("build")
-    workload = build_workload(cell)
+    workload = build_workload(cell, folder)
     if cell.spec.weights_label != RANDOM:
         memory.forget()
-    if cell.backend != EAGER:
-        watch.step("convert")
     return warm(workload, cell, memory, watch)
 
 
 def warm(workload: Workload, cell: Cell, memory: PeakMemory, watch: StopWatch) -> WarmWorkload:
     """Has the cell's backend convert a workload, and runs one pass."""
+    backend = load_backend(cell.backend)
+    if cell.backend != EAGER:
+        watch.step("convert")
     with torch.no_grad():
-        prepared = load_backend(cell.backend).prepare(workload)
+        prepared = backend.prepare(workload)
+    if cell.backend != EAGER:
+        prepared.release_weights(workload.model)
+        memory.forget()
     watch.step("first_pass")
     output: list[Any] = []
     first_ms = PassTimer(lambda: output.append(prepared.forward()), {}, workload.device).first()
@@ -196,37 +202,55 @@ def warm(workload: Workload, cell: Cell, memory: PeakMemory, watch: StopWatch) -
         first_ms=first_ms,
         peak_memory_bytes=peak_memory_bytes,
         load=workload.model.load or None,
-        conversion=None if cell.backend == EAGER else _conversion(prepared),
         invalid=why_invalid(workload.model, workload.inputs[1], output[0]),
     )
 
 
-def build_workload(cell: Cell) -> Workload:
-    """A cell's model with its weights, and the example in a batch, on the cell's device and in its precision."""
+def build_workload(cell: Cell, folder: Path | None = None) -> Workload:
+    """A cell's model with its weights, and the example in a batch, on the cell's device and in its precision.
+
+    Args:
+        folder: where what was converted is kept; None where nothing will be.
+    """
     device = torch.device(cell.device)
     model: Any = build(cell.spec).eval()
     if isinstance(cell.spec, ModuleSpec):
         model = model.for_batch(cell.batch)
-    dtype = DTYPES[cell.precision]
+    dtype = dtype_of(cell)
     # An external module that has this precision may have parts in another.
     model = model.to(device) if getattr(model, "dtype", None) is dtype else model.to(device=device, dtype=dtype)
-    return workload_with(model, prepare_batch(cell), device)
+    return workload_with(model, prepare_batch(cell), cell, folder)
 
 
-def workload_with(model: AnyModel, inputs: Inputs, device: torch.device) -> Workload:
+def dtype_of(cell: Cell) -> torch.dtype:
+    """Of the model that its backend is given."""
+    return DTYPES[model_precision(cell.backend, cell.precision)]
+
+
+def workload_with(model: AnyModel, inputs: Inputs, cell: Cell, folder: Path | None = None) -> Workload:
     """A built model and its inputs."""
+    calibrated = cell.precision == "int8-static"
+    return Workload(
+        model=model,
+        inputs=inputs,
+        forward=pass_of(model, inputs),
+        device=torch.device(cell.device),
+        stages=model.stages(),
+        convertible=convertible_of(model),
+        target=Target(
+            precision=cell.precision, scope=cell.scope, threads=cell.threads, folder=folder or Path(os.devnull)
+        ),
+        calibration=[pass_of(model, some) for some in calibration_inputs(cell.spec, inputs)] if calibrated else (),
+    )
+
+
+def convertible_of(model: AnyModel) -> dict[str, tuple[nn.Module, ...]]:
+    """The modules of each stage that has no stage within it."""
     stages = model.stages()
     innermost = {
         name: stage for name, stage in stages.items() if not any(other.startswith(f"{name}.") for other in stages)
     }
-    convertible = {name: stage.parts if isinstance(stage, Stage) else (stage,) for name, stage in innermost.items()}
-    bound: Any = getattr(model, "bound", None)  # an external module is called without what is around it
-    forward = bound(*inputs) if bound else partial(model, *inputs)
-    return Workload(model=model, inputs=inputs, forward=forward, device=device, stages=stages, convertible=convertible)
-
-
-def _conversion(prepared: PreparedWorkload) -> Conversion:
-    return Conversion(size_bytes=prepared.size_bytes, eager_stages=dict(prepared.eager_stages))
+    return {name: stage.parts if isinstance(stage, Stage) else (stage,) for name, stage in innermost.items()}
 
 
 def prepare_batch(cell: Cell) -> Inputs:
@@ -251,7 +275,7 @@ def prepare_images(cell: Cell, count: int) -> Images | RegionFeatures | None:
     module that reads no image."""
     if isinstance(cell.spec, ModuleSpec) and not cell.spec.reads_pixels:
         return None
-    spec, dtype = cell.spec, DTYPES[cell.precision]
+    spec, dtype = cell.spec, dtype_of(cell)
     if isinstance(spec, HuggingFaceSpec):
         from vlbench.architectures.huggingface import random_images  # noqa: PLC0415  transformers is slow to import
 

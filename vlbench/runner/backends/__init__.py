@@ -1,15 +1,18 @@
-"""The runtimes that execute a model: each module of this folder is one, and docs/backends.md shows how to add another.
+"""The runtimes that execute a model; docs/backends.md shows how to add another.
 
 Importing this package imports neither PyTorch nor any backend.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib import import_module
-from pathlib import Path
-from typing import TYPE_CHECKING
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, cast
 
-from vlbench.errors import InputError, nearest
+from vlbench.errors import InputError, first_line, nearest
+from vlbench.measuring.records import FLOATS, QUANTISED, Precision
 
 if TYPE_CHECKING:
     from vlbench.runner.conversion import Backend
@@ -17,14 +20,50 @@ if TYPE_CHECKING:
 EAGER = "eager"
 
 
-def _class_name(module: str) -> str:
-    return "".join(word.title() for word in module.split("_")) + "Backend"
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackendInfo:
+    """What is known of a backend without importing it.
+
+    Attributes:
+        target: its class, as "module:Class".
+        precisions: that it computes in, by device.
+        package: the distribution of the runtime, whose version is recorded; empty for PyTorch itself.
+        extra: of vlbench, which installs it.
+        converts_precision: whether it is given the model in fp32 whatever the precision, and converts it itself.
+        scopes: what it can convert.
+    """
+
+    target: str
+    precisions: Mapping[str, tuple[Precision, ...]]
+    package: str = ""
+    extra: str = ""
+    converts_precision: bool = False
+    scopes: tuple[str, ...] = ("stages", "model")
 
 
 BACKENDS = {
-    path.stem.replace("_", "-"): f"{__name__}.{path.stem}:{_class_name(path.stem)}"
-    for path in sorted(Path(__file__).parent.glob("[a-z]*.py"))
-}  # name -> "module:Class", imported on first use
+    "eager": BackendInfo(
+        target=f"{__name__}.eager:EagerBackend", precisions={"cpu": FLOATS, "cuda": FLOATS}, scopes=("stages",)
+    ),
+    "compile": BackendInfo(target=f"{__name__}.compile:CompileBackend", precisions={"cpu": FLOATS, "cuda": FLOATS}),
+    "onnxruntime": BackendInfo(
+        target=f"{__name__}.onnxruntime:OnnxRuntimeBackend",
+        precisions={"cpu": ("fp32", *QUANTISED)},
+        package="onnxruntime",
+        extra="onnx",
+        converts_precision=True,
+    ),
+    "openvino": BackendInfo(
+        target=f"{__name__}.openvino:OpenVinoBackend",
+        precisions={"cpu": ("fp32", "bf16", *QUANTISED)},
+        package="openvino",
+        extra="openvino",
+        converts_precision=True,
+    ),
+    "cuda-graph": BackendInfo(
+        target=f"{__name__}.cuda_graph:CudaGraphBackend", precisions={"cuda": FLOATS}, scopes=("model",)
+    ),
+}
 
 
 def check_backend(name: str) -> str:
@@ -34,11 +73,45 @@ def check_backend(name: str) -> str:
     return name
 
 
+def check_pair(name: str, precision: str, device: str, scope: str) -> None:
+    """Raises InputError where the backend does not compute on the device or in the precision, or not in this scope."""
+    info = BACKENDS[check_backend(name)]
+    if device not in info.precisions:
+        where = "a GPU" if device == "cpu" else "the CPU"
+        raise InputError(f"--backend {name}: runs on {where} alone, and this measures on {device}; {EAGER} works")
+    if precision not in info.precisions[device]:
+        known = ", ".join(info.precisions[device])
+        raise InputError(f"--precision {precision}: {name} does not compute in it on {device}; it does in {known}")
+    if scope not in info.scopes and name != EAGER:
+        raise InputError(f"--scope {scope}: {name} does not convert {scope}; --scope {info.scopes[0]} works")
+
+
+def model_precision(name: str, precision: Precision) -> Precision:
+    """In which a backend is given the model."""
+    return "fp32" if BACKENDS[name].converts_precision else precision
+
+
+def runtime_version(name: str) -> str | None:
+    """`onnxruntime 1.27.0`; None for what PyTorch itself executes, whose version the machine has, or without it."""
+    package = BACKENDS[name].package
+    try:
+        return f"{package} {version(package)}" if package else None
+    except PackageNotFoundError:
+        return None
+
+
 def load_backend(name: str) -> Backend:
     """Imports a backend. Raises InputError if there is none of that name, or its runtime is not installed."""
-    module, _, class_name = BACKENDS[check_backend(name)].partition(":")
+    info = BACKENDS[check_backend(name)]
+    module, _, class_name = info.target.partition(":")
     try:
-        backend: Backend = getattr(import_module(module), class_name)()
+        return cast("Backend", getattr(import_module(module), class_name)())
     except ImportError as error:
-        raise InputError(f"--backend {name}: cannot be imported ({error}); install it, or use {EAGER}") from error
-    return backend
+        raise missing(name, error) from error
+
+
+def missing(name: str, error: ImportError) -> InputError:
+    """Of a backend whose runtime cannot be imported."""
+    extra = BACKENDS[name].extra
+    remedy = f"pip install 'vlbench[{extra}]' installs it" if extra else "install it"
+    return InputError(f"--backend {name}: cannot be imported ({first_line(error)}); {remedy}, or use {EAGER}")

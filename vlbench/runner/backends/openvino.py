@@ -1,0 +1,96 @@
+"""The backend `openvino`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import openvino
+import torch
+from torch import Tensor
+
+from vlbench.errors import InputError
+from vlbench.runner.conversion import PreparedWorkload, Target, Workload
+from vlbench.runner.programs import Execute, Exported, Shapes, prepare_programs
+
+HINTS = {"bf16": "bf16"}  # the precision of all others but for what is quantised: fp32
+DYNAMIC_GROUP = 128  # values of an activation that share a range in dynamic quantisation
+
+
+class OpenVinoBackend:
+    """OpenVINO's CPU plugin, on models that it converts from PyTorch's programs."""
+
+    def prepare(self, workload: Workload) -> PreparedWorkload:
+        """Raises InputError for bf16 on a CPU without instructions for it."""
+        runtime = OpenVino(workload.target)
+        runtime.check()
+        return prepare_programs(workload, runtime)
+
+
+class OpenVino:
+    """Writes and executes OpenVINO's intermediate representation."""
+
+    suffix = ".xml"
+
+    def __init__(self, target: Target) -> None:
+        self.precision, self.threads = target.precision, target.threads
+        self.core = openvino.Core()
+
+    def check(self) -> None:
+        if self.precision == "bf16" and "BF16" not in self.core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+            raise InputError("--precision bf16: this CPU has no instructions for it; fp32 and int8 work")
+
+    @property
+    def options(self) -> dict[str, str | int]:
+        """Of a compiled model, as they are recorded."""
+        options: dict[str, str | int] = {
+            "INFERENCE_NUM_THREADS": self.threads,
+            "NUM_STREAMS": 1,
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_PRECISION_HINT": HINTS.get(self.precision, "f32"),
+        }
+        if self.precision == "int8":
+            options["DYNAMIC_QUANTIZATION_GROUP_SIZE"] = DYNAMIC_GROUP
+        return options
+
+    def write(self, exported: Exported, path: Path) -> None:
+        model = openvino.convert_model(exported.program)
+        shapes = [node.meta["val"].shape for node in _inputs(exported.program)]
+        model.reshape(
+            {
+                index: openvino.PartialShape([size if isinstance(size, int) else -1 for size in shape])
+                for index, shape in enumerate(shapes)
+            }
+        )
+        if self.precision in ("int8", "int8-static"):
+            model = self._quantised(model, exported.calibration)
+        openvino.save_model(model, path, compress_to_fp16=False)
+
+    def _quantised(self, model: openvino.Model, calibration: Sequence[Sequence[Tensor]]) -> openvino.Model:
+        try:
+            import nncf  # noqa: PLC0415  slow to import, and only int8 needs it
+        except ImportError as error:
+            raise InputError(f"--precision int8: openvino needs NNCF ({error}); pip install 'vlbench[int8]'") from error
+        if self.precision == "int8":
+            return nncf.compress_weights(model, mode=nncf.CompressWeightsMode.INT8_SYM)
+        samples = nncf.Dataset([[tensor.numpy() for tensor in call] for call in calibration])
+        return nncf.quantize(model, samples, model_type=nncf.ModelType.TRANSFORMER, subset_size=len(calibration))
+
+    def load(self, path: Path, shapes: Shapes | None) -> Execute:
+        model = self.core.read_model(path)
+        if shapes is not None:
+            model.reshape({index: openvino.PartialShape(list(shape)) for index, shape in enumerate(shapes)})
+        request = self.core.compile_model(model, "CPU", self.options).create_infer_request()
+        outputs = range(len(model.outputs))
+
+        def execute(tensors: Sequence[Tensor]) -> list[Tensor]:
+            values = request.infer([tensor.contiguous().numpy() for tensor in tensors], share_inputs=True)
+            return [torch.from_numpy(values[index]) for index in outputs]
+
+        return execute
+
+
+def _inputs(program: Any) -> list[Any]:
+    names = set(program.graph_signature.user_inputs)
+    return [node for node in program.graph.nodes if node.name in names]

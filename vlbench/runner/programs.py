@@ -1,0 +1,293 @@
+"""Parts of a model as functions of tensors alone: exported once for each layout of their arguments, written to disk,
+and executed by a runtime."""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol, TypeAlias
+
+import torch
+from torch import Tensor, nn
+
+from vlbench.architectures.interfaces import Images
+from vlbench.measuring.counters import map_tensors, tensors_of
+from vlbench.runner.conversion import (
+    NotConvertibleError,
+    Part,
+    PreparedWorkload,
+    StageInputs,
+    Workload,
+    convert_workload,
+    owner_of,
+)
+
+Execute: TypeAlias = Callable[[Sequence[Tensor]], Sequence[Tensor]]
+Shapes: TypeAlias = tuple[tuple[int, ...], ...]
+
+CONSTANTS = (bool, int, float, str, torch.dtype, torch.device, type(None))
+MOST_EXPORTS = 6  # of one part, before its arguments are taken to differ in more than sizes of tensors
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exported:
+    """A part as a program of PyTorch.
+
+    Attributes:
+        program: takes tensors and gives tensors.
+        dynamic: the dimensions of each tensor that may have any size.
+        calibration: tensors of other calls.
+    """
+
+    program: torch.export.ExportedProgram
+    dynamic: tuple[frozenset[int], ...]
+    calibration: Sequence[Sequence[Tensor]]
+
+
+class Runtime(Protocol):
+    """What writes and executes the programs of a backend; `options` are recorded."""
+
+    suffix: str
+
+    @property
+    def options(self) -> dict[str, str | int]: ...
+
+    def write(self, exported: Exported, path: Path) -> None:
+        """Writes a program to a file, and what else it needs beside it."""
+        ...
+
+    def load(self, path: Path, shapes: Shapes | None) -> Execute:
+        """What executes the program of a file, specialised to shapes where there are some."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Signature:
+    """What is kept beside a file: its dynamic dimensions, the shapes of the others, and the structure of its output."""
+
+    dynamic: tuple[frozenset[int], ...]
+    shapes: Shapes
+    output: Any
+
+    def accepts(self, shapes: Shapes) -> bool:
+        """Whether the program computes tensors of these shapes."""
+        return all(
+            known == given or (len(known) == len(given) and _same_where_fixed(known, given, dynamic))
+            for known, given, dynamic in zip(self.shapes, shapes, self.dynamic, strict=True)
+        )
+
+
+def _same_where_fixed(known: Sequence[int], given: Sequence[int], dynamic: frozenset[int]) -> bool:
+    return all(
+        index in dynamic or mine == theirs for index, (mine, theirs) in enumerate(zip(known, given, strict=True))
+    )
+
+
+class Program:
+    """A part for one layout of its arguments, in a file."""
+
+    def __init__(self, path: Path, part: Part, runtime: Runtime) -> None:
+        self.path, self.runtime, self.fixed_shapes = path, runtime, part.target.fixed_shapes
+        self.signature: Signature = pickle.loads(signature_of(path).read_bytes())
+        self.executed: dict[Shapes | None, Execute] = {}
+
+    def __call__(self, tensors: Sequence[Tensor], shapes: Shapes) -> Any:
+        given = iter(self.loaded(shapes)(tensors))
+        return map_tensors(self.signature.output, lambda _: next(given))
+
+    def loaded(self, shapes: Shapes) -> Execute:
+        """What executes it for tensors of these shapes."""
+        key = shapes if self.fixed_shapes else None
+        if key not in self.executed:
+            self.executed[key] = self.runtime.load(self.path, key)
+        return self.executed[key]
+
+
+def signature_of(path: Path) -> Path:
+    """The file of a program's signature, which is written once the program is."""
+    return path.with_name(f"{path.name}.signature")
+
+
+class ProgramsOfPart:
+    """The `forward` of a part in a runtime. Arguments of a layout or a size for which there is no program yet are
+    exported when they come."""
+
+    def __init__(self, part: Part, runtime: Runtime) -> None:
+        self.part, self.runtime, self.sized = part, runtime, reads_sizes(owner_of(part.module))
+        self.calls: dict[Hashable, list[StageInputs]] = {}
+        self.programs: dict[Hashable, list[Program]] = {}
+        self.exports = 0
+        for call in part.calls:
+            self.calls.setdefault(flattened(call, sized=self.sized)[1], []).append(call)
+        tensors, layout = flattened(part.calls[0], sized=self.sized)
+        shapes = shapes_of(tensors)
+        self._program_for(shapes, layout).loaded(shapes)
+
+    def __call__(self, *positional: Any, **named: Any) -> Any:
+        call = StageInputs(positional, named)
+        tensors, layout = flattened(call, sized=self.sized)
+        shapes = shapes_of(tensors)
+        program = self._known(shapes, layout)
+        if program is None:
+            self.calls.setdefault(layout, []).append(call)
+            program = self._program_for(shapes, layout)
+        return program(tensors, shapes)
+
+    def _known(self, shapes: Shapes, layout: Hashable) -> Program | None:
+        for program in self.programs.get(layout, ()):
+            if program.signature.accepts(shapes):
+                return program
+        return None
+
+    def _program_for(self, shapes: Shapes, layout: Hashable) -> Program:
+        """From the folder, or exported. Raises NotConvertibleError where that has been done too often."""
+        start = f"{self.part.name}.{hashlib.sha256(repr(layout).encode()).hexdigest()[:8]}"
+        folder = self.part.target.folder
+        on_disk = sorted(folder.glob(f"{start}-*{self.runtime.suffix}"))
+        self.programs[layout] = [
+            Program(path, self.part, self.runtime) for path in on_disk if signature_of(path).is_file()
+        ]
+        program = self._known(shapes, layout)
+        if program is not None:
+            return program
+        self.exports += 1
+        if self.exports > MOST_EXPORTS:
+            raise NotConvertibleError(f"{self.part.name}: its arguments differ from call to call in more than sizes")
+        path = folder / f"{start}-{len(on_disk)}{self.runtime.suffix}"
+        with torch.inference_mode(False), torch.no_grad():
+            signature = export_part(self.part, self.calls[layout], self.runtime, path)
+        signature_of(path).write_bytes(pickle.dumps(signature))
+        self.programs[layout].append(Program(path, self.part, self.runtime))
+        return self.programs[layout][-1]
+
+
+def reads_sizes(module: nn.Module) -> bool:
+    """Whether it reads more of images without padding than their pixels."""
+    return any(getattr(part, "reads_sizes", False) for part in module.modules())
+
+
+def flattened(value: Any, *, sized: bool = False) -> tuple[list[Tensor], Hashable]:
+    """The tensors of a value, in the order of `tensors_of`, and what else is in it: their places, types and constants.
+
+    Raises NotConvertibleError for what is neither a tensor, nor a constant, nor holds some.
+
+    Args:
+        sized: whether the sizes of images without padding count.
+    """
+    tensors: list[Tensor] = []
+    return tensors, _flatten(value, tensors, sized)
+
+
+def _flatten(value: Any, tensors: list[Tensor], sized: bool) -> Hashable:
+    if isinstance(value, Tensor):
+        tensors.append(value)
+        return (value.dtype, value.dim())
+    if isinstance(value, CONSTANTS):
+        return value
+    if isinstance(value, Mapping):
+        return (type(value), *((key, _flatten(item, tensors, sized)) for key, item in value.items()))
+    if isinstance(value, list | tuple):
+        return (type(value), *(_flatten(item, tensors, sized) for item in value))
+    if isinstance(value, Images) and not sized and not value.padded:
+        return (Images, _flatten(value.pixels, tensors, sized))
+    if is_dataclass(value) and not isinstance(value, type):
+        return (type(value), *(_flatten(getattr(value, item.name), tensors, sized) for item in fields(value)))
+    raise NotConvertibleError(f"it reads a {type(value).__name__}, which is no tensor")
+
+
+def shapes_of(tensors: Sequence[Tensor]) -> Shapes:
+    return tuple(tuple(tensor.shape) for tensor in tensors)
+
+
+class TensorModule(nn.Module):
+    """The module of a part with tensors as its only arguments and results.
+
+    Args:
+        part: what is computed.
+        call: its arguments, whose tensors are replaced.
+        record: takes what each call gave, with `TENSOR` in place of its tensors.
+    """
+
+    def __init__(self, part: Part, call: StageInputs, record: Callable[[Any], None]) -> None:
+        super().__init__()
+        self.owner = owner_of(part.module)
+        self.eager = part.eager
+        self.call = call if reads_sizes(self.owner) else _without_sizes(call)
+        self.record = record
+
+    def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
+        given = iter(tensors)
+        positional, named = map_tensors(tuple(self.call), lambda _: next(given))
+        output = self.eager(*positional, **named)
+        self.record(map_tensors(output, lambda _: TENSOR))
+        return tuple(tensors_of(output))
+
+
+TENSOR = torch.empty(0)  # stands for any tensor in the structure of an output
+
+
+def _without_sizes(value: Any) -> Any:
+    """Images without padding lose their sizes, of which there are as many as images: a batch may have any number."""
+    if isinstance(value, Images):
+        return value if value.padded else Images(pixels=value.pixels, sizes=())
+    if isinstance(value, StageInputs):
+        return StageInputs(_without_sizes(value.positional), _without_sizes(value.named))
+    if isinstance(value, tuple) and type(value) is tuple:
+        return tuple(map(_without_sizes, value))
+    if type(value) is dict:
+        return {key: _without_sizes(item) for key, item in value.items()}
+    return value
+
+
+def export_part(part: Part, calls: Sequence[StageInputs], runtime: Runtime, path: Path) -> Signature:
+    """Writes a program for calls of one layout. Dimensions whose sizes differ between them become dynamic, where the
+    module allows it."""
+    sized = reads_sizes(owner_of(part.module))
+    flat = [flattened(call, sized=sized) for call in calls]
+    tensors, layout = [some for some, _ in flat], flat[0][1]
+    largest = max(tensors, key=lambda some: sum(tensor.numel() for tensor in some))
+    differing = [
+        {index for index in range(mine.dim()) if len({some[place].shape[index] for some in tensors}) > 1}
+        for place, mine in enumerate(largest)
+    ]
+    dynamic_shapes = tuple(dict.fromkeys(some, torch.export.Dim.AUTO) or None for some in differing)
+    outputs: list[Any] = []
+    module = TensorModule(part, calls[0], outputs.append).eval()
+    program = torch.export.export(
+        module,
+        tuple(tensor.detach().clone().contiguous() for tensor in largest),
+        dynamic_shapes=(dynamic_shapes,) if any(dynamic_shapes) else None,
+    )
+    if not all(item is TENSOR or isinstance(item, CONSTANTS) for item in leaves(outputs[-1])):
+        raise NotConvertibleError("what it gives depends on values")
+    inputs = [node for node in program.graph.nodes if node.name in set(program.graph_signature.user_inputs)]
+    dynamic = tuple(
+        frozenset(index for index, size in enumerate(node.meta["val"].shape) if not isinstance(size, int))
+        for node in inputs
+    )
+    calls_of_layout = [flattened(call, sized=sized) for call in part.calibration]
+    calibration = [some for some, same in calls_of_layout if same == layout] or tensors
+    runtime.write(Exported(program=program, dynamic=dynamic, calibration=calibration), path)
+    return Signature(dynamic=dynamic, shapes=shapes_of(largest), output=outputs[-1])
+
+
+def leaves(value: Any) -> Iterator[Any]:
+    """Everything in a value that holds nothing else."""
+    if isinstance(value, Mapping):
+        value = tuple(value.values())
+    elif is_dataclass(value) and not isinstance(value, type):
+        value = tuple(getattr(value, item.name) for item in fields(value))
+    if not isinstance(value, list | tuple):
+        yield value
+        return
+    for item in value:
+        yield from leaves(item)
+
+
+def prepare_programs(workload: Workload, runtime: Runtime) -> PreparedWorkload:
+    """Converts a workload into programs of a runtime."""
+    prepared = convert_workload(workload, lambda part: ProgramsOfPart(part, runtime))
+    return replace(prepared, options=runtime.options, holds_weights=True)
