@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vlbench.cli.options import DeviceOption, ThreadsOption, default_folder
+from vlbench.cli.options import DeviceOption, FloatName, FloatOption, ThreadsOption, default_folder
 from vlbench.cli.printing import print_as
 from vlbench.cli.score import ScoreFormat
 from vlbench.errors import InputError, device_errors_in_one_line
