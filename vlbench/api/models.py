@@ -10,7 +10,7 @@ from vlbench.api.measurement import Measurement
 from vlbench.errors import InputError
 from vlbench.inputs import read_example
 from vlbench.measuring.machine import physical_cores
-from vlbench.measuring.records import Precision
+from vlbench.measuring.records import Precision, Scope
 from vlbench.runner.backends import EAGER
 from vlbench.runner.benchmark import benchmark
 from vlbench.runner.cells import L2
@@ -43,6 +43,7 @@ class Model:
         device: str = "auto",
         precision: Precision = "fp32",
         backend: str = EAGER,
+        scope: Scope = "stages",
         batch: int = 1,
         l2: L2 = "warm",
         image_size: Size | None = None,
@@ -53,6 +54,9 @@ class Model:
         restarts: int | None = None,
     ) -> Measurement:
         """Measures the model in fresh processes, on this image and text or the default ones.
+
+        `backend` names the runtime that executes it, and `scope` what of it is converted: each of its stages, or the
+        whole `model`.
 
         Returns:
             What `vlbench run` writes as a line of cells.jsonl; `status` says whether the figures are valid.
@@ -66,6 +70,7 @@ class Model:
             device=device,
             precision=precision,
             backend=backend,
+            scope=scope,
             batch=batch,
             l2=l2,
             image_size=image_size,

@@ -11,7 +11,8 @@ from vlbench.api.measurement import Measurement
 from vlbench.errors import InputError, WorkerError
 from vlbench.inputs import read_example
 from vlbench.measuring.module_counts import ModuleCounts
-from vlbench.measuring.records import Precision
+from vlbench.measuring.records import Precision, Scope
+from vlbench.runner.backends import EAGER, check_backend, check_pair
 from vlbench.runner.benchmark import BenchmarkSession
 from vlbench.runner.cells import Cell
 from vlbench.runner.records import Result
@@ -29,6 +30,8 @@ def measure(
     *,
     name: str | None = None,
     precision: Precision | None = None,
+    backend: str = EAGER,
+    scope: Scope = "stages",
     process: Process = "auto",
     threads: int | None = None,
     budget_seconds: float = 20,
@@ -41,7 +44,8 @@ def measure(
     one; the result says so. It is in evaluation mode meanwhile, and nothing of it is changed.
 
     Raises:
-        InputError: the forward pass fails, stages name no modules, weights and inputs are on different devices.
+        InputError: the forward pass fails, stages name no modules, weights and inputs are on different devices, or
+            `backend` does not compute in this precision or in this process.
         WorkerError: the measuring process does not start.
 
     Args:
@@ -51,6 +55,8 @@ def measure(
         stages: names, and the paths of their modules, `*` for any step of a path; by default the outermost children.
         name: by default that of the class.
         precision: by default that of its weights.
+        backend: the runtime that executes it; another than eager PyTorch does so in fresh processes alone.
+        scope: what a backend converts: each of the stages, or the whole `model`.
         process: `fresh` raises InputError where fresh processes cannot load it, and `this` does not try.
         threads: of PyTorch; by default as many as here.
         budget_seconds: time for all restarts together.
@@ -62,7 +68,11 @@ def measure(
     if isinstance(module, str | Path):
         named = repr(str(module))
         raise InputError(f"{named} is no module; vlbench.load({named}).measure() measures what it names")
+    check_backend(backend)
+    if process == "this" and backend != EAGER:
+        raise InputError(f"backend={backend!r}: changes the module, so that process='this' cannot use it; 'fresh' can")
     live = LiveModule(module, inputs, stages, name)
+    check_pair(backend, precision or live.precision, live.device, scope)
     example = read_example(None, None)
     cell = Cell(
         spec=live.spec,
@@ -71,6 +81,8 @@ def measure(
         text=example.text,
         device=live.device,
         precision=precision or live.precision,
+        backend=backend,
+        scope=scope if backend != EAGER else "stages",
         batch=live.batch,
         threads=threads or live.threads,
         budget_seconds=budget_seconds,
@@ -84,6 +96,8 @@ def measure(
                 spec = live.save(Path(folder))
                 return Measurement.of(_measure_fresh(cell.model_copy(update={"spec": spec}), import_path()))
         except InputError as error:
+            if backend != EAGER:
+                raise InputError(f"{live.spec.name}: {error}; backend={backend!r} needs fresh processes") from error
             if process == "fresh":
                 raise InputError(f"{live.spec.name}: {error}; process='this' measures it in this process") from error
             reason = str(error)

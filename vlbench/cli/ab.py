@@ -21,6 +21,7 @@ from vlbench.cli.compare import (
     write_files,
 )
 from vlbench.cli.live_options import (
+    BackendOption,
     BudgetOption,
     CallableOption,
     ImageOption,
@@ -39,13 +40,15 @@ from vlbench.cli.options import (
     L2Option,
     PrecisionName,
     PrecisionOption,
+    ScopeName,
+    ScopeOption,
     TextTokensOption,
     ThreadsOption,
     parse_size,
 )
 from vlbench.errors import HeadError, InputError, WorkerError
 from vlbench.files.writing import write_text
-from vlbench.runner.backends import check_backend
+from vlbench.runner.backends import EAGER, check_backend
 from vlbench.runner.devices import check_device
 from vlbench.system.console import print_error
 
@@ -70,6 +73,8 @@ def ab(
     ] = None,
     device: DeviceOption = "auto",
     precision: PrecisionOption = PrecisionName.fp32,
+    backend: BackendOption = EAGER,
+    scope: ScopeOption = ScopeName.stages,
     batch: BatchOption = 1,
     l2: L2Option = L2Name.warm,
     image: ImageOption = None,
@@ -101,6 +106,8 @@ def ab(
         callables=callables,
         device=device,
         precision=precision,
+        backend=backend,
+        scope=scope,
         batch=batch,
         l2=l2,
         image=image,
@@ -165,6 +172,7 @@ OPTIONS: dict[str, Callable[[str], Any]] = {
     "device": check_device,
     "precision": lambda text: PrecisionName(text).value,
     "backend": check_backend,
+    "scope": lambda text: ScopeName(text).value,
     "batch": _count,
     "l2": lambda text: L2Name(text).value,
     "detector": lambda text: EngineName(text).value,

@@ -11,6 +11,7 @@ import typer
 
 from vlbench.cli.compare import OutputOption, ThresholdOption, ThresholdsOption, check_files
 from vlbench.cli.live_options import (
+    BackendOption,
     BudgetOption,
     CallableOption,
     ImageOption,
@@ -26,10 +27,13 @@ from vlbench.cli.options import (
     DeviceOption,
     PrecisionName,
     PrecisionOption,
+    ScopeName,
+    ScopeOption,
     TextTokensOption,
     ThreadsOption,
 )
 from vlbench.cli.printing import print_as
+from vlbench.runner.backends import EAGER
 from vlbench.system.console import print_message
 
 if TYPE_CHECKING:
@@ -49,6 +53,8 @@ def bisect(
     callables: CallableOption = None,
     device: DeviceOption = "auto",
     precision: PrecisionOption = PrecisionName.fp32,
+    backend: BackendOption = EAGER,
+    scope: ScopeOption = ScopeName.stages,
     batch: BatchOption = 1,
     image: ImageOption = None,
     text: TextOption = None,
@@ -77,6 +83,8 @@ def bisect(
         callables=callables,
         device=device,
         precision=precision,
+        backend=backend,
+        scope=scope,
         batch=batch,
         image=image,
         text=text,

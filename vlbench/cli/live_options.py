@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vlbench.cli.options import L2Name, PrecisionName, parse_size
+from vlbench.cli.options import L2Name, PrecisionName, ScopeName, parse_size
 from vlbench.errors import InputError
+from vlbench.runner.backends import BACKENDS, EAGER, check_backend
 from vlbench.runner.devices import check_device
 from vlbench.runner.limits import MOST_BUDGET_SECONDS
 from vlbench.system.console import print_message
@@ -27,6 +28,9 @@ CallableOption = Annotated[
 ImageOption = Annotated[Path | None, typer.Option(help="A photograph, as in vlbench run.")]
 TextOption = Annotated[str | None, typer.Option(help="A sentence about it.")]
 ImageSizeOption = Annotated[str | None, typer.Option(metavar="HxW", help="As in vlbench run.")]
+BackendOption = Annotated[
+    str, typer.Option(metavar="NAME", help=f"The runtime that executes the models: {', '.join(BACKENDS)}.")
+]
 BudgetOption = Annotated[
     float,
     typer.Option(
@@ -44,6 +48,8 @@ def live_request(
     callables: list[str] | None,
     device: str,
     precision: PrecisionName,
+    backend: str = EAGER,
+    scope: ScopeName = ScopeName.stages,
     batch: int,
     l2: L2Name = L2Name.warm,
     image: Path | None,
@@ -65,6 +71,8 @@ def live_request(
     settings: dict[str, Any] = {
         "device": check_device(device),
         "precision": precision.value,
+        "backend": check_backend(backend),
+        "scope": scope.value,
         "batch": batch,
         "l2": l2.value,
         "image_size": parse_size(image_size) if image_size is not None else None,

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Protocol, TypeAlias, cast
+from typing import Any, NamedTuple, Protocol, TypeAlias, cast
 
 import torch
 from torch import nn
@@ -15,11 +15,10 @@ from vlbench.architectures.build import AnyModel
 from vlbench.architectures.huggingface_stages import Called
 from vlbench.architectures.interfaces import Images, RegionFeatures, Text
 from vlbench.errors import InputError, first_line, is_out_of_memory, shortened
-from vlbench.measuring.records import Precision
+from vlbench.measuring.records import Precision, Scope
 
 Inputs: TypeAlias = tuple[Text | None, Images | RegionFeatures | None]
 Pass: TypeAlias = partial[Any]  # one forward pass: a module and its arguments
-Scope = Literal["stages", "model"]
 WHOLE = "model"  # the only part of a model that is converted as a whole
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, TypeAlias
+from typing import TypeAlias
 
 from vlbench.errors import InputError
 from vlbench.inputs import Example, check_text
 from vlbench.measuring.machine import Machine
-from vlbench.measuring.records import Precision
+from vlbench.measuring.records import Precision, Scope
 from vlbench.runner.backends import EAGER, check_backend, check_pair, runtime_version
 from vlbench.runner.cells import L2, Cell
 from vlbench.runner.devices import check_device, check_l2, resolve_device
@@ -38,7 +38,7 @@ class RunSettings:
     device: str = "auto"
     precision: Precision = "fp32"
     backend: str = EAGER
-    scope: Literal["stages", "model"] = "stages"
+    scope: Scope = "stages"
     batch: int = 1
     l2: L2 = "warm"
     detector: Engine | None = None

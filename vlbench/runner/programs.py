@@ -250,8 +250,8 @@ def export_part(part: Part, calls: Sequence[StageInputs], runtime: Runtime, path
     tensors, layout = [some for some, _ in flat], flat[0][1]
     largest = max(tensors, key=lambda some: sum(tensor.numel() for tensor in some))
     differing = [
-        {index for index in range(mine.dim()) if len({some[place].shape[index] for some in tensors}) > 1}
-        for place, mine in enumerate(largest)
+        {index for index in range(mine.dim()) if len({some[position].shape[index] for some in tensors}) > 1}
+        for position, mine in enumerate(largest)
     ]
     dynamic_shapes = tuple(dict.fromkeys(some, torch.export.Dim.AUTO) or None for some in differing)
     outputs: list[Any] = []

@@ -15,7 +15,7 @@ from pydantic.dataclasses import dataclass as record
 from vlbench.frozen import COMPACT, Frozen
 from vlbench.measuring.machine import Machine
 from vlbench.measuring.noise import Interference, Noise, undisturbed
-from vlbench.measuring.records import Launch
+from vlbench.measuring.records import Launch, Scope
 from vlbench.measuring.statistics import LatencySummary
 from vlbench.runner.schemas import ResultLine
 from vlbench.tasks.items import Metric
@@ -218,7 +218,7 @@ class Result(ResultLine):
     device: str
     precision: str
     backend: str
-    scope: Literal["stages", "model"] | None = None  # None for eager PyTorch, which converts nothing
+    scope: Scope | None = None  # None for eager PyTorch, which converts nothing
     conversion: Conversion | None = None
     batch: int
     l2: Literal["warm", "cold"] | None = None

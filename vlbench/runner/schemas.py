@@ -13,7 +13,7 @@ from vlbench.errors import InputError, shortened
 from vlbench.frozen import Frozen
 
 RESULT_SCHEMA = 5
-PROTOCOL = 4  # one more whenever an action that live comparisons use changes
+PROTOCOL = 5  # one more whenever an action that live comparisons use changes
 CACHE_MS = 100  # a shorter pass feels that something else had the caches before it; a longer one refills them
 
 

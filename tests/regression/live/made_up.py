@@ -35,6 +35,9 @@ for line in sys.stdin:
         stages["total"] = [sum(parts) for parts in zip(*stages.values())]
         say(latency_ms=passes(whole, job["end_to_end"]), latency_ms_by_stage=stages)
     elif job["action"] == "serve_blocks":
+        converts = job["workload"]["settings"].get("backend", "eager") != "eager"
+        if converts != os.path.isdir(job["workload"]["folder"]):
+            sys.exit("converted without need, or not at all")
         speed = source.choice(plan["speeds"])
         name = job["workload"].get("callable")
         if name in plan.get("refused", []):
@@ -50,6 +53,9 @@ for line in sys.stdin:
                    "device": plan.get("device", "cpu")})
     elif job["action"] == "probe":
         say(machine=machine); say(ended=0)
+    elif job["action"] == "convert":
+        os.makedirs(job["folder"])
+        say(conversion={"options": {"folder": job["folder"]}}, **plan.get("conversion", {})); say(ended=0)
     elif job["action"] == "describe":
         say(**plan["described"] | {"machine": machine}) if "described" in plan else say(refused="no model 'vlit'")
         say(ended=0)

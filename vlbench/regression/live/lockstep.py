@@ -10,6 +10,8 @@ from typing import Any
 from vlbench.errors import InputError, WorkerError
 from vlbench.measuring.machine import core_sets, usable_cores
 from vlbench.regression.live.record import LiveSamples, Replicate
+from vlbench.runner.backends import EAGER
+from vlbench.runner.records import Conversion
 from vlbench.runner.schemas import CACHE_MS
 from vlbench.runner.worker_client import SILENCE_SECONDS, Worker
 
@@ -26,6 +28,11 @@ class Member:
     worker: Worker
     workload: Mapping[str, Any]  # as a worker understands it; its settings include `threads`
     device: str = "cpu"  # where it computes; of a function that is known once it ran
+
+    @property
+    def is_converted(self) -> bool:
+        """Whether a backend converts its model."""
+        return "model" in self.workload and self.workload["settings"].get("backend", EAGER) != EAGER
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +59,23 @@ def pace_for(pass_ms: float) -> Pace:
     return Pace(
         discarded=1 if pass_ms < CACHE_MS else 0, end_to_end=passes, by_stage=max(1, passes // 2), cycles=cycles
     )
+
+
+def convert_member(member: Member) -> Conversion | None:
+    """Has a member's backend convert its model into the folder of its workload; None where none does.
+
+    Raises InputError and WorkerError as `replicate` does, also where the converted model computes something else.
+    """
+    if not member.is_converted:
+        return None
+    job = {"action": "convert", "workload": dict(member.workload), "folder": member.workload["folder"]}
+    try:
+        (answer,) = member.worker.run_job(job)
+    except (InputError, WorkerError) as error:
+        raise type(error)(f"{member.name}: {error}") from error
+    if "invalid" in answer:
+        raise WorkerError(f"{member.name}: {answer['invalid']}")
+    return Conversion.model_validate(answer["conversion"])
 
 
 def replicate(members: Sequence[Member], number: int) -> Replicate:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from vlbench.errors import HeadError, InputError, WorkerError
@@ -16,7 +17,7 @@ from vlbench.regression.compare.comparison import compare
 from vlbench.regression.compare.effects import Effect, paired
 from vlbench.regression.compare.outcomes import Comparison, Thresholds
 from vlbench.regression.compare.verdicts import confidence_for, decide
-from vlbench.regression.live.lockstep import Member, replicate
+from vlbench.regression.live.lockstep import Member, convert_member, replicate
 from vlbench.regression.live.progress import LiveProgress, Report
 from vlbench.regression.live.record import (
     BASE,
@@ -40,6 +41,7 @@ from vlbench.runner.aggregate import now
 from vlbench.runner.cells import Cell, blank_result
 from vlbench.runner.records import Result
 from vlbench.runner.worker_client import Worker, probe_machine
+from vlbench.system.temporary import temporary_folder
 
 FIRST_SHARE = 0.6  # of the budget; the rest is for the confirmation
 LEAST_FIRST, MOST_FIRST, MOST_CONFIRMING = 8, 20, 12  # replicates of each set
@@ -97,7 +99,26 @@ def compare_live(
     names = [*request.models, *request.callables]
     machine = probe_machine(_settings(request, base)["threads"], workers[BASE])
     sides = {BASE: base, CONTROL: base, HEAD: head}
-    runs = [_WorkloadRun(request, name, len(names), machine, workers, sides) for name in names]
+    with temporary_folder() as folder:
+        runs = [
+            _WorkloadRun(request, name, len(names), machine, workers, sides, folder / str(index))
+            for index, name in enumerate(names)
+        ]
+        workloads, failed = _measured(runs, report)
+    pairs = [(workload.base, workload.head) for workload in workloads]
+    comparison = with_controls(_compared(pairs, base, head, request), workloads)
+    return LiveComparison(
+        schema=LIVE_SCHEMA,
+        comparison=with_failures(comparison, failed),
+        workloads=tuple(workloads),
+        failed=tuple(failed),
+        machine=machine,
+        measured_at=now(),
+    )
+
+
+def _measured(runs: Sequence[_WorkloadRun], report: Report) -> tuple[list[LiveWorkload], list[LiveFailure]]:
+    """The workloads that could be measured, and why the others could not. Raises the last one's error if none could."""
     workloads: list[LiveWorkload] = []
     failed: list[LiveFailure] = []
     for run in runs:
@@ -110,16 +131,7 @@ def compare_live(
             if isinstance(error, WorkerError) and any(failure.head_only for failure in failed):
                 raise HeadError(str(error)) from error
             raise
-    pairs = [(workload.base, workload.head) for workload in workloads]
-    comparison = with_controls(_compared(pairs, base, head, request), workloads)
-    return LiveComparison(
-        schema=LIVE_SCHEMA,
-        comparison=with_failures(comparison, failed),
-        workloads=tuple(workloads),
-        failed=tuple(failed),
-        machine=machine,
-        measured_at=now(),
-    )
+    return workloads, failed
 
 
 def _settings(request: LiveRequest, side: Side) -> dict[str, Any]:
@@ -143,7 +155,7 @@ def _compared(pairs: Sequence[tuple[Result, Result]], base: Side, head: Side, re
 
 
 class _WorkloadRun:
-    """One workload that is being measured and judged."""
+    """One workload that is being measured and judged; `folder` is for converted models, one of each member."""
 
     def __init__(
         self,
@@ -153,6 +165,7 @@ class _WorkloadRun:
         machine: Machine,
         workers: Mapping[str, Worker],
         sides: Mapping[str, Side],
+        folder: Path,
     ) -> None:
         self.request, self.name, self.machine = request, name, machine
         self.described = {member: self._describe(sides[member], workers[member]) for member in (BASE, HEAD)}
@@ -160,7 +173,7 @@ class _WorkloadRun:
             Member(
                 name=member,
                 worker=worker,
-                workload=_workload(request, name, sides[member]),
+                workload=_workload(request, name, sides[member]) | {"folder": str(folder / member)},
                 device=self.described[HEAD if member == HEAD else BASE].device,
             )
             for member, worker in workers.items()
@@ -173,6 +186,10 @@ class _WorkloadRun:
         self.start = 0.0
 
     def measure(self, report: Report) -> LiveWorkload:
+        for member in self.members:
+            conversion = convert_member(member)
+            if conversion and member.name in self.described:
+                self.described[member.name] = self.described[member.name].model_copy(update={"conversion": conversion})
         self.start = time.monotonic()
         self._add_replicates(self.least, MOST_FIRST, FIRST_SHARE, report)
         while self._verdict() == "unknown" and self._spent() < 1:
@@ -203,6 +220,7 @@ class _WorkloadRun:
             member.worker.end()  # it may still wait for its next block
         for member in self.members:
             try:
+                convert_member(member)
                 replicate([member], 0)
             except (InputError, WorkerError):
                 failing.add(member.name)
