@@ -13,8 +13,7 @@ from torch import Tensor
 
 from vlbench.architectures.heads import ImageTextMatching
 from vlbench.measuring.counters import map_tensors
-from vlbench.measuring.records import FLOATS
-from vlbench.runner.backends import BACKENDS, BackendInfo
+from vlbench.runner.backends import BACKENDS, FLOATS, BackendInfo
 from vlbench.runner.conversion import NotConvertibleError, Part, PreparedWorkload, Workload, convert_workload
 
 STAGE_MS = 5

@@ -60,8 +60,6 @@ class Launch(Frozen):
 # int8: weights in 8 bits, and activations by ranges that each pass measures; int8-static: by calibrated ranges
 Precision = Literal["fp32", "bf16", "fp16", "int8", "int8-static"]
 Scope = Literal["stages", "model"]  # what of a model a backend converts: each stage by itself, or all of it at once
-FLOATS: tuple[Precision, ...] = ("fp32", "bf16", "fp16")
-QUANTISED: tuple[Precision, ...] = ("int8", "int8-static")
 ELEMENT_BYTES: dict[Precision, int] = {"fp32": 4, "bf16": 2, "fp16": 2}  # of the others no tensor has one size
 
 

@@ -40,18 +40,16 @@ class OutputDifference:
 
     def _add(self, mine: Tensor, theirs: Tensor) -> None:
         finite = mine.isfinite()
-        if not torch.equal(mine[~finite], theirs[~finite]):
+        if not torch.equal(mine[~finite], theirs[~finite]) or not theirs[finite].isfinite().all():
             self.largest = math.inf
             return
-        scale = float(mine[finite].abs().max()) if finite.any() else 0.0
         apart = (mine[finite] - theirs[finite]).abs()
-        if not apart.numel() or not float(apart.max()):
-            self.count += apart.numel()
-            return
-        worst = float(apart.max()) / scale if scale else math.inf
-        self.largest = max(self.largest, worst if worst == worst else math.inf)
-        self.sum += float(apart.sum(dtype=torch.float64)) / scale if scale else 0.0
         self.count += apart.numel()
+        if not apart.any():
+            return
+        scale = float(mine[finite].abs().max())
+        self.largest = max(self.largest, float(apart.max()) / scale if scale else math.inf)
+        self.sum += float(apart.sum(dtype=torch.float64)) / scale if scale else 0.0
 
 
 class Expected:

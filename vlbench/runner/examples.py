@@ -6,21 +6,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
-from PIL import Image
 
 from vlbench.architectures.build import AnyModel
 from vlbench.architectures.interfaces import Images, RegionFeatures, Text
-from vlbench.architectures.module_model import ModuleModel
 from vlbench.inputs import normalised, padded_ids
 from vlbench.measuring.counters import map_tensors, tensors_of
 from vlbench.runner.conversion import Inputs, Pass
 from vlbench.specs import AnySpec
-from vlbench.tasks.shapes.drawing import draw
-from vlbench.tasks.shapes.items import generated_scene, image_path
-from vlbench.tasks.shapes.language import questions_about
+
+if TYPE_CHECKING:
+    from vlbench.architectures.module_model import ModuleModel
 
 MORE_EXAMPLES = (1, 2)  # in a batch than in the one that is measured
 CALIBRATION_SCENES = 8
@@ -29,8 +27,9 @@ CALIBRATION_SCENES = 8
 def pass_of(model: AnyModel, inputs: Inputs) -> Pass:
     """One forward pass. An external module is called without what is around it."""
     text, images = inputs
-    if isinstance(model, ModuleModel):
-        return model.bound(text, images if isinstance(images, Images) else None)
+    if hasattr(model, "bound"):  # a ModuleModel, whose import is slow, as it imports transformers
+        external = cast("ModuleModel", model)
+        return external.bound(text, images if isinstance(images, Images) else None)
     return partial(model, text, images)
 
 
@@ -82,6 +81,12 @@ def calibration_inputs(spec: AnySpec, inputs: Inputs) -> Sequence[Inputs]:
 
 
 def _scene_inputs(spec: AnySpec, text: Text | None, images: Images, index: int) -> Inputs:
+    from PIL import Image  # noqa: PLC0415  only static quantisation needs scenes
+
+    from vlbench.tasks.shapes.drawing import draw  # noqa: PLC0415
+    from vlbench.tasks.shapes.items import generated_scene, image_path  # noqa: PLC0415
+    from vlbench.tasks.shapes.language import questions_about  # noqa: PLC0415
+
     height, width = spec.input.image_size
     scene = generated_scene(image_path("train", index))
     assert scene

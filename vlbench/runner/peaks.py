@@ -10,7 +10,8 @@ from pydantic import BaseModel, Field
 
 from vlbench.errors import InputError, WorkerError
 from vlbench.measuring.machine import Machine
-from vlbench.measuring.records import QUANTISED, Precision
+from vlbench.measuring.records import Precision
+from vlbench.runner.backends import QUANTISED
 from vlbench.runner.reader import PEAKS, read_lines, warn
 from vlbench.runner.records import Result
 from vlbench.runner.schemas import ResultLine

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
-import inspect
 import os
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +15,6 @@ from torch import nn
 from vlbench.architectures.build import AnyModel, build
 from vlbench.architectures.huggingface_stages import Stage
 from vlbench.architectures.interfaces import Images, RegionFeatures, Text
-from vlbench.errors import InputError
 from vlbench.inputs import Example, padded_ids, pixels, read_example
 from vlbench.measuring.counters import tensors_of
 from vlbench.measuring.gpu import probe
@@ -27,6 +23,7 @@ from vlbench.measuring.memory import PeakMemory
 from vlbench.measuring.peaks import DTYPES, device_gflops_per_second, device_gigabytes_per_second
 from vlbench.runner.aggregate import now
 from vlbench.runner.backends import EAGER, load_backend, model_precision
+from vlbench.runner.callables import find_callable
 from vlbench.runner.cells import L2, Cell
 from vlbench.runner.conversion import Inputs, Target, Workload
 from vlbench.runner.devices import check_l2
@@ -134,34 +131,6 @@ def _timer(forward: Callable[[], object], stages: dict[str, nn.Module], device: 
     if l2 == "cold":
         timer.before = l2_flush(device)
     return timer
-
-
-DEFERRED = (inspect.iscoroutinefunction, inspect.isgeneratorfunction, inspect.isasyncgenfunction)
-
-
-def find_callable(name: str) -> Callable[[], object]:
-    """Imports `package.module:function`. Raises InputError if there is none, or a call would run nothing."""
-    module_name, _, path = name.partition(":")
-    if not module_name or not path:
-        raise InputError(f"--callable {name}: not MODULE:FUNCTION; package.module:function works")
-    try:
-        function: Any = importlib.import_module(module_name)
-        for attribute in path.split("."):
-            function = getattr(function, attribute)
-    except (ImportError, AttributeError) as error:
-        raise InputError(f"--callable {name}: {error}") from error
-    if not callable(function):
-        raise InputError(f"--callable {name}: is not a function")
-    if any(deferred(function) for deferred in DEFERRED):
-        raise InputError(
-            f"--callable {name}: a call runs nothing of a coroutine or generator; a function that runs it works"
-        )
-    with suppress(ValueError):  # functions of C may have no signature
-        try:
-            inspect.signature(function).bind()
-        except TypeError as error:
-            raise InputError(f"--callable {name}: {error}; a function without arguments works") from error
-    return function
 
 
 def prepare(cell: Cell, watch: StopWatch, folder: Path | None = None) -> WarmWorkload:

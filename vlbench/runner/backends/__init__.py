@@ -1,6 +1,6 @@
 """The runtimes that execute a model; docs/backends.md shows how to add another.
 
-Importing this package imports neither PyTorch nor any backend.
+Importing this package imports little: neither PyTorch nor any backend, nor what the command line can start without.
 """
 
 from __future__ import annotations
@@ -8,16 +8,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, cast
 
 from vlbench.errors import InputError, first_line, nearest
-from vlbench.measuring.records import FLOATS, QUANTISED, Precision
 
 if TYPE_CHECKING:
+    from vlbench.measuring.records import Precision
     from vlbench.runner.conversion import Backend
 
 EAGER = "eager"
+FLOATS: tuple[Precision, ...] = ("fp32", "bf16", "fp16")
+QUANTISED: tuple[Precision, ...] = ("int8", "int8-static")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +94,8 @@ def model_precision(name: str, precision: Precision) -> Precision:
 
 def runtime_version(name: str) -> str | None:
     """`onnxruntime 1.27.0`; None for what PyTorch itself executes, whose version the machine has, or without it."""
+    from importlib.metadata import PackageNotFoundError, version  # noqa: PLC0415  slow to import
+
     package = BACKENDS[name].package
     try:
         return f"{package} {version(package)}" if package else None
