@@ -171,7 +171,7 @@ def convert_workload(workload: Workload, convert: Convert) -> PreparedWorkload:
         convert: gives what computes a part's `forward`, for calls like those given. A stage for which it raises an
             error stays eager, and is listed with the reason.
 
-    Raises InputError for a whole model that cannot be converted.
+    Raises InputError for a whole model that cannot be converted, and where none of its stages can.
     """
     if workload.target.scope == "model":
         return _convert_whole(workload, convert)
@@ -184,6 +184,9 @@ def convert_workload(workload: Workload, convert: Convert) -> PreparedWorkload:
             eager_stages[stage] = str(error)
             continue
         converted += done
+    if eager_stages and not converted:
+        stage, reason = next(iter(eager_stages.items()))
+        raise InputError(f"no stage can be converted; {stage}: {reason}")
     for part, forward in converted:
         part.module.forward = forward
     return PreparedWorkload(
