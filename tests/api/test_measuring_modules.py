@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch import nn
 
 from tests.architectures.modules_of_others import Fusion, Pair, Words, inputs, make, make_with_inputs
 from tests.command_line import kept_workers
+from tests.helpers import write_tiny
 from vlbench import api
 from vlbench.api import comparing
 from vlbench.errors import InputError
@@ -109,6 +111,55 @@ def test_another_precision_is_that_of_weights_and_inputs(precision: Any) -> None
     assert (result.status, result.precision, result.error) == ("ok", precision, None)
     with pytest.raises(InputError, match="in this process a module is measured as it is, in fp32"):
         api.measure(Fusion(), inputs(), precision=precision, process="this")
+
+
+@pytest.mark.parametrize(("precision", "scope"), [("fp32", "stages"), ("int8", "model")])
+def test_a_module_is_measured_through_a_runtime(precision: Any, scope: Any) -> None:
+    pytest.importorskip("onnxruntime")
+    module = Fusion()
+    weights = {name: values.clone() for name, values in module.state_dict().items()}
+    result = api.measure(module, inputs(), backend="onnxruntime", precision=precision, scope=scope, **QUICK)
+    assert (result.status, result.error) == ("ok", None)
+    assert (result.backend, result.precision, result.scope) == ("onnxruntime", precision, scope)
+    assert result.conversion
+    assert result.conversion.equality
+    assert ("model" in result.conversion.equality.largest_by_part) == (scope == "model")
+    assert all(torch.equal(values, weights[name]) for name, values in module.state_dict().items())
+
+
+def test_a_runtime_would_change_a_module_of_this_process() -> None:
+    class Local(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x * x
+
+    with pytest.raises(InputError, match=r"^backend='openvino': changes the module, so that process='this' cannot"):
+        api.measure(Fusion(), inputs(), backend="openvino", process="this")
+    with pytest.raises(InputError, match=r"^local: .*; backend='openvino' needs fresh processes$"):
+        api.measure(Local(), torch.ones(3), backend="openvino", **QUICK)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"backend": "onnxrt"}, "^--backend onnxrt: no such backend; did you mean onnxruntime?"),
+        ({"precision": "int8"}, "^--precision int8: eager does not compute in it on cpu"),
+        ({"backend": "onnxruntime", "precision": "bf16"}, "^--precision bf16: onnxruntime does not compute in it"),
+    ],
+)
+def test_an_unknown_backend_and_an_unsupported_pair_are_one_line(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        api.measure(Fusion(), inputs(), **options)
+    with pytest.raises(InputError, match=message):
+        api.load("vilt").measure(device="cpu", **options)
+
+
+def test_a_model_of_the_catalogue_is_measured_through_a_runtime(tmp_path: Path) -> None:
+    pytest.importorskip("openvino")
+    model = api.load(write_tiny(tmp_path))
+    result = model.measure(device="cpu", backend="openvino", scope="model", **QUICK)
+    assert (result.status, result.error) == ("ok", None)
+    assert (result.backend, result.scope) == ("openvino", "model")
+    assert "openvino" in repr(result)
 
 
 def test_inputs_that_need_gradients_and_a_module_without_parameters() -> None:

@@ -19,6 +19,7 @@ from vlbench.runner.records import Result
 from vlbench.specs.catalog import catalog
 from vlbench.suites.evaluate import evaluate
 from vlbench.suites.evidence import DRAWS, RowEvidence, interval, median_draws
+from vlbench.suites.expressions import NoValueError
 from vlbench.suites.outcomes import ClaimOutcome, ReproducedCell, SuiteOutcome
 from vlbench.suites.schema import CATEGORIES, Row, Suite
 
@@ -294,3 +295,11 @@ def test_suppressions_are_contended_as_models_are(noise: Noise | None) -> None:
     evidence = RowEvidence(row=row, spec=None, suppression=suppression)
     assert (evidence.contended("suppression_ms.class_agnostic") is not None) == (noise is BUSY)
     assert evidence.contended("latency_ms") is None
+
+
+def test_a_model_that_is_converted_as_a_whole_has_no_stages_that_cost_nothing() -> None:
+    whole = result([10.0] * 8, [10.0] * 8).model_copy(update={"scope": "model", "latency_ms_by_stage": {}})
+    evidence = RowEvidence(row=Row(label="whole", model="vit-b16"), spec=SPEC, result=whole)
+    assert np.ndim(evidence.value("latency_ms")) == 1
+    with pytest.raises(NoValueError, match=r"was converted as a whole, which has no stages$"):
+        evidence.value("latency_ms_by_stage.visual")

@@ -9,6 +9,9 @@ from typing import Any
 
 import pytest
 
+from tests.helpers import write_tiny, write_yaml
+from tests.suites.test_suites import SMALL
+from vlbench.errors import InputError
 from vlbench.measuring.machine import describe_machine
 from vlbench.runner import benchmark
 from vlbench.runner.cells import Cell, blank_result
@@ -83,6 +86,30 @@ def test_every_cell_has_the_restarts_of_the_command_line(
     settings = RunSettings(device="cpu", threads=1, restarts=requested)
     for suite in ("vilt-figure1", "nms-style"):
         assert {cell.restarts for cell in cells_of([suite], quick=quick, settings=settings)} == {restarts}
+
+
+def test_a_row_is_measured_through_its_own_backend_or_the_command_lines(tmp_path: Path, cells_of: Any) -> None:
+    model = str(write_tiny(tmp_path))
+    rows = [
+        {"label": "the command line's", "model": model},
+        {"label": "its own", "model": model, "backend": "openvino", "precision": "fp32"},
+        {"label": "whole", "model": model, "scope": "model"},
+        {"label": "eager", "model": model, "backend": "eager", "precision": "fp32", "scope": "model"},
+    ]
+    suite = write_yaml(tmp_path / "small.yaml", SMALL | {"rows": rows, "claims": []})
+    settings = RunSettings(device="cpu", threads=1, backend="onnxruntime", precision="int8")
+    assert [(cell.backend, cell.precision, cell.scope) for cell in cells_of([str(suite)], settings=settings)] == [
+        ("onnxruntime", "int8", "stages"),
+        ("openvino", "fp32", "stages"),
+        ("onnxruntime", "int8", "model"),
+        ("eager", "fp32", "stages"),
+    ]
+
+
+def test_a_pair_that_no_backend_computes_is_refused_before_anything_is_measured(cells_of: Any) -> None:
+    settings = RunSettings(device="cpu", threads=1, precision="int8")
+    with pytest.raises(InputError, match=r"^--precision int8: eager does not compute in it on cpu;"):
+        cells_of(["vilt-figure1"], settings=settings)
 
 
 def test_the_file_of_figure_1_says_so() -> None:

@@ -113,6 +113,30 @@ def test_quick_says_so_and_times_suppressions(tmp_path: Path) -> None:
     assert json.loads(line)["cell"]["boxes"] == 10
 
 
+@pytest.mark.slow
+def test_rows_are_compared_through_the_backends_that_they_name(tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    rows = [
+        {"label": "eager", "model": "vilt-b32-tiny.yaml", "backend": "eager"},
+        {"label": "runtime", "model": "vilt-b32-tiny.yaml"},
+        {"label": "whole", "model": "vilt-b32-tiny.yaml", "scope": "model"},
+    ]
+    claims = [{"text": "they differ", "expr": 'time["eager"] != time["runtime"]'}]
+    suite, out = tiny_suite(tmp_path, rows=rows, claims=claims), tmp_path / "out"
+    options = ("--backend", "onnxruntime", "--device", "cpu", "--threads", 1, "--restarts", 1, "--cells", "latency")
+    process = vlbench("reproduce", suite, *options, "--format", "json", "--out", out)
+    assert process.returncode == 0, process.stderr
+    answer = json.loads(process.stdout)
+    assert [cell["measured"] > 0 for cell in answer["cells"]] == [True, True, True]
+    assert (answer["settings"]["backend"], answer["settings"]["scope"]) == ("onnxruntime", "stages")
+    lines = [json.loads(line) for line in (out / "cells.jsonl").read_text().splitlines()]
+    assert {(line["backend"], line["scope"]) for line in lines} == {
+        ("eager", None),
+        ("onnxruntime", "stages"),
+        ("onnxruntime", "model"),
+    }
+
+
 def test_a_cell_outside_its_tolerance_is_exit_code_1(tmp_path: Path) -> None:
     rows = [{"label": "patch", "model": "vilt-b32-tiny.yaml", "reported": {"layers": 3}}]
     suite = tiny_suite(tmp_path, rows=rows, claims=[])

@@ -110,6 +110,13 @@ def test_set_changes_the_spec_and_nothing_else(tmp_path: Path) -> None:
         ),
         (changed("rows", 1, set={"interaction.layers": "two"}), "row 'short': set: interaction.layers: "),
         (changed("rows", 0, suppression={"boxes": 3, "classes": 3}), "needs either model or suppression"),
+        (changed("rows", 0, backend="onnxrt"), "no backend 'onnxrt'; did you mean onnxruntime?"),
+        (changed("rows", 0, precision="int4"), "rows.0.precision: "),
+        (changed("rows", 0, scope="stage"), "rows.0.scope: "),
+        (
+            changed("rows", 0, model=None, suppression={"boxes": 3, "classes": 3}, backend="openvino"),
+            "backend and scope apply to models only",
+        ),
         (changed("rows", 1, label="base"), "more than one row is called base"),
         (changed("rows", 0, reported={"parms": 86}), "no column 'parms'; did you mean params?"),
         (changed("columns", 0, quantity="params_totl"), "no quantity 'params_totl'; did you mean params_total?"),

@@ -21,7 +21,6 @@ from vlbench.cli.compare import (
     write_files,
 )
 from vlbench.cli.live_options import (
-    BackendOption,
     BudgetOption,
     CallableOption,
     ImageOption,
@@ -33,6 +32,7 @@ from vlbench.cli.live_options import (
     show_progress,
 )
 from vlbench.cli.options import (
+    BackendOption,
     BatchOption,
     DeviceOption,
     EngineName,

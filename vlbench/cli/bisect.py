@@ -11,7 +11,6 @@ import typer
 
 from vlbench.cli.compare import OutputOption, ThresholdOption, ThresholdsOption, check_files
 from vlbench.cli.live_options import (
-    BackendOption,
     BudgetOption,
     CallableOption,
     ImageOption,
@@ -23,6 +22,7 @@ from vlbench.cli.live_options import (
     show_progress,
 )
 from vlbench.cli.options import (
+    BackendOption,
     BatchOption,
     DeviceOption,
     PrecisionName,

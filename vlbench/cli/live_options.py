@@ -10,7 +10,7 @@ import typer
 
 from vlbench.cli.options import L2Name, PrecisionName, ScopeName, parse_size
 from vlbench.errors import InputError
-from vlbench.runner.backends import BACKENDS, EAGER, check_backend
+from vlbench.runner.backends import EAGER, check_backend
 from vlbench.runner.devices import check_device
 from vlbench.runner.limits import MOST_BUDGET_SECONDS
 from vlbench.system.console import print_message
@@ -28,9 +28,6 @@ CallableOption = Annotated[
 ImageOption = Annotated[Path | None, typer.Option(help="A photograph, as in vlbench run.")]
 TextOption = Annotated[str | None, typer.Option(help="A sentence about it.")]
 ImageSizeOption = Annotated[str | None, typer.Option(metavar="HxW", help="As in vlbench run.")]
-BackendOption = Annotated[
-    str, typer.Option(metavar="NAME", help=f"The runtime that executes the models: {', '.join(BACKENDS)}.")
-]
 BudgetOption = Annotated[
     float,
     typer.Option(

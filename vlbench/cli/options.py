@@ -99,6 +99,9 @@ PrecisionsOption = Annotated[
         "commas.",
     ),
 ]
+BackendOption = Annotated[
+    str, typer.Option(metavar="NAME", help=f"The runtime that executes the models: {', '.join(BACKENDS)}.")
+]
 BackendsOption = Annotated[
     str,
     typer.Option(

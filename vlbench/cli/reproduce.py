@@ -10,17 +10,21 @@ import typer
 
 from vlbench.cli.ablation import AblationOptions, make_folders, reproduce_ablations
 from vlbench.cli.options import (
+    BackendOption,
     DeviceOption,
     OutOption,
     PrecisionName,
     PrecisionOption,
     RestartsOption,
+    ScopeName,
+    ScopeOption,
     SuiteFormat,
     ThreadsOption,
     default_folder,
 )
 from vlbench.cli.printing import print_as, print_kept
 from vlbench.errors import InputError
+from vlbench.runner.backends import EAGER
 from vlbench.runner.limits import MOST_BUDGET_SECONDS
 from vlbench.system.console import print_message
 
@@ -50,6 +54,8 @@ def reproduce(
     ] = None,
     device: DeviceOption = "auto",
     precision: PrecisionOption = PrecisionName.fp32,
+    backend: BackendOption = EAGER,
+    scope: ScopeOption = ScopeName.stages,
     threads: ThreadsOption = None,
     budget: Annotated[
         float | None,
@@ -90,6 +96,7 @@ def reproduce(
     folder = out or default_folder()
     if trained:
         timing = {"--cells": cells != ALL_CELLS, "--budget": budget, "--restarts": restarts}
+        timing |= {"--backend": backend != EAGER, "--scope": scope is not ScopeName.stages}
         _check_options(trained[0].suite.name, timing, "trained, not timed")
         options = AblationOptions(
             budget=train_budget,
@@ -110,6 +117,8 @@ def reproduce(
         settings=RunSettings(
             device=device,
             precision=precision.value,
+            backend=backend,
+            scope=scope.value,
             threads=threads or (1 if quick else physical_cores()),  # tiny models gain nothing from a second thread
             restarts=restarts,
         ),

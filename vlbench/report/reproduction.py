@@ -126,7 +126,7 @@ def _closing(reproduction: Reproduction) -> list[str]:
     """The machine and the settings of all latencies."""
     if not reproduction.machine or not reproduction.settings:
         return []
-    settings = ", ".join(str(reproduction.settings[name]) for name in ("device", "precision"))
+    settings = ", ".join(str(reproduction.settings[name]) for name in ("device", "precision", "backend"))
     return [
         f"Machine: {reproduction.machine.in_words()}",
         f"Settings: {settings}; latencies are medians on this machine, the papers' are from theirs",

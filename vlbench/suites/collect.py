@@ -11,7 +11,7 @@ from typing import Any
 
 from vlbench.inputs import read_example
 from vlbench.measuring.machine import Machine
-from vlbench.measuring.records import Counts
+from vlbench.measuring.records import Counts, Precision
 from vlbench.runner.benchmark import BenchmarkSession
 from vlbench.runner.cells import Cell
 from vlbench.runner.devices import resolve_device
@@ -128,10 +128,17 @@ def _restarts(request: SuiteRequest) -> int | None:
     return request.settings.restarts or (1 if request.quick else None)
 
 
+def _precision(row: Row, request: SuiteRequest) -> Precision:
+    return row.precision or request.settings.precision
+
+
 def _cell(loaded: LoadedSuite, row: Row, request: SuiteRequest, machine: Machine) -> Cell:
     spec = loaded.specs[row.label]
     settings = replace(
         request.settings,
+        precision=_precision(row, request),
+        backend=row.backend or request.settings.backend,
+        scope=row.scope or request.settings.scope,
         batch=row.batch,
         budget_seconds=_budget(loaded, row, request),
         restarts=_restarts(request),
@@ -156,15 +163,15 @@ def _count(
     rows: dict[Key, tuple[LoadedSuite, Row]], request: SuiteRequest, session: BenchmarkSession
 ) -> dict[Key, Counts | str]:
     """Counts at full size, also for --quick, as they take little time. Equal batches are counted once."""
-    precision = request.settings.precision
     requests = {
-        key: CountRequest(loaded.specs[row.label], row.batch, precision)
+        key: CountRequest(loaded.specs[row.label], row.batch, _precision(row, request))
         for key, (loaded, row) in rows.items()
         if row.model and "count" in _origins(loaded, request.categories)
     }
-    unique = {(batch.spec.hash(), batch.batch): batch for batch in requests.values()}
+    hashes = {key: (batch.spec.hash(), batch.batch, batch.precision) for key, batch in requests.items()}
+    unique = {hashes[key]: batch for key, batch in requests.items()}
     counts = dict(zip(unique, session.count(list(unique.values())), strict=True))
-    return {key: counts[batch.spec.hash(), batch.batch] for key, batch in requests.items()}
+    return {key: counts[hashed] for key, hashed in hashes.items()}
 
 
 def _measure(
@@ -205,6 +212,8 @@ def reproduce_suites(suites: Sequence[LoadedSuite], request: SuiteRequest) -> tu
         settings = {
             "device": collected.device,
             "precision": request.settings.precision,
+            "backend": request.settings.backend,
+            "scope": request.settings.scope,
             "threads": request.settings.threads,
             "budget_seconds": request.budget_seconds,
         }

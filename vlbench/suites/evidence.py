@@ -98,6 +98,8 @@ class RowEvidence:
         if figure is None:
             raise NoValueError(f"{name} does not exist for {self.spec.name}")
         if kind == "latency":
+            if rest and isinstance(source, Result) and source.scope == "model":
+                raise NoValueError(f"{self.spec.name} was converted as a whole, which has no stages")
             latency = figure.get(rest) if rest else figure
             return self._draws(latency.by_restart) if latency else 0.0
         return float(figure.get(rest, 0) if rest else figure)

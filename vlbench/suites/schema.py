@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, FiniteFloat, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, FiniteFloat, model_validator
 
 from vlbench.errors import nearest, quoted
 from vlbench.frozen import Frozen
+from vlbench.measuring.records import Precision, Scope
+from vlbench.runner.backends import BACKENDS
 from vlbench.specs.bounds import Amount, not_truth
 from vlbench.suites.expressions import ClaimComparison, Expression, Name, parse, parse_comparison
 from vlbench.suites.quantities import origin
@@ -19,6 +21,15 @@ MOST_SCORES = 100_000_000  # of all boxes for all classes, 400 MB
 NotNegative = Annotated[float, BeforeValidator(not_truth), Field(ge=0, le=1e6)]
 Batch = Annotated[int, Field(strict=True, ge=1, le=65_536)]
 Seconds = Annotated[float, BeforeValidator(not_truth), Field(gt=0, le=1e6)]
+
+
+def _known_backend(name: str) -> str:
+    if name not in BACKENDS:
+        raise ValueError(f"no backend {name!r}; {nearest(name, BACKENDS)}")
+    return name
+
+
+BackendName = Annotated[str, AfterValidator(_known_backend)]
 Reported = Annotated[int | FiniteFloat | str, BeforeValidator(not_truth)]
 
 
@@ -57,6 +68,7 @@ class Row(Frozen):
     Attributes:
         model: a name in the catalogue, or the path of a YAML file relative to the suite.
         set: fields of the model to change, by dotted keys.
+        precision, backend, scope: in the place of those of the command line.
         budget_seconds: in the place of the suite's.
         reported: the paper's figures, by column.
         tolerance: in the place of the columns' own.
@@ -67,6 +79,9 @@ class Row(Frozen):
     model: str | None = None
     set: dict[str, Any] = Field(default_factory=dict)
     batch: Batch = 1
+    precision: Precision | None = None
+    backend: BackendName | None = None
+    scope: Scope | None = None
     budget_seconds: Seconds | None = None
     suppression: Suppression | None = None
     reported: dict[str, Reported] = Field(default_factory=dict)
@@ -77,8 +92,8 @@ class Row(Frozen):
     def _has_one_subject(self) -> Row:
         if (self.model is None) == (self.suppression is None):
             raise ValueError(f"row {self.label!r} needs either model or suppression")
-        if self.suppression and (self.set or self.batch != 1):
-            raise ValueError(f"row {self.label!r}: set and batch apply to models only")
+        if self.suppression and (self.set or self.batch != 1 or self.precision or self.backend or self.scope):
+            raise ValueError(f"row {self.label!r}: set, batch, precision, backend and scope apply to models only")
         return self
 
 
