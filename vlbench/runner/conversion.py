@@ -97,21 +97,29 @@ class PreparedWorkload:
     holds_weights: bool = False
 
     def release_weights(self, model: nn.Module) -> None:
-        """Frees the weights that only converted parts read, of which the runtime has its own."""
+        """Frees the weights that only converted parts read, of which the runtime has its own.
+
+        A method that is a part shares the weights of its module with other methods, unless that declares which convert.
+        """
         if not self.holds_weights:
             return
-        converted = {id(module) for part, _ in self.parts for module in owner_of(part.module).modules()}
-        owners = {id(owner_of(part.module)) for part, _ in self.parts if isinstance(part.module, Called)}
+        released = [part.module for part, _ in self.parts if _has_own_weights(part.module)]
+        converted = {id(module) for part in released for module in owner_of(part).modules()}
+        owners = {id(part.owner) for part in released if isinstance(part, Called)}
         kept = {
             id(tensor)
             for module in model.modules()
             if id(module) not in converted or id(module) in owners
             for tensor in (*module.parameters(recurse=False), *module.buffers(recurse=False))
         }
-        for part, _ in self.parts:
-            for tensor in (*owner_of(part.module).parameters(), *owner_of(part.module).buffers()):
+        for part in released:
+            for tensor in (*owner_of(part).parameters(), *owner_of(part).buffers()):
                 if id(tensor) not in kept:
                     tensor.data = torch.empty(0, dtype=tensor.dtype)
+
+
+def _has_own_weights(module: nn.Module) -> bool:
+    return not isinstance(module, Called) or hasattr(module.owner, "convertible_methods")
 
 
 def owner_of(module: nn.Module) -> nn.Module:
@@ -183,7 +191,7 @@ def convert_workload(workload: Workload, convert: Convert) -> PreparedWorkload:
 
     Args:
         workload: its modules are changed: each part gets the converted `forward`, so that its calls can be timed.
-        convert: gives what computes a part's `forward`, for calls like those given. A stage for which it raises an
+        convert: gives what computes a part's `forward`, for calls like those given. A part for which it raises an
             error stays eager, and is listed with the reason.
 
     Raises InputError for a whole model that cannot be converted, and where no stage can be.
@@ -192,13 +200,11 @@ def convert_workload(workload: Workload, convert: Convert) -> PreparedWorkload:
         return _convert_whole(workload, convert)
     parts_by_stage, eager_stages, outputs = _parts_of(workload)
     converted: list[ConvertedPart] = []
-    for stage, parts in parts_by_stage.items():
+    for part in (part for parts in parts_by_stage.values() for part in parts):
         try:
-            done = [ConvertedPart(part, _converted(part, convert)) for part in parts]
+            converted.append(ConvertedPart(part, _converted(part, convert)))
         except NotConvertibleError as error:
-            eager_stages[stage] = str(error)
-            continue
-        converted += done
+            eager_stages[part.name] = str(error)
     if not converted:
         reasons = "; ".join(f"{stage}: {reason}" for stage, reason in eager_stages.items())
         raise InputError(f"no stage could be converted ({shortened(reasons, LONGEST_REASON)})")

@@ -26,7 +26,7 @@ from vlbench.measuring.latency import PassTimer, l2_flush
 from vlbench.measuring.memory import PeakMemory
 from vlbench.measuring.peaks import DTYPES, device_gflops_per_second, device_gigabytes_per_second
 from vlbench.runner.aggregate import now
-from vlbench.runner.backends import EAGER, load_backend, model_precision
+from vlbench.runner.backends import load_backend, model_precision
 from vlbench.runner.cells import L2, Cell
 from vlbench.runner.conversion import Inputs, Target, Workload
 from vlbench.runner.devices import check_l2
@@ -186,11 +186,11 @@ def prepare(cell: Cell, watch: StopWatch, folder: Path | None = None) -> WarmWor
 def warm(workload: Workload, cell: Cell, memory: PeakMemory, watch: StopWatch) -> WarmWorkload:
     """Has the cell's backend convert a workload, and runs one pass."""
     backend = load_backend(cell.backend)
-    if cell.backend != EAGER:
+    if cell.is_converted:
         watch.step("convert")
     with torch.no_grad():
         prepared = backend.prepare(workload)
-    if cell.backend != EAGER:
+    if cell.is_converted:
         prepared.release_weights(workload.model)
         memory.forget()
     watch.step("first_pass")
