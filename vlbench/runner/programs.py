@@ -21,9 +21,9 @@ from vlbench.runner.conversion import (
     PreparedWorkload,
     StageInputs,
     Workload,
-    convert_workload,
     owner_of,
 )
+from vlbench.runner.parts import convert_workload
 
 Execute: TypeAlias = Callable[[Sequence[Tensor]], Sequence[Tensor]]
 Shapes: TypeAlias = tuple[tuple[int, ...], ...]

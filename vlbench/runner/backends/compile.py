@@ -10,7 +10,8 @@ from typing import Any
 import torch
 
 from vlbench.measuring.records import QUANTISED
-from vlbench.runner.conversion import NotConvertibleError, Part, PreparedWorkload, Workload, convert_workload
+from vlbench.runner.conversion import NotConvertibleError, Part, PreparedWorkload, Workload
+from vlbench.runner.parts import convert_workload
 from vlbench.runner.quantisation import quantised
 
 CACHE = "TORCHINDUCTOR_CACHE_DIR"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from vlbench.measuring.records import QUANTISED
-from vlbench.runner.conversion import PreparedWorkload, Workload, convert_workload
+from vlbench.runner.conversion import PreparedWorkload, Workload
+from vlbench.runner.parts import convert_workload
 from vlbench.runner.quantisation import quantised
 
 
