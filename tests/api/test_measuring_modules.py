@@ -142,7 +142,7 @@ def test_a_runtime_would_change_a_module_of_this_process() -> None:
     ("options", "message"),
     [
         ({"backend": "onnxrt"}, "^--backend onnxrt: no such backend; did you mean onnxruntime?"),
-        ({"precision": "int8"}, "^--precision int8: eager does not compute in it on cpu"),
+        ({"precision": "int8-static"}, "^--precision int8-static: eager does not compute in it on cpu"),
         ({"backend": "onnxruntime", "precision": "bf16"}, "^--precision bf16: onnxruntime does not compute in it"),
     ],
 )

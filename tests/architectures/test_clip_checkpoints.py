@@ -34,7 +34,7 @@ BLOCKS = (1, 2, 1, 1)
 ATOL = {"atol": 1e-5, "rtol": 0}
 
 
-def spec_of(visual: specs.Part, **changes: Any) -> specs.ModelSpec:
+def spec_of(visual: specs.Spec, **changes: Any) -> specs.ModelSpec:
     spec = catalog()["clip-vit-b32"]
     words = spec.text.model_copy(update={**TEXT, "vocabulary": VOCABULARY, "positions": POSITIONS, **changes})
     return spec.model_copy(update={"text": words, "visual": visual})
@@ -51,7 +51,7 @@ def vit_of_ours() -> VLModel:
     return build(vit_spec()).eval()
 
 
-def ours_of(visual: specs.Part) -> VLModel:
+def ours_of(visual: specs.Spec) -> VLModel:
     return build(spec_of(visual)).eval()
 
 

@@ -180,7 +180,7 @@ def test_pre_training_is_taken_for_matching_first(tmp_path: Path) -> None:
     assert next(recognised(LXMERT_FAMILIES, state)) is MATCHING
 
 
-def full_size(head: specs.Part) -> Weights:
+def full_size(head: specs.Spec) -> Weights:
     """What the published checkpoint fills of the whole model: all but the detector."""
     spec = catalog()["lxmert"].model_copy(update={"head": head})
     with torch.device("meta"):

@@ -88,7 +88,7 @@ def test_the_whole_resnet_50_gives_timms_features() -> None:
     torch.testing.assert_close(model.visual.backbone(pixels)[-1], theirs.forward_features(pixels), atol=1e-5, rtol=0)
 
 
-def vsepp_of(blocks: tuple[int, ...]) -> specs.Part:
+def vsepp_of(blocks: tuple[int, ...]) -> specs.Spec:
     visual = catalog()["vsepp"].tiny().visual
     return visual.model_copy(update={"backbone": visual.backbone.model_copy(update={"blocks": blocks})})
 

@@ -18,7 +18,7 @@ from vlbench.architectures.build import build
 from vlbench.architectures.interfaces import Images, Text
 from vlbench.architectures.vl_model import VLModel
 from vlbench.measuring.macs import UnknownOperatorError, count_macs, count_parameters
-from vlbench.specs import ModelSpec, Part, RegionSpec
+from vlbench.specs import ModelSpec, RegionSpec, Spec
 from vlbench.specs.catalog import catalog
 
 PROPOSALS = 20  # in place of 300 or 1,000: every count of the RoI head is proportional to it
@@ -54,11 +54,11 @@ def with_visual(spec: ModelSpec, **changes: object) -> ModelSpec:
     return spec.model_copy(update={"visual": spec.visual.model_copy(update=changes)})
 
 
-def shallow(part: Part) -> Part:
+def shallow(part: Spec) -> Spec:
     """The same widths with the depths of the tiny part."""
     smaller = part.tiny()
     changes = {name: getattr(smaller, name) for name in DEPTHS & set(type(part).model_fields)}
-    changes |= {name: shallow(value) for name, value in part if isinstance(value, Part)}
+    changes |= {name: shallow(value) for name, value in part if isinstance(value, Spec)}
     return part.model_copy(update=changes)
 
 

@@ -58,11 +58,13 @@ def tokens(batch: int, length: int, *, masked: bool = False) -> Tokens:
     return Tokens(values=values, mask=torch.ones(batch, length, dtype=torch.bool) if masked else None)
 
 
-def part_of(module: nn.Module, folder: Path, *calls: Any, fixed_shapes: bool = True, **changes: Any) -> Part:
+def part_of(
+    module: nn.Module, folder: Path, *calls: Any, fixed_shapes: bool = True, calibration: Sequence[StageInputs] = ()
+) -> Part:
     inputs = [StageInputs(call if isinstance(call, tuple) else (call,), {}) for call in calls]
     target = Target(folder=folder, fixed_shapes=fixed_shapes)
-    content = {"name": "text", "module": module, "eager": module.forward, "calls": inputs, "calibration": []}
-    return Part(**content | changes, target=target)
+    content = {"name": "text", "module": module, "eager": module.forward, "calls": inputs, "outputs": []}
+    return Part(**content, calibration=lambda: calibration, target=target)
 
 
 @pytest.mark.parametrize(

@@ -138,7 +138,16 @@ def pairs_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subproces
     """Eager PyTorch and ONNX Runtime, in fp32 and int8."""
     pytest.importorskip("onnxruntime")
     folder = tmp_path_factory.mktemp("pairs")
-    options = ("--backend", "eager,onnxruntime", "--precision", "fp32,int8", "--format", "json", "--device", "cpu")
+    options = (
+        "--backend",
+        "eager,onnxruntime",
+        "--precision",
+        "fp32,int8-static",
+        "--format",
+        "json",
+        "--device",
+        "cpu",
+    )
     model, out = write_tiny(folder), folder / "out"
     limits = ("--threads", 1, "--restarts", 1, "--budget", 0.5)
     return out, vlbench("run", "--models", model, *options, *limits, "--out", out)
@@ -151,13 +160,13 @@ def test_each_pair_is_a_measurement_and_an_unsupported_one_is_a_line(
     assert process.returncode == 0, process.stderr
     left_out = [line for line in process.stderr.splitlines() if "left out" in line]
     (line,) = left_out
-    assert line.startswith("vlbench: left out: --precision int8: eager does not compute in it on cpu;")
+    assert line.startswith("vlbench: left out: --precision int8-static: eager does not compute in it on cpu;")
     lines = json.loads(process.stdout)
     results = lines["results"] if isinstance(lines, dict) else lines
     assert [(some["backend"], some["precision"], some["scope"]) for some in results] == [
         ("eager", "fp32", None),
         ("onnxruntime", "fp32", "stages"),
-        ("onnxruntime", "int8", "stages"),
+        ("onnxruntime", "int8-static", "stages"),
     ]
     assert results[0]["conversion"] is None
     for result in results[1:]:
@@ -170,7 +179,7 @@ def test_each_pair_is_a_measurement_and_an_unsupported_one_is_a_line(
     assert [(some.backend, some.precision) for some in read_results(folder)] == [
         ("eager", "fp32"),
         ("onnxruntime", "fp32"),
-        ("onnxruntime", "int8"),
+        ("onnxruntime", "int8-static"),
     ]
 
 
@@ -181,7 +190,7 @@ def test_a_result_is_kept_for_the_same_version_of_its_runtime_alone(
     store: MemoryStore[Result] = MemoryStore()
     store.results = results
     spec = catalog()["vilt-b32"].tiny()
-    usable, _ = supported(pairs_of(SETTINGS, ["eager", "onnxruntime"], ["fp32", "int8"]), MACHINE)
+    usable, _ = supported(pairs_of(SETTINGS, ["eager", "onnxruntime"], ["fp32", "int8-static"]), MACHINE)
     cells = [cell for some in usable for cell in expand([spec], read_example(None, None), some, results[0].machine)]
     missing, kept = split_measured(cells, store, results[0].machine)
     assert (len(missing), len(kept)) == (0, 3)
@@ -192,20 +201,20 @@ def test_a_result_is_kept_for_the_same_version_of_its_runtime_alone(
 
 
 def test_pairs_are_planned_for_each_backend_and_precision() -> None:
-    pairs = pairs_of(SETTINGS, ["eager", "openvino"], ["fp32", "bf16", "int8"])
+    pairs = pairs_of(SETTINGS, ["eager", "openvino"], ["fp32", "bf16", "int8-static"])
     usable, refusals = supported(pairs, MACHINE)
     assert [(some.backend, some.precision) for some in pairs] == [
-        (backend, precision) for backend in ("eager", "openvino") for precision in ("fp32", "bf16", "int8")
+        (backend, precision) for backend in ("eager", "openvino") for precision in ("fp32", "bf16", "int8-static")
     ]
     assert [(some.backend, some.precision) for some in usable] == [
         ("eager", "fp32"),
         ("eager", "bf16"),
         ("openvino", "fp32"),
         ("openvino", "bf16"),
-        ("openvino", "int8"),
+        ("openvino", "int8-static"),
     ]
     assert [str(refusal) for refusal in refusals] == [
-        "--precision int8: eager does not compute in it on cpu; it does in fp32, bf16, fp16"
+        "--precision int8-static: eager does not compute in it on cpu; it does in fp32, bf16, fp16, int8"
     ]
 
 
@@ -213,8 +222,8 @@ def test_pairs_are_planned_for_each_backend_and_precision() -> None:
     ("options", "message"),
     [
         (
-            ("--backend", "eager", "--precision", "int8"),
-            "--precision int8: eager does not compute in it on cpu; it does",
+            ("--backend", "eager", "--precision", "int8-static"),
+            "--precision int8-static: eager does not compute in it on cpu; it does",
         ),
         (("--backend", "onnxrt"), "--backend onnxrt: no such backend; did you mean onnxruntime?"),
         (("--precision", "fp32,int4"), "--precision int4: no such precision; did you mean int8?"),

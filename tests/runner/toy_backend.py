@@ -14,7 +14,8 @@ from torch import Tensor
 from vlbench.architectures.heads import ImageTextMatching
 from vlbench.measuring.counters import map_tensors
 from vlbench.runner.backends import BACKENDS, FLOATS, BackendInfo
-from vlbench.runner.conversion import NotConvertibleError, Part, PreparedWorkload, Workload, convert_workload
+from vlbench.runner.conversion import NotConvertibleError, Part, PreparedWorkload, Workload
+from vlbench.runner.parts import convert_workload
 
 STAGE_MS = 5
 CONVERTED = "converted"  # a file that says so

@@ -107,8 +107,8 @@ def test_a_row_is_measured_through_its_own_backend_or_the_command_lines(tmp_path
 
 
 def test_a_pair_that_no_backend_computes_is_refused_before_anything_is_measured(cells_of: Any) -> None:
-    settings = RunSettings(device="cpu", threads=1, precision="int8")
-    with pytest.raises(InputError, match=r"^--precision int8: eager does not compute in it on cpu;"):
+    settings = RunSettings(device="cpu", threads=1, precision="int8-static")
+    with pytest.raises(InputError, match=r"^--precision int8-static: eager does not compute in it on cpu;"):
         cells_of(["vilt-figure1"], settings=settings)
 
 

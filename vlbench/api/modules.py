@@ -12,7 +12,7 @@ from vlbench.errors import InputError, WorkerError
 from vlbench.inputs import read_example
 from vlbench.measuring.module_counts import ModuleCounts
 from vlbench.measuring.records import Precision, Scope
-from vlbench.runner.backends import EAGER, check_backend, check_pair
+from vlbench.runner.backends import EAGER, check_backend, check_pair, scope_of
 from vlbench.runner.benchmark import BenchmarkSession
 from vlbench.runner.cells import Cell
 from vlbench.runner.records import Result
@@ -72,7 +72,7 @@ def measure(
     if process == "this" and backend != EAGER:
         raise InputError(f"backend={backend!r}: changes the module, so that process='this' cannot use it; 'fresh' can")
     live = LiveModule(module, inputs, stages, name)
-    check_pair(backend, precision or live.precision, live.device, scope)
+    check_pair(backend, precision or live.precision, live.device)
     example = read_example(None, None)
     cell = Cell(
         spec=live.spec,
@@ -82,7 +82,7 @@ def measure(
         device=live.device,
         precision=precision or live.precision,
         backend=backend,
-        scope=scope if backend != EAGER else "stages",
+        scope=scope_of(backend, scope),
         batch=live.batch,
         threads=threads or live.threads,
         budget_seconds=budget_seconds,

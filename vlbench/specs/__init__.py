@@ -4,7 +4,7 @@ A class of `vlbench.architectures` is built from each. Nothing here imports torc
 checks models at once.
 """
 
-from vlbench.specs.base import RANDOM, CentreCrop, ExactResize, Part, ShorterSide
+from vlbench.specs.base import RANDOM, CentreCrop, ExactResize, ShorterSide, Spec
 from vlbench.specs.bounds import Size
 from vlbench.specs.detector import (
     C4HeadSpec,
@@ -75,7 +75,6 @@ __all__ = [
     "ModelSpec",
     "ModuleSpec",
     "PairClassifierSpec",
-    "Part",
     "PatchSpec",
     "PooledFeatureSpec",
     "PooledProductSpec",
@@ -89,6 +88,7 @@ __all__ = [
     "ShorterSide",
     "SingleStreamSpec",
     "Size",
+    "Spec",
     "StackedCrossAttentionSpec",
     "Table6",
     "TaskHeads",

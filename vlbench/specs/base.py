@@ -22,7 +22,7 @@ MOST_PATCHES = 1 << 16  # of an image
 TINY_WIDTH, TINY_HEADS, TINY_VOCABULARY = 32, 4, 128
 
 
-class Part(Frozen):
+class Spec(Frozen):
     """A part of a model file; an unknown key is an error.
 
     Class attributes:
@@ -33,12 +33,12 @@ class Part(Frozen):
     implementation: ClassVar[str] = ""
     takes_images: ClassVar[bool] = False
 
-    def tiny(self) -> Part:
+    def tiny(self) -> Spec:
         """The same part with few and narrow layers, for tests and for a first look."""
         return self
 
 
-class VisualSpec(Part):
+class VisualSpec(Spec):
     """A visual embedder. A new one needs its fields, `family`, `implementation`, `tiny`, and what differs from here.
 
     Class attributes:
@@ -130,7 +130,7 @@ def cannot_import(where: str, why: str) -> InputError:
 Resampling = Literal["bilinear", "bicubic"]
 
 
-class ExactResize(Part):
+class ExactResize(Spec):
     """To exactly `image_size`, whatever the shape of the image."""
 
     kind: Literal["exact"] = "exact"
@@ -140,7 +140,7 @@ class ExactResize(Part):
         return self
 
 
-class ShorterSide(Part):
+class ShorterSide(Spec):
     """The shorter side to a length, or the longer one to its own if that makes the image smaller (Faster R-CNN, 3.3).
 
     Args:
@@ -160,7 +160,7 @@ class ShorterSide(Part):
         return self.model_copy(update={"shorter": None, "longer": None})
 
 
-class CentreCrop(Part):
+class CentreCrop(Spec):
     """The shorter side to a length, then `image_size` cropped from the centre (CLIP's released code).
 
     Args:

@@ -6,11 +6,11 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from vlbench.specs.base import Part
+from vlbench.specs.base import Spec
 from vlbench.specs.bounds import Amount, Factor, Fraction, Layers, PoolSize, Side, Width
 
 
-class ResNetSpec(Part):
+class ResNetSpec(Spec):
     """A ResNet or ResNeXt trunk without its classifier.
 
     Args:
@@ -55,7 +55,7 @@ class ResNetSpec(Part):
         return self.model_copy(update={"blocks": (1,) * len(self.blocks)})
 
 
-class FeaturePyramidSpec(Part):
+class FeaturePyramidSpec(Spec):
     """Feature pyramid over every stage of a trunk, res2 to res5 as published, with a level on top (FPN, section 3).
 
     Args:
@@ -68,7 +68,7 @@ class FeaturePyramidSpec(Part):
         return self.model_copy(update={"channels": 16})
 
 
-class RegionProposalSpec(Part):
+class RegionProposalSpec(Spec):
     """Region proposal network (Faster R-CNN, section 3.1; FPN, section 4.1).
 
     Args:
@@ -93,7 +93,7 @@ class RegionProposalSpec(Part):
         return self.model_copy(update={"channels": 16, "candidates": 60, "proposals": 12, "min_box_size": 0.0})
 
 
-class C4HeadSpec(Part):
+class C4HeadSpec(Spec):
     """RoI head that runs res5 on every region (He et al. 2016, "C4"), and classifies it if it has classes.
 
     Args:
@@ -129,7 +129,7 @@ class C4HeadSpec(Part):
         return self.model_copy(update={"pool_size": 4, "blocks": 1, "classes": self.classes and 9})
 
 
-class FpnHeadSpec(Part):
+class FpnHeadSpec(Spec):
     """RoI head of two linear layers on each region of a feature pyramid (FPN, section 4.2).
 
     Args:
@@ -152,7 +152,7 @@ class FpnHeadSpec(Part):
         return self.model_copy(update={"width": 32, "classes": 9})
 
 
-class RegionSelectionSpec(Part):
+class RegionSelectionSpec(Spec):
     """Non-maximum suppression and the choice of regions (bottom-up attention, section 3.1).
 
     Args:

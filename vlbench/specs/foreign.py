@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal, Self
 
-from vlbench.specs.base import Engine, Part, check_patches
+from vlbench.specs.base import Engine, Spec, check_patches
 from vlbench.specs.bounds import ModelName, Seed, Side
 
 
-class ForeignVisual(Part):
+class ForeignVisual(Spec):
     """The visual part of such a model; its weights are part of the whole model's."""
 
     kind: Literal["transformers", "module"] = "transformers"
@@ -20,7 +20,7 @@ class ForeignVisual(Part):
         check_patches(height, width, self.patch_size)
 
 
-class ForeignSpec(Part):
+class ForeignSpec(Spec):
     """The part of a model file that all such models share, and their answers to what vlbench asks every model."""
 
     has_detector: ClassVar[bool] = False

@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar, Literal, get_args
 
 from pydantic import Field, model_validator
 
-from vlbench.specs.base import TINY_HEADS, TINY_WIDTH, Part, check_heads
+from vlbench.specs.base import TINY_HEADS, TINY_WIDTH, Spec, check_heads
 from vlbench.specs.bounds import Amount, Epsilon, Fraction, Width
 from vlbench.specs.huggingface_parts import Gives
 
@@ -17,7 +17,7 @@ TaskKind = Literal["answers", "pairs", "statement", "ranking"]
 TINY_ANSWERS = 11
 
 
-class HeadSpec(Part):
+class HeadSpec(Spec):
     """A head.
 
     Class attributes:
@@ -216,7 +216,7 @@ SUITABLE: dict[TaskKind, SuitableHeads] = {
 }
 
 
-class TaskHeads(Part):
+class TaskHeads(Spec):
     """The heads of a model for kinds of task; each takes the place of the head that is measured.
 
     Args:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from vlbench.specs.base import Part
+from vlbench.specs.base import Spec
 from vlbench.specs.bounds import Amount, Positions, Size, TextLength, TokenId, Vocabulary, Width
 
 Gives = Literal["answers", "words", "pairs", "matching", "ranking", "similarity"]
@@ -16,7 +16,7 @@ Paths = Annotated[
 ]
 
 
-class TokenIds(Part):
+class TokenIds(Spec):
     """The text that a transformers model reads.
 
     Args:
@@ -35,14 +35,14 @@ class TokenIds(Part):
     padding: TokenId = 0
 
 
-class PrecomputedRegions(Part):
+class PrecomputedRegions(Spec):
     """Features of regions that a model reads in place of pixels: how many per image, and their channels."""
 
     regions: Amount = 36
     channels: Width = 2048
 
 
-class Arguments(Part):
+class Arguments(Spec):
     """The names of the forward pass's inputs; an input whose name is None is left out.
 
     A mask is given only if something is padded; that of a text always if `mask_needed`. `boxes` are corners divided by
@@ -65,7 +65,7 @@ class Arguments(Part):
         return self
 
 
-class Small(Part):
+class Small(Spec):
     """The tiny model: settings of its config, and its input."""
 
     config: dict[str, Any]
@@ -74,7 +74,7 @@ class Small(Part):
     channels: Width | None = None
 
 
-class TaskModel(Part):
+class TaskModel(Spec):
     """The class of transformers for another task: what differs from the model file's own."""
 
     transformers: str

@@ -6,11 +6,11 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from vlbench.specs.base import TINY_HEADS, TINY_WIDTH, Part, check_heads
+from vlbench.specs.base import TINY_HEADS, TINY_WIDTH, Spec, check_heads
 from vlbench.specs.bounds import Epsilon, Factor, Fraction, Layers, Width
 
 
-class TransformerSpec(Part):
+class TransformerSpec(Spec):
     """An interaction by transformer layers; `stream_widths` are those of its text and image tokens.
 
     Args:
@@ -136,7 +136,7 @@ class CrossModalitySpec(TransformerSpec):
         return self.model_copy(update=small)
 
 
-class DotProductSpec(Part):
+class DotProductSpec(Spec):
     """The cosine of one token of each modality (VSE++, section 3.1; CLIP, section 2.3).
 
     Args:
@@ -149,7 +149,7 @@ class DotProductSpec(Part):
     logit_scale: Factor | None = None
 
 
-class StackedCrossAttentionSpec(Part):
+class StackedCrossAttentionSpec(Spec):
     """Words attend to regions, or regions to words, and are compared with what they attended to (SCAN, section 3.1).
 
     Args:

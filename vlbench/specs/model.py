@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal, Self
 
 from pydantic import model_validator
 
-from vlbench.specs.base import RANDOM, CentreCrop, Engine, ExactResize, Part, Resizing, ShorterSide
+from vlbench.specs.base import RANDOM, CentreCrop, Engine, ExactResize, Resizing, ShorterSide, Spec
 from vlbench.specs.bounds import Amount, Factor, ModelName, Number, Seed, Size, TextLength, Weights
 from vlbench.specs.heads import (
     SUITABLE,
@@ -29,7 +29,7 @@ DESCRIBED: dict[str, Any] = dict.fromkeys(("aliases", "source", "note", "archety
 DESCRIBED |= {"input": {"evaluation": True}, "visual": {"presets": True}}
 
 
-class Input(Part):
+class Input(Spec):
     """One example: for latency the image is resized to exactly `image_size` and the text padded to `text_tokens`.
 
     For answers `evaluation` says how an image is resized, and a text keeps its length.
@@ -53,7 +53,7 @@ class Input(Part):
         return self.model_copy(update={"image_size": image_size, "evaluation": self.evaluation.for_any_size()})
 
 
-class Table6(Part):
+class Table6(Spec):
     """The tokens that ViLT's Table 6 charges a model for, if they differ from those that it runs on (docs/table6.md).
 
     Args:
@@ -68,7 +68,7 @@ class Table6(Part):
     embeddings_charged: Literal[1, 2] = 1
 
 
-class ModelSpec(Part):
+class ModelSpec(Spec):
     """One file of `models/`: the parts of an architecture, its input, and its source.
 
     An interaction that gives scores has no head; every other interaction needs one.

@@ -13,7 +13,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from vlbench.errors import InputError, quoted
-from vlbench.specs.base import PRETRAINED, RANDOM, Part
+from vlbench.specs.base import PRETRAINED, RANDOM, Spec
 from vlbench.specs.bounds import Amount, OneLine, Size, Weights
 from vlbench.specs.foreign import ForeignSpec, ForeignVisual
 from vlbench.specs.heads import TaskKind
@@ -41,7 +41,7 @@ def source_kind(module: str) -> SourceKind:
     return "factory" if not module.startswith(HUB) and FACTORY.fullmatch(module) else "transformers"
 
 
-class TensorInput(Part):
+class TensorInput(Spec):
     """A tensor that is drawn once: normal floats, integers from 0 to `below`, or ones where it is `bool`.
 
     Args:
@@ -171,7 +171,7 @@ class ModuleSpec(ForeignSpec):
         return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()[:16]
 
 
-class Overrides(Part):
+class Overrides(Spec):
     """What the command line says of modules whose own configs do not say enough.
 
     Args:

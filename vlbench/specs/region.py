@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from vlbench.specs.base import RANDOM, TINY_WIDTH, Engine, Part, VisualSpec, check_inputs
+from vlbench.specs.base import RANDOM, TINY_WIDTH, Engine, Spec, VisualSpec, check_inputs
 from vlbench.specs.bounds import Epsilon, Fraction, Layers, Weights, Width
 from vlbench.specs.detector import (
     C4HeadSpec,
@@ -21,7 +21,7 @@ from vlbench.specs.detector import (
 MOST_POOLED = 1 << 32  # numbers, 16 GiB
 
 
-class RegionProjectionSpec(Part):
+class RegionProjectionSpec(Spec):
     """How a region's feature and its box become a token.
 
     Args:

@@ -6,11 +6,11 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from vlbench.specs.base import TINY_HEADS, TINY_VOCABULARY, TINY_WIDTH, Activation, Part, check_heads
+from vlbench.specs.base import TINY_HEADS, TINY_VOCABULARY, TINY_WIDTH, Activation, Spec, check_heads
 from vlbench.specs.bounds import CausalPositions, Epsilon, Fraction, Layers, Positions, Vocabulary, Width
 
 
-class TextSpec(Part):
+class TextSpec(Spec):
     """A text embedder.
 
     Class attributes:

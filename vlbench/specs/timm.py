@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, JsonValue, field_validator, model_validator
 
-from vlbench.specs.base import RANDOM, TINY_WIDTH, Part, VisualSpec, check_few_patches
+from vlbench.specs.base import RANDOM, TINY_WIDTH, Spec, VisualSpec, check_few_patches
 from vlbench.specs.bounds import Amount, PoolSize, Side, Weights, Width
 
 # What vlbench passes to timm by itself.
@@ -17,7 +17,7 @@ TimmName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_len
 PresetName = Literal["tiny", "small", "base"]
 
 
-class TimmSize(Part):
+class TimmSize(Spec):
     """The size of a timm model under a preset: another name, arguments on top of `model_args`, or both.
 
     With another name the arguments stand alone.

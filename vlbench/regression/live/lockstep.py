@@ -10,7 +10,7 @@ from typing import Any
 from vlbench.errors import InputError, WorkerError
 from vlbench.measuring.machine import core_sets, usable_cores
 from vlbench.regression.live.record import LiveSamples, Replicate
-from vlbench.runner.backends import EAGER
+from vlbench.runner.backends import EAGER, is_converted
 from vlbench.runner.records import Conversion
 from vlbench.runner.schemas import CACHE_MS
 from vlbench.runner.worker_client import SILENCE_SECONDS, Worker
@@ -32,7 +32,8 @@ class Member:
     @property
     def is_converted(self) -> bool:
         """Whether a backend converts its model."""
-        return "model" in self.workload and self.workload["settings"].get("backend", EAGER) != EAGER
+        settings = {"backend": EAGER, "precision": "fp32", **self.workload["settings"]}
+        return "model" in self.workload and is_converted(settings["backend"], settings["precision"])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
