@@ -23,6 +23,7 @@ SPLITS: dict[str, dict[str, Any]] = {
     "device": {"device": "cuda"},
     "precision": {"precision": "bf16"},
     "backend": {"backend": "compiled"},
+    "scope": {"scope": "model"},
     "batch": {"batch": 8},
     "L2 cache": {"l2": "cold"},
     "image size": {"image_size": [224, 224]},

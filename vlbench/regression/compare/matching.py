@@ -23,6 +23,7 @@ SETTINGS = (
     "device",
     "precision",
     "backend",
+    "scope",
     "batch",
     "l2",
     "image_size",
@@ -117,6 +118,8 @@ def _by_key(results: Sequence[Result]) -> dict[Key, Result]:
 
 
 def _setting(result: Result, name: str) -> Any:
+    if name == "scope":
+        return result.scope or "stages"  # eager PyTorch converts nothing, but is timed by stage
     return result.machine.threads if name == "threads" else getattr(result, name)
 
 

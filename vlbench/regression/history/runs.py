@@ -20,6 +20,7 @@ COLUMNS = {
     "device": "VARCHAR",
     "precision": "VARCHAR",
     "backend": "VARCHAR",
+    "scope": "VARCHAR",
     "batch": "INTEGER",
     "l2": "VARCHAR",
     "image_size": "INTEGER[]",
@@ -34,7 +35,7 @@ COLUMNS = {
     "measured_at": "VARCHAR",
     "vlbench_version": "VARCHAR",
 }
-OPTIONAL = ("error", "l2", "latency_ms", "noise")
+OPTIONAL = ("error", "scope", "l2", "latency_ms", "noise")
 
 # What history adds: the folder that the line lay in; the file, by its first line, and the place in it; when it was
 # measured, at no time before the line above it, as a clock may be set back; and what tells the line from all others.
@@ -80,6 +81,7 @@ class SeriesSettings:
     image_sha256: str
     text: str
     l2: str = ""
+    scope: str = "stages"
     variant: str = ""
 
 
@@ -132,6 +134,7 @@ def to_run(row: Mapping[str, Any]) -> HistoryRun:
             image_sha256=row["image_sha256"],
             text=row["text"],
             l2=row["l2"] or "",
+            scope=row["scope"] or "stages",
         ),
         hardware=hardware,
         definition=row["spec_hash"],

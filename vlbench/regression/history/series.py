@@ -229,6 +229,7 @@ def _in_words(settings: SeriesSettings, names: Sequence[str]) -> list[str]:
         "device": settings.device,
         "precision": settings.precision,
         "backend": settings.backend,
+        "scope": f"scope {settings.scope}",
         "batch": f"batch {settings.batch}",
         "l2": "L2 cold" if settings.l2 == "cold" else "",
         "threads": f"{settings.threads} thread{'s' if settings.threads != 1 else ''}",
