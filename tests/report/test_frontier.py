@@ -83,13 +83,19 @@ def three(**values: Any) -> tuple[list[Result], list[Evaluation]]:
 
 def test_a_row_a_model() -> None:
     rows = frontier_frame(*three()).to_dict("records")
-    grid = {key: value for key, value in rows[1].items() if key not in ("deviation", "variant", "label")}
+    grid = {key: value for key, value in rows[1].items() if key not in ("deviation", "variant", "line")}
     assert grid == {
         "task": "shapes",
         "split": "test",
         "metric": "accuracy",
         "model": "grid",
+        "label": "grid",
+        "model_label": "grid",
+        "executed_label": "",
         "family": "grid",
+        "backend": "eager",
+        "precision": "fp32",
+        "scope": "stages",
         "n": 1000,
         "majority": 0.25,
         "text_only": 0.45,

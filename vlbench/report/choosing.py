@@ -11,8 +11,9 @@ from typing import Literal
 from vlbench.errors import InputError
 from vlbench.measuring.machine import Machine
 from vlbench.report import frontier
-from vlbench.report.frames import Accuracies, Key, Results
+from vlbench.report.frames import Results
 from vlbench.report.labels import cell_names
+from vlbench.report.matched_accuracy import Accuracies, Key
 from vlbench.report.requirements import Judged, Meets, ModelBudget, judge, worst
 from vlbench.runner.records import Accuracy, Result
 
@@ -120,7 +121,7 @@ def choose(results: Results, budget: ModelBudget, requirements: Requirements, he
     models = [
         RankedModel(folder=folder, cell=cell, result=result, accuracy=accuracy, judged=judge(result, accuracy, budget))
         for (folder, result), cell in zip(latest, cell_names([result for _, result in latest]), strict=True)
-        for accuracy in [accuracies.of(key, folder, result.spec_hash) if key else None]
+        for accuracy in [accuracies.of(key, folder, result) if key else None]
     ]
     ranked_by: RankedBy = "accuracy" if any(model.accuracy for model in models) else "latency"
     return Choice(
@@ -210,9 +211,7 @@ def _key(accuracies: Accuracies, entries: Sequence[Entry], requirements: Require
             raise InputError(
                 f"--task {requirements.task}: no accuracy of these models; there is {', '.join(available) or 'none'}"
             )
-    counts = {
-        key: sum(bool(accuracies.of(key, folder, result.spec_hash)) for folder, _, result in named) for key in keys
-    }
+    counts = {key: sum(bool(accuracies.of(key, folder, result)) for folder, _, result in named) for key in keys}
     return max(keys, key=lambda key: counts[key], default=None)
 
 

@@ -14,7 +14,8 @@ import pandas as pd
 from vlbench.errors import InputError
 from vlbench.report import columns
 from vlbench.report.efficiency import efficiency_columns
-from vlbench.report.frames import Accuracies, Key, Results
+from vlbench.report.frames import Results
+from vlbench.report.matched_accuracy import Accuracies, Key
 from vlbench.report.tables import (
     BRACKETED,
     GMACS,
@@ -84,7 +85,7 @@ def _summary(results: Results) -> Table:
 
 def _accuracy_column(key: Key, accuracies: Accuracies) -> TableColumn[Any]:
     def get(named: Any) -> Estimate | str | None:
-        accuracy = accuracies.of(key, FOLDER(named), RESULT(named).spec_hash)
+        accuracy = accuracies.of(key, FOLDER(named), RESULT(named))
         return estimated_accuracy(accuracy) if accuracy else None
 
     return TableColumn(f"{' '.join(key)} %", get, estimated(percent))
@@ -170,7 +171,7 @@ def _with_accuracies(results: Results) -> pd.DataFrame:
     """With three columns per task, split and metric, named `shapes_test_accuracy`."""
     accuracies, frame = Accuracies(results.folders), results.cells.copy()
     for key in accuracies.keys_of(results.named):
-        measured = [accuracies.of(key, folder, result.spec_hash) for folder, _, result in results.named]
+        measured = [accuracies.of(key, folder, result) for folder, _, result in results.named]
         ends = [(accuracy.ci95 if accuracy else None) or (None, None) for accuracy in measured]
         name = "_".join(key)
         frame[name] = columns.series([accuracy.value if accuracy else None for accuracy in measured], columns.FIGURE)

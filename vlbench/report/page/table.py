@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from vlbench.report import tables
 from vlbench.report.efficiency import Roofs, efficiency_columns
-from vlbench.report.frames import Accuracies, Key, Results
+from vlbench.report.frames import Results
+from vlbench.report.matched_accuracy import Accuracies, Key
 from vlbench.report.tables import image_words, timed, token_words
 from vlbench.runner.records import Accuracy, Result
 from vlbench.tables.numbers import bracketed, ends, percent, short_number
@@ -164,7 +165,7 @@ def _accuracy_column(key: Key, accuracies: Accuracies) -> tuple[PageColumn, Make
     task, split, metric = key
     hint = f"{metric} on {task} {split}, with its 95% interval"
     column = PageColumn(title=f"{task} {split}", unit="%", hint=hint)
-    return column, lambda folder, result: _accuracy(accuracies.of(key, folder, result.spec_hash))
+    return column, lambda folder, result: _accuracy(accuracies.of(key, folder, result))
 
 
 def _accuracy(accuracy: Accuracy | None) -> PageCell:
