@@ -16,6 +16,7 @@ from vlbench.report import columns
 from vlbench.report.efficiency import efficiency_columns
 from vlbench.report.frames import Results
 from vlbench.report.matched_accuracy import Accuracies, Key
+from vlbench.report.notes import notes as result_notes
 from vlbench.report.tables import (
     BRACKETED,
     GMACS,
@@ -28,7 +29,6 @@ from vlbench.report.tables import (
     estimated_accuracy,
     stage_columns,
 )
-from vlbench.report.tables import notes as result_notes
 from vlbench.tables.numbers import any_number, counted, percent, short_number
 from vlbench.tables.table import Table, TableColumn
 
@@ -207,12 +207,9 @@ def notes(results: Results) -> list[str]:
     several = len(results.folders) > 1
     lines: list[str] = []
     for folder in results.folders:
-        cells = [
-            result.model_copy(update={"model": cell}) for label, cell, result in results.named if label == folder.label
-        ]
-        of_folder = result_notes(cells) if cells else []
+        of_folder = result_notes(folder.results) if folder.results else []
         untimed = {evaluation.model for evaluation in folder.evaluations} - {result.model for result in folder.results}
-        if cells and untimed:
+        if folder.results and untimed:
             of_folder.append(f"Accuracy without latency: {', '.join(sorted(untimed))}")
         lines += [f"{folder.label}: {line}" if several else line for line in of_folder]
     return lines

@@ -13,7 +13,7 @@ import pandas as pd
 
 from vlbench.measuring.statistics import median_interval
 from vlbench.report.labels import cell_names
-from vlbench.runner.execution import Execution, evaluated_execution, execution_of, runtime_of
+from vlbench.runner.execution import Execution, evaluated_execution, execution_of, execution_order, runtime_of
 from vlbench.runner.records import Evaluation, Result
 
 Interval = tuple[float, float]
@@ -100,7 +100,7 @@ def frontier_frame(results: Iterable[Result], evaluations: Sequence[Evaluation])
         for key in dict.fromkeys((_task(evaluation), execution_of(evaluation)) for evaluation in group):
             for result in timed.get(key, ()):
                 points.setdefault(_executed(result), []).append(result)
-        for cells in points.values():
+        for cells in sorted(points.values(), key=lambda cells: execution_order(cells[0])):
             costs = _costs(cells)
             if any(costs.get(name) is not None for name in COSTS.values()):
                 executed = dict(zip(EXECUTED, _executed(cells[0]), strict=True))
@@ -235,7 +235,7 @@ def _name_points(frame: pd.DataFrame) -> None:
         for index, row in zip(frame.index, frame.to_dict("records"), strict=True)
     ]
     labels = zip(frame["model_label"], frame["executed_label"], strict=True)
-    frame["label"] = [", ".join(filter(None, parts)) for parts in labels]
+    frame["label"] = [" ".join(filter(None, parts)) for parts in labels]
 
 
 def _point(row: dict[Hashable, Any], cost: str) -> FrontierPoint:

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from vlbench.report import tables
 from vlbench.report.efficiency import Roofs, efficiency_columns
 from vlbench.report.frames import Results
+from vlbench.report.labels import image_words, token_words
 from vlbench.report.matched_accuracy import Accuracies, Key
-from vlbench.report.tables import image_words, timed, token_words
+from vlbench.report.tables import timed
 from vlbench.runner.records import Accuracy, Result
 from vlbench.tables.numbers import bracketed, ends, percent, short_number
 from vlbench.tables.table import TableColumn
