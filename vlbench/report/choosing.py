@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Literal
+from operator import attrgetter
+from typing import Any, Literal
 
 from vlbench.errors import InputError
 from vlbench.measuring.machine import Machine
@@ -15,6 +16,7 @@ from vlbench.report.frames import Results
 from vlbench.report.labels import cell_names
 from vlbench.report.matched_accuracy import Accuracies, Key
 from vlbench.report.requirements import Judged, Meets, ModelBudget, judge, worst
+from vlbench.runner.execution import runtime_of
 from vlbench.runner.records import Accuracy, Result
 
 MEETING: tuple[Meets, ...] = ("yes", "perhaps")
@@ -26,6 +28,7 @@ class Requirements:
     """Which measurements are considered; None: all. `machine` is part of a description, `task` the name of a task."""
 
     device: str | None = None
+    backend: str | None = None
     precision: str | None = None
     batch: int | None = None
     machine: str | None = None
@@ -97,6 +100,11 @@ class Choice:
         return next((model for model in self.candidates if model.meets == "yes"), None)
 
     @property
+    def named(self) -> RankedModel | None:
+        """The one that the conclusion names: the best, or else the first that perhaps meets the budget."""
+        return self.best or next(iter(self.meeting), None)
+
+    @property
     def exit_code(self) -> int:
         """0 if a model surely meets the budget, else 1."""
         return 0 if self.best else 1
@@ -136,18 +144,24 @@ def choose(results: Results, budget: ModelBudget, requirements: Requirements, he
 
 
 Entry = tuple[str, Result]
+FILTERS: dict[str, Callable[[Result], Any]] = {
+    "device": attrgetter("device"),
+    "backend": runtime_of,
+    "precision": attrgetter("precision"),
+    "batch": attrgetter("batch"),
+}
 
 
 def _of_settings(entries: Sequence[Entry], requirements: Requirements) -> list[Entry]:
     """The measurements with the required settings."""
     if not entries:
         raise InputError("the results hold no measurements to choose from; vlbench run makes some")
-    for name in ("device", "precision", "batch"):
+    for name, setting in FILTERS.items():
         value = getattr(requirements, name)
         if value is None:
             continue
-        available = sorted({getattr(result, name) for _, result in entries})
-        entries = [entry for entry in entries if getattr(entry[1], name) == value]
+        available = sorted({setting(result) for _, result in entries})
+        entries = [entry for entry in entries if setting(entry[1]) == value]
         if not entries:
             raise InputError(f"--{name} {value}: no such measurements; there are {', '.join(map(str, available))}")
     return list(entries)

@@ -19,7 +19,7 @@ from vlbench.report.efficiency import (
 )
 from vlbench.report.labels import differs, image_words, token_words
 from vlbench.report.notes import notes
-from vlbench.runner.execution import execution_order
+from vlbench.runner.execution import in_order
 from vlbench.runner.peaks import Peaks
 from vlbench.runner.records import Accuracy, Result
 from vlbench.tables.numbers import any_number, bracketed, ends, percent, scaled
@@ -106,14 +106,6 @@ def executed_columns(results: Sequence[Result]) -> Iterator[TableColumn[Result]]
     """Backend, precision and scope; a terminal shows those in which results differ."""
     for column in EXECUTED:
         yield replace(column, shown="always" if differs(results, column.name) else "files")
-
-
-def in_order(results: Sequence[Result]) -> Sequence[Result]:
-    """If backends or precisions differ, the results of each model one after the other, eager PyTorch in fp32 first."""
-    if not any(differs(results, column.name) for column in EXECUTED):
-        return results
-    models = list(dict.fromkeys(result.model for result in results))
-    return sorted(results, key=lambda result: (models.index(result.model), execution_order(result)))
 
 
 def stage_columns(results: Sequence[Result]) -> Iterator[TableColumn[Result]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 from vlbench.measuring.records import FLOATS, QUANTISED
@@ -32,6 +32,15 @@ def execution_order(result: Result) -> tuple[int, int, bool]:
     """Sorts eager PyTorch in fp32 first; backends and precisions in the order in which vlbench lists them."""
     backend = BACKEND_ORDER.get(runtime_of(result), len(BACKEND_ORDER))
     return backend, PRECISION_ORDER.get(result.precision, len(PRECISION_ORDER)), result.scope == "model"
+
+
+def in_order(results: Sequence[Result]) -> list[Result]:
+    """As they are; if backends, precisions or scopes differ, those of each model one after the other, eager PyTorch in
+    fp32 first."""
+    if len({execution_order(result) for result in results}) <= 1:
+        return list(results)
+    models = {model: index for index, model in enumerate(dict.fromkeys(result.model for result in results))}
+    return sorted(results, key=lambda result: (models[result.model], execution_order(result)))
 
 
 def execution_of(measured: Result | Evaluation) -> Execution:

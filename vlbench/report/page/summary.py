@@ -57,7 +57,8 @@ def _fastest(results: Results) -> Iterator[Headline]:
 
 
 def _setting(result: Result) -> Hashable:
-    return result.machine.model_dump_json(), result.device, result.precision, result.batch, result.l2
+    executed = result.backend, result.precision, result.scope
+    return result.machine.model_dump_json(), result.device, *executed, result.batch, result.l2
 
 
 def _median(result: Result) -> float:

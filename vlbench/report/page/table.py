@@ -47,6 +47,7 @@ class PageRow:
     folder: str
     status: str
     device: str
+    backend: str
     precision: str
     values: tuple[PageCell, ...]
 
@@ -78,6 +79,7 @@ def build_table(results: Results) -> PageTable:
             folder=folder,
             status=result.status,
             device=result.device,
+            backend=result.backend,
             precision=result.precision,
             values=(*_names(name, folder if several else None), *(values[index] for index in shown)),
         )
@@ -205,10 +207,8 @@ def _columns(results: Results) -> Iterator[tuple[PageColumn, Make]]:
     yield PageColumn(title="tokens", hint="text + image, as the transformer sees them"), _of(_tokens)
     yield PageColumn(title="batch", setting=True), _written(TableColumn("", lambda result: result.batch, "{:,}".format))
     yield PageColumn(title="device", words=True, setting=True), _written(TableColumn("", lambda result: result.device))
-    yield (
-        PageColumn(title="precision", words=True, setting=True),
-        _written(TableColumn("", lambda result: result.precision)),
-    )
+    for column in tables.EXECUTED:
+        yield PageColumn(title=column.name, words=True, setting=True), _written(column)
     yield (
         PageColumn(title="threads", setting=True),
         _written(TableColumn("", lambda result: result.machine.threads, str)),

@@ -40,6 +40,10 @@ class BackendInfo:
     converts_precision: bool = False
     scopes: tuple[str, ...] = ("stages", "model")
 
+    def requirements(self, precision: str) -> tuple[str, ...]:
+        """The extras of vlbench that it takes in this precision."""
+        return (self.extra, *(("int8",) if precision in QUANTISED else ())) if self.extra else ()
+
 
 BACKENDS = {
     "eager": BackendInfo(
