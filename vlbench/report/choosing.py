@@ -238,6 +238,7 @@ def _with_frontier(models: Sequence[RankedModel]) -> list[RankedModel]:
             points[index] = frontier.FrontierPoint(
                 cost=latency.median,
                 accuracy=model.accuracy.value,
+                evaluated=id(model.accuracy),
                 cost_interval=latency.ci95,
                 accuracy_interval=model.accuracy.ci95,
             )

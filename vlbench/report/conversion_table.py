@@ -40,8 +40,8 @@ def conversion_table(results: Sequence[Result]) -> Table:
         _converted(TableColumn("size MiB", lambda conversion: conversion.size_bytes, scaled(2**20, 0))),
         _equality(TableColumn("largest difference", _largest, str)),
         _equality(TableColumn("mean difference", lambda equality: equality.mean, difference, shown="wide")),
-        _equality(TableColumn("allowed", lambda equality: equality.tolerance, difference)),
-        _converted(TableColumn("eager stages", lambda conversion: ", ".join(conversion.eager_stages), wraps=True)),
+        _equality(TableColumn("allowed", lambda equality: equality.tolerance, difference, shown="wide")),
+        _converted(TableColumn("eager stages", lambda conversion: len(conversion.eager_stages) or None, str)),
     )
     converted = [result for result in results if result.conversion]
     return Table.of(columns, converted, caption=CAPTION if converted else "")

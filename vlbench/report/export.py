@@ -125,8 +125,9 @@ def _rows(frame: pd.DataFrame) -> list[dict[Any, Any]]:
 
 
 def _accuracy(results: Results) -> Table:
+    executed = [name for name in ("backend", "precision") if results.accuracy[name].nunique() > 1]
     shown = [
-        *_text("folder", "model", "task", "split", "metric", "untrained"),
+        *_text("folder", "model", *executed, "task", "split", "metric", "untrained"),
         _estimate("% (95%)", "value", percent),
         TableColumn("n", itemgetter("n"), "{:,}".format),
         TableColumn("majority %", itemgetter("majority"), percent),

@@ -23,10 +23,12 @@ COSTS = {"frontier": "latency_ms", "frontier_macs": "macs"}  # columns of standi
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FrontierPoint:
-    """A model's cost and accuracy; a value without an interval counts as exact."""
+    """A model's cost and accuracy; a value without an interval counts as exact. Points with the same `evaluated` share
+    one accuracy, whatever its true value is."""
 
     cost: float
     accuracy: float
+    evaluated: Hashable = None
     cost_interval: Interval | None = None
     accuracy_interval: Interval | None = None
 
@@ -50,9 +52,16 @@ def standings(points: Sequence[FrontierPoint]) -> list[str]:
     """`yes` on the frontier, `no` if a model beats it beyond all four intervals, `perhaps` if only within them."""
     result = []
     for point, is_on in zip(points, pareto(points), strict=True):
-        is_surely_beaten = any(_beats(other.worst, point.best) for other in points)
+        is_surely_beaten = any(_surely_beats(other, point) for other in points)
         result.append(ON if is_on else BEATEN if is_surely_beaten else PERHAPS)
     return result
+
+
+def _surely_beats(point: FrontierPoint, other: FrontierPoint) -> bool:
+    """Whether it does whatever the true values are within their intervals."""
+    if point.evaluated is not None and point.evaluated == other.evaluated:
+        return point.worst[0] < other.best[0]
+    return _beats(point.worst, other.best)
 
 
 def _beats(values: tuple[float, float], others: tuple[float, float]) -> bool:
@@ -94,7 +103,7 @@ def frontier_frame(results: Iterable[Result], evaluations: Sequence[Evaluation])
         groups.setdefault(group_key(evaluation), []).append(evaluation)
     rows: list[dict[str, Any]] = []
     lines_of: dict[Hashable, int] = {}
-    for group in groups.values():
+    for number, group in enumerate(groups.values()):
         line = lines_of.setdefault(_model_key(group[0]), len(lines_of))
         points: dict[Hashable, list[Result]] = {}
         for key in dict.fromkeys((_task(evaluation), execution_of(evaluation)) for evaluation in group):
@@ -104,7 +113,7 @@ def frontier_frame(results: Iterable[Result], evaluations: Sequence[Evaluation])
             costs = _costs(cells)
             if any(costs.get(name) is not None for name in COSTS.values()):
                 executed = dict(zip(EXECUTED, _executed(cells[0]), strict=True))
-                rows.append({"line": line, **_accuracies(group), **executed, **costs})
+                rows.append({"line": line, "evaluated": number, **_accuracies(group), **executed, **costs})
     return _with_standings(pd.DataFrame(rows))
 
 
@@ -242,6 +251,7 @@ def _point(row: dict[Hashable, Any], cost: str) -> FrontierPoint:
     return FrontierPoint(
         cost=row[cost],
         accuracy=row["accuracy"],
+        evaluated=row["evaluated"],
         cost_interval=interval(row, cost),
         accuracy_interval=interval(row, "accuracy"),
     )

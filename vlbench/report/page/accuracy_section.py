@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
+from functools import partial
 from operator import itemgetter
 from typing import Any
 
@@ -135,6 +136,7 @@ def _table(results: Results) -> Table:
     columns: Sequence[TableColumn[Any]] = (
         TableColumn("model", lambda row: row[1].model),
         *([TableColumn[Any]("results", itemgetter(0))] if len(results.folders) > 1 else []),
+        *(TableColumn[Any](name, partial(_of_evaluation, name)) for name in _differing(rows)),
         TableColumn("task", lambda row: f"{row[1].accuracy.task} {row[1].accuracy.split}"),
         TableColumn("metric", lambda row: row[2].name),
         TableColumn("%", lambda row: row[2].value, percent),
@@ -143,6 +145,15 @@ def _table(results: Results) -> Table:
         *(_blind_baseline(*names) for names in BLIND.items()),
     )
     return Table.of(columns, rows, caption="All metrics")
+
+
+def _of_evaluation(name: str, row: Any) -> Any:
+    return getattr(row[1], name)
+
+
+def _differing(rows: Sequence[Any]) -> list[str]:
+    names = ("backend", "precision")
+    return [name for name in names if len({getattr(evaluation, name) for _, evaluation, _ in rows}) > 1]
 
 
 def _blind_baseline(field: str, heading: str) -> TableColumn[Any]:
