@@ -12,7 +12,7 @@ from pydantic import Field, field_validator
 from vlbench.frozen import Frozen
 from vlbench.measuring.machine import Machine
 from vlbench.measuring.records import Precision
-from vlbench.runner.backends import EAGER, check_backend
+from vlbench.runner.backends import EAGER, Scope, check_backend
 from vlbench.runner.records import Result
 from vlbench.specs import AnySpec
 from vlbench.version import __version__
@@ -32,7 +32,7 @@ class Cell(Frozen):
     device: Literal["cpu", "cuda"] = "cpu"
     precision: Precision = "fp32"
     backend: str = EAGER
-    scope: Literal["stages", "model"] = "stages"
+    scope: Scope = "stages"
     batch: int = Field(default=1, ge=1)
     l2: L2 = "warm"
     threads: int = Field(default=1, ge=1)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Protocol, TypeAlias, cast
+from typing import Any, NamedTuple, Protocol, TypeAlias, cast
 
 import torch
 from torch import nn
@@ -14,13 +15,15 @@ from torch import nn
 from vlbench.architectures.build import AnyModel
 from vlbench.architectures.huggingface_stages import Called
 from vlbench.architectures.interfaces import Images, RegionFeatures, Text
-from vlbench.errors import InputError, first_line, is_out_of_memory, shortened
+from vlbench.errors import LONGEST_REASON, InputError, first_line, is_out_of_memory, shortened
+from vlbench.measuring.counters import tensors_of
 from vlbench.measuring.records import Precision
+from vlbench.runner.backends import Scope
 
 Inputs: TypeAlias = tuple[Text | None, Images | RegionFeatures | None]
 Pass: TypeAlias = partial[Any]  # one forward pass: a module and its arguments
-Scope = Literal["stages", "model"]
 WHOLE = "model"  # the only part of a model that is converted as a whole
+MOST_CALLS = 2  # of a part with tensors of the same shapes, that are kept
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +80,7 @@ class PreparedWorkload:
         forward: one forward pass, which gives what the model gives.
         stages: modules that `forward` calls and whose calls are timed; empty if it can only be timed as a whole.
         parts: what was converted, with the stage of each.
+        outputs: what eager PyTorch gives for `forward` and for each example.
         run: executes any pass of the model; None if only `forward` can be executed.
         eager_stages: why a stage, or a part of it, could not be converted and stays eager, by its name.
         options: of the runtime.
@@ -86,6 +90,7 @@ class PreparedWorkload:
     forward: Callable[[], Any]
     stages: Mapping[str, nn.Module]
     parts: Sequence[ConvertedPart] = ()
+    outputs: Sequence[Any] = ()
     run: Callable[[Pass], Any] | None = None
     eager_stages: Mapping[str, str] = field(default_factory=dict)
     options: Mapping[str, str | int] = field(default_factory=dict)
@@ -129,6 +134,13 @@ class StageInputs(NamedTuple):
     named: dict[str, Any]
 
 
+class ObservedCall(NamedTuple):
+    """A call of a module in an eager pass, and what it gave."""
+
+    inputs: StageInputs
+    output: Any
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
     """A module that is converted.
@@ -137,8 +149,9 @@ class Part:
         name: of its stage, with a number where the stage has several parts.
         module: its `forward` is what is converted.
         eager: that `forward`, as the module has it before.
-        calls: the arguments of its calls in the workload's passes, that of `forward` first.
-        calibration: the same in the passes for calibration.
+        calls: the arguments of its calls in the workload's passes, that of `forward` first; `MOST_CALLS` of each size.
+        outputs: what eager PyTorch gave for each.
+        calibration: gives the same in the passes for calibration, which are run when they are first needed.
         target: of the workload.
     """
 
@@ -146,7 +159,8 @@ class Part:
     module: nn.Module
     eager: Callable[..., Any]
     calls: Sequence[StageInputs]
-    calibration: Sequence[StageInputs]
+    outputs: Sequence[Any]
+    calibration: Callable[[], Sequence[StageInputs]]
     target: Target
 
 
@@ -172,11 +186,11 @@ def convert_workload(workload: Workload, convert: Convert) -> PreparedWorkload:
         convert: gives what computes a part's `forward`, for calls like those given. A stage for which it raises an
             error stays eager, and is listed with the reason.
 
-    Raises InputError for a whole model that cannot be converted.
+    Raises InputError for a whole model that cannot be converted, and where no stage can be.
     """
     if workload.target.scope == "model":
         return _convert_whole(workload, convert)
-    parts_by_stage, eager_stages = _parts_of(workload)
+    parts_by_stage, eager_stages, outputs = _parts_of(workload)
     converted: list[ConvertedPart] = []
     for stage, parts in parts_by_stage.items():
         try:
@@ -185,12 +199,16 @@ def convert_workload(workload: Workload, convert: Convert) -> PreparedWorkload:
             eager_stages[stage] = str(error)
             continue
         converted += done
+    if not converted:
+        reasons = "; ".join(f"{stage}: {reason}" for stage, reason in eager_stages.items())
+        raise InputError(f"no stage could be converted ({shortened(reasons, LONGEST_REASON)})")
     for part, forward in converted:
         part.module.forward = forward
     return PreparedWorkload(
         forward=workload.forward,
         stages=workload.stages,
         parts=converted,
+        outputs=outputs,
         run=lambda passed: passed(),
         eager_stages=eager_stages,
     )
@@ -206,12 +224,14 @@ def _convert_whole(workload: Workload, convert: Convert) -> PreparedWorkload:
         return [StageInputs(some.args, some.keywords) for some in passes]
 
     forward = workload.forward
+    outputs = [run() for run in (forward, *workload.examples)]
     part = Part(
         name=WHOLE,
         module=(module := cast(nn.Module, forward.func)),
         eager=module.forward,
         calls=arguments([forward, *workload.examples]),
-        calibration=arguments(workload.calibration),
+        outputs=outputs,
+        calibration=partial(arguments, workload.calibration),
         target=workload.target,
     )
     try:
@@ -222,6 +242,7 @@ def _convert_whole(workload: Workload, convert: Convert) -> PreparedWorkload:
         forward=partial(converted, *forward.args, **forward.keywords),
         stages={},
         parts=[ConvertedPart(part, converted)],
+        outputs=outputs,
         run=lambda passed: converted(*passed.args, **passed.keywords),
     )
 
@@ -235,11 +256,20 @@ def _converted(part: Part, convert: Convert) -> Callable[..., Any]:
     except Exception as error:
         if is_out_of_memory(error):
             raise
-        raise NotConvertibleError(shortened(f"{type(error).__name__}: {first_line(error)}", 160)) from error
+        raise NotConvertibleError(shortened(f"{type(error).__name__}: {_reason(error)}", LONGEST_REASON)) from error
 
 
-def _parts_of(workload: Workload) -> tuple[dict[str, list[Part]], dict[str, str]]:
-    """The parts of each stage that a pass calls; and why a part of a stage is none, by the stage's name."""
+def _reason(error: Exception) -> str:
+    """What an error says; OpenVINO's and the exporter's say first where they were raised."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if "## Exception summary" in lines:
+        return lines[lines.index("## Exception summary") + 1]
+    return lines[-1] if lines and lines[0].startswith("Exception from") else first_line(error)
+
+
+def _parts_of(workload: Workload) -> tuple[dict[str, list[Part]], dict[str, str], list[Any]]:
+    """The parts of each stage that a pass calls; why a part of a stage is none, by the stage's name; and what the
+    passes gave."""
     modules: dict[str, list[nn.Module]] = {}
     eager_stages: dict[str, str] = {}
     for stage, group in workload.convertible.items():
@@ -250,8 +280,8 @@ def _parts_of(workload: Workload) -> tuple[dict[str, list[Part]], dict[str, str]
             if reason := getattr(module, "stays_eager", None):
                 eager_stages[stage] = reason
     observed = [module for group in modules.values() for module in group]
-    calls = stage_inputs(observed, [workload.forward, *workload.examples])
-    calibration = stage_inputs(observed, workload.calibration)
+    calls, outputs = observe_calls(observed, [workload.forward, *workload.examples])
+    calibration = cache(lambda: observe_calls(observed, workload.calibration, most=len(workload.calibration))[0])
     parts = {}
     for stage, group in modules.items():
         called = [module for module in group if module in calls]
@@ -260,27 +290,39 @@ def _parts_of(workload: Workload) -> tuple[dict[str, list[Part]], dict[str, str]
                 name=stage if len(called) == 1 else f"{stage}-{index}",
                 module=module,
                 eager=module.forward,
-                calls=calls[module],
-                calibration=calibration.get(module, []),
+                calls=[inputs for inputs, _ in calls[module]],
+                outputs=[output for _, output in calls[module]],
+                calibration=partial(_calls_of, module, calibration),
                 target=workload.target,
             )
             for index, module in enumerate(called)
         ]
-    return parts, eager_stages
+    return parts, eager_stages, outputs
 
 
-def stage_inputs(modules: Sequence[nn.Module], passes: Sequence[Pass]) -> dict[nn.Module, list[StageInputs]]:
-    """The arguments of each module's calls in some passes."""
-    inputs: dict[nn.Module, list[StageInputs]] = {}
+def _calls_of(module: nn.Module, calls: Callable[[], Mapping[nn.Module, Sequence[ObservedCall]]]) -> list[StageInputs]:
+    return [inputs for inputs, _ in calls().get(module, ())]
 
-    def observe(module: nn.Module, positional: tuple[Any, ...], named: dict[str, Any]) -> None:
-        inputs.setdefault(module, []).append(StageInputs(positional, named))
 
-    hooks = [module.register_forward_pre_hook(observe, with_kwargs=True) for module in modules]
+def observe_calls(
+    modules: Sequence[nn.Module], passes: Sequence[Pass], *, most: int = MOST_CALLS
+) -> tuple[dict[nn.Module, list[ObservedCall]], list[Any]]:
+    """Calls of each module in some passes, at most so many with tensors of the same shapes; and what the passes
+    gave."""
+    calls: dict[nn.Module, list[ObservedCall]] = {}
+    seen: Counter[Hashable] = Counter()
+
+    def observe(module: nn.Module, positional: tuple[Any, ...], named: dict[str, Any], output: Any) -> None:
+        inputs = StageInputs(positional, named)
+        sizes = (module, *(tensor.shape for tensor in tensors_of(inputs)))
+        seen[sizes] += 1
+        if seen[sizes] <= most:
+            calls.setdefault(module, []).append(ObservedCall(inputs, output))
+
+    hooks = [module.register_forward_hook(observe, with_kwargs=True) for module in modules]
     try:
-        for run in passes:
-            run()
+        outputs = [run() for run in passes]
     finally:
         for hook in hooks:
             hook.remove()
-    return inputs
+    return calls, outputs

@@ -268,7 +268,7 @@ def export_part(part: Part, calls: Sequence[StageInputs], runtime: Runtime, path
         frozenset(index for index, size in enumerate(node.meta["val"].shape) if not isinstance(size, int))
         for node in inputs
     )
-    calls_of_layout = [flattened(call, sized=sized) for call in part.calibration]
+    calls_of_layout = [flattened(call, sized=sized) for call in part.calibration()]
     calibration = [some for some, same in calls_of_layout if same == layout] or tensors
     runtime.write(Exported(program=program, dynamic=dynamic, calibration=calibration), path)
     return Signature(dynamic=dynamic, shapes=shapes_of(largest), output=outputs[-1])

@@ -14,7 +14,7 @@ CACHE = "TORCHINDUCTOR_CACHE_DIR"
 
 
 class CompileBackend:
-    """torch.compile with its default backend, Inductor; weights are constants, as `freezing` has it.
+    """torch.compile with its default backend, Inductor.
 
     Compilation is lazy, so that its time is that of the first pass.
     """
@@ -25,4 +25,4 @@ class CompileBackend:
 
 
 def _compiled(part: Part) -> Callable[..., Any]:
-    return torch.compile(part.module.forward, options={"freezing": True})
+    return torch.compile(part.eager)
