@@ -98,7 +98,7 @@ def everything(tmp_path: Path) -> Path:
 
 NAMED: dict[str, Sequence[str]] = {
     **{
-        "stages": (*MODELS[1:], "patch-a, openvino, int8", "patch-b, batch 4"),
+        "stages": (*MODELS[1:], "patch-a, openvino", "patch-b, batch 4"),
         "frontier": MODELS,
         "scaling": ("patch-b, 384x640",),
     },

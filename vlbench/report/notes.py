@@ -26,7 +26,12 @@ def notes(results: Sequence[Result]) -> list[str]:
     summaries = [result.latency_ms for result in results if result.status == "ok" and result.latency_ms]
     if any(len(latency.by_restart) < LEAST_RESTARTS for latency in summaries):
         lines.append(f"Interval: none, as a 95% interval of the median needs {LEAST_RESTARTS} restarts")
-    return [*lines, *merged_notes(results, _load), *eager_stage_notes(results), *merged_notes(results, _troubles)]
+    return [
+        *lines,
+        *merged_notes(results, _load, "Load of {}, an image: {}"),
+        *eager_stage_notes(results),
+        *merged_notes(results, _troubles),
+    ]
 
 
 def _setting_words(results: Sequence[Result]) -> list[str]:
@@ -40,8 +45,11 @@ def _setting_words(results: Sequence[Result]) -> list[str]:
     return list(dict.fromkeys(lines))
 
 
-def merged_notes(results: Sequence[Result], lines_of: Callable[[Result], Sequence[str]]) -> Iterator[str]:
-    """Each line once, after the names of its measurements, or of the models all of whose measurements have it."""
+def merged_notes(
+    results: Sequence[Result], lines_of: Callable[[Result], Sequence[str]], form: str = "{}: {}"
+) -> Iterator[str]:
+    """Each line once, after the names of its measurements, or of the models all of whose measurements have it; `form`
+    joins the two."""
     unique = list({_identity(result): result for result in results}.values())
     cells: dict[str, list[str]] = {}
     by_line: dict[str, dict[str, list[str]]] = {}
@@ -54,7 +62,7 @@ def merged_notes(results: Sequence[Result], lines_of: Callable[[Result], Sequenc
             model if len(names) == len(cells[model]) else _listed(model, names)
             for model, names in names_by_model.items()
         ]
-        yield f"{'; '.join(words)}: {line}"
+        yield form.format("; ".join(words), line)
 
 
 def _listed(model: str, names: Sequence[str]) -> str:
@@ -71,7 +79,7 @@ def _load(result: Result) -> list[str]:
     if result.status != "ok" or not result.detector_load:
         return []
     load = ", ".join(f"{value:,} {name.replace('_', ' ')}" for name, value in result.detector_load.items())
-    return [f"load of an image: {load}"]
+    return [load]
 
 
 def _troubles(result: Result) -> list[str]:

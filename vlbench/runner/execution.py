@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
-from vlbench.measuring.records import FLOATS, QUANTISED
+from vlbench.measuring.records import Precision
 from vlbench.runner.backends import BACKENDS, EAGER
 from vlbench.runner.records import Evaluation, Result
 
 REFERENCE = "fp32"  # the precision in which outputs of backends are equal to those of eager PyTorch, but for rounding
 
 BACKEND_ORDER = {name: index for index, name in enumerate(BACKENDS)}
-PRECISION_ORDER: dict[str, int] = {name: index for index, name in enumerate((*FLOATS, *QUANTISED))}
+PRECISION_ORDER: dict[str, int] = {name: index for index, name in enumerate(get_args(Precision))}
 
 
 class Execution(NamedTuple):

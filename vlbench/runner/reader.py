@@ -68,8 +68,8 @@ def _cells(folder: Path) -> Path:
 
 
 def read_evaluations(folder: Path, warn: Callable[[str], None] = warn) -> list[Evaluation]:
-    """The latest evaluation of each model, backend, precision, task and split, in the order first made; none without a
-    file."""
+    """The latest evaluation of each model, backend, precision, task and split, in the order first made; none if there
+    is no file."""
     lines = read_lines(folder / EVALUATIONS, Evaluation, warn)
     latest = {line.evaluation_hash: line for line in lines}.values()
     return list({(execution_of(line), line.accuracy.task, line.accuracy.split): line for line in latest}.values())
