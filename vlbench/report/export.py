@@ -95,7 +95,10 @@ def _where(results: Results) -> str:
     """` on AMD EPYC, 2 cores, 2 threads (cpu, fp32, batch 1)`, as far as all measurements share it."""
     cells = [result for _, _, result in results.named]
     machines = {f"{cell.machine.in_few_words()}, {counted(cell.machine.threads, 'thread')}" for cell in cells}
-    settings = {f"{cell.device}, {cell.precision}, batch {cell.batch}" for cell in cells}
+    settings = {
+        ", ".join([cell.device, cell.precision, *([cell.backend] if cell.scope else []), f"batch {cell.batch}"])
+        for cell in cells
+    }
     where = f" on {next(iter(machines))}" if len(machines) == 1 else f" on {len(machines)} machines"
     return where + (f" ({next(iter(settings))})" if len(settings) == 1 else "")
 
