@@ -12,7 +12,7 @@ import torch
 
 from vlbench.errors import InputError
 from vlbench.measuring.latency import PassTimer
-from vlbench.runner.backends import EAGER, load_backend, runtime_version
+from vlbench.runner.backends import load_backend, runtime_version
 from vlbench.runner.cells import Cell
 from vlbench.runner.conversion import PreparedWorkload, Workload
 from vlbench.runner.equality import check_equality, why_unequal
@@ -47,7 +47,7 @@ def convert(workload: Workload, cell: Cell) -> tuple[PreparedWorkload, Conversio
         first_pass_ms=round(first_pass_ms, 3),
         size_bytes=size,
         eager_stages=dict(prepared.eager_stages),
-        equality=equality if prepared.parts or cell.backend != EAGER else None,
+        equality=equality,
     )
     return prepared, conversion
 

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from vlbench.measuring.counters import tensors_of
 from vlbench.measuring.records import Precision
-from vlbench.runner.conversion import WHOLE, PreparedWorkload, Workload
+from vlbench.runner.conversion import PreparedWorkload, Workload
+from vlbench.runner.parts import WHOLE
 from vlbench.runner.records import Equality
 
 # Of the largest value that eager PyTorch gives. Those of int8 are bounds for broken conversions, not for good ones:

@@ -48,9 +48,13 @@ class BackendInfo:
 
 BACKENDS = {
     "eager": BackendInfo(
-        target=f"{__name__}.eager:EagerBackend", precisions={"cpu": FLOATS, "cuda": FLOATS}, scopes=("stages",)
+        target=f"{__name__}.eager:EagerBackend",
+        precisions={"cpu": (*FLOATS, "int8"), "cuda": FLOATS},
+        scopes=("stages",),
     ),
-    "compile": BackendInfo(target=f"{__name__}.compile:CompileBackend", precisions={"cpu": FLOATS, "cuda": FLOATS}),
+    "compile": BackendInfo(
+        target=f"{__name__}.compile:CompileBackend", precisions={"cpu": (*FLOATS, "int8"), "cuda": FLOATS}
+    ),
     "onnxruntime": BackendInfo(
         target=f"{__name__}.onnxruntime:OnnxRuntimeBackend",
         precisions={"cpu": ("fp32", *QUANTISED)},
@@ -95,9 +99,14 @@ def scope_of(name: str, scope: Scope) -> Scope:
     return scope if scope in scopes else scopes[0]
 
 
+def is_converted(name: str, precision: Precision) -> bool:
+    """Whether a model is changed before it is measured."""
+    return name != EAGER or precision in QUANTISED
+
+
 def model_precision(name: str, precision: Precision) -> Precision:
     """In which a backend is given the model."""
-    return "fp32" if BACKENDS[name].converts_precision else precision
+    return "fp32" if BACKENDS[name].converts_precision or precision in QUANTISED else precision
 
 
 def runtime_version(name: str) -> str | None:
