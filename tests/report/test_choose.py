@@ -382,14 +382,16 @@ def test_int8_without_an_accuracy_has_none_and_cannot_meet_a_budget_with_one(tmp
         ({"latency_ms": 15}, "openvino,int8", "--backend openvino --precision int8"),
         ({"latency_ms": 22, "precision": "fp32"}, "openvino", "--backend openvino --precision fp32"),
         ({"latency_ms": 30, "backend": "onnxruntime"}, "onnx", "--backend onnxruntime --precision fp32"),
-        ({"latency_ms": 50, "backend": "eager"}, None, None),
+        ({"latency_ms": 50, "backend": "eager", "precision": "fp32"}, None, None),
+        ({"latency_ms": 50, "backend": "eager", "precision": "int8"}, "int8", None),
         ({"latency_ms": 50, "backend": "compile"}, None, None),
     ],
 )
 def test_a_choice_says_what_it_needs_installed_and_how_it_is_exported(
     tmp_path: Path, wanted: Any, install: str | None, export: str | None
 ) -> None:
-    choice = chosen(tmp_path, *RUNTIMES, **wanted)
+    quantised = line("a", precision="int8", cell_hash="int8", latency_ms=summary(28, 27, 29))
+    choice = chosen(tmp_path, *RUNTIMES, quantised, **wanted)
     content = json.loads(choice_json(choice))
     assert content["install"] == (install and f"pip install 'vlbench[{install}]'")
     assert content["export"] == (export and f"vlbench export model a {export} -o DIR")

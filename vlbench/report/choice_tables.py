@@ -85,7 +85,7 @@ def sentence(choice: Choice) -> str:
 
 
 def next_steps(choice: Choice) -> Iterator[str]:
-    """What the model of the conclusion needs installed, and how it is exported; nothing if PyTorch executes it."""
+    """What the model of the conclusion needs installed, and how it is exported if its backend writes files."""
     if command := choice.named and install_command(choice.named.result):
         yield f"It needs: {command}"
     if command := choice.named and export_command(choice.named.result):
@@ -101,7 +101,8 @@ def install_command(result: Result) -> str | None:
 
 def export_command(result: Result) -> str | None:
     """What writes the converted model into a folder; None of a backend that converts into no files."""
-    if not install_command(result):
+    backend = BACKENDS.get(runtime_of(result))
+    if not backend or not backend.extra:
         return None
     model, has_source = result.model, result.weights != "random" and ", " not in result.weights
     weights = [f"--weights {quote(f'{model}={result.weights}')}"] if has_source else []

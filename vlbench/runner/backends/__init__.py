@@ -43,7 +43,7 @@ class BackendInfo:
 
     def requirements(self, precision: str) -> tuple[str, ...]:
         """The extras of vlbench that it takes in this precision."""
-        return (self.extra, *(("int8",) if precision in QUANTISED else ())) if self.extra else ()
+        return (*filter(None, [self.extra]), *(("int8",) if precision in QUANTISED else ()))
 
 
 BACKENDS = {
