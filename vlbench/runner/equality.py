@@ -95,7 +95,7 @@ def _compared(workload: Workload, prepared: PreparedWorkload) -> list[tuple[Call
 
 def why_unequal(equality: Equality) -> str | None:
     """Why a latency would be that of another model; None if the outputs are equal within the tolerance."""
-    if equality.largest is not None and equality.largest <= equality.tolerance:
+    if equality.within_tolerance:
         return None
     apart = {name: _or_infinite(value) for name, value in equality.largest_by_part.items()}
     broken = max(apart, key=lambda name: (apart[name] > equality.tolerance and name != OUTPUT, apart[name]))
