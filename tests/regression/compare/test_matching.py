@@ -108,9 +108,9 @@ def test_the_same_model_with_other_settings_is_refused(change: dict, said: str) 
 def test_what_a_backend_converts_is_a_setting_and_eager_pytorch_is_timed_by_stage() -> None:
     stages, whole = made_up(backend="openvino", scope="stages"), made_up(backend="openvino", scope="model")
     assert [pair.head for pair in matched([stages, whole], [whole, stages]).pairs] == [stages, whole]
-    with pytest.raises(InputError, match="scope stages in .*, model in "):
+    with pytest.raises(InputError, match=r"scope stages in .*, model in "):
         matched([stages], [whole])
-    with pytest.raises(InputError, match="backend eager in .*, openvino in [^;]*; measure both alike"):
+    with pytest.raises(InputError, match=r"backend eager in .*, openvino in [^;]*; measure both alike"):
         matched([made_up(scope=None)], [stages])
 
 
