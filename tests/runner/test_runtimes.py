@@ -244,8 +244,8 @@ import sys
 from vlbench.runner import worker
 from vlbench.runner.cells import Cell
 worker.measure_restart(Cell.model_validate_json({tiny_cell("vilt-b32", budget_seconds=0.1).model_dump_json()!r}))
-names = ("onnxruntime", "openvino", "nncf", "onnx", "onnxscript", "torchao", "transformers", "torch._inductor", "torch._dynamo",
-         "vlbench.runner.programs", "vlbench.runner.convert", "vlbench.runner.backends.compile")
+names = ("onnxruntime", "openvino", "nncf", "onnx", "onnxscript", "torchao", "transformers", "torch._inductor",
+         "torch._dynamo", "vlbench.runner.programs", "vlbench.runner.convert", "vlbench.runner.backends.compile")
 print([name for name in names if name in sys.modules])
 """
     process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=300)
