@@ -7,8 +7,9 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch._dynamo.exc import FailOnRecompileLimitHit
 
-from vlbench.runner.conversion import Part, PreparedWorkload, Workload, convert_workload
+from vlbench.runner.conversion import NotConvertibleError, Part, PreparedWorkload, Workload, convert_workload
 
 CACHE = "TORCHINDUCTOR_CACHE_DIR"
 
@@ -24,5 +25,20 @@ class CompileBackend:
         return convert_workload(workload, _compiled)
 
 
+MOST_COMPILATIONS = 64  # of a part that is called with shapes of any size
+
+
 def _compiled(part: Part) -> Callable[..., Any]:
-    return torch.compile(part.module.forward, options={"freezing": True})
+    if part.target.fixed_shapes:
+        return torch.compile(part.module.forward, options={"freezing": True})
+    torch._dynamo.config.recompile_limit = MOST_COMPILATIONS
+    torch._dynamo.config.fail_on_recompile_limit_hit = True  # it would go on in eager PyTorch without a word
+    compiled = torch.compile(part.module.forward, dynamic=True, options={"freezing": True})
+
+    def forward(*positional: Any, **named: Any) -> Any:
+        try:
+            return compiled(*positional, **named)
+        except FailOnRecompileLimitHit as error:
+            raise NotConvertibleError(f"it would be compiled more than {MOST_COMPILATIONS} times") from error
+
+    return forward
