@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable
 from typing import Any
@@ -21,6 +22,7 @@ class CompileBackend:
     """
 
     def prepare(self, workload: Workload) -> PreparedWorkload:
+        logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
         os.environ[CACHE] = str(workload.target.folder)
         return convert_workload(workload, _compiled)
 
