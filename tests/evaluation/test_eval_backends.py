@@ -93,23 +93,23 @@ def test_quantised_models_are_evaluated_without_a_word_of_the_quantiser(tmp_path
 
 def test_an_evaluation_is_compared_to_an_earlier_one_in_the_folder_and_each_pair_is_kept(tmp_path: Path) -> None:
     evaluated(tmp_path)
-    evaluations = evaluated(tmp_path, "--backend", "onnxruntime", "--precision", "int8")
-    difference = evaluations["onnxruntime", "int8"].difference
+    evaluations = evaluated(tmp_path, "--backend", "onnxruntime", "--precision", "int8-static")
+    difference = evaluations["onnxruntime", "int8-static"].difference
     assert difference is not None
-    accuracies = [evaluations[pair].accuracy.value for pair in (("onnxruntime", "int8"), ("eager", "fp32"))]
+    accuracies = [evaluations[pair].accuracy.value for pair in (("onnxruntime", "int8-static"), ("eager", "fp32"))]
     assert difference.value == pytest.approx(accuracies[0] - accuracies[1])
-    again = run(tmp_path, "--backend", "eager,onnxruntime", "--precision", "fp32,int8")
+    again = run(tmp_path, "--backend", "eager,onnxruntime", "--precision", "fp32,int8-static")
     name = tiny("vilt-b32").name
     assert f"kept from {tmp_path / 'out'}: {name};" in again.stderr
-    assert f"kept from {tmp_path / 'out'}: {name}, onnxruntime int8;" in again.stderr
-    assert "left out: --precision int8: eager does not compute in it on cpu" in again.stderr
+    assert f"kept from {tmp_path / 'out'}: {name}, onnxruntime int8-static;" in again.stderr
+    assert "left out: --precision int8-static: eager does not compute in it on cpu" in again.stderr
     assert "difference to eager fp32" in again.stdout
     assert len(read_evaluations(tmp_path / "out")) == 3
 
 
 def test_pairs_that_no_backend_computes_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"^--precision int8: eager does not compute in it on cpu; it does in fp32"):
-        run(tmp_path, "--precision", "int8")
+    with pytest.raises(InputError, match=r"^--precision int8-static: eager does not compute in it on cpu; it does in"):
+        run(tmp_path, "--precision", "int8-static")
     with pytest.raises(InputError, match=r"^--backend onnx: no such backend; did you mean onnxruntime"):
         run(tmp_path, "--backend", "onnx")
     with pytest.raises(InputError, match=r"^--backend cuda-graph: executes batches of one size alone; eager works$"):
@@ -120,11 +120,11 @@ def test_a_model_with_other_outputs_has_no_accuracy_and_the_others_go_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(TOLERANCES, "fp32", 0.0)
-    result = run(tmp_path, "--backend", "onnxruntime,eager", "--precision", "fp32,int8")
+    result = run(tmp_path, "--backend", "onnxruntime,eager", "--precision", "fp32,int8-static")
     assert result.exit_code == 1
     assert "tiny, onnxruntime fp32: no accuracy: the output of " in result.stderr
     pairs = [(line.backend, line.precision) for line in read_evaluations(tmp_path / "out")]
-    assert pairs == [("eager", "fp32"), ("onnxruntime", "int8")]
+    assert pairs == [("eager", "fp32"), ("onnxruntime", "int8-static")]
 
 
 def test_a_runtime_that_is_not_installed_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -172,7 +172,7 @@ def usable_settings(several: Sequence[RunSettings], specs: Sequence[AnySpec]) ->
         try:
             if some.backend != EAGER and "stages" not in BACKENDS[some.backend].scopes:
                 raise InputError(f"--backend {some.backend}: executes batches of one size alone; {EAGER} works")
-            check_pair(some.backend, some.precision, some.device, "stages")
+            check_pair(some.backend, some.precision, some.device)
             through_engine(specs, None, some.precision)
             usable.append(some)
         except InputError as error:

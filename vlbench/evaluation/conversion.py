@@ -15,14 +15,14 @@ import torch
 from torch import Tensor, nn
 
 from vlbench.architectures.vl_model import VLModel
-from vlbench.errors import InputError, first_line, is_out_of_memory, shortened
+from vlbench.errors import LONGEST_REASON, InputError, first_line, is_out_of_memory, shortened
 from vlbench.evaluation.adapter import ModelUnderTest, UnbatchedVisual
 from vlbench.evaluation.inputs import Batch, batches
 from vlbench.evaluation.processes import Process
 from vlbench.evaluation.retrieval import score_block
 from vlbench.evaluation.split import Split
 from vlbench.measuring.latency import PassTimer
-from vlbench.runner.backends import EAGER, load_backend, runtime_version
+from vlbench.runner.backends import is_converted, load_backend, runtime_version
 from vlbench.runner.conversion import (
     ConvertedPart,
     NotConvertibleError,
@@ -31,7 +31,7 @@ from vlbench.runner.conversion import (
     Workload,
 )
 from vlbench.runner.convert import writable
-from vlbench.runner.equality import Expected, check_equality, why_unequal
+from vlbench.runner.equality import check_equality, why_unequal
 from vlbench.runner.records import Conversion
 from vlbench.runner.workload import convertible_of
 from vlbench.specs import AnySpec
@@ -50,12 +50,12 @@ class ConversionError(Exception):
 class ConvertedModel:
     """What is known of a conversion; it goes on during the evaluation, as batches of another layout come."""
 
-    def __init__(self, conversion: Conversion, parts: Sequence[ConvertedPart], eager_stages: dict[str, str]) -> None:
-        self._conversion, self._parts, self._eager_stages = conversion, parts, eager_stages
+    def __init__(self, conversion: Conversion, parts: Sequence[ConvertedPart], later: dict[str, str]) -> None:
+        self._conversion, self._parts, self._later = conversion, parts, later
 
     @property
     def record(self) -> Conversion:
-        return self._conversion.model_copy(update={"eager_stages": dict(self._eager_stages)})
+        return self._conversion.model_copy(update={"eager_stages": self._conversion.eager_stages | self._later})
 
     def undo(self) -> None:
         """Gives the parts their own `forward` again, so that nothing keeps the model."""
@@ -65,15 +65,15 @@ class ConvertedModel:
 
 @contextmanager
 def converted(model: ModelUnderTest, spec: AnySpec, split: Split, process: Process) -> Iterator[ConvertedModel | None]:
-    """Has the backend of the split's settings convert the stages of a model; None for eager PyTorch.
+    """Has the backend of the split's settings convert the stages of a model; None where it changes nothing.
 
     Raises ConversionError where it cannot be used here, fails, or gives other outputs than eager PyTorch.
     """
-    if split.settings.backend == EAGER:
+    settings = split.settings
+    if not is_converted(settings.backend, settings.precision):
         yield None
         return
     with temporary_folder() as folder:
-        settings = split.settings
         target = Target(
             precision=settings.precision, threads=torch.get_num_threads(), folder=folder, fixed_shapes=False
         )
@@ -105,17 +105,16 @@ def _convert(model: ModelUnderTest, spec: AnySpec, split: Split, target: Target)
         examples=examples,
         calibration=calibration_passes(model, spec, split) if target.precision == "int8-static" else (),
     )
-    expected = Expected(workload)
     start = time.monotonic()
     with _failures(), writable(target.folder):
         prepared = load_backend(split.settings.backend).prepare(workload)
     seconds = time.monotonic() - start
-    eager_stages = dict(prepared.eager_stages)
-    prepared = replace(prepared, parts=[_guarded(part, eager_stages) for part in prepared.parts])
+    later: dict[str, str] = {}
+    prepared = replace(prepared, parts=[_guarded(part, later) for part in prepared.parts])
     selects = spec.generates_text or (spec.has_detector and not split.reads_features(spec))
     with torch.inference_mode():
         first_pass_ms = PassTimer(prepared.forward, {}, workload.device).first()
-        equality = check_equality(expected, prepared, target.precision, selects=selects)
+        equality = check_equality(workload, prepared, target.precision, selects=selects)
     if reason := why_unequal(equality):
         raise ConversionError(reason)
     model.cached_tokens = {}
@@ -126,9 +125,10 @@ def _convert(model: ModelUnderTest, spec: AnySpec, split: Split, target: Target)
         seconds=round(seconds, 3),
         first_pass_ms=round(first_pass_ms, 3),
         size_bytes=size,
+        eager_stages=dict(prepared.eager_stages),
         equality=equality,
     )
-    return ConvertedModel(conversion, prepared.parts, eager_stages)
+    return ConvertedModel(conversion, prepared.parts, later)
 
 
 def _convertible(model: ModelUnderTest) -> dict[str, tuple[nn.Module, ...]]:
@@ -156,20 +156,20 @@ def _failures() -> Iterator[None]:
     except Exception as error:
         if is_out_of_memory(error):
             raise
-        raise ConversionError(shortened(f"{type(error).__name__}: {first_line(error)}", 160)) from error
+        raise ConversionError(shortened(f"{type(error).__name__}: {first_line(error)}", LONGEST_REASON)) from error
 
 
-def _guarded(converted_part: ConvertedPart, eager_stages: dict[str, str]) -> ConvertedPart:
+def _guarded(converted_part: ConvertedPart, later: dict[str, str]) -> ConvertedPart:
     """A part that goes on in eager PyTorch, and is listed, once arguments come that its backend cannot convert."""
     part, forward = converted_part
 
     def guarded(*positional: Any, **named: Any) -> Any:
-        if part.name not in eager_stages:
+        if part.name not in later:
             try:
                 with _failures():
                     return forward(*positional, **named)
             except NotConvertibleError as error:
-                eager_stages[part.name] = str(error)
+                later[part.name] = str(error)
         return part.eager(*positional, **named)
 
     part.module.forward = guarded

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from typing import NamedTuple
+from collections.abc import Collection, Sequence
+from typing import NamedTuple, get_args
 
-from vlbench.runner.backends import EAGER
+from vlbench.measuring.records import Precision
+from vlbench.runner.backends import BACKENDS, EAGER
 from vlbench.runner.records import Evaluation, Result
 
 REFERENCE = "fp32"  # the precision in which outputs of backends are equal to those of eager PyTorch, but for rounding
+
+BACKEND_ORDER = {name: index for index, name in enumerate(BACKENDS)}
+PRECISION_ORDER: dict[str, int] = {name: index for index, name in enumerate(get_args(Precision))}
 
 
 class Execution(NamedTuple):
@@ -22,6 +26,21 @@ class Execution(NamedTuple):
 def runtime_of(measured: Result | Evaluation) -> str:
     """The name of the backend, without the engine of a detector."""
     return measured.backend.partition("+")[0]
+
+
+def execution_order(result: Result) -> tuple[int, int, bool]:
+    """Sorts eager PyTorch in fp32 first; backends and precisions in the order in which vlbench lists them."""
+    backend = BACKEND_ORDER.get(runtime_of(result), len(BACKEND_ORDER))
+    return backend, PRECISION_ORDER.get(result.precision, len(PRECISION_ORDER)), result.scope == "model"
+
+
+def in_order(results: Sequence[Result]) -> list[Result]:
+    """As they are; if backends, precisions or scopes differ, those of each model one after the other, eager PyTorch in
+    fp32 first."""
+    if len({execution_order(result) for result in results}) <= 1:
+        return list(results)
+    models = {model: index for index, model in enumerate(dict.fromkeys(result.model for result in results))}
+    return sorted(results, key=lambda result: (models[result.model], execution_order(result)))
 
 
 def execution_of(measured: Result | Evaluation) -> Execution:

@@ -21,9 +21,9 @@ from vlbench.runner.conversion import (
     PreparedWorkload,
     StageInputs,
     Workload,
-    convert_workload,
     owner_of,
 )
+from vlbench.runner.parts import convert_workload
 from vlbench.system.console import silenced
 
 Execute: TypeAlias = Callable[[Sequence[Tensor]], Sequence[Tensor]]
@@ -262,14 +262,17 @@ def export_part(part: Part, calls: Sequence[StageInputs], runtime: Runtime, path
         tuple(tensor.detach().clone().contiguous() for tensor in largest),
         dynamic_shapes=(dynamic_shapes,) if any(dynamic_shapes) else None,
     )
-    if not all(item is TENSOR or isinstance(item, CONSTANTS) for item in leaves(outputs[-1])):
-        raise NotConvertibleError("what it gives depends on values")
+    for item in leaves(outputs[-1]):
+        if item is not TENSOR and not isinstance(item, CONSTANTS):
+            symbolic = isinstance(item, torch.SymInt | torch.SymBool | torch.SymFloat)
+            reason = "what it gives depends on values" if symbolic else f"it gives a {type(item).__name__}"
+            raise NotConvertibleError(reason)
     inputs = [node for node in program.graph.nodes if node.name in set(program.graph_signature.user_inputs)]
     dynamic = tuple(
         frozenset(index for index, size in enumerate(node.meta["val"].shape) if not isinstance(size, int))
         for node in inputs
     )
-    calls_of_layout = [flattened(call, sized=sized) for call in part.calibration]
+    calls_of_layout = [flattened(call, sized=sized) for call in part.calibration()]
     calibration = [some for some, same in calls_of_layout if same == layout] or tensors
     runtime.write(Exported(program=program, dynamic=dynamic, calibration=calibration), path)
     return Signature(dynamic=dynamic, shapes=shapes_of(largest), output=outputs[-1])

@@ -5,20 +5,25 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import torch
 from torch._dynamo.exc import FailOnRecompileLimitHit
 
-from vlbench.runner.conversion import NotConvertibleError, Part, PreparedWorkload, Workload, convert_workload
+from vlbench.measuring.records import QUANTISED
+from vlbench.runner.conversion import NotConvertibleError, Part, PreparedWorkload, Workload
+from vlbench.runner.parts import convert_workload
+from vlbench.runner.quantisation import quantised
 
 CACHE = "TORCHINDUCTOR_CACHE_DIR"
+MOST_COMPILATIONS = 64  # of a part that is called with shapes of any size
 
 
 class CompileBackend:
-    """torch.compile with its default backend, Inductor; weights are constants, as `freezing` has it.
+    """torch.compile with its default backend, Inductor.
 
-    Compilation is lazy, so that its time is that of the first pass.
+    Compilation is lazy, so that its time is that of the first pass. int8 is of linear layers alone.
     """
 
     def prepare(self, workload: Workload) -> PreparedWorkload:
@@ -27,15 +32,15 @@ class CompileBackend:
         return convert_workload(workload, _compiled)
 
 
-MOST_COMPILATIONS = 64  # of a part that is called with shapes of any size
-
-
 def _compiled(part: Part) -> Callable[..., Any]:
+    if part.target.precision in QUANTISED:
+        with suppress(NotConvertibleError):  # without linear layers it is compiled in fp32
+            quantised(part)
     if part.target.fixed_shapes:
-        return torch.compile(part.module.forward, options={"freezing": True})
+        return torch.compile(part.eager)
     torch._dynamo.config.recompile_limit = MOST_COMPILATIONS
     torch._dynamo.config.fail_on_recompile_limit_hit = True  # it would go on in eager PyTorch without a word
-    compiled = torch.compile(part.module.forward, dynamic=True, options={"freezing": True})
+    compiled = torch.compile(part.eager, dynamic=True)
 
     def forward(*positional: Any, **named: Any) -> Any:
         try:
