@@ -13,6 +13,7 @@ from tests.command_line import vlbench
 from tests.helpers import write_tiny
 from vlbench.architectures.vl_model import VLModel
 from vlbench.cli.evaluate import measured_latency
+from vlbench.runner.plan import RunSettings
 from vlbench.specs.catalog import catalog
 from vlbench.tasks.shapes import items
 
@@ -58,7 +59,7 @@ def test_before_the_latency_no_model_is_left(command: str, tmp_path: Path, calls
 
 def measure() -> None:
     with pytest.raises(MeasuredError):
-        measured_latency([catalog()["vilt-b32"]], Path(), device="cpu", precision="fp32", threads=1, budget=1.0)
+        measured_latency([catalog()["vilt-b32"]], Path(), [RunSettings(device="cpu", threads=1, budget_seconds=1.0)])
 
 
 def test_what_only_a_cycle_keeps_is_given_back(calls: list[str]) -> None:

@@ -16,6 +16,7 @@ from vlbench.measuring.machine import Machine
 from vlbench.report import accuracy, tables
 from vlbench.report.accuracy import joined
 from vlbench.runner.cells import Cell, blank_result
+from vlbench.runner.execution import execution_of
 from vlbench.runner.reader import read_evaluations, read_results
 from vlbench.runner.records import Accuracy, Evaluation, Result, Training
 from vlbench.specs.catalog import catalog
@@ -105,7 +106,7 @@ def test_tables_tell_it(folder: Path) -> None:
         "9.2 min), 12% waiting for data, cpu, fp32, 2 threads, 5.1e+15 MACs" in beside
     )
     assert "training.preset" in accuracy.accuracy_csv(read_evaluations(folder), {})
-    (line,) = json.loads(accuracy.accuracy_json(read_evaluations(folder), {SPEC.hash(): found[0]}))
+    (line,) = json.loads(accuracy.accuracy_json(read_evaluations(folder), {execution_of(found[0]): found[0]}))
     assert line["training"]["seed"] == 3
     assert "training" not in line["cell"]
 

@@ -13,6 +13,7 @@ from tests.report.evaluated import evaluation, result
 from vlbench.report.accuracy import accuracy_tables, joined
 from vlbench.report.frontier import frontier_frame
 from vlbench.report.tables import result_tables
+from vlbench.runner.execution import execution_of
 from vlbench.runner.records import EVALUATIONS
 from vlbench.tables.writers import to_markdown
 from vlbench.tasks.items import Metric
@@ -41,7 +42,7 @@ def test_what_is_random(values: dict[str, Any], mark: str) -> None:
 
 def test_tables_of_eval_run_and_figures() -> None:
     cell, evaluated = result("patch", 10.0), evaluation("patch", 0.0643, missing_keys=HEAD)
-    table = to_markdown(accuracy_tables([evaluated], {"patch": cell}))
+    table = to_markdown(accuracy_tables([evaluated], {execution_of(cell): cell}))
     assert "model.safetensors, random head" in table.splitlines()[2]
     assert "6.4% shapes test (random head)" in to_markdown(result_tables(joined([cell], [evaluated])))
     assert frontier_frame([cell], [evaluated])["label"].tolist() == ["patch (random head)"]

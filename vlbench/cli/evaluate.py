@@ -1,18 +1,21 @@
 """`vlbench eval`: accuracy on a data set, next to the latency of the same model on this machine.
 
-Exit codes: 0 success, 1 a latency could not be measured, or memory ran out, 2 bad input, 130 interrupted.
+Exit codes: 0 success, 1 an accuracy or a latency could not be measured, or memory ran out, 2 bad input,
+130 interrupted.
 """
 
 from __future__ import annotations
 
 import gc
+import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from vlbench.cli.options import (
+    BackendsOption,
     DetectorOption,
     DeviceOption,
     Format,
@@ -20,24 +23,26 @@ from vlbench.cli.options import (
     FrontierOption,
     OutOption,
     PrecisionName,
-    PrecisionOption,
+    PrecisionsOption,
     ResumeOption,
     ThreadsOption,
     WeightsOption,
     default_folder,
+    parse_names,
     unfinished_folder,
 )
 from vlbench.cli.printing import draw_frontier, print_evaluations
 from vlbench.cli.score import DataOption, SplitOption, TaskOption
-from vlbench.errors import device_errors_in_one_line
+from vlbench.errors import InputError, device_errors_in_one_line
+from vlbench.runner.backends import BACKENDS, EAGER, check_pair
 from vlbench.runner.limits import MOST_BATCH, MOST_BUDGET_SECONDS
-from vlbench.system.console import print_message
+from vlbench.system.console import print_error, print_message
 from vlbench.tasks.registry import task_named
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from vlbench.measuring.records import Precision
+    from vlbench.runner.plan import RunSettings
     from vlbench.runner.records import Result
     from vlbench.specs import AnySpec
 
@@ -88,7 +93,8 @@ def eval_(
     ] = 45,
     detector: DetectorOption = None,
     device: DeviceOption = "auto",
-    precision: PrecisionOption = PrecisionName.fp32,
+    precision: PrecisionsOption = "fp32",
+    backend: BackendsOption = EAGER,
     threads: ThreadsOption = None,
     output: FormatOption = Format.table,
     figures: FrontierOption = None,
@@ -97,8 +103,9 @@ def eval_(
 ) -> None:
     """Evaluate models on a data set, and measure their latency.
 
-    Predictions are written in the benchmark's submission format. With --resume, a run that was killed continues where
-    it stopped. Under torchrun, all processes share the items.
+    Each backend and precision is evaluated by itself and compared to eager PyTorch in fp32. Predictions are written in
+    the benchmark's submission format. With --resume, a run that was killed continues where it stopped. Under
+    torchrun, all processes share the items.
     """
     from vlbench.evaluation.answers import files_by_model
     from vlbench.evaluation.processes import compute_device, joined_processes
@@ -106,14 +113,21 @@ def eval_(
     from vlbench.evaluation.split import EvaluationSettings, Split
     from vlbench.evaluation.workers import reading_workers
     from vlbench.measuring.machine import physical_cores
-    from vlbench.runner.plan import through_engine
+    from vlbench.runner.plan import RunSettings, pairs_of, through_engine
     from vlbench.specs.catalog import resolve
     from vlbench.specs.weights import with_weights
 
     chosen = task_named(task)
     specs = with_weights(resolve(models), weights or [])
-    specs = through_engine(specs, detector.value if detector else None, precision.value)
-    resolved = compute_device(device)
+    specs = through_engine(specs, detector.value if detector else None, "fp32")
+    resolved, count = compute_device(device), threads or physical_cores()
+    precisions: list[Any] = parse_names("--precision", precision, list(PrecisionName))
+    several = pairs_of(
+        RunSettings(device=resolved, threads=count, budget_seconds=budget),
+        parse_names("--backend", backend, BACKENDS),
+        precisions,
+    )
+    usable = usable_settings(several, specs)
     settings = EvaluationSettings(
         task=chosen,
         data=chosen.folder(data),
@@ -122,7 +136,6 @@ def eval_(
         batch=batch,
         workers=reading_workers(resolved) if workers is None else workers,
         device=resolved,
-        precision=precision.value,
         features=features,
         answers=files_by_model("--answers", answers or [], specs),
         vocabulary=files_by_model("--vocabulary", vocabulary or [], specs),
@@ -134,34 +147,50 @@ def eval_(
         evaluated_split.check_for(head.spec)
     with joined_processes() as process:
         folder = process.broadcast((unfinished_folder(out) if resume and process.first else out) or default_folder())
-        count = threads or physical_cores()
+        pairs = [(some.backend, some.precision) for some in usable]
         with device_errors_in_one_line("a smaller --batch needs less"):
-            evaluations = evaluate_all(heads, evaluated_split, folder, process=process, threads=count)
+            run = evaluate_all(heads, evaluated_split, folder, process=process, threads=count, pairs=pairs)
         if not process.first:
             return
     results = []
     if latency:
-        headed = [head.spec for head in heads]
-        results = measured_latency(
-            headed, folder, device=settings.device, precision=settings.precision, threads=count, budget=budget
-        )
-    print_evaluations(evaluations, results, output)
-    draw_frontier(results, evaluations, figures)
+        results = measured_latency([head.spec for head in heads], folder, usable)
+    print_evaluations(run.evaluations, results, output)
+    draw_frontier(results, run.evaluations, figures)
     print_message(f"results: {folder}")
-    if any(result.status != "ok" for result in results):
+    if run.failures or any(result.status != "ok" for result in results):
         raise typer.Exit(1)
 
 
-def measured_latency(
-    specs: Sequence[AnySpec], folder: Path, *, device: str, precision: Precision, threads: int, budget: float
-) -> list[Result]:
-    """The latency of each model with one example, measured in fresh processes."""
+def usable_settings(several: Sequence[RunSettings], specs: Sequence[AnySpec]) -> list[RunSettings]:
+    """Those whose backend converts stages and computes in their precision, for these models; says why others are left
+    out. Raises InputError if none is left."""
+    from vlbench.runner.plan import through_engine
+
+    usable, refusals = [], []
+    for some in several:
+        try:
+            if some.backend != EAGER and "stages" not in BACKENDS[some.backend].scopes:
+                raise InputError(f"--backend {some.backend}: executes batches of one size alone; {EAGER} works")
+            check_pair(some.backend, some.precision, some.device)
+            through_engine(specs, None, some.precision)
+            usable.append(some)
+        except InputError as error:
+            refusals.append(error)
+    if not usable:
+        raise refusals[0]
+    if os.environ.get("RANK", "0") == "0":
+        for refusal in refusals:
+            print_error(f"left out: {refusal}")
+    return usable
+
+
+def measured_latency(specs: Sequence[AnySpec], folder: Path, settings: Sequence[RunSettings]) -> list[Result]:
+    """The latency of each model with one example under each of the settings, measured in fresh processes."""
     from vlbench.inputs import read_example, short_text
     from vlbench.runner.benchmark import benchmark
-    from vlbench.runner.plan import RunSettings
 
     release_gpu_memory()
-    settings = RunSettings(device=device, precision=precision, threads=threads, budget_seconds=budget)
     run = benchmark(specs, read_example(None, short_text(specs)), settings, folder=folder)
     if run.interrupted:
         print_message("interrupted: the accuracies are kept")

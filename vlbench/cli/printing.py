@@ -85,7 +85,7 @@ def print_evaluations(evaluations: Sequence[Evaluation], results: Sequence[Resul
     if not evaluations:
         print_results(list(results), output)
         return
-    cells = {result.spec_hash: result for result in results}
+    cells = accuracy.by_execution(results)
     print_as(
         output.value,
         lambda: accuracy.accuracy_tables(evaluations, cells),

@@ -141,10 +141,11 @@ def train(
             return
     results = []
     if latency:
+        from vlbench.runner.plan import RunSettings
+
         specs = [run.trained_spec for run in runs]
-        results = measured_latency(
-            specs, folder, device=request.device, precision="fp32", threads=request.threads, budget=latency_budget
-        )
+        settings = RunSettings(device=request.device, threads=request.threads, budget_seconds=latency_budget)
+        results = measured_latency(specs, folder, [settings])
     print_evaluations(evaluations, results, output)
     draw_frontier(results, evaluations, folder if results else None)
     print_message(f"results: {folder}")
@@ -229,7 +230,8 @@ def _evaluated(
         heads = [split.head_for(spec) for spec in specs]
         command = f"vlbench eval --models {runs[0].folder}/model.yaml --task {task.name} --batch 8"
         with device_errors_in_one_line(f"what was trained is kept, and {command} needs less"):
-            evaluations += evaluate_all(heads, split, folder, process=process, threads=threads, training=trained)
+            evaluated = evaluate_all(heads, split, folder, process=process, threads=threads, training=trained)
+            evaluations += evaluated.evaluations
     return evaluations
 
 

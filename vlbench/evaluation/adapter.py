@@ -128,16 +128,17 @@ class ModelUnderTest:
         return images_to(self.encoder.images(paths), self.device, self.dtype)
 
     def scores(self, batch: Batch) -> Tensor:
-        """The model's output, one row per item, on the CPU in float32. Each image of the batch is embedded once.
+        """The output of `forward`, on the CPU in float32.
 
         Raises InputError if a score is not finite.
         """
         with torch.inference_mode():
-            scores = self._forward(batch).float().cpu()
+            scores = self.forward(batch).float().cpu()
         check_finite(scores, [item.identifier for item in batch.items])
         return scores
 
-    def _forward(self, batch: Batch) -> Tensor:
+    def forward(self, batch: Batch) -> Tensor:
+        """The model's output, one row per item, on its device. Each image of the batch is embedded once."""
         if not isinstance(self.model, VLModel) or any(len(item.images) > 1 for item in batch.items):
             batch = batch.to(self.device, self.dtype)
             return self.model(batch.text, batch.images)

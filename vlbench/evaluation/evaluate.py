@@ -8,15 +8,17 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from vlbench.evaluation.adapter import ModelUnderTest, load_model_under_test
+from vlbench.evaluation.conversion import converted
 from vlbench.evaluation.predict import Journal, predict, with_images
 from vlbench.evaluation.processes import Process
 from vlbench.evaluation.retrieval import ScoreMatrix, expected_seconds, pair_count, score_pairs
 from vlbench.evaluation.split import Split, shuffled_columns, shuffled_images
 from vlbench.evaluation.task_head import TaskHead
-from vlbench.runner.records import Accuracy
+from vlbench.runner.backends import EAGER, model_precision, runtime_version
+from vlbench.runner.records import Accuracy, Conversion
 from vlbench.specs import RANDOM, AnySpec
 from vlbench.specs.weights import located
 from vlbench.tasks.items import Metric
@@ -43,7 +45,7 @@ class EvaluationListener:
 def evaluation_hash(head: TaskHead, split: Split) -> str:
     """A hash of the model, the current state of its weights, the split, and all settings that predictions depend on."""
     settings, vocabulary = split.settings, split.settings.vocabulary
-    content = {
+    content: dict[str, Any] = {
         "spec": head.spec.hash(),
         "images": head.spec.input.evaluation.model_dump(mode="json"),
         "weights": [_fingerprint(path) for path in _weight_files(head.spec)],
@@ -57,6 +59,8 @@ def evaluation_hash(head: TaskHead, split: Split) -> str:
         "precision": settings.precision,
         "control": settings.control,
     }
+    if settings.backend != EAGER:
+        content["backend"] = [settings.backend, runtime_version(settings.backend)]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -79,6 +83,7 @@ class EvaluationOutcome:
     detector_weights: `random` or `trained`, of the model's own detector; None if it was not used.
     passes: how many items or pairs the model processed, in `seconds`.
     predictions: the file of predictions.
+    conversion: what a backend made of the model; None for eager PyTorch.
     """
 
     accuracy: Accuracy
@@ -87,6 +92,7 @@ class EvaluationOutcome:
     passes: int
     seconds: float
     predictions: Path
+    conversion: Conversion | None
 
 
 def evaluate(
@@ -99,6 +105,7 @@ def evaluate(
 
     Raises:
         InputError: the weights do not fit the model, or a file cannot be read; the predictions so far are kept.
+        ConversionError: the backend cannot execute the model, or gives other outputs than eager PyTorch.
     """
     settings, key = split.settings, evaluation_hash(head, split)
     model = load_model_under_test(
@@ -107,12 +114,13 @@ def evaluate(
         fallback=settings.vocabulary.default,
         features=split.regions if split.reads_features(head.spec) else None,
         device=process.device(settings.device),
-        precision=settings.precision,
+        precision=model_precision(settings.backend, settings.precision),
     )
     name = f"{head.spec.name}.{settings.task.name}.{settings.split}.{key[:8]}"
-    start = time.perf_counter()
     run = _evaluate_gallery if split.gallery else _evaluate_items
-    result = run(model, head, split, folder / name, process, listener or EvaluationListener())
+    with converted(model, head.spec, split, process) as conversion:
+        start = time.perf_counter()
+        result = run(model, head, split, folder / name, process, listener or EvaluationListener())
     if result is None:
         return None
     return EvaluationOutcome(
@@ -122,6 +130,7 @@ def evaluate(
         passes=result.passes,
         seconds=time.perf_counter() - start,
         predictions=result.path,
+        conversion=conversion.record if conversion else None,
     )
 
 

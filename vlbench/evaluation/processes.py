@@ -52,6 +52,14 @@ class Process:
         distributed.broadcast_object_list(values, src=0)
         return values[0]
 
+    def any_of(self, value: Value | None) -> Value | None:
+        """The first value of all processes that is not None, in every process."""
+        values: list[Value | None] = [value]
+        if self.world > 1:
+            values = [None] * self.world
+            distributed.all_gather_object(values, value)
+        return next((some for some in values if some is not None), None)
+
     def device(self, name: str) -> torch.device:
         """The GPU of this process, or the CPU."""
         return torch.device("cuda", self.local_rank) if name == "cuda" else torch.device(name)

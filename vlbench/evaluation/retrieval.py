@@ -98,6 +98,14 @@ def score_pairs(
     return scored
 
 
+def score_block(
+    model: ModelUnderTest, texts: Sequence[str], images: Sequence[Path], *, rows: int, batch_size: int
+) -> Tensor:
+    """The scores of the first texts with some images, (rows, I), embedded as `score_pairs` does."""
+    score_text = _text_scorer(model, _TextCache(model, texts, batch_size), images, batch_size)
+    return torch.from_numpy(np.stack([score_text(row) for row in range(rows)]))
+
+
 def expected_seconds(model: ModelUnderTest, gallery: Gallery, *, batch_size: int, processes: int) -> float:
     """How long `score_pairs` will take, estimated from the first images and texts. The scores are not kept."""
     size = _block_size(model.model, batch_size)

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 from typing import Any, Literal
 
 from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn, TimeRemainingColumn
 
+from vlbench.evaluation.conversion import ConversionError
 from vlbench.evaluation.evaluate import EvaluationListener, EvaluationOutcome, evaluate, evaluation_hash
+from vlbench.evaluation.paired import difference, reference_of
 from vlbench.evaluation.processes import Process
 from vlbench.evaluation.split import Split
 from vlbench.evaluation.task_head import TaskHead
 from vlbench.measuring.machine import Machine
+from vlbench.measuring.records import Precision
 from vlbench.runner.aggregate import now
 from vlbench.runner.progress import print_above, progress_bars
 from vlbench.runner.reader import warn
@@ -21,6 +26,18 @@ from vlbench.runner.records import Evaluation, Training
 from vlbench.runner.store import Store
 from vlbench.runner.workload import probe, set_up_torch
 from vlbench.version import __version__
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluationRun:
+    """The evaluations of each model, in the order of the models; only in the first process.
+
+    Attributes:
+        failures: why a backend gave no accuracy of a model, for a user.
+    """
+
+    evaluations: list[Evaluation] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
 
 
 def evaluate_all(
@@ -31,31 +48,46 @@ def evaluate_all(
     process: Process,
     threads: int,
     training: Mapping[str, Training] | None = None,
-) -> list[Evaluation]:
-    """The evaluation of each model, in their order. Processes other than the first return an empty list.
+    pairs: Sequence[tuple[str, Precision]] = (),
+) -> EvaluationRun:
+    """Evaluates each model on a split, with one backend and precision after the other.
 
     Raises InputError if a model's weights do not fit it or a file cannot be read; finished evaluations and the
     predictions so far are kept.
 
     Args:
         training: what the training of a model took, by the model's name; recorded with its evaluation.
+        pairs: of backend and precision; by default the one of the split's settings. Eager PyTorch in fp32 comes first,
+            as the others are compared to it.
     """
+    splits = [split.under(backend=backend, precision=precision) for backend, precision in pairs] or [split]
+    splits.sort(key=lambda some: not some.is_reference)
     set_up_torch(max(1, threads // process.world))
-    evaluations: list[Evaluation] = []
+    run = EvaluationRun()
     with _resume_hint(folder, process), _store(folder, process) as store, _bar(shown=process.first) as bar:
         kept = process.broadcast({result.evaluation_hash: result for result in store.results} if store else {})
-        for head in heads:
-            name, key = head.spec.name, evaluation_hash(head, split)
+        for head, some in product(heads, splits):
+            name, key = f"{head.spec.name}{some.setting}", evaluation_hash(head, some)
             if key in kept:
                 warn_from_first(process, f"kept from {folder}: {name}; name another --out to evaluate it again")
-                evaluations.append(kept[key])
+                run.evaluations.append(kept[key])
                 continue
-            outcome = evaluate(head, split, folder, process=process, listener=_listener(bar))
+            try:
+                outcome = evaluate(head, some, folder, process=process, listener=_listener(bar))
+            except ConversionError as error:
+                run.failures.append(f"{name}: no accuracy: {error}")
+                warn_from_first(process, run.failures[-1])
+                continue
             if store is not None and outcome is not None:
-                evaluation = _record(head, split, key, outcome, process, probe(threads))
-                store.add(evaluation.model_copy(update={"training": (training or {}).get(name)}))
-                evaluations.append(store.results[-1])
-    return evaluations
+                evaluation = _record(head, some, key, outcome, process, probe(threads))
+                reference = None if some.is_reference else reference_of(head, some, store.results)
+                more = {
+                    "training": (training or {}).get(head.spec.name),
+                    "difference": reference and difference(some, folder, evaluation, reference),
+                }
+                store.add(evaluation.model_copy(update=more))
+                run.evaluations.append(store.results[-1])
+    return run
 
 
 @contextmanager
@@ -120,6 +152,8 @@ def _record(
         seconds=outcome.seconds,
         device=settings.device,
         precision=settings.precision,
+        backend=settings.backend,
+        conversion=outcome.conversion,
         batch=settings.batch,
         processes=process.world,
         predictions=outcome.predictions.name,

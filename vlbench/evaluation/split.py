@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -16,6 +18,7 @@ from vlbench.evaluation.answers import NO_FILES, FilesByModel, read_answer_set
 from vlbench.evaluation.images import image_reader_for
 from vlbench.evaluation.task_head import TaskHead, head_for
 from vlbench.measuring.records import Precision
+from vlbench.runner.backends import EAGER
 from vlbench.specs import AnySpec
 from vlbench.tasks.features import open_regions
 from vlbench.tasks.items import Gallery, Item, and_more, check_images
@@ -35,6 +38,7 @@ class EvaluationSettings:
         features: a file or folder of precomputed regions, for the models that read regions.
         answers: of the classes of a head.
         control: whether to evaluate with shuffled images, too.
+        backend: what executes the models, in which precision.
     """
 
     task: Task
@@ -45,6 +49,7 @@ class EvaluationSettings:
     workers: int = 0
     device: Literal["cpu", "cuda"] = "cpu"
     precision: Precision = "fp32"
+    backend: str = EAGER
     features: Path | None = None
     answers: FilesByModel = NO_FILES
     vocabulary: FilesByModel = NO_FILES
@@ -76,23 +81,43 @@ class Split:
         self.answers = {name: read_answer_set(path) for name, path in files.by_model.items()}
         self.known_answers = read_answer_set(files.default) if files.default else task.answers(settings.data)
 
+    @property
+    def is_reference(self) -> bool:
+        """Whether models are executed as those to which others are compared: in eager PyTorch and fp32."""
+        return self.settings.backend == EAGER and self.settings.precision == "fp32"
+
+    @property
+    def setting(self) -> str:
+        """`, onnxruntime int8`; empty for the reference."""
+        return "" if self.is_reference else f", {self.settings.backend} {self.settings.precision}"
+
+    def under(self, **settings: Any) -> Split:
+        """The same split with other settings; all that was read is shared."""
+        changed = copy.copy(self)
+        changed.settings = replace(self.settings, **settings)
+        return changed
+
     def head_for(self, spec: AnySpec) -> TaskHead:
         """The model's head for the task. Raises InputError if the model has none."""
         return head_for(spec, self.settings.task, answers=self.answers.get(spec.name), known=self.known_answers)
 
-    def check_for(self, spec: AnySpec) -> None:
-        """Raises InputError if an image, or its regions, is missing for this model."""
-        reads_features = self.reads_features(spec)
+    def check_for(self, spec: AnySpec, paths: Sequence[Path] | None = None) -> None:
+        """Raises InputError if an image, or its regions, is missing for this model.
+
+        Args:
+            paths: of the images; by default all of the split.
+        """
+        reads_features, paths = self.reads_features(spec), self.paths if paths is None else paths
         image_reader_for(spec, self.regions if reads_features else None)
         if reads_features:
             assert self.regions
-            missing = [path.stem for path in dict.fromkeys(self.paths) if path.stem not in self.regions]
+            missing = [path.stem for path in dict.fromkeys(paths) if path.stem not in self.regions]
             if missing:
                 raise InputError(
                     f"{self.settings.features}: no regions of {missing[0]}{and_more(missing)}; extract them, or --limit"
                 )
         else:
-            check_images(self.paths)
+            check_images(paths)
 
     def reads_features(self, spec: AnySpec) -> bool:
         """Whether the model reads the precomputed regions, rather than pixels."""
@@ -107,6 +132,25 @@ class Split:
     def training(self) -> list[Item]:
         """The items from which the text-only baseline learns."""
         return self.settings.task.training_items(self.settings.data, self.settings.split)
+
+    def calibration_items(self, spec: AnySpec, count: int) -> list[Item]:
+        """The first items of the training split if their images are there for this model, else of the split itself."""
+        items = self.training[:count]
+        with suppress(InputError):
+            self.check_for(spec, [path for item in items for path in item.images])
+            return items or self.items[:count]
+        return self.items[:count]
+
+    def calibration_gallery(self, spec: AnySpec, count: int) -> Gallery:
+        """The same of a gallery: its first images with their texts."""
+        settings, gallery = self.settings, self.gallery
+        assert gallery
+        with suppress(InputError):
+            if settings.split != settings.task.training:
+                training = _first_images(settings.task.gallery(settings.data, settings.task.training), count)
+                self.check_for(spec, training.images)
+                return training
+        return _first_images(gallery, count)
 
     @cached_property
     def digest(self) -> str:

@@ -9,22 +9,28 @@ from typing import Any
 
 from vlbench.report import frontier
 from vlbench.report.tables import GMACS, INTERVAL, LATENCY, PARAMS, timed
-from vlbench.runner.records import Accuracy, Evaluation, Result, Training, minutes
+from vlbench.runner.backends import EAGER
+from vlbench.runner.execution import REFERENCE, Execution, evaluated_execution, execution_of
+from vlbench.runner.records import Accuracy, Conversion, Evaluation, Result, Training, minutes
 from vlbench.tables.numbers import bracketed, counted, ends, percent
 from vlbench.tables.table import Table, TableColumn
 from vlbench.tables.writers import to_csv, to_json
-from vlbench.tasks.items import Metric
+from vlbench.tasks.items import Metric, PairedDifference
 from vlbench.tasks.registry import TASKS
 
-Cells = Mapping[str, Result]  # by the hash of their spec
+Cells = Mapping[Execution, Result]  # by what they share with an evaluation
 BLIND = {"majority": "majority", "text_only": "text only", "shuffled_images": "shuffled images"}  # by field
 
 
 def joined(results: Sequence[Result], evaluations: Sequence[Evaluation]) -> list[Result]:
     """Each result with the accuracy and training of its model; a model with several accuracies has one for each."""
     rows: list[Result] = []
+    of_execution: dict[Execution, list[Evaluation]] = {}
+    for evaluation in evaluations:
+        of_execution.setdefault(execution_of(evaluation), []).append(evaluation)
     for result in results:
-        of_model = [evaluation for evaluation in evaluations if evaluation.spec_hash == result.spec_hash]
+        execution = evaluated_execution(result, of_execution)
+        of_model = of_execution[execution] if execution else []
         rows += [
             result.model_copy(update={"accuracy": evaluation.marked_accuracy, "training": evaluation.training})
             for evaluation in of_model
@@ -33,12 +39,12 @@ def joined(results: Sequence[Result], evaluations: Sequence[Evaluation]) -> list
 
 
 def accuracy_tables(evaluations: Sequence[Evaluation], cells: Cells) -> list[Table]:
-    """A row per model with its first metric; then, if a model has several metrics, a row per metric."""
-    first = Table.of(_columns(cells), evaluations)
+    """A row per model, backend and precision with its first metric; then, if a model has several, a row per metric."""
+    first = Table.of(_columns(evaluations, cells), evaluations)
     return [first, _metric_table(evaluations), Table(notes=tuple(notes(evaluations, cells)))]
 
 
-def _columns(cells: Cells) -> list[TableColumn[Any]]:
+def _columns(evaluations: Sequence[Evaluation], cells: Cells) -> list[TableColumn[Any]]:
     def accuracy(name: str, field: str, write: Any = percent) -> TableColumn[Any]:
         return TableColumn[Accuracy](name, lambda evaluation: getattr(evaluation, field), write).of(
             lambda evaluation: evaluation.accuracy
@@ -53,8 +59,14 @@ def _columns(cells: Cells) -> list[TableColumn[Any]]:
             )
         )
 
+    def difference(name: str, get: Any, write: Any) -> TableColumn[Any]:
+        return TableColumn[PairedDifference](name, get, write).of(lambda evaluation: evaluation.difference)
+
+    plain = all(map(is_plain, evaluations))
     columns: list[TableColumn[Any]] = [
         TableColumn("model", lambda evaluation: evaluation.model),
+        TableColumn("backend", lambda evaluation: None if plain else evaluation.backend),
+        TableColumn("precision", lambda evaluation: None if plain else evaluation.precision),
         TableColumn(
             "weights",
             _weights,
@@ -64,12 +76,34 @@ def _columns(cells: Cells) -> list[TableColumn[Any]]:
         accuracy("n", "n", "{:,}".format),
         accuracy("%", "value"),
         accuracy("95% interval", "ci95", ends(percent)),
+        difference("difference to eager fp32", lambda some: (some.value, some.ci95), _difference),
+        difference("changed", lambda some: some.changed, "{:,}".format),
         majority("majority", of_accuracy=True),
         majority("chance", of_accuracy=False),
         *(accuracy(BLIND[field], field) for field in ("text_only", "shuffled_images")),
     ]
     measured = (LATENCY, replace(INTERVAL, name="latency 95%"), GMACS, PARAMS)
-    return columns + [column.of(lambda evaluation: cells.get(evaluation.spec_hash)) for column in measured]
+    return columns + [column.of(lambda evaluation: cells.get(execution_of(evaluation))) for column in measured]
+
+
+def by_execution(results: Sequence[Result]) -> Cells:
+    """The latest measurement of each model, backend and precision."""
+    return {execution_of(result): result for result in results}
+
+
+def is_plain(evaluation: Evaluation) -> bool:
+    """Whether it is of eager PyTorch in fp32."""
+    return (evaluation.backend, evaluation.precision) == (EAGER, REFERENCE)
+
+
+def _name(evaluation: Evaluation) -> str:
+    """`vilt-b32`, `vilt-b32, onnxruntime int8`"""
+    return f"{evaluation.model}{'' if is_plain(evaluation) else f', {evaluation.backend} {evaluation.precision}'}"
+
+
+def _difference(difference: tuple[float, tuple[float, float] | None]) -> str:
+    """`-0.4 [-0.9, +0.1]`, in points"""
+    return bracketed(*difference, lambda value: f"{100 * value:+.1f}".replace("-0.0", "+0.0"))
 
 
 def _weights(evaluation: Evaluation) -> str:
@@ -79,11 +113,15 @@ def _weights(evaluation: Evaluation) -> str:
 
 
 def _metric_table(evaluations: Sequence[Evaluation]) -> Table:
-    """A row per metric, a column per model."""
+    """A row per metric, a column per model: in eager PyTorch and fp32 if there is that, else as it was first
+    evaluated."""
+    shown: dict[str, Evaluation] = {}
+    for evaluation in sorted(evaluations, key=lambda some: not is_plain(some)):
+        shown.setdefault(evaluation.model, evaluation)
     by_model = {
-        evaluation.model: {metric.name: metric for metric in evaluation.accuracy.metrics}
+        _name(evaluation): {metric.name: metric for metric in evaluation.accuracy.metrics}
         for evaluation in evaluations
-        if len(evaluation.accuracy.metrics) > 1
+        if shown[evaluation.model] is evaluation and len(evaluation.accuracy.metrics) > 1
     }
     columns = [TableColumn[str]("metric", str)]
     columns += [TableColumn(model, metrics.get, _with_interval) for model, metrics in by_model.items()]
@@ -108,11 +146,13 @@ def notes(evaluations: Sequence[Evaluation], cells: Cells) -> list[str]:
         f"Machine: {words}" for words in dict.fromkeys(evaluation.machine.in_words() for evaluation in evaluations)
     ]
     for evaluation in evaluations:
-        lines += [f"{evaluation.model}: {line}" for line in _model_notes(evaluation, cells.get(evaluation.spec_hash))]
-    return lines + frontier.lines(cells.values(), evaluations)
+        lines += [f"{evaluation.model}: {line}" for line in _weight_notes(evaluation)]
+        cell = cells.get(execution_of(evaluation))
+        lines += [f"{_name(evaluation)}: {line}" for line in _run_notes(evaluation, cell)]
+    return list(dict.fromkeys(lines)) + frontier.lines(cells.values(), evaluations)
 
 
-def _model_notes(evaluation: Evaluation, cell: Result | None) -> Iterator[str]:
+def _weight_notes(evaluation: Evaluation) -> Iterator[str]:
     if evaluation.weights == "random":
         yield f"random weights; --weights {evaluation.model}=PATH or hub:OWNER/NAME loads others"
     if evaluation.training:
@@ -122,11 +162,32 @@ def _model_notes(evaluation: Evaluation, cell: Result | None) -> Iterator[str]:
         yield f"its weights lack {evaluation.missing_keys[0]}{others}, left random"
     if evaluation.detector_weights == "random":
         yield f"its detector has random weights; --features FILE, or --weights {evaluation.model}.visual=PATH"
+
+
+def _run_notes(evaluation: Evaluation, cell: Result | None) -> Iterator[str]:
+    if evaluation.conversion:
+        yield from _conversion(evaluation.conversion)
     if cell is not None and cell.status != "ok":
         yield f"latency {cell.status}: {cell.error}"
     passes = f"{evaluation.passes:,} passes in {minutes(evaluation.seconds)}"
     settings = f"batch {evaluation.batch}, {evaluation.device}, {evaluation.precision}"
     yield f"{passes}, {settings}; predictions: {evaluation.predictions}"
+
+
+def _conversion(conversion: Conversion) -> Iterator[str]:
+    """How far its outputs are from those of eager PyTorch, and what was not converted."""
+    equality = conversion.equality
+    if equality and equality.largest is not None:
+        largest, mean = (f"{share:.2g}" for share in (equality.largest, equality.mean))
+        yield (
+            f"outputs differ from eager PyTorch's by at most {largest} of its largest value, {mean} on average, on "
+            f"{counted(equality.inputs, 'input')}; {equality.tolerance:g} is allowed"
+        )
+    stages: dict[str, list[str]] = {}
+    for stage, reason in conversion.eager_stages.items():
+        stages.setdefault(reason, []).append(stage)
+    for reason, names in stages.items():
+        yield f"{', '.join(names)} in eager PyTorch: {reason}"
 
 
 def _items(task: str) -> str:
@@ -153,7 +214,7 @@ def accuracy_csv(evaluations: Sequence[Evaluation], cells: Cells) -> str:
     for evaluation in evaluations:
         content = evaluation.model_dump(mode="json", by_alias=True, exclude={"accuracy", "training", "machine"})
         training = evaluation.training.model_dump(mode="json") if evaluation.training else {}
-        cell = cells.get(evaluation.spec_hash)
+        cell = cells.get(execution_of(evaluation))
         latency = timed(cell) if cell else None
         costs = {"latency_ms": latency.median if latency else None, "macs": cell.macs if cell else None}
         for metric in evaluation.accuracy.metrics:
@@ -167,7 +228,7 @@ def accuracy_json(evaluations: Sequence[Evaluation], cells: Cells) -> str:
     """A list of the lines of evaluations.jsonl, each with its line of cells.jsonl, without samples."""
     content = []
     for evaluation in evaluations:
-        cell = cells.get(evaluation.spec_hash)
+        cell = cells.get(execution_of(evaluation))
         measured = (
             cell.model_dump(mode="json", by_alias=True, exclude={"restarts", "accuracy", "training"}) if cell else None
         )

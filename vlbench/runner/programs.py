@@ -24,6 +24,7 @@ from vlbench.runner.conversion import (
     owner_of,
 )
 from vlbench.runner.parts import convert_workload
+from vlbench.system.console import silenced
 
 Execute: TypeAlias = Callable[[Sequence[Tensor]], Sequence[Tensor]]
 Shapes: TypeAlias = tuple[tuple[int, ...], ...]
@@ -157,7 +158,7 @@ class ProgramsOfPart:
         if self.exports > MOST_EXPORTS:
             raise NotConvertibleError(f"{self.part.name}: its arguments differ from call to call in more than sizes")
         path = folder / f"{start}-{len(on_disk)}{self.runtime.suffix}"
-        with torch.inference_mode(False), torch.no_grad():
+        with silenced(), torch.inference_mode(False), torch.no_grad():
             signature = export_part(self.part, self.calls[layout], self.runtime, path)
         signature_of(path).write_bytes(pickle.dumps(signature))
         self.programs[layout].append(Program(path, self.part, self.runtime))

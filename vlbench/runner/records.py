@@ -18,7 +18,7 @@ from vlbench.measuring.noise import Interference, Noise, undisturbed
 from vlbench.measuring.records import Launch, Scope
 from vlbench.measuring.statistics import LatencySummary
 from vlbench.runner.schemas import ResultLine
-from vlbench.tasks.items import Metric
+from vlbench.tasks.items import Metric, PairedDifference
 
 EVALUATIONS = "evaluations.jsonl"
 
@@ -154,6 +154,7 @@ class Evaluation(ResultLine):
     precision: str
     backend: str = "eager"
     conversion: Conversion | None = None  # of a backend other than eager PyTorch
+    difference: PairedDifference | None = None  # to eager PyTorch in fp32
     batch: int
     processes: int
     predictions: str  # a file in the same folder

@@ -6,7 +6,8 @@ import codecs
 import io
 import os
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from typing import Any
 
 from vlbench.tables.markup import escape_terminal, one_line, visible
@@ -66,6 +67,13 @@ def prepare_streams() -> None:
         raw = io.BufferedWriter(_LossyFile(2, "w", closefd=False))
         encoding = getattr(sys.stderr, "encoding", "utf-8")
         sys.stderr = io.TextIOWrapper(raw, encoding=encoding, errors=PLAIN_SIGNS, line_buffering=True)
+
+
+@contextmanager
+def silenced() -> Iterator[None]:
+    """Drops what libraries print meanwhile."""
+    with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+        yield
 
 
 def discard_output() -> None:

@@ -36,6 +36,24 @@ def mean_interval(
     return low_S, high_S
 
 
+DRAWS = 2_000
+
+
+def bootstrap_interval(sums_U: Floats, counts_U: Floats) -> tuple[float, float]:
+    """The interval of the mean of all values of U units: the middle 95% of means of as many units, drawn from these
+    with replacement, from one seed."""
+    if not sums_U.any():
+        return 0.0, 0.0
+    generator, units = np.random.default_rng(0), len(sums_U)
+    means = []
+    for _ in range(DRAWS):
+        drawn = generator.integers(units, size=units)
+        means.append(sums_U[drawn].sum() / counts_U[drawn].sum())
+    tail = (1 - CONFIDENCE) / 2
+    low, high = np.quantile(means, [tail, 1 - tail])
+    return float(low), float(high)
+
+
 def _independent_values(sums_SU: Floats, squares_S: Floats, counts_U: Floats, mean_S: Floats, tail: float) -> Floats:
     """How many independent values are worth as much as all values: at most all, at least the units.
 

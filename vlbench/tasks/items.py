@@ -55,6 +55,21 @@ class Metric:
     n: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PairedDifference:
+    """The mean difference of `n` values, each between 0 and 1, to those of another model for the same items.
+
+    Attributes:
+        ci95: see `intervals.bootstrap_interval`; None for fewer than ten units.
+        changed: how many answers differ; of a ranking, how many texts have another first image.
+    """
+
+    value: float
+    ci95: tuple[float, float] | None
+    changed: int
+    n: int
+
+
 def and_more(things: Sequence[object]) -> str:
     """What follows the first thing in an error message: " (and 2 more)", or nothing if it is the only one."""
     return f" (and {len(things) - 1} more)" if len(things) > 1 else ""

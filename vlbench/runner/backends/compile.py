@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
 import torch
+from torch._dynamo.exc import FailOnRecompileLimitHit
 
 from vlbench.runner.backends import QUANTISED
 from vlbench.runner.conversion import NotConvertibleError, Part, PreparedWorkload, Workload
@@ -15,6 +17,7 @@ from vlbench.runner.parts import convert_workload
 from vlbench.runner.quantisation import quantised
 
 CACHE = "TORCHINDUCTOR_CACHE_DIR"
+MOST_COMPILATIONS = 64  # of a part that is called with shapes of any size
 
 
 class CompileBackend:
@@ -24,6 +27,7 @@ class CompileBackend:
     """
 
     def prepare(self, workload: Workload) -> PreparedWorkload:
+        logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
         os.environ[CACHE] = str(workload.target.folder)
         return convert_workload(workload, _compiled)
 
@@ -32,4 +36,16 @@ def _compiled(part: Part) -> Callable[..., Any]:
     if part.target.precision in QUANTISED:
         with suppress(NotConvertibleError):  # without linear layers it is compiled in fp32
             quantised(part)
-    return torch.compile(part.eager)
+    if part.target.fixed_shapes:
+        return torch.compile(part.eager)
+    torch._dynamo.config.recompile_limit = MOST_COMPILATIONS
+    torch._dynamo.config.fail_on_recompile_limit_hit = True  # it would go on in eager PyTorch without a word
+    compiled = torch.compile(part.eager, dynamic=True)
+
+    def forward(*positional: Any, **named: Any) -> Any:
+        try:
+            return compiled(*positional, **named)
+        except FailOnRecompileLimitHit as error:
+            raise NotConvertibleError(f"it would be compiled more than {MOST_COMPILATIONS} times") from error
+
+    return forward

@@ -17,6 +17,7 @@ from vlbench.runner.programs import Execute, Exported, Shapes, prepare_programs
 
 LINEAR = ("MatMul", "Gemm")  # of which dynamic quantisation makes integer products; ONNX Runtime's convolutions lose
 INPUTS = ".inputs.json"
+ERRORS = 3  # the least severe messages that are printed
 CALIBRATED = (*LINEAR, "Conv")
 
 
@@ -34,6 +35,7 @@ class OnnxRuntime:
 
     def __init__(self, target: Target) -> None:
         self.precision, self.threads = target.precision, target.threads
+        onnxruntime.set_default_logger_severity(ERRORS)  # also of sessions that calibrate
 
     @property
     def options(self) -> dict[str, str | int]:
@@ -99,7 +101,7 @@ def _session(
     path: Path, options: dict[str, Any], inputs: dict[str, list[str]], shapes: Shapes | None
 ) -> onnxruntime.InferenceSession:
     settings = onnxruntime.SessionOptions()
-    settings.log_severity_level = 3
+    settings.log_severity_level = ERRORS
     for name, value in options.items():
         if "." in name:
             settings.add_session_config_entry(name, value)

@@ -76,7 +76,7 @@ class ArmTrainings:
             process=Process(),
             threads=self.request.threads,
             training={run.spec.name: training},
-        )
+        ).evaluations
         return evaluation
 
     def _split_for(self, run: TrainingRun) -> Split:
