@@ -54,6 +54,7 @@ IMPORTS_TORCH = (
     "measuring.traffic",
     "runner.backends",
     "runner.conversion",
+    "runner.deploy",
     "runner.in_process",
     "runner.input_stage",
     "runner.restart",

@@ -38,8 +38,7 @@ def deploy(spec: AnySpec, settings: RunSettings, folder: Path) -> Deployment:
     nothing is left in the folder.
     """
     check_writer(settings.backend)
-    sized = spec.model_copy(update={"input": spec.input.model_copy(update={"text_tokens": settings.text_tokens})})
-    example = read_example(None, short_text([sized if settings.text_tokens else spec]))
+    example = read_example(None, _text_for(spec, settings))
     with new_folder(folder) as unfinished, open_worker(settings.threads) as worker:
         (cell,) = expand([spec], example, settings, probe_machine(settings.threads, worker))
         job = {"action": "deploy", "cell": cell.model_dump(mode="json"), "folder": str(unfinished)}
@@ -49,6 +48,14 @@ def deploy(spec: AnySpec, settings: RunSettings, folder: Path) -> Deployment:
         deployment = Deployment.model_validate(message["deployment"])
         write_texts(deployment, cell, unfinished)
     return deployment
+
+
+def _text_for(spec: AnySpec, settings: RunSettings) -> str:
+    """The default sentence, as long as the text may be."""
+    try:
+        return short_text([spec.with_input(text_tokens=settings.text_tokens)])
+    except ValueError as error:
+        raise InputError(f"{spec.name}: {error}") from error
 
 
 def write_texts(deployment: Deployment, cell: Cell, folder: Path) -> None:
