@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from vlbench.errors import InputError
-from vlbench.runner.workload import find_callable
+from vlbench.runner.requests import find_callable
 
 CODE = """
 import functools

@@ -11,7 +11,7 @@ import yaml
 from tests.architectures.modules_of_others import save_folder
 from tests.command_line import vlbench
 from vlbench.cli.live_options import model_names
-from vlbench.runner.workload import cell_of
+from vlbench.runner.requests import cell_of
 from vlbench.specs.catalog import resolve, split_words
 from vlbench.specs.module import ModuleSpec
 

@@ -50,7 +50,7 @@ def export_model(
     runtime alone, runs the example and compares.
     """
     from vlbench.measuring.machine import physical_cores
-    from vlbench.runner.deployment import check_writer, deploy, scope_of
+    from vlbench.runner.deployment import check_writer, default_scope, deploy
     from vlbench.runner.plan import RunSettings
     from vlbench.runner.sources import find_models
     from vlbench.specs.weights import with_weights
@@ -64,7 +64,7 @@ def export_model(
         device="cpu",
         precision=precision.value,
         backend=backend,
-        scope=scope.value if scope else scope_of(spec),
+        scope=scope.value if scope else default_scope(spec),
         batch=batch,
         image_size=parse_size(image_size) if image_size is not None else None,
         text_tokens=text_tokens,

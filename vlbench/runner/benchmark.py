@@ -33,7 +33,6 @@ from vlbench.runner.scheduler import (
     CountRequest,
     count_modules,
     count_specs,
-    is_converted,
     measure_rounds,
 )
 from vlbench.runner.store import Measured, MemoryStore, Store
@@ -173,7 +172,7 @@ class BenchmarkSession:
     @contextmanager
     def _converted_models(self, cells: Sequence[AnyCell]) -> Iterator[Path | None]:
         """A folder for them while they are measured; None where no backend converts any."""
-        if not any(map(is_converted, cells)):
+        if not any(isinstance(cell, Cell) and cell.is_converted for cell in cells):
             yield None
             return
         with temporary_folder() as folder:

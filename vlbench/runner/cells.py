@@ -12,7 +12,7 @@ from pydantic import Field, field_validator
 from vlbench.frozen import Frozen
 from vlbench.measuring.machine import Machine
 from vlbench.measuring.records import Precision
-from vlbench.runner.backends import EAGER, check_backend
+from vlbench.runner.backends import EAGER, Scope, check_backend, is_converted
 from vlbench.runner.records import Result
 from vlbench.specs import AnySpec
 from vlbench.version import __version__
@@ -32,7 +32,7 @@ class Cell(Frozen):
     device: Literal["cpu", "cuda"] = "cpu"
     precision: Precision = "fp32"
     backend: str = EAGER
-    scope: Literal["stages", "model"] = "stages"
+    scope: Scope = "stages"
     batch: int = Field(default=1, ge=1)
     l2: L2 = "warm"
     threads: int = Field(default=1, ge=1)
@@ -48,6 +48,11 @@ class Cell(Frozen):
     @property
     def name(self) -> str:
         return self.spec.name
+
+    @property
+    def is_converted(self) -> bool:
+        """Whether its backend or its precision changes the model before it is measured."""
+        return is_converted(self.backend, self.precision)
 
     def hash(self) -> str:
         """Of everything that the result depends on, but for how long to measure and where the image lies."""
@@ -69,7 +74,7 @@ def blank_result(cell: Cell, machine: Machine, **values: Any) -> Result:
         "device": cell.device,
         "precision": cell.precision,
         "backend": cell.backend if cell.spec.engine == "torchvision" else f"{cell.backend}+{cell.spec.engine}",
-        "scope": None if cell.backend == EAGER else cell.scope,
+        "scope": cell.scope if cell.is_converted else None,
         "batch": cell.batch,
         "l2": cell.l2 if cell.device == "cuda" else None,
         "image_size": cell.spec.input.image_size,

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Protocol, TypeAlias, cast
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import torch
 from torch import nn
@@ -14,13 +14,11 @@ from torch import nn
 from vlbench.architectures.build import AnyModel
 from vlbench.architectures.huggingface_stages import Called
 from vlbench.architectures.interfaces import Images, RegionFeatures, Text
-from vlbench.errors import InputError, first_line, is_out_of_memory, shortened
 from vlbench.measuring.records import Precision
+from vlbench.runner.backends import Scope
 
 Inputs: TypeAlias = tuple[Text | None, Images | RegionFeatures | None]
 Pass: TypeAlias = partial[Any]  # one forward pass: a module and its arguments
-Scope = Literal["stages", "model"]
-WHOLE = "model"  # the only part of a model that is converted as a whole
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +75,7 @@ class PreparedWorkload:
         forward: one forward pass, which gives what the model gives.
         stages: modules that `forward` calls and whose calls are timed; empty if it can only be timed as a whole.
         parts: what was converted, with the stage of each.
+        outputs: what eager PyTorch gives for `forward` and for each example.
         run: executes any pass of the model; None if only `forward` can be executed.
         eager_stages: why a stage, or a part of it, could not be converted and stays eager, by its name.
         options: of the runtime.
@@ -86,27 +85,36 @@ class PreparedWorkload:
     forward: Callable[[], Any]
     stages: Mapping[str, nn.Module]
     parts: Sequence[ConvertedPart] = ()
+    outputs: Sequence[Any] = ()
     run: Callable[[Pass], Any] | None = None
     eager_stages: Mapping[str, str] = field(default_factory=dict)
     options: Mapping[str, str | int] = field(default_factory=dict)
     holds_weights: bool = False
 
     def release_weights(self, model: nn.Module) -> None:
-        """Frees the weights that only converted parts read, of which the runtime has its own."""
+        """Frees the weights that only converted parts read, of which the runtime has its own.
+
+        A method that is a part shares the weights of its module with other methods, unless that declares which convert.
+        """
         if not self.holds_weights:
             return
-        converted = {id(module) for part, _ in self.parts for module in owner_of(part.module).modules()}
-        owners = {id(owner_of(part.module)) for part, _ in self.parts if isinstance(part.module, Called)}
+        released = [part.module for part, _ in self.parts if _has_own_weights(part.module)]
+        converted = {id(module) for part in released for module in owner_of(part).modules()}
+        owners = {id(part.owner) for part in released if isinstance(part, Called)}
         kept = {
             id(tensor)
             for module in model.modules()
             if id(module) not in converted or id(module) in owners
             for tensor in (*module.parameters(recurse=False), *module.buffers(recurse=False))
         }
-        for part, _ in self.parts:
-            for tensor in (*owner_of(part.module).parameters(), *owner_of(part.module).buffers()):
+        for part in released:
+            for tensor in (*owner_of(part).parameters(), *owner_of(part).buffers()):
                 if id(tensor) not in kept:
                     tensor.data = torch.empty(0, dtype=tensor.dtype)
+
+
+def _has_own_weights(module: nn.Module) -> bool:
+    return not isinstance(module, Called) or hasattr(module.owner, "convertible_methods")
 
 
 def owner_of(module: nn.Module) -> nn.Module:
@@ -137,8 +145,9 @@ class Part:
         name: of its stage, with a number where the stage has several parts.
         module: its `forward` is what is converted.
         eager: that `forward`, as the module has it before.
-        calls: the arguments of its calls in the workload's passes, that of `forward` first.
-        calibration: the same in the passes for calibration.
+        calls: the arguments of its calls in the workload's passes, that of `forward` first; `MOST_CALLS` of each size.
+        outputs: what eager PyTorch gave for each.
+        calibration: gives the same in the passes for calibration, which are run when they are first needed.
         target: of the workload.
     """
 
@@ -146,7 +155,8 @@ class Part:
     module: nn.Module
     eager: Callable[..., Any]
     calls: Sequence[StageInputs]
-    calibration: Sequence[StageInputs]
+    outputs: Sequence[Any]
+    calibration: Callable[[], Sequence[StageInputs]]
     target: Target
 
 
@@ -159,128 +169,3 @@ class ConvertedPart(NamedTuple):
 
 class NotConvertibleError(Exception):
     """A stage that a backend cannot convert; the message is the reason, for a user."""
-
-
-Convert: TypeAlias = Callable[[Part], Callable[..., Any]]
-
-
-def convert_workload(workload: Workload, convert: Convert) -> PreparedWorkload:
-    """Converts the whole model or its stages, as the target says; whatever lies between stages stays eager.
-
-    Args:
-        workload: its modules are changed: each part gets the converted `forward`, so that its calls can be timed.
-        convert: gives what computes a part's `forward`, for calls like those given. A stage for which it raises an
-            error stays eager, and is listed with the reason.
-
-    Raises InputError for a whole model that cannot be converted.
-    """
-    if workload.target.scope == "model":
-        return _convert_whole(workload, convert)
-    parts_by_stage, eager_stages = _parts_of(workload)
-    converted: list[ConvertedPart] = []
-    for stage, parts in parts_by_stage.items():
-        try:
-            done = [ConvertedPart(part, _converted(part, convert)) for part in parts]
-        except NotConvertibleError as error:
-            eager_stages[stage] = str(error)
-            continue
-        converted += done
-    for part, forward in converted:
-        part.module.forward = forward
-    return PreparedWorkload(
-        forward=workload.forward,
-        stages=workload.stages,
-        parts=converted,
-        run=lambda passed: passed(),
-        eager_stages=eager_stages,
-    )
-
-
-def _convert_whole(workload: Workload, convert: Convert) -> PreparedWorkload:
-    for name, modules in workload.convertible.items():
-        for module in modules:
-            if reason := getattr(module, "stays_eager", None):
-                raise InputError(f"--scope model: {name} {reason}, which no backend converts; --scope stages works")
-
-    def arguments(passes: Sequence[Pass]) -> list[StageInputs]:
-        return [StageInputs(some.args, some.keywords) for some in passes]
-
-    forward = workload.forward
-    part = Part(
-        name=WHOLE,
-        module=(module := cast(nn.Module, forward.func)),
-        eager=module.forward,
-        calls=arguments([forward, *workload.examples]),
-        calibration=arguments(workload.calibration),
-        target=workload.target,
-    )
-    try:
-        converted = _converted(part, convert)
-    except NotConvertibleError as error:
-        raise InputError(f"--scope model: {error}; --scope stages may work") from error
-    return PreparedWorkload(
-        forward=partial(converted, *forward.args, **forward.keywords),
-        stages={},
-        parts=[ConvertedPart(part, converted)],
-        run=lambda passed: converted(*passed.args, **passed.keywords),
-    )
-
-
-def _converted(part: Part, convert: Convert) -> Callable[..., Any]:
-    """Raises NotConvertibleError for any error but that memory ran out."""
-    try:
-        return convert(part)
-    except (NotConvertibleError, InputError):
-        raise
-    except Exception as error:
-        if is_out_of_memory(error):
-            raise
-        raise NotConvertibleError(shortened(f"{type(error).__name__}: {first_line(error)}", 160)) from error
-
-
-def _parts_of(workload: Workload) -> tuple[dict[str, list[Part]], dict[str, str]]:
-    """The parts of each stage that a pass calls; and why a part of a stage is none, by the stage's name."""
-    modules: dict[str, list[nn.Module]] = {}
-    eager_stages: dict[str, str] = {}
-    for stage, group in workload.convertible.items():
-        modules[stage] = []
-        for module in group:
-            methods = getattr(module, "convertible_methods", None)
-            modules[stage] += [module] if methods is None else [Called(module, name) for name in methods]
-            if reason := getattr(module, "stays_eager", None):
-                eager_stages[stage] = reason
-    observed = [module for group in modules.values() for module in group]
-    calls = stage_inputs(observed, [workload.forward, *workload.examples])
-    calibration = stage_inputs(observed, workload.calibration)
-    parts = {}
-    for stage, group in modules.items():
-        called = [module for module in group if module in calls]
-        parts[stage] = [
-            Part(
-                name=stage if len(called) == 1 else f"{stage}-{index}",
-                module=module,
-                eager=module.forward,
-                calls=calls[module],
-                calibration=calibration.get(module, []),
-                target=workload.target,
-            )
-            for index, module in enumerate(called)
-        ]
-    return parts, eager_stages
-
-
-def stage_inputs(modules: Sequence[nn.Module], passes: Sequence[Pass]) -> dict[nn.Module, list[StageInputs]]:
-    """The arguments of each module's calls in some passes."""
-    inputs: dict[nn.Module, list[StageInputs]] = {}
-
-    def observe(module: nn.Module, positional: tuple[Any, ...], named: dict[str, Any]) -> None:
-        inputs.setdefault(module, []).append(StageInputs(positional, named))
-
-    hooks = [module.register_forward_pre_hook(observe, with_kwargs=True) for module in modules]
-    try:
-        for run in passes:
-            run()
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return inputs

@@ -12,10 +12,10 @@ import torch
 
 from vlbench.errors import InputError
 from vlbench.measuring.latency import PassTimer
-from vlbench.runner.backends import EAGER, load_backend, runtime_version
+from vlbench.runner.backends import load_backend, runtime_version
 from vlbench.runner.cells import Cell
 from vlbench.runner.conversion import PreparedWorkload, Workload
-from vlbench.runner.equality import Expected, check_equality, why_unequal
+from vlbench.runner.equality import check_equality, why_unequal
 from vlbench.runner.examples import resized_passes
 from vlbench.runner.records import Conversion
 from vlbench.runner.workload import build_workload, set_up_torch
@@ -32,14 +32,13 @@ def convert_cell(cell: Cell, folder: Path) -> Conversion:
 
 def convert(workload: Workload, cell: Cell) -> tuple[PreparedWorkload, Conversion]:
     """Converts a workload, in a process that computes without gradients."""
-    expected = Expected(workload)
     start = time.monotonic()
     with writable(workload.target.folder):
         prepared = load_backend(cell.backend).prepare(workload)
     seconds = time.monotonic() - start
     first_pass_ms = PassTimer(prepared.forward, {}, workload.device).first()
     with torch.inference_mode():
-        equality = check_equality(expected, prepared, cell.precision, selects=cell.spec.has_detector)
+        equality = check_equality(workload, prepared, cell.precision, selects=cell.spec.has_detector)
     size = sum(file.stat().st_size for file in workload.target.folder.iterdir()) if prepared.holds_weights else None
     conversion = Conversion(
         runtime=runtime_version(cell.backend),
@@ -48,7 +47,7 @@ def convert(workload: Workload, cell: Cell) -> tuple[PreparedWorkload, Conversio
         first_pass_ms=round(first_pass_ms, 3),
         size_bytes=size,
         eager_stages=dict(prepared.eager_stages),
-        equality=equality if prepared.parts or cell.backend != EAGER else None,
+        equality=equality,
     )
     return prepared, conversion
 

@@ -11,14 +11,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vlbench.errors import InputError
 from vlbench.measuring.counters import tensors_of
 from vlbench.runner.backends import load_backend
 from vlbench.runner.cells import Cell
-from vlbench.runner.conversion import WHOLE, Part, PreparedWorkload, StageInputs, Workload, stage_inputs
+from vlbench.runner.conversion import Part, PreparedWorkload, StageInputs, Workload
 from vlbench.runner.convert import convert, why_not_measured
 from vlbench.runner.deployment_files import ANY, DeployedFile, DeployedTensor, Deployment
 from vlbench.runner.examples import resized_passes
+from vlbench.runner.parts import WHOLE, observe_calls
 from vlbench.runner.programs import Program, ProgramsOfPart
 from vlbench.runner.workload import build_workload, set_up_torch
 
@@ -31,7 +31,7 @@ EXTERNAL = ".onnx.data"  # weights of more than 1.5 GiB, whose file the other on
 def deploy_cell(cell: Cell, folder: Path) -> Deployment | str:
     """Writes the files of a cell's model, and example.npz; or says why its output would be that of another model.
 
-    Raises InputError where the whole model, or every part of it, cannot be converted.
+    Raises InputError where the whole model, or every stage of it, cannot be converted.
     """
     set_up_torch(cell.threads)
     load_backend(cell.backend)  # which refuses a missing runtime before the model is built
@@ -41,8 +41,6 @@ def deploy_cell(cell: Cell, folder: Path) -> Deployment | str:
         prepared, conversion = convert(workload, cell)
         if reason := why_not_measured(conversion):
             return reason
-        if not prepared.parts:
-            raise InputError(f"{cell.name}: no stage can be converted: {'; '.join(conversion.eager_stages.values())}")
         example: dict[str, np.ndarray] = {}
         files = [
             _write(name, part, program, call, folder, example)
@@ -56,11 +54,11 @@ def deploy_cell(cell: Cell, folder: Path) -> Deployment | str:
 
 def _programs(workload: Workload, prepared: PreparedWorkload) -> Iterator[tuple[str, Part, Program, StageInputs]]:
     """What the measured pass executes, each with its part and the first call of it, under the name of its file."""
-    calls = stage_inputs([part.module for part, _ in prepared.parts], [workload.forward])
+    calls, _ = observe_calls([part.module for part, _ in prepared.parts], [workload.forward])
     for part, forward in prepared.parts:
         assert isinstance(forward, ProgramsOfPart)
         names: dict[Path, str] = {}
-        for call in part.calls[:1] if part.name == WHOLE else calls[part.module]:
+        for call in part.calls[:1] if part.name == WHOLE else [inputs for inputs, _ in calls[part.module]]:
             program, _ = forward.program_of(call)
             if program.path not in names:
                 names[program.path] = part.name if not names else f"{part.name}-{len(names)}"

@@ -64,7 +64,7 @@ def write_texts(deployment: Deployment, cell: Cell, folder: Path) -> None:
     write_text(folder / "run.py", script(deployment, cell))
 
 
-def scope_of(spec: AnySpec) -> Literal["stages", "model"]:
+def default_scope(spec: AnySpec) -> Literal["stages", "model"]:
     """What is converted by default: the whole model, or its stages where a detector stays in PyTorch."""
     return "stages" if spec.has_detector else "model"
 

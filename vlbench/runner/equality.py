@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
@@ -12,7 +12,8 @@ from torch import Tensor
 
 from vlbench.measuring.counters import tensors_of
 from vlbench.measuring.records import Precision
-from vlbench.runner.conversion import WHOLE, Pass, PreparedWorkload, Workload
+from vlbench.runner.conversion import PreparedWorkload, Workload
+from vlbench.runner.parts import WHOLE
 from vlbench.runner.records import Equality
 
 # Of the largest value that eager PyTorch gives. Those of int8 are bounds for broken conversions, not for good ones:
@@ -52,15 +53,7 @@ class Difference:
         self.count += apart.numel()
 
 
-class Expected:
-    """What eager PyTorch gives for the passes of a workload; made before a backend converts it."""
-
-    def __init__(self, workload: Workload) -> None:
-        self.passes: Sequence[Pass] = [workload.forward, *workload.examples]
-        self.outputs = [run() for run in self.passes]
-
-
-def check_equality(expected: Expected, prepared: PreparedWorkload, precision: Precision, *, selects: bool) -> Equality:
+def check_equality(workload: Workload, prepared: PreparedWorkload, precision: Precision, *, selects: bool) -> Equality:
     """Runs a converted workload on the same passes.
 
     Each converted part is given what it was given in the eager pass, so that no difference before it counts.
@@ -71,20 +64,18 @@ def check_equality(expected: Expected, prepared: PreparedWorkload, precision: Pr
     """
     by_part: dict[str, Difference] = {}
     for part, forward in prepared.parts:
-        for call in part.calls:
-            eager = part.eager(*call.positional, **call.named)
-            by_part.setdefault(part.name, Difference()).add(
-                tensors_of(eager), tensors_of(forward(*call.positional, **call.named))
-            )
+        difference = by_part.setdefault(part.name, Difference())
+        for call, output in zip(part.calls, part.outputs, strict=True):
+            difference.add(tensors_of(output), tensors_of(forward(*call.positional, **call.named)))
     whole = any(part.name == WHOLE for part, _ in prepared.parts)
     if not whole and not (selects and prepared.parts):
         output = by_part.setdefault("output", Difference())
-        for run, wanted in _compared(expected, prepared):
+        for run, wanted in _compared(workload, prepared):
             output.add(tensors_of(wanted), tensors_of(run()))
     worst = max(by_part.values(), key=lambda difference: difference.largest)
     total = sum(difference.count for difference in by_part.values())
     return Equality(
-        inputs=len(expected.passes) if prepared.run else 1,
+        inputs=max(1, len(prepared.outputs)),
         largest=None if math.isinf(worst.largest) else worst.largest,
         mean=sum(difference.sum for difference in by_part.values()) / max(1, total),
         tolerance=TOLERANCES[precision],
@@ -94,11 +85,12 @@ def check_equality(expected: Expected, prepared: PreparedWorkload, precision: Pr
     )
 
 
-def _compared(expected: Expected, prepared: PreparedWorkload) -> list[tuple[Callable[[], Any], Any]]:
+def _compared(workload: Workload, prepared: PreparedWorkload) -> list[tuple[Callable[[], Any], Any]]:
+    """Whole passes, and what eager PyTorch gives. A backend that converts no parts leaves the model as it is."""
     if prepared.run is None:
-        return [(prepared.forward, expected.outputs[0])]
-    runs = [partial(prepared.run, some) for some in expected.passes]
-    return list(zip(runs, expected.outputs, strict=True))
+        return [(prepared.forward, workload.forward())]
+    runs = [partial(prepared.run, some) for some in (workload.forward, *workload.examples)]
+    return list(zip(runs, prepared.outputs, strict=True))
 
 
 def why_unequal(equality: Equality) -> str | None:

@@ -22,7 +22,7 @@ from vlbench.tasks.shapes.drawing import draw
 from vlbench.tasks.shapes.items import generated_scene, image_path
 from vlbench.tasks.shapes.language import questions_about
 
-MORE_EXAMPLES = (1, 2)  # in a batch than in the one that is measured
+SIZES = ((1, 2), (0, 4))  # of other passes: examples for each more, tokens of the text fewer
 CALIBRATION_SCENES = 8
 
 
@@ -36,12 +36,12 @@ def pass_of(model: AnyModel, inputs: Inputs) -> Pass:
 
 def resized_passes(forward: Pass) -> list[Pass]:
     """Passes with more examples and shorter texts, as far as the model runs them."""
-    return [some for more in MORE_EXAMPLES for some in _resized(forward, more)]
+    return [some for more, shorter in SIZES for some in _resized(forward, more, shorter)]
 
 
-def _resized(forward: Pass, more: int) -> Iterator[Pass]:
+def _resized(forward: Pass, examples: int, tokens: int) -> Iterator[Pass]:
     """At most one: with a shorter text, or at least with more examples."""
-    for shorter in (2 * more, 0):
+    for more, shorter in ((examples, tokens), (examples + 1, 0)):
         try:
             arguments, named = (_grown(value, more, shorter) for value in (forward.args, dict(forward.keywords)))
             changed = partial(forward.func, *arguments, **named)

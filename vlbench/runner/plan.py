@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, TypeAlias
+from typing import TypeAlias
 
 from vlbench.errors import InputError
 from vlbench.inputs import Example, check_text
 from vlbench.measuring.machine import Machine
 from vlbench.measuring.records import Precision
-from vlbench.runner.backends import EAGER, check_backend, check_pair, runtime_version
+from vlbench.runner.backends import EAGER, Scope, check_backend, check_pair, runtime_version, scope_of
 from vlbench.runner.cells import L2, Cell
 from vlbench.runner.devices import check_device, check_l2, resolve_device
 from vlbench.runner.limits import MOST_BATCH, MOST_BUDGET_SECONDS, MOST_RESTARTS, MOST_TEXT_TOKENS, MOST_THREADS
@@ -38,7 +38,7 @@ class RunSettings:
     device: str = "auto"
     precision: Precision = "fp32"
     backend: str = EAGER
-    scope: Literal["stages", "model"] = "stages"
+    scope: Scope = "stages"
     batch: int = 1
     l2: L2 = "warm"
     detector: Engine | None = None
@@ -69,7 +69,7 @@ def supported(settings: Sequence[RunSettings], machine: Machine) -> tuple[list[R
     for some in settings:
         try:
             device = resolve_device(some.device, has_gpu=machine.gpu is not None)
-            check_pair(some.backend, some.precision, device, some.scope)
+            check_pair(some.backend, some.precision, device)
         except InputError as error:
             refusals.append(error)
         else:
@@ -82,7 +82,7 @@ def expand(specs: Sequence[AnySpec], example: Example, settings: RunSettings, ma
     missing."""
     device = resolve_device(settings.device, has_gpu=machine.gpu is not None)
     check_l2(settings.l2, device)
-    check_pair(settings.backend, settings.precision, device, settings.scope)
+    check_pair(settings.backend, settings.precision, device)
     cells = []
     for spec in through_engine(specs, settings.detector, settings.precision):
         try:
@@ -101,7 +101,7 @@ def expand(specs: Sequence[AnySpec], example: Example, settings: RunSettings, ma
                 device=device,
                 precision=settings.precision,
                 backend=settings.backend,
-                scope=settings.scope if settings.backend != EAGER else "stages",
+                scope=scope_of(settings.backend, settings.scope),
                 batch=settings.batch,
                 l2=settings.l2,
                 threads=settings.threads,

@@ -22,10 +22,10 @@ from vlbench.runner.conversion import (
     PreparedWorkload,
     StageInputs,
     Workload,
-    convert_workload,
     owner_of,
 )
 from vlbench.runner.leaves import argument_leaves, distinct_names, leaves
+from vlbench.runner.parts import convert_workload
 from vlbench.runner.signature import Shapes, Signature
 
 Execute: TypeAlias = Callable[[Sequence[Tensor]], Sequence[Tensor]]
@@ -251,24 +251,32 @@ def export_part(part: Part, calls: Sequence[StageInputs], runtime: Runtime, path
         )
     except InputError as error:  # of a model that makes one of each error of its library
         raise NotConvertibleError(str(error)) from error
-    results = list(leaves(outputs[-1], (getattr(part.module, "output_name", "output"),)))
-    if not all(item is TENSOR or isinstance(item, CONSTANTS) for _, item in results):
-        raise NotConvertibleError("what it gives depends on values")
-    arguments = argument_leaves(getattr(part.module, "method", part.eager), *calls[0])
-    paths = [path for path, item in (*arguments, *results) if isinstance(item, Tensor)]
-    names, count = distinct_names(paths), len(largest)
-    names_in, names_out = names[:count], names[count:]
+    names_in, names_out = _names(part, calls[0], outputs[-1])
     inputs = [node for node in program.graph.nodes if node.name in set(program.graph_signature.user_inputs)]
     dynamic = tuple(
         frozenset(index for index, size in enumerate(node.meta["val"].shape) if not isinstance(size, int))
         for node in inputs
     )
-    calls_of_layout = [flattened(call, sized=sized) for call in part.calibration]
+    calls_of_layout = [flattened(call, sized=sized) for call in part.calibration()]
     calibration = [some for some, same in calls_of_layout if same == layout] or tensors
     runtime.write(
         Exported(program=program, inputs=names_in, outputs=names_out, dynamic=dynamic, calibration=calibration), path
     )
     return Signature(inputs=names_in, outputs=names_out, dynamic=dynamic, shapes=shapes_of(largest), output=outputs[-1])
+
+
+def _names(part: Part, call: StageInputs, output: Any) -> tuple[list[str], list[str]]:
+    """Of the tensors of a call and of its output. Raises NotConvertibleError for an output that holds anything else."""
+    results = list(leaves(output, (getattr(part.module, "output_name", "output"),)))
+    for _, item in results:
+        if item is not TENSOR and not isinstance(item, CONSTANTS):
+            symbolic = isinstance(item, torch.SymInt | torch.SymBool | torch.SymFloat)
+            reason = "what it gives depends on values" if symbolic else f"it gives a {type(item).__name__}"
+            raise NotConvertibleError(reason)
+    arguments = list(argument_leaves(getattr(part.module, "method", part.eager), *call))
+    paths_in, paths_out = ([path for path, item in each if isinstance(item, Tensor)] for each in (arguments, results))
+    names = distinct_names([*paths_in, *paths_out])
+    return names[: len(paths_in)], names[len(paths_in) :]
 
 
 def prepare_programs(workload: Workload, runtime: Runtime) -> PreparedWorkload:

@@ -15,7 +15,6 @@ from vlbench.measuring.machine import Machine
 from vlbench.measuring.module_counts import ModuleCounts
 from vlbench.measuring.records import Counts, Precision
 from vlbench.runner.aggregate import RestartFailure, finished, series, summarise_cell, summarise_suppression
-from vlbench.runner.backends import EAGER
 from vlbench.runner.cells import Cell
 from vlbench.runner.nms_records import SuppressionCell, SuppressionRestart
 from vlbench.runner.records import Conversion, Restart
@@ -58,6 +57,11 @@ class CellRun:
     @property
     def name(self) -> str:
         return self.cell.name
+
+    @property
+    def converts(self) -> bool:
+        """Whether its model is converted first."""
+        return isinstance(self.cell, Cell) and self.cell.is_converted
 
     @property
     def finished(self) -> bool:
@@ -128,7 +132,7 @@ def measure_rounds(
         for run in list(unfinished):
             listen(run)
             if not run.finished:
-                converted = folder / run.cell.hash() if folder and is_converted(run.cell) else None
+                converted = folder / run.cell.hash() if folder and run.converts else None
                 if converted and run.conversion is None:
                     run.convert(worker, converted)
                 restart = None if run.failure else run.restart(worker, converted)
@@ -142,11 +146,6 @@ def measure_rounds(
         unfinished.reverse()
     if all(result.status == "ok" for result in store.results[-len(cells) :]):
         store.drop_journal()
-
-
-def is_converted(cell: Cell | SuppressionCell) -> bool:
-    """Whether a backend converts its model."""
-    return isinstance(cell, Cell) and cell.backend != EAGER
 
 
 def add_counts(runs: Sequence[CellRun], worker: Worker, listen: Listener = lambda run: None) -> None:

@@ -29,8 +29,9 @@ from vlbench.runner.backends import EAGER
 from vlbench.runner.cells import Cell
 from vlbench.runner.nms_records import SuppressionCell
 from vlbench.runner.peaks import Setting
+from vlbench.runner.requests import cell_of, workload_of
 from vlbench.runner.restart import instruments_for, measure_restart, measure_suppression
-from vlbench.runner.workload import cell_of, measure_peaks, workload_of
+from vlbench.runner.workload import measure_peaks
 from vlbench.specs import AnySpec, schema_of
 from vlbench.specs.catalog import resolve
 from vlbench.specs.module import Overrides, SourceKind, source_kind, split_source

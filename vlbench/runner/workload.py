@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
-import inspect
 import os
 import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,24 +15,19 @@ from torch import nn
 from vlbench.architectures.build import AnyModel, build
 from vlbench.architectures.huggingface_stages import Stage
 from vlbench.architectures.interfaces import Images, RegionFeatures, Text
-from vlbench.errors import InputError
-from vlbench.inputs import Example, padded_ids, pixels, read_example
+from vlbench.inputs import Example, padded_ids, pixels
 from vlbench.measuring.counters import tensors_of
 from vlbench.measuring.gpu import probe
 from vlbench.measuring.latency import PassTimer, l2_flush
 from vlbench.measuring.memory import PeakMemory
 from vlbench.measuring.peaks import DTYPES, device_gflops_per_second, device_gigabytes_per_second
 from vlbench.runner.aggregate import now
-from vlbench.runner.backends import EAGER, load_backend, model_precision
+from vlbench.runner.backends import load_backend, model_precision
 from vlbench.runner.cells import L2, Cell
 from vlbench.runner.conversion import Inputs, Target, Workload
-from vlbench.runner.devices import check_l2
 from vlbench.runner.examples import calibration_inputs, pass_of
 from vlbench.runner.peaks import Peaks, Setting
-from vlbench.runner.plan import RunSettings, expand
 from vlbench.specs import RANDOM, HuggingFaceSpec, ModuleSpec
-from vlbench.specs.catalog import resolve
-from vlbench.specs.module import Overrides
 from vlbench.version import __version__
 
 
@@ -54,34 +46,6 @@ class WarmWorkload:
     peak_memory_bytes: int
     load: dict[str, int] | None = None
     invalid: str | None = None
-
-
-def workload_of(request: Mapping[str, Any]) -> WarmWorkload:
-    """Prepares `{"model": ..., "settings": ...}` or `{"callable": "module:function", "settings": ...}`.
-
-    The model is looked up in this process's own catalogue.
-    """
-    if "callable" in request:
-        settings = request["settings"]
-        return prepare_callable(request["callable"], settings["threads"], settings.get("l2", "warm"))
-    return prepare(cell_of(request), StopWatch(), Path(request["folder"]) if "folder" in request else None)
-
-
-def cell_of(request: Mapping[str, Any]) -> Cell:
-    """The cell that a model's name and settings mean to this revision of the code. Raises InputError as `run` does."""
-    settings = RunSettings(**request["settings"])
-    if settings.image_size:
-        height, width = settings.image_size
-        settings = replace(settings, image_size=(height, width))  # JSON has no tuples
-    example = read_example(Path(request["image"]) if request.get("image") else None, request.get("text"))
-
-    def inspect(source: str) -> ModuleSpec:
-        from vlbench.architectures.module_inspect import inspect_module  # noqa: PLC0415  imports transformers
-
-        return inspect_module(source, Overrides(image_size=settings.image_size, text_tokens=settings.text_tokens))
-
-    (cell,) = expand(resolve(request["model"], inspect), example, settings, probe(settings.threads))
-    return cell
 
 
 def measure_peaks(setting: Setting) -> Peaks:
@@ -105,63 +69,12 @@ def set_up_torch(threads: int) -> None:
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
 
 
-def prepare_callable(name: str, threads: int, l2: L2 = "warm") -> WarmWorkload:
-    """A function without arguments, from an importable module. It is called repeatedly, with gradients enabled.
-
-    Once its first call has initialised CUDA it is timed as what a GPU does, or only its launches would be timed.
-    """
-    torch.set_num_threads(threads)
-    memory = PeakMemory(torch.device("cpu"))
-    function = find_callable(name)
-
-    def forward() -> object:
-        with torch.inference_mode(False):
-            return function()
-
-    first_ms, device = PassTimer(forward, {}, torch.device("cpu")).first(), torch.device("cpu")
-    if torch.cuda.is_initialized():
-        torch.cuda.synchronize()
-        device = torch.device("cuda", torch.cuda.current_device())
-    peak = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else memory.read_bytes()
-    check_l2(l2, device.type)
-    timer = _timer(forward, {}, device, l2)
-    return WarmWorkload(timer=timer, first_ms=first_ms, peak_memory_bytes=peak)
-
-
-def _timer(forward: Callable[[], object], stages: dict[str, nn.Module], device: torch.device, l2: L2) -> PassTimer:
+def timer_of(forward: Callable[[], object], stages: dict[str, nn.Module], device: torch.device, l2: L2) -> PassTimer:
     """Call it once the peak of the memory is known: a cold cache takes a buffer."""
     timer = PassTimer(forward, stages, device)
     if l2 == "cold":
         timer.before = l2_flush(device)
     return timer
-
-
-DEFERRED = (inspect.iscoroutinefunction, inspect.isgeneratorfunction, inspect.isasyncgenfunction)
-
-
-def find_callable(name: str) -> Callable[[], object]:
-    """Imports `package.module:function`. Raises InputError if there is none, or a call would run nothing."""
-    module_name, _, path = name.partition(":")
-    if not module_name or not path:
-        raise InputError(f"--callable {name}: not MODULE:FUNCTION; package.module:function works")
-    try:
-        function: Any = importlib.import_module(module_name)
-        for attribute in path.split("."):
-            function = getattr(function, attribute)
-    except (ImportError, AttributeError) as error:
-        raise InputError(f"--callable {name}: {error}") from error
-    if not callable(function):
-        raise InputError(f"--callable {name}: is not a function")
-    if any(deferred(function) for deferred in DEFERRED):
-        raise InputError(
-            f"--callable {name}: a call runs nothing of a coroutine or generator; a function that runs it works"
-        )
-    with suppress(ValueError):  # functions of C may have no signature
-        try:
-            inspect.signature(function).bind()
-        except TypeError as error:
-            raise InputError(f"--callable {name}: {error}; a function without arguments works") from error
-    return function
 
 
 def prepare(cell: Cell, watch: StopWatch, folder: Path | None = None) -> WarmWorkload:
@@ -186,11 +99,11 @@ def prepare(cell: Cell, watch: StopWatch, folder: Path | None = None) -> WarmWor
 def warm(workload: Workload, cell: Cell, memory: PeakMemory, watch: StopWatch) -> WarmWorkload:
     """Has the cell's backend convert a workload, and runs one pass."""
     backend = load_backend(cell.backend)
-    if cell.backend != EAGER:
+    if cell.is_converted:
         watch.step("convert")
     with torch.no_grad():
         prepared = backend.prepare(workload)
-    if cell.backend != EAGER:
+    if cell.is_converted:
         prepared.release_weights(workload.model)
         memory.forget()
     watch.step("first_pass")
@@ -198,7 +111,7 @@ def warm(workload: Workload, cell: Cell, memory: PeakMemory, watch: StopWatch) -
     first_ms = PassTimer(lambda: output.append(prepared.forward()), {}, workload.device).first()
     peak_memory_bytes = memory.read_bytes()
     return WarmWorkload(
-        timer=_timer(prepared.forward, dict(prepared.stages), workload.device, cell.l2),
+        timer=timer_of(prepared.forward, dict(prepared.stages), workload.device, cell.l2),
         first_ms=first_ms,
         peak_memory_bytes=peak_memory_bytes,
         load=workload.model.load or None,

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Literal, cast
 
 from vlbench.errors import InputError, first_line, nearest
 from vlbench.measuring.records import FLOATS, QUANTISED, Precision
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from vlbench.runner.conversion import Backend
 
 EAGER = "eager"
+Scope = Literal["stages", "model"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,14 +39,18 @@ class BackendInfo:
     package: str = ""
     extra: str = ""
     converts_precision: bool = False
-    scopes: tuple[str, ...] = ("stages", "model")
+    scopes: tuple[Scope, ...] = ("stages", "model")
 
 
 BACKENDS = {
     "eager": BackendInfo(
-        target=f"{__name__}.eager:EagerBackend", precisions={"cpu": FLOATS, "cuda": FLOATS}, scopes=("stages",)
+        target=f"{__name__}.eager:EagerBackend",
+        precisions={"cpu": (*FLOATS, "int8"), "cuda": FLOATS},
+        scopes=("stages",),
     ),
-    "compile": BackendInfo(target=f"{__name__}.compile:CompileBackend", precisions={"cpu": FLOATS, "cuda": FLOATS}),
+    "compile": BackendInfo(
+        target=f"{__name__}.compile:CompileBackend", precisions={"cpu": (*FLOATS, "int8"), "cuda": FLOATS}
+    ),
     "onnxruntime": BackendInfo(
         target=f"{__name__}.onnxruntime:OnnxRuntimeBackend",
         precisions={"cpu": ("fp32", *QUANTISED)},
@@ -73,8 +78,8 @@ def check_backend(name: str) -> str:
     return name
 
 
-def check_pair(name: str, precision: str, device: str, scope: str) -> None:
-    """Raises InputError where the backend does not compute on the device or in the precision, or not in this scope."""
+def check_pair(name: str, precision: str, device: str) -> None:
+    """Raises InputError where the backend does not compute on the device, or not in the precision."""
     info = BACKENDS[check_backend(name)]
     if device not in info.precisions:
         where = "a GPU" if device == "cpu" else "the CPU"
@@ -82,13 +87,22 @@ def check_pair(name: str, precision: str, device: str, scope: str) -> None:
     if precision not in info.precisions[device]:
         known = ", ".join(info.precisions[device])
         raise InputError(f"--precision {precision}: {name} does not compute in it on {device}; it does in {known}")
-    if scope not in info.scopes and name != EAGER:
-        raise InputError(f"--scope {scope}: {name} does not convert {scope}; --scope {info.scopes[0]} works")
+
+
+def scope_of(name: str, scope: Scope) -> Scope:
+    """What the backend converts: as it is asked, or else the only thing that it can."""
+    scopes = BACKENDS[name].scopes
+    return scope if scope in scopes else scopes[0]
+
+
+def is_converted(name: str, precision: Precision) -> bool:
+    """Whether a model is changed before it is measured."""
+    return name != EAGER or precision in QUANTISED
 
 
 def model_precision(name: str, precision: Precision) -> Precision:
     """In which a backend is given the model."""
-    return "fp32" if BACKENDS[name].converts_precision else precision
+    return "fp32" if BACKENDS[name].converts_precision or precision in QUANTISED else precision
 
 
 def runtime_version(name: str) -> str | None:

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import torch
 
-from vlbench.runner.conversion import Part, PreparedWorkload, Workload, convert_workload
+from vlbench.measuring.records import QUANTISED
+from vlbench.runner.conversion import NotConvertibleError, Part, PreparedWorkload, Workload
+from vlbench.runner.parts import convert_workload
+from vlbench.runner.quantisation import quantised
 
 CACHE = "TORCHINDUCTOR_CACHE_DIR"
 
 
 class CompileBackend:
-    """torch.compile with its default backend, Inductor; weights are constants, as `freezing` has it.
+    """torch.compile with its default backend, Inductor.
 
-    Compilation is lazy, so that its time is that of the first pass.
+    Compilation is lazy, so that its time is that of the first pass. int8 is of linear layers alone.
     """
 
     def prepare(self, workload: Workload) -> PreparedWorkload:
@@ -25,4 +29,7 @@ class CompileBackend:
 
 
 def _compiled(part: Part) -> Callable[..., Any]:
-    return torch.compile(part.module.forward, options={"freezing": True})
+    if part.target.precision in QUANTISED:
+        with suppress(NotConvertibleError):  # without linear layers it is compiled in fp32
+            quantised(part)
+    return torch.compile(part.eager)

@@ -47,6 +47,7 @@ class OpenVino:
         options: dict[str, str | int] = {
             "INFERENCE_NUM_THREADS": self.threads,
             "NUM_STREAMS": 1,
+            "ENABLE_CPU_PINNING": "NO",  # a live comparison moves its processes between cores
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_PRECISION_HINT": HINTS.get(self.precision, "f32"),
         }
