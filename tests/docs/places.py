@@ -15,6 +15,7 @@ from tests.architectures.modules_of_others import save_folder
 from tests.docs.workshop import ROOT, Workshop
 from tests.helpers import tiny, write_yaml
 from tests.regression.live.made_up import Repository
+from tests.report.written import converted, folder_of, line
 from tests.tasks import data_sets
 from vlbench.specs.catalog import catalog
 
@@ -125,6 +126,7 @@ def results(shop: Workshop) -> None:
         copy(PUBLISHED / "epyc-2-cores", shop.folder / "results" / name)
     copy(PUBLISHED / "epyc-2-cores" / "models", shop.folder / "results" / "mine")
     copy(PUBLISHED / "epyc-2-cores" / "shapes", shop.folder / "results" / "trained")
+    folder_of(shop.folder / "results" / "runtimes", line("vilt-b32"), converted("vilt-b32", "openvino", "int8"))
     for name in ("BASE", "HEAD", "DIR"):
         copy(PUBLISHED / "epyc-2-cores", shop.folder / name)
 

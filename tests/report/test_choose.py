@@ -11,7 +11,7 @@ import pytest
 import vlbench
 from tests.paths import RESULTS
 from tests.report.conftest import Command
-from tests.report.written import MACHINE, evaluated, failed, folder_of, line, one_restart, summary
+from tests.report.written import MACHINE, converted, evaluated, failed, folder_of, line, one_restart, summary
 from vlbench.errors import InputError
 from vlbench.measuring.machine import Machine, describe_machine
 from vlbench.report.choice_tables import choice_json, choice_tables, other_lines, sentence
@@ -344,3 +344,80 @@ def test_bad_input_is_one_line(tmp_path: Path, vlbench_command: Command, argumen
     assert (done.exit_code, done.stdout) == (2, "")
     assert told in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+RUNTIMES = (
+    timed("a", 40, 39, 41),
+    converted("a", "openvino", latency_ms=summary(20, 19, 21)),
+    converted("a", "openvino", "int8", latency_ms=summary(10, 9, 11)),
+    converted("a", "compile", latency_ms=summary(30, 29, 31), runtime=None),
+    converted("a", "onnxruntime", scope="model", cell_hash="whole", latency_ms=summary(25, 24, 26)),
+)
+INT8 = evaluated("a", 0.7, 0.69, 0.71, backend="openvino", precision="int8", evaluation_hash="int8")
+
+
+def test_backends_precisions_and_scopes_are_ranked_with_the_accuracy_of_each(tmp_path: Path) -> None:
+    choice = chosen(tmp_path, *RUNTIMES, evaluations=[evaluated("a", 0.8, 0.79, 0.81), INT8], latency_ms=100)
+    assert [(one.cell, one.accuracy and one.accuracy.value) for one in choice.candidates] == [
+        ("a, openvino, fp32", 0.8),
+        ("a, onnxruntime, fp32", 0.8),
+        ("a, compile, fp32", 0.8),
+        ("a, eager, fp32", 0.8),
+        ("a, openvino, int8", 0.7),
+    ]
+    assert choice.best
+    assert [one.frontier for one in choice.candidates] == ["yes", "no", "no", "no", "yes"]
+
+
+def test_int8_without_an_accuracy_has_none_and_cannot_meet_a_budget_with_one(tmp_path: Path) -> None:
+    choice = chosen(tmp_path, *RUNTIMES, evaluations=[evaluated("a", 0.8, 0.79, 0.81)], latency_ms=15, accuracy=0.75)
+    unknown = [one for one in choice.candidates if one.meets == "unknown"]
+    assert [one.result.precision for one in unknown] == ["int8"]
+    assert choice.exit_code == 1
+
+
+@pytest.mark.parametrize(
+    ("wanted", "install", "export"),
+    [
+        ({"latency_ms": 15}, "openvino,int8", "--backend openvino --precision int8"),
+        ({"latency_ms": 22, "precision": "fp32"}, "openvino", "--backend openvino --precision fp32"),
+        ({"latency_ms": 30, "backend": "onnxruntime"}, "onnx", "--backend onnxruntime --precision fp32"),
+        ({"latency_ms": 50, "backend": "eager", "precision": "fp32"}, None, None),
+        ({"latency_ms": 50, "backend": "eager", "precision": "int8"}, "int8", None),
+        ({"latency_ms": 50, "backend": "compile"}, None, None),
+    ],
+)
+def test_a_choice_says_what_it_needs_installed_and_how_it_is_exported(
+    tmp_path: Path, wanted: Any, install: str | None, export: str | None
+) -> None:
+    quantised = line("a", precision="int8", cell_hash="int8", latency_ms=summary(28, 27, 29))
+    choice = chosen(tmp_path, *RUNTIMES, quantised, **wanted)
+    content = json.loads(choice_json(choice))
+    assert content["install"] == (install and f"pip install 'vlbench[{install}]'")
+    assert content["export"] == (export and f"vlbench export model a {export} -o DIR")
+    shown = to_markdown(choice_tables(choice))
+    assert ("It needs: " in shown, "Export it: " in shown) == (bool(install), bool(export))
+    assert {one.result.backend for one in choice.candidates} <= {wanted.get("backend")} or "backend" not in wanted
+
+
+def test_the_weights_of_a_choice_are_exported_with_it(tmp_path: Path) -> None:
+    choice = chosen(tmp_path, converted("a", "openvino", weights="my weights.ckpt"), latency_ms=100)
+    assert json.loads(choice_json(choice))["export"] == (
+        "vlbench export model a --weights 'a=my weights.ckpt' --backend openvino --precision fp32 -o DIR"
+    )
+
+
+def test_a_backend_without_measurements_names_those_that_have_some(tmp_path: Path) -> None:
+    with pytest.raises(
+        InputError, match="--backend cuda-graph: no such measurements; there are compile, eager, onnxruntime, openvino"
+    ):
+        chosen(tmp_path, *RUNTIMES, latency_ms=100, backend="cuda-graph")
+
+
+def test_an_unknown_backend_is_refused(vlbench_command: Command, tmp_path: Path) -> None:
+    folder_of(tmp_path / "r", *RUNTIMES)
+    done = vlbench_command("choose", "r", "--latency-ms", "100", "--backend", "openvin")
+    assert (done.exit_code, done.stderr) == (
+        2,
+        "vlbench: --backend openvin: no such backend; did you mean openvino?\n",
+    )

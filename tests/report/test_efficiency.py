@@ -19,7 +19,8 @@ from vlbench.cli.printing import print_results
 from vlbench.measuring.noise import Interference, Noise
 from vlbench.report.efficiency import LEAST_GPU_BUSY_SHARE, efficiency, highest_peaks
 from vlbench.report.export import display_table
-from vlbench.report.tables import notes, result_tables, results_csv, summary_table
+from vlbench.report.notes import notes
+from vlbench.report.tables import result_tables, results_csv, summary_table
 from vlbench.runner.peaks import Peaks
 from vlbench.runner.records import Launch, Restart, Result, WarmUp
 from vlbench.tables.terminal import to_terminal

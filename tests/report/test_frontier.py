@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,8 @@ from vlbench.report import frontier_figure
 from vlbench.report.colours import FAMILIES
 from vlbench.report.frontier import FrontierPoint, frontier_frame, group_key, lines, pareto, standings
 from vlbench.report.labels import place_labels
-from vlbench.runner.records import Evaluation, Result
+from vlbench.report.paper import drawing
+from vlbench.runner.records import Conversion, Equality, Evaluation, Result
 
 
 def points(*values: tuple[float, float]) -> list[FrontierPoint]:
@@ -66,6 +68,12 @@ def test_within_intervals_nobody_is_surely_beaten(others: FrontierPoint, standin
     assert standings([wide(20, 0.6), others]) == [standing, "yes"]
 
 
+def test_of_two_that_share_one_accuracy_the_slower_is_beaten_unless_their_latencies_overlap() -> None:
+    points = [replace(wide(cost, 0.8), evaluated="patch") for cost in (10, 11.9, 12.1)]
+    assert standings(points) == ["yes", "perhaps", "no"]
+    assert standings([replace(point, evaluated=None) for point in points]) == ["yes", "perhaps", "perhaps"]
+
+
 def test_of_two_that_cost_exactly_the_same_the_less_accurate_is_beaten() -> None:
     exact = [FrontierPoint(cost=5, accuracy=at, accuracy_interval=(at - 0.01, at + 0.01)) for at in (0.6, 0.8)]
     assert standings(exact) == ["no", "yes"]
@@ -83,13 +91,19 @@ def three(**values: Any) -> tuple[list[Result], list[Evaluation]]:
 
 def test_a_row_a_model() -> None:
     rows = frontier_frame(*three()).to_dict("records")
-    grid = {key: value for key, value in rows[1].items() if key not in ("deviation", "variant", "label")}
+    grid = {key: value for key, value in rows[1].items() if key not in ("deviation", "variant", "line", "evaluated")}
     assert grid == {
         "task": "shapes",
         "split": "test",
         "metric": "accuracy",
         "model": "grid",
+        "label": "grid",
+        "model_label": "grid",
+        "executed_label": "",
         "family": "grid",
+        "backend": "eager",
+        "precision": "fp32",
+        "scope": "stages",
         "n": 1000,
         "majority": 0.25,
         "text_only": 0.45,
@@ -143,6 +157,62 @@ def test_latencies_of_other_settings_do_not_mix() -> None:
     assert list(frame["latency_ms"]) == [12.0, 22.0, 160.0]
     again = frontier_frame([*cells, result("patch", 14.0)], found)
     assert list(again["latency_ms"]) == [14.0, 22.0, 160.0]  # the latest
+
+
+def converted(name: str, backend: str, precision: str, latency: float, **values: Any) -> Result:
+    equality = Equality(inputs=3, largest=1e-6, mean=1e-7, tolerance=1e-4, largest_by_part={})
+    settings = {"backend": backend, "precision": precision, "scope": "stages"}
+    return result(name, latency, **(settings | {"conversion": Conversion(equality=equality)} | values))
+
+
+def backends() -> tuple[list[Result], list[Evaluation]]:
+    cells, found = three()
+    cells += [converted("patch", "openvino", "int8", 4.0), converted("patch", "openvino", "fp32", 8.0)]
+    cells += [converted("patch", "onnxruntime", "int8", 3.0)]  # which nobody evaluated
+    return cells, [*found, evaluation("patch", 0.8, backend="openvino", precision="int8")]
+
+
+def test_each_backend_and_precision_is_a_point_with_its_own_accuracy() -> None:
+    frame = frontier_frame(*backends())
+    columns = ["label", "accuracy", "latency_ms", "frontier"]
+    assert frame[columns].values.tolist() == [
+        ["patch eager fp32", 0.83, 12.0, "no"],  # as accurate as OpenVINO, and slower
+        ["patch openvino fp32", 0.83, 8.0, "yes"],
+        ["grid", 0.86, 22.0, "yes"],
+        ["region", 0.6, 160.0, "no"],
+        ["patch openvino int8", 0.8, 4.0, "yes"],
+    ]
+    assert frame["line"].tolist() == [0, 0, 1, 2, 0]
+    assert frame["executed_label"].tolist() == ["eager fp32", "openvino fp32", "", "", "openvino int8"]
+
+
+def test_whole_models_and_stages_are_two_points() -> None:
+    cells, found = three()
+    cells = [
+        *cells,
+        converted("patch", "openvino", "fp32", 8.0),
+        converted("patch", "openvino", "fp32", 6.0, scope="model"),
+    ]
+    assert frontier_frame(cells, found)["label"].tolist()[:3] == [
+        "patch eager fp32 stages",
+        "patch openvino fp32 stages",
+        "patch openvino fp32 model",
+    ]
+
+
+def test_points_of_one_model_are_joined_and_named_once() -> None:
+    cells, found = backends()
+    with drawing() as pyplot:
+        drawn = frontier_figure.picture(frontier_frame(cells, found), cells[0], pyplot)
+    over_latency, over_macs = drawn.axes
+    names = {text.get_text() for text in over_latency.texts} - {""}
+    assert names == {"patch", "openvino fp32", "openvino int8", "grid", "region"}
+    joined = [line.get_xdata() for line in over_latency.lines if len(line.get_xdata()) == 3]
+    assert [list(xs) for xs in joined] == [[4.0, 8.0, 12.0]]
+    assert {text.get_text() for text in over_macs.texts} - {""} == {"patch", "openvino int8", "grid", "region"}
+    entries = [text.get_text() for text in drawn.legends[0].get_texts()]
+    assert entries[:5] == ["patch", "grid", "region", "eager", "openvino"]
+    plt.close(drawn)
 
 
 class Trained(Evaluation):

@@ -13,7 +13,8 @@ from vlbench.inputs import read_example
 from vlbench.measuring.machine import describe_machine
 from vlbench.measuring.noise import Noise
 from vlbench.measuring.statistics import summarise
-from vlbench.report.tables import notes, result_tables, results_csv, results_json, stage_table, summary_table
+from vlbench.report.notes import notes
+from vlbench.report.tables import result_tables, results_csv, results_json, stage_table, summary_table
 from vlbench.runner.cells import blank_result
 from vlbench.runner.plan import RunSettings, expand
 from vlbench.runner.records import Restart, Result, WarmUp
@@ -83,6 +84,8 @@ def test_figures_are_in_the_units_that_the_columns_name() -> None:
     (row,) = written(summary_table([measured("vilt-b32")]))
     assert row == {
         "model": "vilt-b32",
+        "backend": "eager",
+        "precision": "fp32",
         "family": "patch",
         "image": "384x640",
         "tokens": "40+241",

@@ -91,3 +91,15 @@ def folder_of(path: Path, *lines: dict[str, Any], evaluations: Any = ()) -> Path
         if content:
             write_lines(path / name, content)
     return path
+
+
+def converted(model: str, backend: str, precision: str = "fp32", **values: Any) -> dict[str, Any]:
+    """A line of a backend that converted the model; keys of its equality and its conversion can be given by name."""
+    equality = {"inputs": 3, "largest": 2e-6, "mean": 1e-7, "tolerance": 1e-4, "largest_by_part": {"text": 1e-6}}
+    equality |= {key: values.pop(key) for key in list(values) if key in equality}
+    conversion = {"runtime": f"{backend} 1.2", "options": {"threads": 1, "hint": "LATENCY"}, "seconds": 12.5}
+    conversion |= {"first_pass_ms": 250.0, "size_bytes": 3 * 2**20, "eager_stages": {}}
+    conversion |= {key: values.pop(key) for key in list(values) if key in conversion}
+    settings = {"backend": backend, "precision": precision, "scope": "stages"}
+    settings |= {"cell_hash": f"{model} {backend} {precision}", "conversion": conversion | {"equality": equality}}
+    return line(model, **(settings | values))

@@ -18,7 +18,17 @@ from vlbench.measuring.noise import Interference, Noise
 from vlbench.measuring.statistics import LatencySummary
 from vlbench.runner.nms_records import SuppressionCell, SuppressionRestart, SuppressionResult
 from vlbench.runner.peaks import Peaks
-from vlbench.runner.records import Accuracy, Conversion, Evaluation, Launch, Restart, Result, Training, WarmUp
+from vlbench.runner.records import (
+    Accuracy,
+    Conversion,
+    Equality,
+    Evaluation,
+    Launch,
+    Restart,
+    Result,
+    Training,
+    WarmUp,
+)
 from vlbench.runner.store import UnfinishedRestart
 from vlbench.tasks.items import Metric
 from vlbench.training.curve import CurvePoint
@@ -27,6 +37,8 @@ from vlbench.training.curve import CurvePoint
 TABLES: dict[type, str] = {
     Result: "A line of `cells.jsonl`",
     LatencySummary: "Latency",
+    Conversion: "Conversion",
+    Equality: "Equality",
     Noise: "Noise",
     Restart: "A restart",
     Launch: "Launch",
@@ -43,7 +55,6 @@ TABLES: dict[type, str] = {
 }
 ROWS: dict[type, tuple[str, str]] = {
     WarmUp: (TABLES[Restart], "warm_up"),
-    Conversion: (TABLES[Restart], "conversion"),
     SuppressionRestart: (TABLES[SuppressionResult], "restarts"),
     Metric: (TABLES[Accuracy], "metrics"),
 }

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from vlbench.report.tables import notes, result_tables
+from vlbench.report.notes import notes
+from vlbench.report.tables import result_tables
 from vlbench.runner.records import Result
 from vlbench.tables.markup import escape_html
 from vlbench.tables.writers import to_text

@@ -47,6 +47,7 @@ def choose(
         typer.Option(metavar="TASK", help="The task whose accuracy counts; by default the one that most models have."),
     ] = None,
     device: MeasuredOnOption = None,
+    backend: Annotated[str | None, typer.Option(metavar="NAME", help="Only measurements through this runtime.")] = None,
     precision: Annotated[PrecisionName | None, typer.Option(help="Only measurements in this precision.")] = None,
     batch: Annotated[int | None, typer.Option(min=1, help="Only measurements with this batch size.")] = None,
     machine: Annotated[
@@ -54,7 +55,7 @@ def choose(
     ] = None,
     output: Annotated[ChoiceFormat, typer.Option("--format", help="Format of the output.")] = ChoiceFormat.table,
 ) -> None:
-    """Say which models meet a budget of latency, memory or both on this machine, best first.
+    """Say which models, through which runtime and in which precision, meet a budget on this machine, best first.
 
     One meets it where the upper end of its latency's 95% interval does. The best is the most accurate, where the
     results hold accuracies, or else the quickest. The exit code is 0 where one meets it and 1 where none surely does.
@@ -64,10 +65,18 @@ def choose(
     from vlbench.report.choice_tables import choice_json, choice_tables
     from vlbench.report.frames import read
     from vlbench.report.requirements import ModelBudget
+    from vlbench.runner.backends import check_backend
 
     least = None if accuracy is None else parse_share("--accuracy", accuracy)
     budget = ModelBudget(latency_ms=latency_ms, memory_gb=memory_gb, accuracy=least)
-    requirements = choosing.Requirements(device=device, precision=precision, batch=batch, machine=machine, task=task)
+    requirements = choosing.Requirements(
+        device=device,
+        backend=None if backend is None else check_backend(backend),
+        precision=precision,
+        batch=batch,
+        machine=machine,
+        task=task,
+    )
     results = read(*folders)
     here = _this_machine([result for _, _, result in results.named])
     choice = choosing.choose(results, budget, requirements, here)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from operator import attrgetter
+from shlex import quote
 from typing import Any
 
 from vlbench.report.choosing import Choice, RankedModel
 from vlbench.report.tables import BRACKETED, NOISE, PARAMS, PEAK, estimate, estimated, estimated_accuracy
+from vlbench.runner.backends import BACKENDS
+from vlbench.runner.execution import runtime_of
+from vlbench.runner.records import Result
 from vlbench.tables.numbers import percent, short_number
 from vlbench.tables.table import Table, TableColumn
 from vlbench.tables.writers import to_json
@@ -18,7 +22,9 @@ def choice_tables(choice: Choice) -> list[Table]:
     """The models that meet the budget, surely or perhaps, best first; the conclusion; the others, and why; notes."""
     return [
         Table.of(_columns(choice), choice.meeting),
-        Table(caption=sentence(choice), style="bold", heading="**{}**"),
+        Table(
+            caption=sentence(choice), style="bold", heading="**{}**", notes=tuple(next_steps(choice)), notes_style=""
+        ),
         Table(notes=tuple(other_lines(choice)), notes_style=""),
         Table(caption="Machine and notes", style=None, folded=True, notes=choice.notes),
     ]
@@ -78,6 +84,32 @@ def sentence(choice: Choice) -> str:
     return f"Whether any is within {words} is unknown."
 
 
+def next_steps(choice: Choice) -> Iterator[str]:
+    """What the model of the conclusion needs installed, and how it is exported if its backend writes files."""
+    if command := choice.named and install_command(choice.named.result):
+        yield f"It needs: {command}"
+    if command := choice.named and export_command(choice.named.result):
+        yield f"Export it: {command}"
+
+
+def install_command(result: Result) -> str | None:
+    """`pip install 'vlbench[openvino,int8]'`; None if vlbench alone is enough."""
+    backend = BACKENDS.get(runtime_of(result))
+    extras = backend.requirements(result.precision) if backend else ()
+    return f"pip install 'vlbench[{','.join(extras)}]'" if extras else None
+
+
+def export_command(result: Result) -> str | None:
+    """What writes the converted model into a folder; None of a backend that converts into no files."""
+    backend = BACKENDS.get(runtime_of(result))
+    if not backend or not backend.extra:
+        return None
+    model, has_source = result.model, result.weights != "random" and ", " not in result.weights
+    weights = [f"--weights {quote(f'{model}={result.weights}')}"] if has_source else []
+    settings = (f"--backend {runtime_of(result)}", f"--precision {result.precision}", "-o DIR")
+    return " ".join(["vlbench export model", quote(model), *weights, *settings])
+
+
 def _numbers(model: RankedModel) -> str:
     """`88.9% [88.2, 89.5], 2.25 ms [2.19, 2.60], 48 MiB`"""
     latency = model.result.latency_ms
@@ -118,6 +150,8 @@ def choice_json(choice: Choice) -> str:
             "ranked_by": choice.ranked_by,
             "best": choice.best.cell if choice.best else None,
             "sentence": sentence(choice),
+            "install": choice.named and install_command(choice.named.result),
+            "export": choice.named and export_command(choice.named.result),
             "candidates": [_content(model) for model in choice.candidates],
             "notes": list(choice.notes),
         }
@@ -126,7 +160,18 @@ def choice_json(choice: Choice) -> str:
 
 def _content(model: RankedModel) -> dict[str, Any]:
     result, latency, accuracy = model.result, model.result.latency_ms, model.accuracy
-    settings = ("device", "precision", "backend", "batch", "weights", "status", "error", "spec_hash", "cell_hash")
+    settings = (
+        "device",
+        "precision",
+        "backend",
+        "scope",
+        "batch",
+        "weights",
+        "status",
+        "error",
+        "spec_hash",
+        "cell_hash",
+    )
     return {
         **{
             "rank": model.rank,

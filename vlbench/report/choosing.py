@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Literal
+from operator import attrgetter
+from typing import Any, Literal
 
 from vlbench.errors import InputError
 from vlbench.measuring.machine import Machine
 from vlbench.report import frontier
-from vlbench.report.frames import Accuracies, Key, Results
+from vlbench.report.frames import Results
 from vlbench.report.labels import cell_names
+from vlbench.report.matched_accuracy import Accuracies, Key
 from vlbench.report.requirements import Judged, Meets, ModelBudget, judge, worst
+from vlbench.runner.execution import runtime_of
 from vlbench.runner.records import Accuracy, Result
 
 MEETING: tuple[Meets, ...] = ("yes", "perhaps")
@@ -25,6 +28,7 @@ class Requirements:
     """Which measurements are considered; None: all. `machine` is part of a description, `task` the name of a task."""
 
     device: str | None = None
+    backend: str | None = None
     precision: str | None = None
     batch: int | None = None
     machine: str | None = None
@@ -96,6 +100,11 @@ class Choice:
         return next((model for model in self.candidates if model.meets == "yes"), None)
 
     @property
+    def named(self) -> RankedModel | None:
+        """The one that the conclusion names: the best, or else the first that perhaps meets the budget."""
+        return self.best or next(iter(self.meeting), None)
+
+    @property
     def exit_code(self) -> int:
         """0 if a model surely meets the budget, else 1."""
         return 0 if self.best else 1
@@ -120,7 +129,7 @@ def choose(results: Results, budget: ModelBudget, requirements: Requirements, he
     models = [
         RankedModel(folder=folder, cell=cell, result=result, accuracy=accuracy, judged=judge(result, accuracy, budget))
         for (folder, result), cell in zip(latest, cell_names([result for _, result in latest]), strict=True)
-        for accuracy in [accuracies.of(key, folder, result.spec_hash) if key else None]
+        for accuracy in [accuracies.of(key, folder, result) if key else None]
     ]
     ranked_by: RankedBy = "accuracy" if any(model.accuracy for model in models) else "latency"
     return Choice(
@@ -135,18 +144,24 @@ def choose(results: Results, budget: ModelBudget, requirements: Requirements, he
 
 
 Entry = tuple[str, Result]
+FILTERS: dict[str, Callable[[Result], Any]] = {
+    "device": attrgetter("device"),
+    "backend": runtime_of,
+    "precision": attrgetter("precision"),
+    "batch": attrgetter("batch"),
+}
 
 
 def _of_settings(entries: Sequence[Entry], requirements: Requirements) -> list[Entry]:
     """The measurements with the required settings."""
     if not entries:
         raise InputError("the results hold no measurements to choose from; vlbench run makes some")
-    for name in ("device", "precision", "batch"):
+    for name, setting in FILTERS.items():
         value = getattr(requirements, name)
         if value is None:
             continue
-        available = sorted({getattr(result, name) for _, result in entries})
-        entries = [entry for entry in entries if getattr(entry[1], name) == value]
+        available = sorted({setting(result) for _, result in entries})
+        entries = [entry for entry in entries if setting(entry[1]) == value]
         if not entries:
             raise InputError(f"--{name} {value}: no such measurements; there are {', '.join(map(str, available))}")
     return list(entries)
@@ -210,9 +225,7 @@ def _key(accuracies: Accuracies, entries: Sequence[Entry], requirements: Require
             raise InputError(
                 f"--task {requirements.task}: no accuracy of these models; there is {', '.join(available) or 'none'}"
             )
-    counts = {
-        key: sum(bool(accuracies.of(key, folder, result.spec_hash)) for folder, _, result in named) for key in keys
-    }
+    counts = {key: sum(bool(accuracies.of(key, folder, result)) for folder, _, result in named) for key in keys}
     return max(keys, key=lambda key: counts[key], default=None)
 
 
@@ -225,6 +238,7 @@ def _with_frontier(models: Sequence[RankedModel]) -> list[RankedModel]:
             points[index] = frontier.FrontierPoint(
                 cost=latency.median,
                 accuracy=model.accuracy.value,
+                evaluated=id(model.accuracy),
                 cost_interval=latency.ci95,
                 accuracy_interval=model.accuracy.ci95,
             )

@@ -34,13 +34,19 @@ CELLS |= _all(COUNT, "restarts")
 CELLS |= _all(FIGURE, "examples_per_second mfu bandwidth_share joules joules_per_example gpu_busy_share")
 CELLS |= _all(TEXT, "l2")
 CELLS |= _all(TEXT, "noise noise_reasons status error spec_hash cell_hash measured_at vlbench_version torch")
+CELLS |= _all(TEXT, "scope runtime") | _all(FIGURE, "conversion_seconds first_pass_ms") | _all(COUNT, "converted_bytes")
+CELLS |= _all(FIGURE, "largest_difference mean_difference tolerance") | _all(TEXT, "eager_stages")
 
 STAGES = IDENTITY | _all(TEXT, "stage of") | _all(FIGURE, "share") | _interval("latency_ms")
 STAGES |= _all(COUNT, "params macs bytes_moved")
 
 SAMPLES = IDENTITY | _all(COUNT, "restart") | _all(TEXT, "stage") | _all(COUNT, "sample") | _all(FIGURE, "latency_ms")
 
-ACCURACY = _all(TEXT, "folder model family weights task split metric") | _all(TRUTH, "first") | _interval("value")
+ACCURACY = (
+    _all(TEXT, "folder model family weights backend precision task split metric")
+    | _all(TRUTH, "first")
+    | _interval("value")
+)
 ACCURACY |= _all(COUNT, "n") | _all(FIGURE, "majority text_only shuffled_images") | _all(TEXT, "preset")
 ACCURACY |= _all(COUNT, "seed") | _all(FIGURE, "training_seconds") | _all(TEXT, "untrained spec_hash")
 

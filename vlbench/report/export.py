@@ -14,7 +14,9 @@ import pandas as pd
 from vlbench.errors import InputError
 from vlbench.report import columns
 from vlbench.report.efficiency import efficiency_columns
-from vlbench.report.frames import Accuracies, Key, Results
+from vlbench.report.frames import Results
+from vlbench.report.matched_accuracy import Accuracies, Key
+from vlbench.report.notes import notes as result_notes
 from vlbench.report.tables import (
     BRACKETED,
     GMACS,
@@ -27,7 +29,6 @@ from vlbench.report.tables import (
     estimated_accuracy,
     stage_columns,
 )
-from vlbench.report.tables import notes as result_notes
 from vlbench.tables.numbers import any_number, counted, percent, short_number
 from vlbench.tables.table import Table, TableColumn
 
@@ -84,7 +85,7 @@ def _summary(results: Results) -> Table:
 
 def _accuracy_column(key: Key, accuracies: Accuracies) -> TableColumn[Any]:
     def get(named: Any) -> Estimate | str | None:
-        accuracy = accuracies.of(key, FOLDER(named), RESULT(named).spec_hash)
+        accuracy = accuracies.of(key, FOLDER(named), RESULT(named))
         return estimated_accuracy(accuracy) if accuracy else None
 
     return TableColumn(f"{' '.join(key)} %", get, estimated(percent))
@@ -94,7 +95,10 @@ def _where(results: Results) -> str:
     """` on AMD EPYC, 2 cores, 2 threads (cpu, fp32, batch 1)`, as far as all measurements share it."""
     cells = [result for _, _, result in results.named]
     machines = {f"{cell.machine.in_few_words()}, {counted(cell.machine.threads, 'thread')}" for cell in cells}
-    settings = {f"{cell.device}, {cell.precision}, batch {cell.batch}" for cell in cells}
+    settings = {
+        ", ".join([cell.device, cell.precision, *([cell.backend] if cell.scope else []), f"batch {cell.batch}"])
+        for cell in cells
+    }
     where = f" on {next(iter(machines))}" if len(machines) == 1 else f" on {len(machines)} machines"
     return where + (f" ({next(iter(settings))})" if len(settings) == 1 else "")
 
@@ -124,8 +128,9 @@ def _rows(frame: pd.DataFrame) -> list[dict[Any, Any]]:
 
 
 def _accuracy(results: Results) -> Table:
+    executed = [name for name in ("backend", "precision") if results.accuracy[name].nunique() > 1]
     shown = [
-        *_text("folder", "model", "task", "split", "metric", "untrained"),
+        *_text("folder", "model", *executed, "task", "split", "metric", "untrained"),
         _estimate("% (95%)", "value", percent),
         TableColumn("n", itemgetter("n"), "{:,}".format),
         TableColumn("majority %", itemgetter("majority"), percent),
@@ -170,7 +175,7 @@ def _with_accuracies(results: Results) -> pd.DataFrame:
     """With three columns per task, split and metric, named `shapes_test_accuracy`."""
     accuracies, frame = Accuracies(results.folders), results.cells.copy()
     for key in accuracies.keys_of(results.named):
-        measured = [accuracies.of(key, folder, result.spec_hash) for folder, _, result in results.named]
+        measured = [accuracies.of(key, folder, result) for folder, _, result in results.named]
         ends = [(accuracy.ci95 if accuracy else None) or (None, None) for accuracy in measured]
         name = "_".join(key)
         frame[name] = columns.series([accuracy.value if accuracy else None for accuracy in measured], columns.FIGURE)
@@ -206,12 +211,9 @@ def notes(results: Results) -> list[str]:
     several = len(results.folders) > 1
     lines: list[str] = []
     for folder in results.folders:
-        cells = [
-            result.model_copy(update={"model": cell}) for label, cell, result in results.named if label == folder.label
-        ]
-        of_folder = result_notes(cells) if cells else []
+        of_folder = result_notes(folder.results) if folder.results else []
         untimed = {evaluation.model for evaluation in folder.evaluations} - {result.model for result in folder.results}
-        if cells and untimed:
+        if folder.results and untimed:
             of_folder.append(f"Accuracy without latency: {', '.join(sorted(untimed))}")
         lines += [f"{folder.label}: {line}" if several else line for line in of_folder]
     return lines

@@ -35,6 +35,11 @@ FIGURES = {
         paper="stages_figure:picture",
         section="page.stages_section:section",
     ),
+    "runtimes": FigureKind(
+        summary="what a runtime buys, by stage: a bar for each backend and precision, and its ratio to eager fp32",
+        paper="runtimes_figure:picture",
+        section="page.runtimes_section:section",
+    ),
     "frontier": FigureKind(
         summary="accuracy over latency and over MACs; frontier:TASK if several tasks were evaluated",
         paper="frontier_figure:picture_of_task",

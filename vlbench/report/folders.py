@@ -15,6 +15,7 @@ from vlbench.errors import InputError, shortened
 from vlbench.files.json_files import read_json
 from vlbench.measuring.machine import Machine
 from vlbench.measuring.records import Counts
+from vlbench.runner.execution import in_order
 from vlbench.runner.peaks import Peaks
 from vlbench.runner.reader import CELLS, PEAKS, each_result, read_evaluations, read_lines, read_unsampled, warn
 from vlbench.runner.records import EVALUATIONS, Evaluation, Result
@@ -84,8 +85,8 @@ class Reproduced:
 class Folder:
     """One results folder. `label` distinguishes it from the others that are read with it.
 
-    `results` are the latest line of each model, setting and machine, in the order of their first measurement, without
-    samples.
+    `results` are the latest line of each model, setting and machine, in the order of their first measurement, or else
+    `in_order`, without samples.
     """
 
     label: str
@@ -148,7 +149,7 @@ def measurement(result: Result) -> tuple[str, str]:
 
 
 def _latest(results: Sequence[Result]) -> tuple[Result, ...]:
-    return tuple({measurement(result): result for result in results}.values())
+    return tuple(in_order(list({measurement(result): result for result in results}.values())))
 
 
 def read_samples(folder: Folder) -> Iterator[Result]:

@@ -1,5 +1,4 @@
-"""Results folders as tidy data frames: one row per measurement, plain units, names as in the files. Accuracies are
-joined to measurements by the hash of the model's spec."""
+"""Results folders as tidy data frames: one row per measurement, plain units, names as in the files."""
 
 from __future__ import annotations
 
@@ -19,7 +18,7 @@ from vlbench.report.columns import Row
 from vlbench.report.efficiency import Roofs, efficiency, highest_peaks
 from vlbench.report.folders import Folder, measurement, read_folders, read_samples
 from vlbench.report.labels import cell_names
-from vlbench.runner.records import Accuracy, Evaluation, Result
+from vlbench.runner.records import Evaluation, Result
 from vlbench.suites.outcomes import ClaimOutcome, ReproducedCell
 
 WHOLE = "end to end"  # the stage of a sample of a whole pass, which is timed without hooks
@@ -29,6 +28,7 @@ PLAIN = (  # keys of a line that are columns as they stand
     *("bytes_moved", "operators", "peak_memory_bytes", "l2", "status", "error", "spec_hash", "cell_hash"),
     *("measured_at", "vlbench_version"),
 )
+OF_EVALUATION = ("model", "family", "weights", "backend", "precision")
 PEAKS = ("device", "precision", "threads", "gflops_per_second", "gigabytes_per_second")
 
 
@@ -150,6 +150,24 @@ def _cell(folder: str, cell: str, result: Result) -> Row:
         "noise": noise.verdict if noise else None,
         "noise_reasons": "; ".join(noise.reasons) or None if noise else None,
         "torch": result.machine.torch,
+        **_conversion(result),
+    }
+
+
+def _conversion(result: Result) -> Row:
+    """Differences are shares of the largest value that eager PyTorch gives."""
+    conversion = result.conversion
+    equality = conversion.equality if conversion else None
+    return {
+        "scope": result.scope,
+        "runtime": conversion.runtime if conversion else None,
+        "conversion_seconds": conversion.seconds if conversion else None,
+        "first_pass_ms": conversion.first_pass_ms if conversion else None,
+        "converted_bytes": conversion.size_bytes if conversion else None,
+        "largest_difference": equality.largest if equality else None,
+        "mean_difference": equality.mean if equality else None,
+        "tolerance": equality.tolerance if equality else None,
+        "eager_stages": ", ".join(conversion.eager_stages) or None if conversion else None,
     }
 
 
@@ -228,7 +246,7 @@ def _accuracies(folder: str, evaluation: Evaluation) -> Iterator[Row]:
     for metric in accuracy.metrics:
         first = metric.name == accuracy.metric
         yield {
-            **{"folder": folder, **{name: getattr(evaluation, name) for name in ("model", "family", "weights")}},
+            **{"folder": folder, **{name: getattr(evaluation, name) for name in OF_EVALUATION}},
             **{"task": accuracy.task, "split": accuracy.split, "metric": metric.name, "first": first},
             **_value("value", metric.value, metric.ci95),
             "n": metric.n,
@@ -268,32 +286,3 @@ def _claim(folder: str, claim: ClaimOutcome) -> Row:
     row: Row = {"folder": folder, "claim": claim.text, "expression": claim.expr}
     row |= {name: getattr(claim, name) for name in ("suite", "where", "verdict", "reason")}
     return row | _value("value", claim.value, claim.interval)
-
-
-Key = tuple[str, str, str]  # task, split, metric
-
-
-class Accuracies:
-    """Accuracies of models by task, split and metric: from a measurement's own folder, or else the latest of all."""
-
-    def __init__(self, folders: Sequence[Folder]) -> None:
-        self._by_key: dict[Key, dict[tuple[str | None, str], Accuracy]] = {}
-        evaluations = [(folder.label, evaluation) for folder in folders for evaluation in folder.evaluations]
-        for label, evaluation in sorted(evaluations, key=lambda labelled: labelled[1].measured_at):
-            accuracy = evaluation.marked_accuracy
-            by_model = self._by_key.setdefault((accuracy.task, accuracy.split, accuracy.metric), {})
-            by_model[label, evaluation.spec_hash] = by_model[None, evaluation.spec_hash] = accuracy
-
-    @property
-    def keys(self) -> list[Key]:
-        """Every task, split and metric, in alphabetical order."""
-        return sorted(self._by_key)
-
-    def of(self, key: Key, folder: str, spec_hash: str) -> Accuracy | None:
-        by_model = self._by_key.get(key, {})
-        return by_model.get((folder, spec_hash)) or by_model.get((None, spec_hash))
-
-    def keys_of(self, named: Iterable[tuple[str, str, Result]]) -> list[Key]:
-        """The keys for which at least one of these measurements has an accuracy."""
-        models = {(folder, result.spec_hash) for folder, _, result in named}
-        return [key for key in self.keys if any(self.of(key, *model) for model in models)]

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Iterable, Sequence
-from collections.abc import Set as AbstractSet
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, median, stdev
@@ -13,6 +12,8 @@ from typing import Any
 import pandas as pd
 
 from vlbench.measuring.statistics import median_interval
+from vlbench.report.labels import cell_names
+from vlbench.runner.execution import Execution, evaluated_execution, execution_of, execution_order, runtime_of
 from vlbench.runner.records import Evaluation, Result
 
 Interval = tuple[float, float]
@@ -22,10 +23,12 @@ COSTS = {"frontier": "latency_ms", "frontier_macs": "macs"}  # columns of standi
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FrontierPoint:
-    """A model's cost and accuracy; a value without an interval counts as exact."""
+    """A model's cost and accuracy; a value without an interval counts as exact. Points with the same `evaluated` share
+    one accuracy, whatever its true value is."""
 
     cost: float
     accuracy: float
+    evaluated: Hashable = None
     cost_interval: Interval | None = None
     accuracy_interval: Interval | None = None
 
@@ -49,9 +52,16 @@ def standings(points: Sequence[FrontierPoint]) -> list[str]:
     """`yes` on the frontier, `no` if a model beats it beyond all four intervals, `perhaps` if only within them."""
     result = []
     for point, is_on in zip(points, pareto(points), strict=True):
-        is_surely_beaten = any(_beats(other.worst, point.best) for other in points)
+        is_surely_beaten = any(_surely_beats(other, point) for other in points)
         result.append(ON if is_on else BEATEN if is_surely_beaten else PERHAPS)
     return result
+
+
+def _surely_beats(point: FrontierPoint, other: FrontierPoint) -> bool:
+    """Whether it does whatever the true values are within their intervals."""
+    if point.evaluated is not None and point.evaluated == other.evaluated:
+        return point.worst[0] < other.best[0]
+    return _beats(point.worst, other.best)
 
 
 def _beats(values: tuple[float, float], others: tuple[float, float]) -> bool:
@@ -60,70 +70,118 @@ def _beats(values: tuple[float, float], others: tuple[float, float]) -> bool:
 
 
 def group_key(evaluation: Evaluation) -> Hashable:
-    """Evaluations with the same key are one point: those of a model that was trained alike with several seeds."""
-    accuracy, training = evaluation.accuracy, evaluation.training
-    shared = (accuracy.task, accuracy.split, accuracy.metric, evaluation.model)
+    """Evaluations with the same key are one accuracy: those of a model that was trained alike with several seeds."""
+    return _model_key(evaluation), runtime_of(evaluation), evaluation.precision
+
+
+def _model_key(evaluation: Evaluation) -> Hashable:
+    shared, training = (*_task(evaluation), evaluation.model), evaluation.training
     return (*shared, training.preset) if training else (*shared, evaluation.weights, evaluation.visual_weights)
 
 
+def _task(evaluation: Evaluation) -> tuple[str, str, str]:
+    return evaluation.accuracy.task, evaluation.accuracy.split, evaluation.accuracy.metric
+
+
+def _executed(result: Result) -> tuple[str, str, str]:
+    """Results of one model with the same backend, precision and scope are one point."""
+    return runtime_of(result), result.precision, result.scope or "stages"
+
+
 def frontier_frame(results: Iterable[Result], evaluations: Sequence[Evaluation]) -> pd.DataFrame:
-    """One row per model, task and split: its accuracy, its costs, and its standing on the frontier.
+    """One row per model, backend, precision, task and split: its accuracy, its costs, and its standing on the frontier.
 
     Empty if no model has both an accuracy and a latency. All latencies are of one machine and setting, the one that
     most models have. With several seeds, `accuracy` is their mean, and `deviation` their standard deviation, which is
     also the interval. `frontier` is of accuracy over latency, `frontier_macs` over MACs: see `standings`. A model whose
-    latencies are all contended has MACs alone.
+    latencies are all contended has MACs alone. `line` is a number that the points of one model share; `label` names a
+    point, which is `model_label` and, if that model has several points, `executed_label`.
     """
-    timed = comparable(results, evaluations)
+    timed = _by_evaluation(comparable(results, evaluations), evaluations)
     groups: dict[Hashable, list[Evaluation]] = {}
     for evaluation in evaluations:
         groups.setdefault(group_key(evaluation), []).append(evaluation)
-    rows = []
-    for group in groups.values():
-        hashes = {evaluation.spec_hash for evaluation in group}
-        cells = [result for result in timed if result.spec_hash in hashes]
-        costs = _costs(cells) if cells else {}
-        if any(costs.get(name) is not None for name in COSTS.values()):
-            rows.append(_accuracies(group) | costs)
-    frame = pd.DataFrame(rows)
+    rows: list[dict[str, Any]] = []
+    lines_of: dict[Hashable, int] = {}
+    for number, group in enumerate(groups.values()):
+        line = lines_of.setdefault(_model_key(group[0]), len(lines_of))
+        points: dict[Hashable, list[Result]] = {}
+        for key in dict.fromkeys((_task(evaluation), execution_of(evaluation)) for evaluation in group):
+            for result in timed.get(key, ()):
+                points.setdefault(_executed(result), []).append(result)
+        for cells in sorted(points.values(), key=lambda cells: execution_order(cells[0])):
+            costs = _costs(cells)
+            if any(costs.get(name) is not None for name in COSTS.values()):
+                executed = dict(zip(EXECUTED, _executed(cells[0]), strict=True))
+                rows.append({"line": line, "evaluated": number, **_accuracies(group), **executed, **costs})
+    return _with_standings(pd.DataFrame(rows))
+
+
+EXECUTED = ("backend", "precision", "scope")
+TASK = ["task", "split", "metric"]
+TimedByEvaluation = Mapping[tuple[tuple[str, str, str], Execution], Sequence[Result]]
+
+
+def _by_evaluation(timed: Sequence[Result], evaluations: Sequence[Evaluation]) -> TimedByEvaluation:
+    """The results to which the accuracies of each task and execution belong."""
+    evaluated: dict[tuple[str, str, str], set[Execution]] = {}
+    for evaluation in evaluations:
+        evaluated.setdefault(_task(evaluation), set()).add(execution_of(evaluation))
+    by_evaluation: dict[tuple[tuple[str, str, str], Execution], list[Result]] = {}
+    for task, executions in evaluated.items():
+        for result in timed:
+            if execution := evaluated_execution(result, executions):
+                by_evaluation.setdefault((task, execution), []).append(result)
+    return by_evaluation
+
+
+def _with_standings(frame: pd.DataFrame) -> pd.DataFrame:
     if len(frame):
-        frame["label"] = _labels(frame)
+        _name_points(frame)
         for column, cost in COSTS.items():
             frame[column] = pd.Series(dtype=object)
-            for _, part in frame[frame[cost].notna()].groupby(["task", "split", "metric"]):
+            for _, part in frame[frame[cost].notna()].groupby(TASK):
                 frame.loc[part.index, column] = standings([_point(row, cost) for row in part.to_dict("records")])
         frame["on_frontier"] = frame["frontier"] == ON
     return frame
 
 
 def comparable(results: Iterable[Result], evaluations: Sequence[Evaluation]) -> list[Result]:
-    """The latest latency of each evaluated model, all of one machine and setting: the one that most models have.
+    """The latest latency of each evaluated model, backend and precision, all of one machine and setting: the one that
+    most models have.
 
     A contended one takes the place of none that is not.
     """
-    timed = _timed(results, {evaluation.spec_hash for evaluation in evaluations})
+    timed = _timed(results, evaluations)
     timed.sort(key=lambda result: not result.contended)
-    latest = {(result.spec_hash, _setting(result)): result for result in timed}
-    counts = Counter(setting for _, setting in latest)
+    latest = {(result.spec_hash, _executed(result), _setting(result)): result for result in timed}
+    counts = Counter(setting for _, setting in dict.fromkeys((model, setting) for model, _, setting in latest))
     most_common = max(counts, key=lambda setting: counts[setting], default=None)
-    return [result for (_, setting), result in latest.items() if setting == most_common]
+    return [result for (*_, setting), result in latest.items() if setting == most_common]
 
 
-def _timed(results: Iterable[Result], hashes: AbstractSet[str]) -> list[Result]:
-    return [result for result in results if result.spec_hash in hashes and result.status == "ok" and result.latency_ms]
+def _timed(results: Iterable[Result], evaluations: Sequence[Evaluation]) -> list[Result]:
+    evaluated = {execution_of(evaluation) for evaluation in evaluations}
+    return [
+        result
+        for result in results
+        if result.status == "ok" and result.latency_ms and evaluated_execution(result, evaluated)
+    ]
 
 
 def left_out(results: Iterable[Result], evaluations: Sequence[Evaluation]) -> str | None:
     """The evaluated models whose latencies are all contended, for a note; None if there is none."""
-    timed = _timed(results, {evaluation.spec_hash for evaluation in evaluations})
-    calm = {result.spec_hash for result in timed if not result.contended}
-    reasons = {result.model: result.contended for result in timed if result.spec_hash not in calm}
-    listed = "; ".join(f"{model}: {reason}" for model, reason in reasons.items())
+    timed = _timed(results, evaluations)
+    calm = {(result.spec_hash, _executed(result)) for result in timed if not result.contended}
+    contended = [result for result in timed if (result.spec_hash, _executed(result)) not in calm]
+    latest = list({(result.spec_hash, _executed(result)): result for result in contended}.values())
+    reasons = dict(zip(cell_names(latest), (result.contended for result in latest), strict=True))
+    listed = "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
     return f"Left out of the frontier over latency: {listed}" if reasons else None
 
 
 def _setting(result: Result) -> Hashable:
-    return result.device, result.precision, result.batch, result.l2, result.machine.model_dump_json()
+    return result.device, result.batch, result.l2, result.machine.model_dump_json()
 
 
 def _accuracies(evaluations: Sequence[Evaluation]) -> dict[str, Any]:
@@ -174,19 +232,26 @@ def _costs(cells: Sequence[Result]) -> dict[str, Any]:
     }
 
 
-def _labels(frame: pd.DataFrame) -> list[str]:
-    """The model's name; if a model has several points on a task, with the preset or weights of each."""
-    several = frame.duplicated(["task", "split", "metric", "model"], keep=False)
-    return [
-        f"{model} ({variant})" if more else model
-        for model, variant, more in zip(frame["model"], frame["variant"], several, strict=True)
+def _name_points(frame: pd.DataFrame) -> None:
+    """Adds the labels: the model with its preset or weights if it has several of them on a task; and the backend,
+    precision and scope as far as the points of a line differ in them."""
+    several = frame.groupby([*TASK, "model"])["line"].transform("nunique") > 1
+    frame["model_label"] = frame["model"].where(~several, frame["model"] + " (" + frame["variant"] + ")")
+    differing = {name: frame.groupby("line")[name].transform("nunique") > 1 for name in EXECUTED}
+    differing["precision"] |= differing["backend"]  # `openvino` next to `eager` would leave it open
+    frame["executed_label"] = [
+        " ".join(row[name] for name in EXECUTED if differing[name][index])
+        for index, row in zip(frame.index, frame.to_dict("records"), strict=True)
     ]
+    labels = zip(frame["model_label"], frame["executed_label"], strict=True)
+    frame["label"] = [" ".join(filter(None, parts)) for parts in labels]
 
 
 def _point(row: dict[Hashable, Any], cost: str) -> FrontierPoint:
     return FrontierPoint(
         cost=row[cost],
         accuracy=row["accuracy"],
+        evaluated=row["evaluated"],
         cost_interval=interval(row, cost),
         accuracy_interval=interval(row, "accuracy"),
     )
@@ -206,7 +271,7 @@ def lines(results: Iterable[Result], evaluations: Sequence[Evaluation]) -> list[
     sentences = [note] if note else []
     if not len(frame):
         return sentences
-    for (task, split, _), part in frame.groupby(["task", "split", "metric"], sort=False):
+    for (task, split, _), part in frame.groupby(TASK, sort=False):
         if len(part) > 1:
             names = {"latency": _names(part, "frontier"), "MACs": _names(part, "frontier_macs")}
             by_cost = "; ".join(f"over {cost} {models}" for cost, models in names.items() if models)

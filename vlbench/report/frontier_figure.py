@@ -9,11 +9,13 @@ from typing import Any
 import pandas as pd
 
 from vlbench.errors import InputError, nearest
-from vlbench.report.colours import families_of, family_style
+from vlbench.report.colours import MARKERS, families_of, family_style
 from vlbench.report.frames import Results
 from vlbench.report.frontier import COSTS, ON, comparable, frontier_frame, interval, left_out
 from vlbench.report.labels import Line, place_labels
 from vlbench.report.paper import DPI, drawing, plain_ticks, save, set_foot, settle
+from vlbench.runner.backends import BACKENDS, EAGER
+from vlbench.runner.execution import REFERENCE
 from vlbench.runner.records import Evaluation, Result
 from vlbench.tables.markup import file_stem
 
@@ -81,15 +83,21 @@ def picture(frame: pd.DataFrame, measured: Result, plt: Any) -> Any:
         1, len(costs), figsize=(PANEL * len(costs), height), dpi=DPI, layout="constrained", sharey=True, squeeze=False
     )
     _limit_accuracy(panels[0][0], frame)
+    backends = _backends(frame)
     for axes, (standing, cost) in zip(panels[0], costs.items(), strict=True):
-        _panel(axes, frame[frame[cost].notna()], cost, standing)
+        _panel(axes, _points(frame, cost), cost, standing, backends)
     first = frame.iloc[0]
     panels[0][0].set_ylabel(f"{first['metric']}, %")
     settle(drawn, f"{first['metric']}, {first['task']} {first['split']}")
     for axes, (standing, cost) in zip(panels[0], costs.items(), strict=True):
-        _name(axes, frame[frame[cost].notna()], cost, standing)
+        _name(axes, _points(frame, cost), cost, standing)
     _below(drawn, *_legend(frame, panels[0][0].get_ylim()[0], plt), _foot(frame, measured))
     return drawn
+
+
+def _points(frame: pd.DataFrame, cost: str) -> pd.DataFrame:
+    """The rows with a cost; of those of one model that lie on one point, as backends do over MACs, the first."""
+    return frame[frame[cost].notna()].drop_duplicates(["line", cost, "accuracy"])
 
 
 def _below(picture: Any, handles: Sequence[Any], names: Sequence[str], foot: str) -> None:
@@ -108,10 +116,17 @@ def _below(picture: Any, handles: Sequence[Any], names: Sequence[str], foot: str
     set_foot(picture, foot, legend.get_window_extent().y0 / picture.bbox.height)
 
 
-def _panel(axes: Any, frame: pd.DataFrame, cost: str, standing: str) -> None:
-    """Points with both intervals, baselines as horizontal lines, and the frontier as stairs above all other points."""
+def _panel(axes: Any, frame: pd.DataFrame, cost: str, standing: str, backends: Sequence[str]) -> None:
+    """Points with both intervals, those of one model joined by a line, baselines as horizontal lines, and the frontier
+    as stairs above all other points."""
+    for _, points in frame.groupby("line"):
+        ordered = points.sort_values(cost)
+        colour, _ = family_style(ordered["family"].iloc[0])
+        axes.plot(
+            ordered[cost] * SCALE[cost], 100 * ordered["accuracy"], color=colour, linewidth=0.8, alpha=0.6, zorder=1
+        )
     for row in frame.to_dict("records"):
-        colour, marker = family_style(row["family"])
+        colour, marker = _style(row["family"], row["backend"], backends)
         x, y = row[cost] * SCALE[cost], 100 * row["accuracy"]
         for bounds in _bars(row, cost, x, y):
             axes.plot(*bounds, color=colour, linewidth=1.1, alpha=0.75, zorder=2)
@@ -126,6 +141,18 @@ def _panel(axes: Any, frame: pd.DataFrame, cost: str, standing: str) -> None:
     plain_ticks(axes.xaxis)
     axes.set_xlabel(AXES[cost])
     axes.grid(alpha=0.25)
+
+
+def _style(family: str, backend: str, backends: Sequence[str]) -> tuple[str, str]:
+    """The colour of the family, and its marker, or that of the backend if there are several."""
+    colour, marker = family_style(family)
+    return colour, MARKERS[backends.index(backend) % len(MARKERS)] if backends else marker
+
+
+def _backends(frame: pd.DataFrame) -> list[str]:
+    """In the order of BACKENDS; none if there is only one."""
+    names = set(frame["backend"])
+    return [name for name in BACKENDS if name in names] if len(names) > 1 else []
 
 
 def _bars(row: Any, cost: str, x: float, y: float) -> list[Line]:
@@ -178,7 +205,17 @@ def _name(axes: Any, frame: pd.DataFrame, cost: str, standing: str) -> None:
     lines = [line for row, at in zip(rows, points, strict=True) for line in _bars(row, cost, *at)]
     lines += _stairs(frame, cost, standing, axes.get_xlim()[1])
     lines += [(axes.get_xlim(), (100 * value, 100 * value)) for value in _baselines(frame).values()]
-    place_labels(axes, points, [row["label"] for row in rows], mark=MARK, lines=lines, fontsize=7.5, color="#222222")
+    place_labels(axes, points, _short_labels(rows), mark=MARK, lines=lines, fontsize=7.5, color="#222222")
+
+
+def _short_labels(rows: Sequence[dict[Any, Any]]) -> list[str]:
+    """The model's name alone at eager PyTorch in fp32; at its other points how it was executed, if it has that one."""
+    is_reference = [(row["backend"], row["precision"]) == (EAGER, REFERENCE) for row in rows]
+    with_reference = {row["line"] for row, is_it in zip(rows, is_reference, strict=True) if is_it}
+    return [
+        row["label"] if row["line"] not in with_reference else row["model_label" if is_it else "executed_label"]
+        for row, is_it in zip(rows, is_reference, strict=True)
+    ]
 
 
 def _legend(frame: pd.DataFrame, lowest: float, plt: Any) -> tuple[list[Any], list[str]]:
@@ -187,7 +224,9 @@ def _legend(frame: pd.DataFrame, lowest: float, plt: Any) -> tuple[list[Any], li
             [], [], color=colour, marker=marker, linestyle="", markersize=MARK, markeredgewidth=1.4, **style
         )
 
-    entries = [(mark(*family_style(family)), family) for family in families_of(frame["family"])]
+    backends, families = _backends(frame), families_of(frame["family"])
+    entries = [(mark(*_style(family, "".join(backends[:1]), backends)), family) for family in families]
+    entries += [(mark(LINE, _style("", backend, backends)[1]), backend) for backend in backends]
     entries.append((plt.Line2D([], [], color=LINE, linewidth=1), "frontier"))
     if (frame[list(COSTS)].notna() & (frame[list(COSTS)] != ON)).any(axis=None):
         entries.append((mark(LINE, "o", markerfacecolor="white"), "beaten on both"))
@@ -206,8 +245,9 @@ def _foot(frame: pd.DataFrame, measured: Result) -> str:
     spans = "95%" if seeds[0] == 1 else f"standard deviation of {' to '.join(map(str, seeds))} seeds"
     if len(seeds) > 1 and seeds[0] == 1:
         spans = f"95%, or standard deviation of up to {seeds[-1]} seeds"
+    precisions = " and ".join(dict.fromkeys(frame["precision"]))
     batch = f"batch {measured.batch}" if measured.batch > 1 else "one example a pass"
     return (
         f"n = {things}. Intervals: accuracy {spans}; latency 95% of the median. {measured.device}, "
-        f"{measured.precision}, {batch}. {measured.machine.in_words()}"
+        f"{precisions}, {batch}. {measured.machine.in_words()}"
     )

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vlbench.report.tables import image_words, token_words
 from vlbench.runner.records import Result
 from vlbench.tables.numbers import counted
 
@@ -146,13 +145,26 @@ def _draw_leader(axes: Any, point: tuple[float, float], offset: Floats) -> None:
     )
 
 
+def image_words(result: Result) -> str | None:
+    """Height and width in pixels: `384x640`; None for a model that reads no image."""
+    return "x".join(map(str, result.image_size)) if any(result.image_size) else None
+
+
+def token_words(result: Result) -> str | None:
+    """Text and image tokens: `40+1,344`; None for a model that reads no text and whose tokens are unknown."""
+    if not result.text_tokens and result.image_tokens is None:
+        return None
+    return f"{result.text_tokens:,}+{'?' if result.image_tokens is None else f'{result.image_tokens:,}'}"
+
+
 SETTINGS: dict[str, Callable[[Result], str]] = {
     "image": lambda result: image_words(result) or "no image",
     "tokens": lambda result: f"{token_words(result)} tokens",
     "batch": lambda result: f"batch {result.batch}",
     "device": lambda result: result.device,
-    "precision": lambda result: result.precision,
     "backend": lambda result: result.backend,
+    "precision": lambda result: result.precision,
+    "scope": lambda result: f"scope {result.scope or 'stages'}",
     "l2": lambda result: f"L2 {result.l2 or 'unknown'}",
     "threads": lambda result: counted(result.machine.threads, "thread"),
     "weights": lambda result: result.weights,
@@ -161,6 +173,11 @@ SETTINGS: dict[str, Callable[[Result], str]] = {
     "vlbench": lambda result: f"vlbench {result.vlbench_version}",
     "spec": lambda result: result.spec_hash[:6],
 }
+
+
+def differs(results: Sequence[Result], setting: str) -> bool:
+    """Whether results differ in a setting, of SETTINGS."""
+    return len({SETTINGS[setting](result) for result in results}) > 1
 
 
 def cell_names(results: Sequence[Result]) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -60,7 +60,7 @@ def picture(results: Results, plt: Any) -> Any:
     _scale(right)
     settle(drawn, "Where the time of a pass goes")
     for text in left.texts:
-        text.set_visible(_fits(text))
+        text.set_visible(text_fits(text))
     end = set_legend(drawn, _legend(bars, plt), plt)
     set_foot(drawn, f"{INTERVALS}\n{machines(cells.values())}", end)
     return drawn
@@ -76,19 +76,19 @@ def _bar(axes: Any, segments: pd.DataFrame, y: int) -> None:
     for segment in segments.to_dict("records"):
         colour, width = stage_colour(segment["family"], segment["stage"]), 100 * segment["share"]
         axes.barh(y, width, BAR, left=start, color=colour, edgecolor="white", linewidth=0.4)
-        words = f"{_step(segment['stage'])} {width:.0f}%"
+        words = f"{stage_words(segment['stage'])} {width:.0f}%"
         text = axes.text(start + width / 2, y, words, ha="center", va="center", fontsize=INNER, color=ink_on(colour))
         text.room = (start, start + width)
         start += width
 
 
-def _step(stage: str) -> str:
+def stage_words(stage: str) -> str:
     """A step's name without its stage."""
     name, _, step = stage.partition(".")
     return (step or name).replace("_", " ") if step != "rest" else f"{name}, rest"
 
 
-def _fits(text: Any) -> bool:
+def text_fits(text: Any) -> bool:
     """Whether a segment's text fits into it, if need be shortened to the share alone."""
     low, high = (text.axes.transData.transform((end, 0))[0] for end in text.room)
     room = high - low - 4
@@ -126,16 +126,27 @@ def _scale(axes: Any) -> None:
 
 
 def _legend(bars: pd.DataFrame, plt: Any) -> list[tuple[str, list[tuple[Any, str]]]]:
-    """One line per family with the stages that only it has; one line with the common stages."""
+    families = {
+        str(family): [list(cell["stage"]) for _, cell in part.groupby("label", sort=False)]
+        for family, part in bars.groupby("family")
+    }
+    return stages_legend(families, plt)
+
+
+def stages_legend(passes: Mapping[str, Sequence[Sequence[str]]], plt: Any) -> list[tuple[str, list[tuple[Any, str]]]]:
+    """One line per family with the stages that only it has; one line with the common stages. `passes` has the stages
+    of each pass by family."""
 
     def entries(family: str, stages: Sequence[str]) -> list[tuple[Any, str]]:
-        return [(plt.Rectangle((0, 0), 1, 1, color=stage_colour(family, stage)), _step(stage)) for stage in stages]
+        return [
+            (plt.Rectangle((0, 0), 1, 1, color=stage_colour(family, stage)), stage_words(stage)) for stage in stages
+        ]
 
     rows = []
-    for family in families_of(bars["family"]):
-        passes = [list(cell["stage"]) for _, cell in bars[bars["family"] == family].groupby("label", sort=False)]
-        visual = [stage for stage in merged_order(passes) if stage.partition(".")[0] not in NEUTRALS]
+    for family in families_of(passes):
+        visual = [stage for stage in merged_order(passes[family]) if stage.partition(".")[0] not in NEUTRALS]
         if visual:
             rows.append((f"{family}:", entries(family, visual)))
-    common = [stage for stage in ("text", "interaction", "head", "rest") if stage in set(bars["stage"])]
-    return [*rows, ("all:" if rows else "", entries("", common))]
+    stages = {stage for of_family in passes.values() for each in of_family for stage in each}
+    common = [stage for stage in ("text", "interaction", "head", "rest") if stage in stages]
+    return [*rows, *([("all:" if rows else "", entries("", common))] if common else [])]

@@ -1,4 +1,4 @@
-"""Measured models as tables: one row per measurement, its stages, and notes."""
+"""Measured models as tables: one row per measurement, its stages, what was converted, and notes."""
 
 from __future__ import annotations
 
@@ -7,19 +7,22 @@ from dataclasses import asdict, replace
 from textwrap import indent
 from typing import Any
 
-from vlbench.measuring.statistics import LEAST_RESTARTS, LatencySummary
+from vlbench.measuring.statistics import LatencySummary
+from vlbench.report.conversion_table import conversion_table, flat_conversion
 from vlbench.report.efficiency import (
     NO_ROOFS,
     Efficiency,
     Roofs,
     efficiency,
     efficiency_columns,
-    gpu_cautions,
     highest_peaks,
 )
+from vlbench.report.labels import differs, image_words, token_words
+from vlbench.report.notes import notes
+from vlbench.runner.execution import in_order
 from vlbench.runner.peaks import Peaks
 from vlbench.runner.records import Accuracy, Result
-from vlbench.tables.numbers import any_number, bracketed, counted, ends, percent, scaled
+from vlbench.tables.numbers import any_number, bracketed, ends, percent, scaled
 from vlbench.tables.table import Table, TableColumn
 from vlbench.tables.writers import model_to_json, to_csv
 
@@ -60,18 +63,6 @@ def estimated_accuracy(accuracy: Accuracy) -> Estimate | str | None:
     return estimate(accuracy.value, accuracy.ci95)
 
 
-def image_words(result: Result) -> str | None:
-    """Height and width in pixels: `384x640`; None for a model that reads no image."""
-    return "x".join(map(str, result.image_size)) if any(result.image_size) else None
-
-
-def token_words(result: Result) -> str | None:
-    """Text and image tokens: `40+1,344`; None for a model that reads no text and whose tokens are unknown."""
-    if not result.text_tokens and result.image_tokens is None:
-        return None
-    return f"{result.text_tokens:,}+{'?' if result.image_tokens is None else f'{result.image_tokens:,}'}"
-
-
 millions, billions = scaled(1e6, 1), scaled(1e9, 1)
 MODEL = TableColumn[Result]("model", lambda result: result.model)
 FAMILY = TableColumn[Result]("family", lambda result: result.family, shown="wide")
@@ -87,20 +78,34 @@ PEAK = TableColumn[Result](
 LATENCY = TableColumn[LatencySummary]("latency ms", lambda latency: latency.median, any_number).of(timed)
 INTERVAL = TableColumn[LatencySummary]("95% interval", lambda latency: latency.ci95, ends()).of(timed)
 BRACKETED = TableColumn[Result]("latency ms (95%)", _latency, estimated(any_number), latex="latency (ms)")
-INPUT = TableColumn[Result]("input", lambda result: result.input_ms and result.input_ms.median, any_number)
+INPUT = TableColumn[Result](
+    "input", lambda result: result.input_ms and result.input_ms.median, any_number, shown="wide"
+)
 RESTARTS = TableColumn[LatencySummary]("restarts", lambda latency: len(latency.by_restart), str, shown="wide").of(timed)
 NOISE = TableColumn[Result]("noise", lambda result: result.noise and result.noise.verdict)
 ACCURACY = TableColumn[Result]("accuracy", lambda result: result.accuracy and _accuracy(result.accuracy))
 TRAINED = TableColumn[Result]("trained", lambda result: result.training and result.training.in_words())
+EXECUTED = (
+    TableColumn[Result]("backend", lambda result: result.backend),
+    TableColumn[Result]("precision", lambda result: result.precision),
+    TableColumn[Result]("scope", lambda result: result.scope),
+)
 SUMMARY: tuple[TableColumn[Result], ...] = (
-    *(MODEL, FAMILY, IMAGE, TOKENS, PARAMS, TRAINABLE, GMACS, GFLOPS, PEAK),
+    *(FAMILY, IMAGE, TOKENS, PARAMS, TRAINABLE, GMACS, GFLOPS, PEAK),
     *(LATENCY, INTERVAL, RESTARTS),
 )
 
 
 def summary_table(results: Sequence[Result], roofs: Roofs = NO_ROOFS) -> Table:
     """One row per result: counts, memory, latency, and how well it uses the machine."""
-    return Table.of((*SUMMARY, *efficiency_columns(roofs), NOISE, ACCURACY, TRAINED), results)
+    columns = (MODEL, *executed_columns(results), *SUMMARY, *efficiency_columns(roofs), NOISE, ACCURACY, TRAINED)
+    return Table.of(columns, results)
+
+
+def executed_columns(results: Sequence[Result]) -> Iterator[TableColumn[Result]]:
+    """Backend, precision and scope; a terminal shows those in which results differ."""
+    for column in EXECUTED:
+        yield replace(column, shown="always" if differs(results, column.name) else "files")
 
 
 def stage_columns(results: Sequence[Result]) -> Iterator[TableColumn[Result]]:
@@ -108,8 +113,9 @@ def stage_columns(results: Sequence[Result]) -> Iterator[TableColumn[Result]]:
     preparing an example takes before it."""
     for name in merged_order([list(result.latency_ms_by_stage or {}) for result in results]):
         if name != "total":
-            yield _stage_column(name.replace("visual.", "."), name)
-    yield _stage_column("staged total", "total")
+            column = _stage_column(name.replace("visual.", "."), name)
+            yield replace(column, shown="wide") if name == "rest" else column
+    yield replace(_stage_column("staged total", "total"), shown="wide")
     yield replace(LATENCY, name="end to end")
     if any(result.input_ms for result in results):
         yield INPUT
@@ -123,7 +129,9 @@ def _stage_column(heading: str, stage: str) -> TableColumn[Any]:
 def stage_table(results: Sequence[Result]) -> Table:
     """One row per result that has stages."""
     staged = [result for result in results if result.latency_ms_by_stage]
-    return Table.of((MODEL, *stage_columns(staged)), staged, caption="Median ms by stage" if staged else "")
+    executed = (column for column in executed_columns(staged) if column.shown == "always")
+    columns = (MODEL, *executed, *stage_columns(staged))
+    return Table.of(columns, staged, caption="Median ms by stage" if staged else "")
 
 
 def merged_order(sequences: Sequence[Sequence[str]]) -> list[str]:
@@ -140,47 +148,10 @@ def merged_order(sequences: Sequence[Sequence[str]]) -> list[str]:
 
 
 def result_tables(results: Sequence[Result], more: Sequence[str] = (), peaks: Iterable[Peaks] = ()) -> list[Table]:
-    """The summary, the stages, and notes; `more` are further notes, `peaks` those of the machines."""
-    return [summary_table(results, highest_peaks(peaks)), stage_table(results), Table(notes=(*notes(results), *more))]
-
-
-def notes(results: Sequence[Result]) -> list[str]:
-    """The machine, settings, weights and load; then, per model, errors and cautions."""
-    lines = [f"Machine: {words}" for words in dict.fromkeys(result.machine.in_words() for result in results)]
-    lines += [f"Settings: {words}" for words in dict.fromkeys(map(_setting_words, results))]
-    weights = sorted({result.weights for result in results})
-    lines.append(f"Weights: {', '.join(weights)}" + (f" ({RANDOM_WEIGHTS})" if weights == ["random"] else ""))
-    if any((latency := timed(result)) and len(latency.by_restart) < LEAST_RESTARTS for result in results):
-        lines.append(f"Interval: none, as a 95% interval of the median needs {LEAST_RESTARTS} restarts")
-    for result in results:
-        if result.status == "ok" and result.detector_load:
-            load = ", ".join(f"{value:,} {name.replace('_', ' ')}" for name, value in result.detector_load.items())
-            lines.append(f"Load of {result.model}, an image: {load}")
-        if result.status != "ok":
-            lines.append(f"{result.model}: {result.status}: {result.error}")
-        lines += [f"{result.model}: {reason}" for reason in cautions(result)]
-    return lines
-
-
-def _setting_words(result: Result) -> str:
-    """`cuda, fp16, eager, batch 8, L2 warm`"""
-    l2 = f", L2 {result.l2}" if result.l2 else ""
-    return f"{result.device}, {result.precision}, {result.backend}, batch {result.batch}{l2}"
-
-
-RANDOM_WEIGHTS = "the latency is valid, the accuracy is not"
-
-
-def cautions(result: Result) -> list[str]:
-    """What to know before a latency is trusted: its noise, its warm-up, and what held a GPU back."""
-    noise = result.noise
-    reasons = [f"{noise.verdict}: {reason}" for reason in noise.reasons] if noise else []
-    unsettled = sum(not restart.warm_up.steady for restart in result.restarts)
-    if unsettled:
-        reasons.append(f"warm-up had not settled in {unsettled} of {len(result.restarts)} restarts")
-    for name, calls in (result.unknown_operators or {}).items():
-        reasons.append(f"MACs lack {counted(calls, 'call')} of {name}, whose MACs are not known")
-    return [*reasons, *gpu_cautions(result)]
+    """The summary, the stages, the conversions, and notes; `more` are further notes, `peaks` those of the machines."""
+    ordered = in_order(results)
+    measured = [summary_table(ordered, highest_peaks(peaks)), stage_table(ordered), conversion_table(ordered)]
+    return [*measured, Table(notes=(*notes(ordered), *more))]
 
 
 def results_csv(results: Sequence[Result], peaks: Iterable[Peaks] = ()) -> str:
@@ -196,10 +167,13 @@ def _plain_values(result: Result, roofs: Roofs) -> dict[str, Any]:
     )
     content |= asdict(efficiency(result, roofs))
     shown = {name: value for name, value in content.items() if value is not None or name not in OPTIONAL}
+    if result.conversion:
+        shown["conversion"] |= flat_conversion(result.conversion)
     return shown | {"image_size": image_words(result), "machine": shown.pop("machine")}
 
 
-OPTIONAL = {"accuracy", "training", "l2", "launch", "unknown_operators", "input_ms", *Efficiency.__dataclass_fields__}
+OPTIONAL = {"accuracy", "training", "l2", "launch", "unknown_operators", "input_ms", "scope", "conversion"}
+OPTIONAL |= set(Efficiency.__dataclass_fields__)
 
 
 def results_json(results: Iterable[Result]) -> Iterator[str]:

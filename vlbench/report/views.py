@@ -53,7 +53,7 @@ def stage_bars(results: Results) -> pd.DataFrame:
     rows: list[Row] = []
     for (folder, cell, result), label in zip(results.named, labels(results), strict=True):
         start, identity = 0.0, {"folder": folder, "cell": cell, "label": label, "family": result.family}
-        segments = _segments(result)
+        segments = stage_segments(result)
         whole = sum(width for _, width, _ in segments)
         for stage, width, latency in segments:
             times = {"start_ms": start, "end_ms": start + width, "latency_ms": latency}
@@ -62,7 +62,7 @@ def stage_bars(results: Results) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(BARS))
 
 
-def _segments(result: Result) -> list[tuple[str, float, float]]:
+def stage_segments(result: Result) -> list[tuple[str, float, float]]:
     """The name, drawn width in ms and measured median in ms of every stage without steps, and of every step."""
     summaries = (result.latency_ms_by_stage or {}) if result.status == "ok" else {}
     times = {name: summary.median for name, summary in summaries.items()}
@@ -168,7 +168,15 @@ def _lines(results: Sequence[Result], axis: _Axis) -> list[list[Result]]:
 
 def _same_settings(result: Result) -> Hashable:
     """What neither batch nor input changes; the interaction's parameters distinguish models of the same name."""
-    settings = (result.device, result.precision, result.backend, result.l2, result.weights, result.image_sha256)
+    settings = (
+        result.device,
+        result.precision,
+        result.backend,
+        result.scope,
+        result.l2,
+        result.weights,
+        result.image_sha256,
+    )
     parameters = (result.params_by_stage or {}).get("interaction")
     return result.model, result.family, result.machine.model_dump_json(), *settings, parameters
 

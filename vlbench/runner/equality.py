@@ -95,7 +95,7 @@ def _compared(workload: Workload, prepared: PreparedWorkload) -> list[tuple[Call
 
 def why_unequal(equality: Equality) -> str | None:
     """Why a latency would be that of another model; None if the outputs are equal within the tolerance."""
-    if equality.largest is not None and equality.largest <= equality.tolerance:
+    if equality.within_tolerance:
         return None
     broken = max(equality.largest_by_part, key=lambda name: _or_infinite(equality.largest_by_part[name]))
     apart = equality.largest_by_part[broken]

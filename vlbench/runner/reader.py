@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from vlbench.errors import InputError, shortened
 from vlbench.files.json_files import parse_json
 from vlbench.files.text import read_byte_lines
+from vlbench.runner.execution import execution_of
 from vlbench.runner.nms_records import SUPPRESSIONS, SuppressionResult
 from vlbench.runner.records import EVALUATIONS, Evaluation, Result, UnsampledResult
 from vlbench.runner.schemas import ResultLine, SchemaOfLine, check_schema
@@ -67,10 +68,11 @@ def _cells(folder: Path) -> Path:
 
 
 def read_evaluations(folder: Path, warn: Callable[[str], None] = warn) -> list[Evaluation]:
-    """The latest evaluation of each model, task and split, in the order first made; none if there is no file."""
+    """The latest evaluation of each model, backend, precision, task and split, in the order first made; none if there
+    is no file."""
     lines = read_lines(folder / EVALUATIONS, Evaluation, warn)
     latest = {line.evaluation_hash: line for line in lines}.values()
-    return list({(line.spec_hash, line.accuracy.task, line.accuracy.split): line for line in latest}.values())
+    return list({(execution_of(line), line.accuracy.task, line.accuracy.split): line for line in latest}.values())
 
 
 def read_lines(path: Path, kind: type[Model], warn: Callable[[str], None] = warn) -> list[Model]:

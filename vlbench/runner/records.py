@@ -105,6 +105,10 @@ class Equality(Frozen):
     tolerance: float
     largest_by_part: dict[str, float | None]
 
+    @property
+    def within_tolerance(self) -> bool:
+        return self.largest is not None and self.largest <= self.tolerance
+
 
 class Conversion(Frozen):
     """What a backend made of a model, once, in a process of its own.

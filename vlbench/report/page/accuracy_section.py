@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
+from functools import partial
 from operator import itemgetter
 from typing import Any
 
@@ -20,8 +21,8 @@ from vlbench.tables.numbers import bracketed, ends, percent
 from vlbench.tables.table import Table, TableColumn
 
 TEXT = (
-    "Up and to the left is better. The line joins the models that no other beats on both; a hollow mark is beaten. "
-    "Bars are 95% intervals."
+    "Up and to the left is better. The grey line joins what no other beats on both; a hollow mark is beaten. "
+    "A coloured line joins the backends and precisions of a model. Bars are 95% intervals."
 )
 NO_FRONTIER = "No model here has both an accuracy and a latency, so there is no frontier to draw."
 COSTS = {"latency_ms": ("latency, ms", "on"), "gmacs": ("GMACs", "on_macs")}  # title, and whether it is on the frontier
@@ -49,7 +50,8 @@ def _charts(results: Results) -> list[Chart]:
     charts: list[Chart] = []
     for (task, split, metric), rows in _frontier_rows(results).items():
         for cost, (title, on) in COSTS.items():
-            points = [row | {"on": row[on]} for row in rows if row[cost]]
+            distinct = {(row["line"], row[cost], row["accuracy"]): row for row in reversed(rows) if row[cost]}
+            points = [row | {"on": row[on]} for row in reversed(distinct.values())]
             if points:
                 spec = _spec(points, cost=cost, title=title, metric=f"{metric}, {task} {split}")
                 text = f"{metric} on {task} {split} over {title} of {len(points)} models, and those that none beats."
@@ -80,7 +82,7 @@ def _point(row: dict[Hashable, Any]) -> dict[str, Any]:
     least, most = vega.bounds(row, "accuracy")
     accuracy, _, interval = bracketed(row["accuracy"], (least, most), percent).partition(" ")
     return {
-        **{"label": row["label"], "family": row["family"], "accuracy": 100 * row["accuracy"]},
+        **{"label": row["label"], "line": row["line"], "family": row["family"], "accuracy": 100 * row["accuracy"]},
         **{name: 100 * value if value is not None else None for name, value in (("low", least), ("high", most))},
         **{"latency_ms": latency_ms, "latency_ms_low": low, "latency_ms_high": high},
         **{"gmacs": macs / 1e9 if macs else None, "gmacs_low": None, "gmacs_high": None},
@@ -105,6 +107,7 @@ def _spec(points: Rows, *, cost: str, title: str, metric: str) -> dict[str, Any]
     y = alt.Y("accuracy:Q", title=f"{metric}, %", scale=alt.Scale(zero=False, padding=16))
     stairs = alt.Chart(alt.NamedData("stairs")).mark_line(interpolate="step-after", color=vega.MUTED, strokeWidth=1)
     stairs = stairs.encode(x=alt.X("x:Q", title=title), y=alt.Y("y:Q", title=f"{metric}, %"))
+    joined = base.mark_line(strokeWidth=1, opacity=0.6).encode(x=x, y=y, color=vega.COLOUR, detail="line:N")
     across = base.transform_filter(f"datum.{cost}_low != null").mark_rule(opacity=0.7)
     across = across.encode(x=alt.X(f"{cost}_low:Q", title=title), x2=f"{cost}_high:Q", y=y, color=vega.COLOUR)
     upward = base.transform_filter("datum.low != null").mark_rule(opacity=0.7)
@@ -118,7 +121,7 @@ def _spec(points: Rows, *, cost: str, title: str, metric: str) -> dict[str, Any]
         fill=alt.condition("datum.on", vega.COLOUR, alt.value(vega.PAGE)),
         tooltip=[vega.tip("label:N", "model"), "family:N", *(vega.tip(f"{key}:N", fields[key]) for key in fields)],
     )
-    layers = [stairs, *([across] if cost == "latency_ms" else []), upward, marks.properties(name=vega.NAMED)]
+    layers = [stairs, joined, *([across] if cost == "latency_ms" else []), upward, marks.properties(name=vega.NAMED)]
     return vega.finished(vega.layered(*layers))
 
 
@@ -133,6 +136,7 @@ def _table(results: Results) -> Table:
     columns: Sequence[TableColumn[Any]] = (
         TableColumn("model", lambda row: row[1].model),
         *([TableColumn[Any]("results", itemgetter(0))] if len(results.folders) > 1 else []),
+        *(TableColumn[Any](name, partial(_of_evaluation, name)) for name in _differing(rows)),
         TableColumn("task", lambda row: f"{row[1].accuracy.task} {row[1].accuracy.split}"),
         TableColumn("metric", lambda row: row[2].name),
         TableColumn("%", lambda row: row[2].value, percent),
@@ -141,6 +145,15 @@ def _table(results: Results) -> Table:
         *(_blind_baseline(*names) for names in BLIND.items()),
     )
     return Table.of(columns, rows, caption="All metrics")
+
+
+def _of_evaluation(name: str, row: Any) -> Any:
+    return getattr(row[1], name)
+
+
+def _differing(rows: Sequence[Any]) -> list[str]:
+    names = ("backend", "precision")
+    return [name for name in names if len({getattr(evaluation, name) for _, evaluation, _ in rows}) > 1]
 
 
 def _blind_baseline(field: str, heading: str) -> TableColumn[Any]:

@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from vlbench.report import tables
 from vlbench.report.frames import Results
+from vlbench.report.notes import cautions
 from vlbench.runner.records import Result
 
 FACTS = (("cpu", "CPU"), ("gpu", "GPU"), ("os", "System"), ("python", "Python"), ("torch", "PyTorch"))
@@ -93,7 +93,7 @@ def noisy(results: Results) -> list[Trouble]:
     """Cells with a caution, such as a disturbed latency."""
     troubles = []
     for folder, name, result in results.named:
-        reasons = tables.cautions(result) if result.status == "ok" else []
+        reasons = cautions(result) if result.status == "ok" else []
         if reasons:
             verdict = result.noise.verdict if result.noise else "not judged"
             troubles.append(Trouble(cell=name, folder=folder, verdict=verdict, reasons=tuple(_plain(reasons))))

@@ -6,6 +6,8 @@ from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 
 from vlbench.report.frames import Results
+from vlbench.runner.backends import EAGER
+from vlbench.runner.execution import REFERENCE, execution_of
 from vlbench.runner.records import Result
 from vlbench.tables.numbers import counted, percent, short_number
 
@@ -57,7 +59,8 @@ def _fastest(results: Results) -> Iterator[Headline]:
 
 
 def _setting(result: Result) -> Hashable:
-    return result.machine.model_dump_json(), result.device, result.precision, result.batch, result.l2
+    executed = result.backend, result.precision, result.scope
+    return result.machine.model_dump_json(), result.device, *executed, result.batch, result.l2
 
 
 def _median(result: Result) -> float:
@@ -70,7 +73,9 @@ def _most_accurate(results: Results) -> Iterator[Headline]:
     if len(tasks) == 1:
         best = max(evaluations, key=lambda evaluation: evaluation.accuracy.value)
         mark = f" ({best.untrained})" if best.untrained else ""
-        words = f"{best.accuracy.metric} on {best.accuracy.task} {best.accuracy.split}, {best.model}{mark}"
+        plain = execution_of(best) == (best.spec_hash, EAGER, REFERENCE)
+        model = best.model if plain else f"{best.model}, {best.backend} {best.precision}"
+        words = f"{best.accuracy.metric} on {best.accuracy.task} {best.accuracy.split}, {model}{mark}"
         yield Headline(figure=f"{percent(best.accuracy.value)}%", words=words, kind=best.family)
 
 

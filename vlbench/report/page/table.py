@@ -8,8 +8,10 @@ from dataclasses import dataclass
 
 from vlbench.report import tables
 from vlbench.report.efficiency import Roofs, efficiency_columns
-from vlbench.report.frames import Accuracies, Key, Results
-from vlbench.report.tables import image_words, timed, token_words
+from vlbench.report.frames import Results
+from vlbench.report.labels import image_words, token_words
+from vlbench.report.matched_accuracy import Accuracies, Key
+from vlbench.report.tables import timed
 from vlbench.runner.records import Accuracy, Result
 from vlbench.tables.numbers import bracketed, ends, percent, short_number
 from vlbench.tables.table import TableColumn
@@ -45,6 +47,7 @@ class PageRow:
     folder: str
     status: str
     device: str
+    backend: str
     precision: str
     values: tuple[PageCell, ...]
 
@@ -76,6 +79,7 @@ def build_table(results: Results) -> PageTable:
             folder=folder,
             status=result.status,
             device=result.device,
+            backend=result.backend,
             precision=result.precision,
             values=(*_names(name, folder if several else None), *(values[index] for index in shown)),
         )
@@ -164,7 +168,7 @@ def _accuracy_column(key: Key, accuracies: Accuracies) -> tuple[PageColumn, Make
     task, split, metric = key
     hint = f"{metric} on {task} {split}, with its 95% interval"
     column = PageColumn(title=f"{task} {split}", unit="%", hint=hint)
-    return column, lambda folder, result: _accuracy(accuracies.of(key, folder, result.spec_hash))
+    return column, lambda folder, result: _accuracy(accuracies.of(key, folder, result))
 
 
 def _accuracy(accuracy: Accuracy | None) -> PageCell:
@@ -203,10 +207,8 @@ def _columns(results: Results) -> Iterator[tuple[PageColumn, Make]]:
     yield PageColumn(title="tokens", hint="text + image, as the transformer sees them"), _of(_tokens)
     yield PageColumn(title="batch", setting=True), _written(TableColumn("", lambda result: result.batch, "{:,}".format))
     yield PageColumn(title="device", words=True, setting=True), _written(TableColumn("", lambda result: result.device))
-    yield (
-        PageColumn(title="precision", words=True, setting=True),
-        _written(TableColumn("", lambda result: result.precision)),
-    )
+    for column in tables.EXECUTED:
+        yield PageColumn(title=column.name, words=True, setting=True), _written(column)
     yield (
         PageColumn(title="threads", setting=True),
         _written(TableColumn("", lambda result: result.machine.threads, str)),

@@ -41,6 +41,10 @@ class BackendInfo:
     converts_precision: bool = False
     scopes: tuple[Scope, ...] = ("stages", "model")
 
+    def requirements(self, precision: str) -> tuple[str, ...]:
+        """The extras of vlbench that it takes in this precision."""
+        return (*filter(None, [self.extra]), *(("int8",) if precision in QUANTISED else ()))
+
 
 BACKENDS = {
     "eager": BackendInfo(
