@@ -57,6 +57,7 @@ IMPORTS_TORCH = (
     "runner.convert",
     "runner.equality",
     "runner.examples",
+    "runner.deploy",
     "runner.in_process",
     "runner.input_stage",
     "runner.parts",

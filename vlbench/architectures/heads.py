@@ -32,6 +32,8 @@ from vlbench.specs.heads import HeadSpec, TextHeadSpec
 class PooledFeature(Head):
     """The image's feature (ViT, section 3.1; mean pooling: appendix D.3). (B, D)"""
 
+    gives = "features"
+
     def __init__(self, spec: PooledFeatureSpec) -> None:
         super().__init__(spec)
         self.pooling = spec.pooling

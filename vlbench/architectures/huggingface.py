@@ -107,6 +107,11 @@ class HuggingFaceModel(nn.Module):
         return self.spec.gives == "similarity"
 
     @property
+    def output_name(self) -> str:
+        """What `forward` gives: ids of `words`, `scores`, or `logits`."""
+        return {"words": "words", "ranking": "scores", "similarity": "scores"}.get(self.spec.gives, "logits")
+
+    @property
     def detector(self) -> None:
         """It has none."""
 

@@ -281,7 +281,13 @@ class VisualEmbedder(nn.Module):
 
 
 class Head(nn.Module):
-    """Joint tokens to logits or features; `pairs` is as in its spec."""
+    """Joint tokens to logits or features; `pairs` is as in its spec.
+
+    Class attributes:
+        gives: what its output is, for whoever reads it elsewhere.
+    """
+
+    gives: ClassVar[Literal["logits", "features"]] = "logits"
 
     def __init__(self, spec: HeadSpec) -> None:
         super().__init__()

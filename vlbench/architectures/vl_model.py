@@ -83,6 +83,11 @@ class VLModel(nn.Module):
         return self.head is None
 
     @property
+    def output_name(self) -> str:
+        """What `forward` gives: `logits`, `features` or, of each text with each image, `scores`."""
+        return self.head.gives if self.head is not None else "scores"
+
+    @property
     def detector(self) -> Literal["random", "trained"] | None:
         """Whether the weights of its detector are random or trained; None without a detector."""
         return self.visual.detector

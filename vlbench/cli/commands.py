@@ -15,7 +15,7 @@ from vlbench.errors import InputError
 from vlbench.files.text import check_text
 from vlbench.system.signals import SignalExit
 
-SHAPES = "export shapes"
+SHAPES, MODEL = "export shapes", "export model"
 
 COMMANDS = {  # name: "module of vlbench.cli:function or group", and its line in `vlbench --help`
     "list": ("listings:app", "List the models or the suites that can be measured."),
@@ -37,11 +37,13 @@ COMMANDS = {  # name: "module of vlbench.cli:function or group", and its line in
     "explain": ("explain:explain", "Draw which part of a photo each word attends to."),
     "export": ("export:export", "Write results as a Markdown, LaTeX, CSV or Parquet table."),
     SHAPES: ("export:export_shapes", "Write the generated world as images and JSON."),
+    MODEL: ("export_model:export_model", "Write a model for ONNX Runtime or OpenVINO."),
     "eval": ("evaluate:eval_", "Evaluate models on a data set and measure their latency."),
 }
 HINTS = {  # what to add to the message about an option that a command does not have
-    "export": f"the generated world is `vlbench {SHAPES}`, with its options after these two words",
+    "export": f"the generated world is `vlbench {SHAPES}` and a model `vlbench {MODEL}`, with their options behind",
     SHAPES: "it writes the generated world; a results folder of this name is ./shapes",
+    MODEL: "it writes a model for a runtime; a results folder of this name is ./model",
 }
 # A default for --help. Without one, Typer imports pydantic to convert None, and `vlbench list` takes twice as long.
 HELP_IS_OFF = {"help": False}
@@ -101,7 +103,7 @@ def load_command(name: str) -> Any:
 
 
 class LazyCommands(TyperGroup):
-    """All commands of vlbench, one of which has a name of two words: `export shapes`."""
+    """All commands of vlbench, some of which have a name of two words: `export shapes`."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
@@ -113,8 +115,8 @@ class LazyCommands(TyperGroup):
         return super().parse_args(ctx, args)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        if args[:2] == SHAPES.split():
-            args = [SHAPES, *args[2:]]
+        if (name := " ".join(args[:2])) in COMMANDS:
+            args = [name, *args[2:]]
         return super().resolve_command(ctx, args)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import pickle
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from vlbench.architectures.interfaces import Images
+from vlbench.errors import InputError
 from vlbench.measuring.counters import map_tensors, tensors_of
 from vlbench.runner.conversion import (
     NotConvertibleError,
@@ -23,11 +24,12 @@ from vlbench.runner.conversion import (
     Workload,
     owner_of,
 )
+from vlbench.runner.leaves import argument_leaves, distinct_names, leaves
 from vlbench.runner.parts import convert_workload
+from vlbench.runner.signature import Shapes, Signature
 from vlbench.system.console import silenced
 
 Execute: TypeAlias = Callable[[Sequence[Tensor]], Sequence[Tensor]]
-Shapes: TypeAlias = tuple[tuple[int, ...], ...]
 
 CONSTANTS = (bool, int, float, str, torch.dtype, torch.device, type(None))
 MOST_EXPORTS = 6  # of one part, before its arguments are taken to differ in more than sizes of tensors
@@ -39,11 +41,14 @@ class Exported:
 
     Attributes:
         program: takes tensors and gives tensors.
+        inputs, outputs: names of the tensors.
         dynamic: the dimensions of each tensor that may have any size.
         calibration: tensors of other calls.
     """
 
     program: torch.export.ExportedProgram
+    inputs: Sequence[str]
+    outputs: Sequence[str]
     dynamic: tuple[frozenset[int], ...]
     calibration: Sequence[Sequence[Tensor]]
 
@@ -63,28 +68,6 @@ class Runtime(Protocol):
     def load(self, path: Path, shapes: Shapes | None) -> Execute:
         """What executes the program of a file, specialised to shapes where there are some."""
         ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Signature:
-    """What is kept beside a file: its dynamic dimensions, the shapes of the others, and the structure of its output."""
-
-    dynamic: tuple[frozenset[int], ...]
-    shapes: Shapes
-    output: Any
-
-    def accepts(self, shapes: Shapes) -> bool:
-        """Whether the program computes tensors of these shapes."""
-        return all(
-            known == given or (len(known) == len(given) and _same_where_fixed(known, given, dynamic))
-            for known, given, dynamic in zip(self.shapes, shapes, self.dynamic, strict=True)
-        )
-
-
-def _same_where_fixed(known: Sequence[int], given: Sequence[int], dynamic: frozenset[int]) -> bool:
-    return all(
-        index in dynamic or mine == theirs for index, (mine, theirs) in enumerate(zip(known, given, strict=True))
-    )
 
 
 class Program:
@@ -128,14 +111,18 @@ class ProgramsOfPart:
         self._program_for(shapes, layout).loaded(shapes)
 
     def __call__(self, *positional: Any, **named: Any) -> Any:
-        call = StageInputs(positional, named)
+        program, tensors = self.program_of(StageInputs(positional, named))
+        return program(tensors, shapes_of(tensors))
+
+    def program_of(self, call: StageInputs) -> tuple[Program, list[Tensor]]:
+        """What computes a call, and the tensors that it is given."""
         tensors, layout = flattened(call, sized=self.sized)
         shapes = shapes_of(tensors)
         program = self._known(shapes, layout)
         if program is None:
             self.calls.setdefault(layout, []).append(call)
             program = self._program_for(shapes, layout)
-        return program(tensors, shapes)
+        return program, tensors
 
     def _known(self, shapes: Shapes, layout: Hashable) -> Program | None:
         for program in self.programs.get(layout, ()):
@@ -257,16 +244,15 @@ def export_part(part: Part, calls: Sequence[StageInputs], runtime: Runtime, path
     dynamic_shapes = tuple(dict.fromkeys(some, torch.export.Dim.AUTO) or None for some in differing)
     outputs: list[Any] = []
     module = TensorModule(part, calls[0], outputs.append).eval()
-    program = torch.export.export(
-        module,
-        tuple(tensor.detach().clone().contiguous() for tensor in largest),
-        dynamic_shapes=(dynamic_shapes,) if any(dynamic_shapes) else None,
-    )
-    for item in leaves(outputs[-1]):
-        if item is not TENSOR and not isinstance(item, CONSTANTS):
-            symbolic = isinstance(item, torch.SymInt | torch.SymBool | torch.SymFloat)
-            reason = "what it gives depends on values" if symbolic else f"it gives a {type(item).__name__}"
-            raise NotConvertibleError(reason)
+    try:
+        program = torch.export.export(
+            module,
+            tuple(tensor.detach().clone().contiguous() for tensor in largest),
+            dynamic_shapes=(dynamic_shapes,) if any(dynamic_shapes) else None,
+        )
+    except InputError as error:  # of a model that makes one of each error of its library
+        raise NotConvertibleError(str(error)) from error
+    names_in, names_out = _names(part, calls[0], outputs[-1])
     inputs = [node for node in program.graph.nodes if node.name in set(program.graph_signature.user_inputs)]
     dynamic = tuple(
         frozenset(index for index, size in enumerate(node.meta["val"].shape) if not isinstance(size, int))
@@ -274,21 +260,24 @@ def export_part(part: Part, calls: Sequence[StageInputs], runtime: Runtime, path
     )
     calls_of_layout = [flattened(call, sized=sized) for call in part.calibration()]
     calibration = [some for some, same in calls_of_layout if same == layout] or tensors
-    runtime.write(Exported(program=program, dynamic=dynamic, calibration=calibration), path)
-    return Signature(dynamic=dynamic, shapes=shapes_of(largest), output=outputs[-1])
+    runtime.write(
+        Exported(program=program, inputs=names_in, outputs=names_out, dynamic=dynamic, calibration=calibration), path
+    )
+    return Signature(inputs=names_in, outputs=names_out, dynamic=dynamic, shapes=shapes_of(largest), output=outputs[-1])
 
 
-def leaves(value: Any) -> Iterator[Any]:
-    """Everything in a value that holds nothing else."""
-    if isinstance(value, Mapping):
-        value = tuple(value.values())
-    elif is_dataclass(value) and not isinstance(value, type):
-        value = tuple(getattr(value, item.name) for item in fields(value))
-    if not isinstance(value, list | tuple):
-        yield value
-        return
-    for item in value:
-        yield from leaves(item)
+def _names(part: Part, call: StageInputs, output: Any) -> tuple[list[str], list[str]]:
+    """Of the tensors of a call and of its output. Raises NotConvertibleError for an output that holds anything else."""
+    results = list(leaves(output, (getattr(part.module, "output_name", "output"),)))
+    for _, item in results:
+        if item is not TENSOR and not isinstance(item, CONSTANTS):
+            symbolic = isinstance(item, torch.SymInt | torch.SymBool | torch.SymFloat)
+            reason = "what it gives depends on values" if symbolic else f"it gives a {type(item).__name__}"
+            raise NotConvertibleError(reason)
+    arguments = list(argument_leaves(getattr(part.module, "method", part.eager), *call))
+    paths_in, paths_out = ([path for path, item in each if isinstance(item, Tensor)] for each in (arguments, results))
+    names = distinct_names([*paths_in, *paths_out])
+    return names[: len(paths_in)], names[len(paths_in) :]
 
 
 def prepare_programs(workload: Workload, runtime: Runtime) -> PreparedWorkload:

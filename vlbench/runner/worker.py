@@ -71,6 +71,14 @@ def _answer_convert(job: dict[str, Any], reply: Reply) -> None:
     reply(conversion=conversion.model_dump(mode="json"), **({"invalid": invalid} if invalid else {}))
 
 
+def _answer_deploy(job: dict[str, Any], reply: Reply) -> None:
+    """Converts a model into files that need its runtime alone; `invalid` says how it differs from eager PyTorch."""
+    from vlbench.runner.deploy import deploy_cell  # noqa: PLC0415  few jobs deploy
+
+    outcome = deploy_cell(Cell.model_validate(job["cell"]), Path(job["folder"]))
+    reply(**({"invalid": outcome} if isinstance(outcome, str) else {"deployment": outcome.model_dump(mode="json")}))
+
+
 def _answer_suppress(job: dict[str, Any], reply: Reply) -> None:
     reply(restart=measure_suppression(SuppressionCell.model_validate(job["cell"])).model_dump(mode="json"))
 
@@ -158,6 +166,7 @@ ACTIONS: dict[str, Callable[[dict[str, Any], Reply], None]] = {
     "peaks": _answer_peaks,
     "restart": _answer_restart,
     "convert": _answer_convert,
+    "deploy": _answer_deploy,
     "suppress": _answer_suppress,
     "count": _answer_count,
     "count_modules": _answer_count_modules,

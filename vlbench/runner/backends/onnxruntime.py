@@ -51,7 +51,13 @@ class OnnxRuntime:
     def write(self, exported: Exported, path: Path) -> None:
         plain = path if self.precision == "fp32" else path.with_suffix(".fp32.onnx")
         logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-        program = torch.onnx.export(exported.program, dynamo=True, verbose=False)
+        program = torch.onnx.export(
+            exported.program,
+            dynamo=True,
+            verbose=False,
+            input_names=exported.inputs,
+            output_names=exported.outputs,
+        )
         assert program is not None
         program.save(plain)
         shapes = {value.name: [str(size) for size in value.shape or ()] for value in program.model.graph.inputs}

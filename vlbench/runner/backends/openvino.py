@@ -64,6 +64,9 @@ class OpenVino:
                 for index, shape in enumerate(shapes)
             }
         )
+        for ports, names in ((model.outputs, exported.outputs), (model.inputs, exported.inputs)):
+            for port, name in zip(ports, names, strict=True):
+                port.get_tensor().set_names({name})
         if self.precision in ("int8", "int8-static"):
             model = self._quantised(model, exported.calibration)
         openvino.save_model(model, path, compress_to_fp16=False)
