@@ -39,7 +39,6 @@ DETECTOR = {
     "visual.roi_head": "pools boxes of any number",
     "visual.nms": "selects regions by their scores",
 }
-COMPUTED_WRONGLY = {("openvino", "vsepp"), ("openvino", "scan")}  # recurrent layers over padded texts
 
 
 @pytest.fixture(autouse=True)

@@ -146,10 +146,22 @@ class ProgramsOfPart:
             raise NotConvertibleError(f"{self.part.name}: its arguments differ from call to call in more than sizes")
         path = folder / f"{start}-{len(on_disk)}{self.runtime.suffix}"
         with silenced(), torch.inference_mode(False), torch.no_grad():
-            signature = export_part(self.part, self.calls[layout], self.runtime, path)
+            signature = export_part(self.part, self._calls_for(shapes, layout), self.runtime, path)
         signature_of(path).write_bytes(pickle.dumps(signature))
         self.programs[layout].append(Program(path, self.part, self.runtime))
         return self.programs[layout][-1]
+
+    def _calls_for(self, shapes: Shapes, layout: Hashable) -> list[StageInputs]:
+        """The calls by whose sizes a program is exported: all of a layout, or for a fixed size those of that size."""
+        calls = self.calls[layout]
+        if not _is_recurrent(owner_of(self.part.module)):
+            return calls
+        return [call for call in calls if shapes_of(flattened(call, sized=self.sized)[0]) == shapes]
+
+
+def _is_recurrent(module: nn.Module) -> bool:
+    """Whether it has recurrent layers: PyTorch unrolls them over the length that it exports, and no other."""
+    return any(isinstance(part, nn.RNNBase) for part in module.modules())
 
 
 def reads_sizes(module: nn.Module) -> bool:
