@@ -76,19 +76,17 @@ def test_runtimes_in_fp32_answer_as_eager_pytorch(tmp_path: Path) -> None:
 
 
 def test_quantised_models_are_evaluated_without_a_word_of_the_quantiser(tmp_path: Path) -> None:
-    result = run(tmp_path, "--backend", "onnxruntime,openvino", "--precision", "fp32,int8,int8-static")
+    result = run(tmp_path, "--backend", "onnxruntime,openvino", "--precision", "int8,int8-static")
     assert result.exit_code == 0
     lines = [line for line in result.stderr.splitlines() if "━" not in line or "tiny" not in line]
     assert lines == [f"results: {tmp_path / 'out'}"]
     evaluations = read_evaluations(tmp_path / "out")
-    assert len({line.evaluation_hash for line in evaluations}) == len(evaluations) == 6
+    assert len({line.evaluation_hash for line in evaluations}) == len(evaluations) == 4
     for line in evaluations:
         assert line.difference is None  # there is no evaluation in eager PyTorch
         assert line.conversion is not None
         assert line.conversion.equality is not None
-        largest = line.conversion.equality.largest
-        assert largest is not None
-        assert (largest > 1e-4) == (line.precision != "fp32")
+        assert (line.conversion.equality.largest or 0) > TOLERANCES["fp32"]
 
 
 def test_an_evaluation_is_compared_to_an_earlier_one_in_the_folder_and_each_pair_is_kept(tmp_path: Path) -> None:
@@ -143,7 +141,7 @@ def test_what_cannot_be_converted_for_a_later_batch_stays_eager_and_is_listed(
     evaluations = evaluated(tmp_path, "--backend", "eager,onnxruntime")
     conversion = evaluations["onnxruntime", "fp32"].conversion
     assert conversion is not None
-    assert set(conversion.eager_stages) == {"text", "interaction"}  # with and without padding
+    assert set(conversion.eager_stages) == {"text", "interaction", "head"}  # with and without padding
     assert "differ from call to call in more than sizes" in conversion.eager_stages["text"]
     assert predictions(tmp_path, evaluations["onnxruntime", "fp32"]) == predictions(
         tmp_path, evaluations["eager", "fp32"]
