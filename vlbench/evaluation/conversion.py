@@ -3,7 +3,6 @@ eager PyTorch."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -21,17 +20,16 @@ from vlbench.evaluation.inputs import Batch, batches
 from vlbench.evaluation.processes import Process
 from vlbench.evaluation.retrieval import score_block
 from vlbench.evaluation.split import Split
-from vlbench.measuring.latency import PassTimer
-from vlbench.runner.backends import is_converted, load_backend, runtime_version
+from vlbench.runner.backends import is_converted
 from vlbench.runner.conversion import (
     ConvertedPart,
     NotConvertibleError,
     Pass,
+    PreparedWorkload,
     Target,
     Workload,
 )
-from vlbench.runner.convert import writable
-from vlbench.runner.equality import check_equality, why_unequal
+from vlbench.runner.convert import convert, why_not_measured
 from vlbench.runner.records import Conversion
 from vlbench.runner.workload import convertible_of
 from vlbench.specs import AnySpec
@@ -105,29 +103,17 @@ def _convert(model: ModelUnderTest, spec: AnySpec, split: Split, target: Target)
         examples=examples,
         calibration=calibration_passes(model, spec, split) if target.precision == "int8-static" else (),
     )
-    start = time.monotonic()
-    with _failures(), writable(target.folder):
-        prepared = load_backend(split.settings.backend).prepare(workload)
-    seconds = time.monotonic() - start
     later: dict[str, str] = {}
-    prepared = replace(prepared, parts=[_guarded(part, later) for part in prepared.parts])
+
+    def guarded(prepared: PreparedWorkload) -> PreparedWorkload:
+        return replace(prepared, parts=[_guarded(part, later) for part in prepared.parts])
+
     selects = spec.generates_text or (spec.has_detector and not split.reads_features(spec))
-    with torch.inference_mode():
-        first_pass_ms = PassTimer(prepared.forward, {}, workload.device).first()
-        equality = check_equality(workload, prepared, target.precision, selects=selects)
-    if reason := why_unequal(equality):
+    with _failures():
+        prepared, conversion = convert(workload, split.settings.backend, selects=selects, adapt=guarded)
+    if reason := why_not_measured(conversion):
         raise ConversionError(reason)
     model.cached_tokens = {}
-    size = sum(file.stat().st_size for file in target.folder.iterdir()) if prepared.holds_weights else None
-    conversion = Conversion(
-        runtime=runtime_version(split.settings.backend),
-        options=dict(prepared.options),
-        seconds=round(seconds, 3),
-        first_pass_ms=round(first_pass_ms, 3),
-        size_bytes=size,
-        eager_stages=dict(prepared.eager_stages),
-        equality=equality,
-    )
     return ConvertedModel(conversion, prepared.parts, later)
 
 

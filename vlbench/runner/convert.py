@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -27,21 +27,34 @@ def convert_cell(cell: Cell, folder: Path) -> Conversion:
     with torch.no_grad():
         workload = build_workload(cell, folder)
         examples = resized_passes(workload.forward) if cell.backend != "cuda-graph" else []
-        return convert(replace(workload, examples=examples), cell)[1]
+        workload = replace(workload, examples=examples)
+        return convert(workload, cell.backend, selects=cell.spec.has_detector)[1]
 
 
-def convert(workload: Workload, cell: Cell) -> tuple[PreparedWorkload, Conversion]:
-    """Converts a workload, in a process that computes without gradients."""
+def convert(
+    workload: Workload,
+    backend: str,
+    *,
+    selects: bool,
+    adapt: Callable[[PreparedWorkload], PreparedWorkload] = lambda prepared: prepared,
+) -> tuple[PreparedWorkload, Conversion]:
+    """Converts a workload, in a process that computes without gradients.
+
+    Args:
+        backend: its name.
+        selects: as in `check_equality`.
+        adapt: changes what was prepared before it first runs.
+    """
     start = time.monotonic()
     with writable(workload.target.folder):
-        prepared = load_backend(cell.backend).prepare(workload)
+        prepared = adapt(load_backend(backend).prepare(workload))
     seconds = time.monotonic() - start
-    first_pass_ms = PassTimer(prepared.forward, {}, workload.device).first()
     with torch.inference_mode():
-        equality = check_equality(workload, prepared, cell.precision, selects=cell.spec.has_detector)
+        first_pass_ms = PassTimer(prepared.forward, {}, workload.device).first()
+        equality = check_equality(workload, prepared, workload.target.precision, selects=selects)
     size = sum(file.stat().st_size for file in workload.target.folder.iterdir()) if prepared.holds_weights else None
     conversion = Conversion(
-        runtime=runtime_version(cell.backend),
+        runtime=runtime_version(backend),
         options=dict(prepared.options),
         seconds=round(seconds, 3),
         first_pass_ms=round(first_pass_ms, 3),

@@ -38,7 +38,7 @@ def deploy_cell(cell: Cell, folder: Path) -> Deployment | str:
     with torch.no_grad():
         workload = build_workload(cell, folder / CONVERTED)
         workload = replace(workload, examples=resized_passes(workload.forward))
-        prepared, conversion = convert(workload, cell)
+        prepared, conversion = convert(workload, cell.backend, selects=cell.spec.has_detector)
         if reason := why_not_measured(conversion):
             return reason
         example: dict[str, np.ndarray] = {}
