@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
@@ -14,7 +16,7 @@ from vlbench.measuring import latency, launch
 from vlbench.measuring.latency import PassTimer
 from vlbench.measuring.launch import measure_launch
 from vlbench.runner.backends import load_backend
-from vlbench.runner.conversion import Workload
+from vlbench.runner.conversion import Target, Workload
 
 IMAGES = Images(pixels=torch.zeros(1, 3, 8, 8), sizes=((8, 8),))
 
@@ -41,6 +43,7 @@ def workload(model: torch.nn.Module, device: str = "cuda") -> Workload:
         device=torch.device(device),
         stages={"all": model},
         convertible={},
+        target=Target(folder=Path(os.devnull)),
     )
 
 

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from tests.command_line import vlbench
 from tests.training.learners import Examples, Interrupting, network, settings
+from vlbench.evaluation.session import EvaluationRun
 from vlbench.runner.records import Training
 from vlbench.tasks.shapes import items
 from vlbench.training.budget import Spent
@@ -216,7 +217,7 @@ def test_much_waiting_is_named_once_at_the_end(
     monkeypatch.setattr("vlbench.training.train.train_one", train_one)
     monkeypatch.setattr(TrainingRun, "trained_spec", property(lambda run: run.spec))
     monkeypatch.setattr("vlbench.training.trained_model.tasks_of", lambda _, task: [task])
-    monkeypatch.setattr("vlbench.evaluation.session.evaluate_all", lambda *_, **__: [])
+    monkeypatch.setattr("vlbench.evaluation.session.evaluate_all", lambda *_, **__: EvaluationRun())
     monkeypatch.setattr("vlbench.evaluation.processes.compute_device", lambda _: device)
     monkeypatch.setattr(items, "SCENES", {"test": 3, "val": 2, "train": 20})
     ended = vlbench("train", "--models", "vilt,pixelbert", "--workers", 3, "--no-latency", "--out", tmp_path)

@@ -60,7 +60,7 @@ def reproduction(name: str, *, quick: bool = False, **changes: Any) -> Reproduct
         reason=None,
     )
     outcome = SuiteOutcome(suite=suite, cells=tuple(cells), claims=(claim,), quick=quick)
-    settings = {"device": "cpu", "precision": "fp32"}
+    settings = {"device": "cpu", "precision": "fp32", "backend": "eager", "scope": "stages"}
     return Reproduction(suites=(outcome,), machine=MACHINE, settings=settings, quick=quick)
 
 

@@ -30,7 +30,7 @@ from vlbench.runner.records import (
     WarmUp,
 )
 from vlbench.runner.store import UnfinishedRestart
-from vlbench.tasks.items import Metric
+from vlbench.tasks.items import Metric, PairedDifference
 from vlbench.training.curve import CurvePoint
 
 # The heading of each record's table; or, for one that is explained in another's row, that heading and the row's key.
@@ -57,6 +57,7 @@ ROWS: dict[type, tuple[str, str]] = {
     WarmUp: (TABLES[Restart], "warm_up"),
     SuppressionRestart: (TABLES[SuppressionResult], "restarts"),
     Metric: (TABLES[Accuracy], "metrics"),
+    PairedDifference: (TABLES[Evaluation], "difference"),
 }
 FILES = {
     "cells.jsonl": Result,
