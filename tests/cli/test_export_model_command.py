@@ -114,6 +114,7 @@ def test_the_readme_says_what_the_files_read(tmp_path: Path) -> None:
     assert "mean [0.5, 0.5, 0.5]" in text
 
 
+@pytest.mark.slow
 def test_a_detector_stays_in_pytorch_and_each_other_part_has_a_file(tmp_path: Path) -> None:
     folder = exported(tmp_path, "uniter-base")
     names = {path.stem for path in folder.glob("*.onnx")}

@@ -75,6 +75,7 @@ def test_runtimes_in_fp32_answer_as_eager_pytorch(tmp_path: Path) -> None:
         assert set(conversion.equality.largest_by_part) >= {"text", "visual.patch", "interaction", "head", "output"}
 
 
+@pytest.mark.slow
 def test_quantised_models_are_evaluated_without_a_word_of_the_quantiser(tmp_path: Path) -> None:
     result = run(tmp_path, "--backend", "onnxruntime,openvino", "--precision", "int8,int8-static")
     assert result.exit_code == 0
@@ -89,6 +90,7 @@ def test_quantised_models_are_evaluated_without_a_word_of_the_quantiser(tmp_path
         assert (line.conversion.equality.largest or 0) > TOLERANCES["fp32"]
 
 
+@pytest.mark.slow
 def test_an_evaluation_is_compared_to_an_earlier_one_in_the_folder_and_each_pair_is_kept(tmp_path: Path) -> None:
     evaluated(tmp_path)
     evaluations = evaluated(tmp_path, "--backend", "onnxruntime", "--precision", "int8-static")
@@ -114,6 +116,7 @@ def test_pairs_that_no_backend_computes_are_refused(tmp_path: Path) -> None:
         run(tmp_path, "--backend", "cuda-graph")
 
 
+@pytest.mark.slow
 def test_a_model_with_other_outputs_has_no_accuracy_and_the_others_go_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -148,6 +151,7 @@ def test_what_cannot_be_converted_for_a_later_batch_stays_eager_and_is_listed(
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("model", "task"),
     others_slow(

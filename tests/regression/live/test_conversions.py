@@ -70,6 +70,7 @@ def test_a_base_that_computes_something_else_is_no_regression(member: str) -> No
     assert not isinstance(raised.value, HeadError)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
 def test_the_threads_of_a_runtime_sleep_while_its_process_waits(backend: str, tmp_path: Path) -> None:
     pytest.importorskip(backend)
