@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 
 from vlbench.architectures.interfaces import Images, Text, Tokens
 from vlbench.runner.conversion import NotConvertibleError, Part, StageInputs, Target
+from vlbench.runner.parts import observe_calls
 from vlbench.runner.programs import MOST_EXPORTS, Execute, Exported, ProgramsOfPart, Shapes, flattened
 
 WIDTH = 4
@@ -220,3 +222,17 @@ def test_calls_for_calibration_are_given_as_tensors_of_the_same_layout(tmp_path:
         [(1, 2, WIDTH)],
         [(3, 4, WIDTH)],
     ]
+
+
+def test_what_a_module_gave_is_kept_as_it_was() -> None:
+    """CLIP of transformers puts the projection into the output of its text model; other code adds in place."""
+    twice = Twice()
+
+    def run() -> dict[str, Tensor]:
+        given = {"values": twice.layer(torch.ones(1, WIDTH))}
+        given["values"] += 1
+        return given
+
+    calls, outputs = observe_calls([twice.layer], [partial(run)])
+    ((_, output),) = calls[twice.layer]
+    assert torch.allclose(output + 1, outputs[0]["values"])

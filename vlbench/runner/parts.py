@@ -7,11 +7,12 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import cache, partial
 from typing import Any, NamedTuple, TypeAlias, cast
 
+import torch
 from torch import nn
 
 from vlbench.architectures.huggingface_stages import Called
 from vlbench.errors import LONGEST_REASON, InputError, first_line, is_out_of_memory, shortened
-from vlbench.measuring.counters import tensors_of
+from vlbench.measuring.counters import map_tensors, tensors_of
 from vlbench.runner.conversion import (
     ConvertedPart,
     NotConvertibleError,
@@ -171,8 +172,8 @@ def observe_calls(
         inputs = StageInputs(positional, named)
         sizes = (module, *(tensor.shape for tensor in tensors_of(inputs)))
         seen[sizes] += 1
-        if seen[sizes] <= most:
-            calls.setdefault(module, []).append(ObservedCall(inputs, output))
+        if seen[sizes] <= most:  # a copy, as what comes after it may change it in place, or put other tensors into it
+            calls.setdefault(module, []).append(ObservedCall(inputs, map_tensors(output, torch.clone)))
 
     hooks = [module.register_forward_hook(observe, with_kwargs=True) for module in modules]
     try:
