@@ -109,7 +109,7 @@ class PreparedWorkload:
         for part in released:
             for tensor in (*owner_of(part).parameters(), *owner_of(part).buffers()):
                 if id(tensor) not in kept:
-                    tensor.data = torch.empty(0, dtype=tensor.dtype)
+                    tensor.data = torch.empty((), dtype=tensor.dtype).expand(tensor.shape)  # code may ask its shape
 
 
 def _has_own_weights(module: nn.Module) -> bool:
