@@ -10,6 +10,8 @@ from contextlib import contextmanager
 # Characters that a message echoes of a word, of a list of words, and of what a library says
 LONGEST_WORD, LONGEST_LIST, LONGEST_REASON = 60, 150, 160
 
+ADVICE_ENDS = "## Exception summary"  # in an error of PyTorch's ONNX exporter, before its reason
+
 # What PyTorch and its libraries write into a RuntimeError where the device failed, and not the program
 OUT_OF_MEMORY = ("out of memory", "DefaultCPUAllocator", "std::bad_alloc", "Cannot allocate memory", "_ALLOC_FAILED")
 GPU_FAILED = ("CUDA error", "CUDA driver error", "cuDNN error", "CUDNN_STATUS_", "CUBLAS_STATUS_", "NCCL error")
@@ -91,8 +93,17 @@ def nearest(word: str, known: Iterable[str], *, amount: int = 1) -> str:
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of what an error says, or its type if it says nothing."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    """The first line of what an error says, or its type if it says nothing.
+
+    Errors of OpenVINO say where they were raised first, and why last; those of PyTorch's ONNX exporter give advice
+    before the reason.
+    """
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if ADVICE_ENDS in lines[:-1]:
+        return lines[lines.index(ADVICE_ENDS) + 1]
+    if not lines:
+        return type(error).__name__
+    return lines[-1] if lines[0].startswith("Exception from ") else lines[0]
 
 
 def shortened(text: str, longest: int = LONGEST_WORD) -> str:

@@ -41,7 +41,7 @@ class TorchRuntime:
     @property
     def dynamic(self) -> list[tuple[set[int], ...]]:
         """The dynamic dimensions of the tensors of each exported program."""
-        return [tuple(map(set, exported.dynamic)) for exported in self.exported]
+        return [tuple(map(set, exported.signature.dynamic)) for exported in self.exported]
 
 
 class Twice(nn.Module):

@@ -165,18 +165,15 @@ def eval_(
 def usable_settings(several: Sequence[RunSettings], specs: Sequence[AnySpec]) -> list[RunSettings]:
     """Those whose backend converts stages and computes in their precision, for these models; says why others are left
     out. Raises InputError if none is left."""
-    from vlbench.runner.plan import through_engine
+    from vlbench.runner.plan import accepted, through_engine
 
-    usable, refusals = [], []
-    for some in several:
-        try:
-            if some.backend != EAGER and "stages" not in BACKENDS[some.backend].scopes:
-                raise InputError(f"--backend {some.backend}: executes batches of one size alone; {EAGER} works")
-            check_pair(some.backend, some.precision, some.device)
-            through_engine(specs, None, some.precision)
-            usable.append(some)
-        except InputError as error:
-            refusals.append(error)
+    def check(some: RunSettings) -> None:
+        if "stages" not in BACKENDS[some.backend].scopes:
+            raise InputError(f"--backend {some.backend}: executes batches of one size alone; {EAGER} works")
+        check_pair(some.backend, some.precision, some.device)
+        through_engine(specs, None, some.precision)
+
+    usable, refusals = accepted(several, check)
     if not usable:
         raise refusals[0]
     if os.environ.get("RANK", "0") == "0":

@@ -11,6 +11,7 @@ from vlbench.evaluation.evaluate import evaluation_hash
 from vlbench.evaluation.split import Split
 from vlbench.evaluation.task_head import TaskHead
 from vlbench.runner.backends import EAGER
+from vlbench.runner.execution import REFERENCE
 from vlbench.runner.records import Evaluation
 from vlbench.tasks.differences import difference_of_gallery, difference_of_items
 from vlbench.tasks.items import PairedDifference
@@ -23,7 +24,7 @@ def reference_of(head: TaskHead, split: Split, evaluations: Sequence[Evaluation]
     by_hash = {evaluation.evaluation_hash: evaluation for evaluation in evaluations}
     settings, other = split.settings, "cuda" if split.settings.device == "cpu" else "cpu"
     for device, control in product((settings.device, other), (settings.control, not settings.control)):
-        alike = split.under(backend=EAGER, precision="fp32", device=device, control=control)
+        alike = split.under(backend=EAGER, precision=REFERENCE, device=device, control=control)
         if evaluation := by_hash.get(evaluation_hash(head, alike)):
             return evaluation
     return None

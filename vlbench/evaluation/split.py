@@ -19,6 +19,7 @@ from vlbench.evaluation.images import image_reader_for
 from vlbench.evaluation.task_head import TaskHead, head_for
 from vlbench.measuring.records import Precision
 from vlbench.runner.backends import EAGER
+from vlbench.runner.execution import is_reference
 from vlbench.specs import AnySpec
 from vlbench.tasks.features import open_regions
 from vlbench.tasks.items import Gallery, Item, and_more, check_images
@@ -84,7 +85,7 @@ class Split:
     @property
     def is_reference(self) -> bool:
         """Whether models are executed as those to which others are compared: in eager PyTorch and fp32."""
-        return self.settings.backend == EAGER and self.settings.precision == "fp32"
+        return is_reference(self.settings.backend, self.settings.precision)
 
     @property
     def setting(self) -> str:

@@ -9,8 +9,7 @@ from typing import Any
 
 from vlbench.report import frontier
 from vlbench.report.tables import GMACS, INTERVAL, LATENCY, PARAMS, timed
-from vlbench.runner.backends import EAGER
-from vlbench.runner.execution import REFERENCE, Execution, evaluated_execution, execution_of
+from vlbench.runner.execution import Execution, evaluated_execution, execution_of, is_reference
 from vlbench.runner.records import Accuracy, Conversion, Evaluation, Result, Training, minutes
 from vlbench.tables.numbers import bracketed, counted, ends, percent
 from vlbench.tables.table import Table, TableColumn
@@ -62,7 +61,7 @@ def _columns(evaluations: Sequence[Evaluation], cells: Cells) -> list[TableColum
     def difference(name: str, get: Any, write: Any) -> TableColumn[Any]:
         return TableColumn[PairedDifference](name, get, write).of(lambda evaluation: evaluation.difference)
 
-    plain = all(map(is_plain, evaluations))
+    plain = all(map(_is_reference, evaluations))
     columns: list[TableColumn[Any]] = [
         TableColumn("model", lambda evaluation: evaluation.model),
         TableColumn("backend", lambda evaluation: None if plain else evaluation.backend),
@@ -91,14 +90,13 @@ def by_execution(results: Sequence[Result]) -> Cells:
     return {execution_of(result): result for result in results}
 
 
-def is_plain(evaluation: Evaluation) -> bool:
-    """Whether it is of eager PyTorch in fp32."""
-    return (evaluation.backend, evaluation.precision) == (EAGER, REFERENCE)
+def _is_reference(evaluation: Evaluation) -> bool:
+    return is_reference(evaluation.backend, evaluation.precision)
 
 
 def _name(evaluation: Evaluation) -> str:
     """`vilt-b32`, `vilt-b32, onnxruntime int8`"""
-    return f"{evaluation.model}{'' if is_plain(evaluation) else f', {evaluation.backend} {evaluation.precision}'}"
+    return f"{evaluation.model}{'' if _is_reference(evaluation) else f', {evaluation.backend} {evaluation.precision}'}"
 
 
 def _difference(difference: tuple[float, tuple[float, float] | None]) -> str:
@@ -116,7 +114,7 @@ def _metric_table(evaluations: Sequence[Evaluation]) -> Table:
     """A row per metric, a column per model: in eager PyTorch and fp32 if there is that, else as it was first
     evaluated."""
     shown: dict[str, Evaluation] = {}
-    for evaluation in sorted(evaluations, key=lambda some: not is_plain(some)):
+    for evaluation in sorted(evaluations, key=lambda some: not _is_reference(some)):
         shown.setdefault(evaluation.model, evaluation)
     by_model = {
         _name(evaluation): {metric.name: metric for metric in evaluation.accuracy.metrics}
@@ -183,10 +181,7 @@ def _conversion(conversion: Conversion) -> Iterator[str]:
             f"outputs differ from eager PyTorch's by at most {largest} of its largest value, {mean} on average, on "
             f"{counted(equality.inputs, 'input')}; {equality.tolerance:g} is allowed"
         )
-    stages: dict[str, list[str]] = {}
-    for stage, reason in conversion.eager_stages.items():
-        stages.setdefault(reason, []).append(stage)
-    for reason, names in stages.items():
+    for reason, names in conversion.stages_by_reason.items():
         yield f"{', '.join(names)} in eager PyTorch: {reason}"
 
 

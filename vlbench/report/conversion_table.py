@@ -52,18 +52,15 @@ def eager_stage_notes(results: Sequence[Result]) -> Iterator[str]:
     backends: dict[tuple[str, str], list[str]] = {}
     for result in results:
         if result.conversion and result.conversion.eager_stages:
-            reasons = _reasons(result.conversion.eager_stages)
+            reasons = _reasons(result.conversion)
             backends.setdefault((result.model, reasons), []).append(result.backend)
     for (model, reasons), names in backends.items():
         yield f"{model}: stays in PyTorch with {', '.join(dict.fromkeys(names))}: {reasons}"
 
 
-def _reasons(eager_stages: dict[str, str]) -> str:
+def _reasons(conversion: Conversion) -> str:
     """`visual.rpn, visual.nms (select by scores)`"""
-    stages: dict[str, list[str]] = {}
-    for stage, reason in eager_stages.items():
-        stages.setdefault(reason, []).append(stage)
-    return "; ".join(f"{', '.join(names)} ({reason})" for reason, names in stages.items())
+    return "; ".join(f"{', '.join(names)} ({reason})" for reason, names in conversion.stages_by_reason.items())
 
 
 def flat_conversion(conversion: Conversion) -> dict[str, str]:

@@ -14,8 +14,8 @@ from vlbench.report.frames import Results
 from vlbench.report.frontier import COSTS, ON, comparable, frontier_frame, interval, left_out
 from vlbench.report.labels import Line, place_labels
 from vlbench.report.paper import DPI, drawing, plain_ticks, save, set_foot, settle
-from vlbench.runner.backends import BACKENDS, EAGER
-from vlbench.runner.execution import REFERENCE
+from vlbench.runner.backends import BACKENDS
+from vlbench.runner.execution import is_reference
 from vlbench.runner.records import Evaluation, Result
 from vlbench.tables.markup import file_stem
 
@@ -210,11 +210,11 @@ def _name(axes: Any, frame: pd.DataFrame, cost: str, standing: str) -> None:
 
 def _short_labels(rows: Sequence[dict[Any, Any]]) -> list[str]:
     """The model's name alone at eager PyTorch in fp32; at its other points how it was executed, if it has that one."""
-    is_reference = [(row["backend"], row["precision"]) == (EAGER, REFERENCE) for row in rows]
-    with_reference = {row["line"] for row, is_it in zip(rows, is_reference, strict=True) if is_it}
+    references = [is_reference(row["backend"], row["precision"]) for row in rows]
+    with_reference = {row["line"] for row, is_it in zip(rows, references, strict=True) if is_it}
     return [
         row["label"] if row["line"] not in with_reference else row["model_label" if is_it else "executed_label"]
-        for row, is_it in zip(rows, is_reference, strict=True)
+        for row, is_it in zip(rows, references, strict=True)
     ]
 
 

@@ -9,8 +9,7 @@ from vlbench.regression.compare.effects import Effect, independent
 from vlbench.report.frames import Results
 from vlbench.report.labels import tell_apart
 from vlbench.report.views import contended_mark, stage_segments
-from vlbench.runner.backends import EAGER
-from vlbench.runner.execution import REFERENCE, execution_order, runtime_of
+from vlbench.runner.execution import execution_order, is_reference, runtime_of
 from vlbench.runner.records import Result
 from vlbench.tables.numbers import bracketed, short_number
 
@@ -73,8 +72,9 @@ def _same_settings(result: Result) -> tuple[Hashable, ...]:
 
 def _bars(results: Sequence[Result]) -> tuple[RuntimeBar, ...]:
     ordered = sorted(results, key=execution_order)
-    is_reference = (runtime_of(ordered[0]), ordered[0].precision) == (EAGER, REFERENCE)
-    return tuple(_bar(result, ordered[0] if is_reference and result is not ordered[0] else None) for result in ordered)
+    first = ordered[0]
+    reference = first if is_reference(runtime_of(first), first.precision) else None
+    return tuple(_bar(result, reference if result is not first else None) for result in ordered)
 
 
 def _bar(result: Result, reference: Result | None) -> RuntimeBar:

@@ -23,6 +23,11 @@ class Execution(NamedTuple):
     precision: str
 
 
+def is_reference(backend: str, precision: str) -> bool:
+    """Whether that is eager PyTorch in fp32, to which all others are compared."""
+    return (backend, precision) == (EAGER, REFERENCE)
+
+
 def runtime_of(measured: Result | Evaluation) -> str:
     """The name of the backend, without the engine of a detector."""
     return measured.backend.partition("+")[0]

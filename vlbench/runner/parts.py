@@ -112,15 +112,7 @@ def _converted(part: Part, convert: Convert) -> Callable[..., Any]:
     except Exception as error:
         if is_out_of_memory(error):
             raise
-        raise NotConvertibleError(shortened(f"{type(error).__name__}: {_reason(error)}", LONGEST_REASON)) from error
-
-
-def _reason(error: Exception) -> str:
-    """What an error says; OpenVINO's and the exporter's say first where they were raised."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    if "## Exception summary" in lines:
-        return lines[lines.index("## Exception summary") + 1]
-    return lines[-1] if lines and lines[0].startswith("Exception from") else first_line(error)
+        raise NotConvertibleError(shortened(f"{type(error).__name__}: {first_line(error)}", LONGEST_REASON)) from error
 
 
 def _parts_of(workload: Workload) -> tuple[dict[str, list[Part]], dict[str, str], list[Any]]:

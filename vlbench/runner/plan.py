@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
@@ -13,8 +13,10 @@ from vlbench.measuring.records import Precision, Scope
 from vlbench.runner.backends import EAGER, check_backend, check_pair, runtime_version, scope_of
 from vlbench.runner.cells import L2, Cell
 from vlbench.runner.devices import check_device, check_l2, resolve_device
+from vlbench.runner.execution import runtime_of
 from vlbench.runner.limits import MOST_BATCH, MOST_BUDGET_SECONDS, MOST_RESTARTS, MOST_TEXT_TOKENS, MOST_THREADS
 from vlbench.runner.nms_records import SuppressionCell
+from vlbench.runner.records import Result
 from vlbench.runner.store import Measured, MemoryStore
 from vlbench.specs import AnySpec, Size
 from vlbench.specs.base import Engine, check_engine
@@ -65,11 +67,20 @@ def pairs_of(settings: RunSettings, backends: Sequence[str], precisions: Sequenc
 
 def supported(settings: Sequence[RunSettings], machine: Machine) -> tuple[list[RunSettings], list[InputError]]:
     """The settings whose backend computes in their precision on their device; and why the others are left out."""
+    has_gpu = machine.gpu is not None
+    return accepted(
+        settings, lambda some: check_pair(some.backend, some.precision, resolve_device(some.device, has_gpu=has_gpu))
+    )
+
+
+def accepted(
+    settings: Sequence[RunSettings], check: Callable[[RunSettings], object]
+) -> tuple[list[RunSettings], list[InputError]]:
+    """The settings for which a check raises no InputError, and those that it raises for the others."""
     usable, refusals = [], []
     for some in settings:
         try:
-            device = resolve_device(some.device, has_gpu=machine.gpu is not None)
-            check_pair(some.backend, some.precision, device)
+            check(some)
         except InputError as error:
             refusals.append(error)
         else:
@@ -157,6 +168,6 @@ def split_measured(
 
 def _same_runtime(result: Measured) -> bool:
     """Whether the runtime that is installed now is the one that converted the model."""
-    conversion = getattr(result, "conversion", None)
-    backend = getattr(result, "backend", EAGER).partition("+")[0]
-    return conversion is None or conversion.runtime == runtime_version(backend)
+    if not isinstance(result, Result) or result.conversion is None:
+        return True
+    return result.conversion.runtime == runtime_version(runtime_of(result))

@@ -41,15 +41,12 @@ class Exported:
 
     Attributes:
         program: takes tensors and gives tensors.
-        inputs, outputs: names of the tensors.
-        dynamic: the dimensions of each tensor that may have any size.
+        signature: names and shapes of its tensors.
         calibration: tensors of other calls.
     """
 
     program: torch.export.ExportedProgram
-    inputs: Sequence[str]
-    outputs: Sequence[str]
-    dynamic: tuple[frozenset[int], ...]
+    signature: Signature
     calibration: Sequence[Sequence[Tensor]]
 
 
@@ -272,10 +269,11 @@ def export_part(part: Part, calls: Sequence[StageInputs], runtime: Runtime, path
     )
     calls_of_layout = [flattened(call, sized=sized) for call in part.calibration()]
     calibration = [some for some, same in calls_of_layout if same == layout] or tensors
-    runtime.write(
-        Exported(program=program, inputs=names_in, outputs=names_out, dynamic=dynamic, calibration=calibration), path
+    signature = Signature(
+        inputs=names_in, outputs=names_out, dynamic=dynamic, shapes=shapes_of(largest), output=outputs[-1]
     )
-    return Signature(inputs=names_in, outputs=names_out, dynamic=dynamic, shapes=shapes_of(largest), output=outputs[-1])
+    runtime.write(Exported(program=program, signature=signature, calibration=calibration), path)
+    return signature
 
 
 def _names(part: Part, call: StageInputs, output: Any) -> tuple[list[str], list[str]]:

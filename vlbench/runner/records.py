@@ -131,6 +131,14 @@ class Conversion(Frozen):
     eager_stages: dict[str, str] = Field(default_factory=dict)
     equality: Equality | None = None
 
+    @property
+    def stages_by_reason(self) -> dict[str, list[str]]:
+        """The stages that stayed in PyTorch, by the reason that they share."""
+        stages: dict[str, list[str]] = {}
+        for stage, reason in self.eager_stages.items():
+            stages.setdefault(reason, []).append(stage)
+        return stages
+
 
 class Evaluation(ResultLine):
     """A model on a split: `items` of its `items_total` items were evaluated in `seconds` of wall-clock time."""

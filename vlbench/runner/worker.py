@@ -25,7 +25,7 @@ from vlbench.errors import InputError, first_line, is_out_of_memory
 from vlbench.frozen import Frozen
 from vlbench.measuring.gpu import probe
 from vlbench.measuring.macs import UnknownOperatorError
-from vlbench.runner.backends import EAGER
+from vlbench.runner.backends import EAGER, is_converted
 from vlbench.runner.cells import Cell
 from vlbench.runner.nms_records import SuppressionCell
 from vlbench.runner.peaks import Setting
@@ -42,9 +42,9 @@ Reply = Callable[..., None]
 FAILURES = (RuntimeError, MemoryError, UnknownOperatorError)  # PyTorch's out-of-memory is a RuntimeError
 
 
-def _failures(spec: Mapping[str, Any], backend: str = EAGER) -> tuple[type[Exception], ...]:
-    """What may be raised without a fault of vlbench's: by an external module and by a runtime, anything."""
-    return (Exception,) if "module" in spec or backend != EAGER else FAILURES
+def _failures(spec: Mapping[str, Any], *, converted: bool = False) -> tuple[type[Exception], ...]:
+    """What may be raised without a fault of vlbench's: by an external module and by what converts a model, anything."""
+    return (Exception,) if "module" in spec or converted else FAILURES
 
 
 def _answer_probe(job: dict[str, Any], reply: Reply) -> None:
@@ -246,7 +246,7 @@ def _run(job: dict[str, Any], reply: Reply) -> None:
             ACTIONS[job["action"]](job, reply)
         except InputError as error:
             reply(refused=str(error))
-        except _failures(job.get("cell", {}).get("spec", {}), _backend_of(job)) as error:
+        except _failures(job.get("cell", {}).get("spec", {}), converted=_is_converted(job)) as error:
             reply(failed=_reason(error))
         status = 0
     except BaseException:
@@ -256,9 +256,9 @@ def _run(job: dict[str, Any], reply: Reply) -> None:
         os._exit(status)
 
 
-def _backend_of(job: Mapping[str, Any]) -> str:
+def _is_converted(job: Mapping[str, Any]) -> bool:
     settings = job.get("cell") or job.get("workload", {}).get("settings", {})
-    return str(settings.get("backend", EAGER))
+    return is_converted(settings.get("backend", EAGER), settings.get("precision", "fp32"))
 
 
 def lines_of(descriptor: int) -> Iterator[str]:

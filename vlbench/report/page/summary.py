@@ -6,8 +6,7 @@ from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 
 from vlbench.report.frames import Results
-from vlbench.runner.backends import EAGER
-from vlbench.runner.execution import REFERENCE, execution_of
+from vlbench.runner.execution import is_reference, runtime_of
 from vlbench.runner.records import Result
 from vlbench.tables.numbers import counted, percent, short_number
 
@@ -73,7 +72,7 @@ def _most_accurate(results: Results) -> Iterator[Headline]:
     if len(tasks) == 1:
         best = max(evaluations, key=lambda evaluation: evaluation.accuracy.value)
         mark = f" ({best.untrained})" if best.untrained else ""
-        plain = execution_of(best) == (best.spec_hash, EAGER, REFERENCE)
+        plain = is_reference(runtime_of(best), best.precision)
         model = best.model if plain else f"{best.model}, {best.backend} {best.precision}"
         words = f"{best.accuracy.metric} on {best.accuracy.task} {best.accuracy.split}, {model}{mark}"
         yield Headline(figure=f"{percent(best.accuracy.value)}%", words=words, kind=best.family)

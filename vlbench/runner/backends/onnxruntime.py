@@ -55,8 +55,8 @@ class OnnxRuntime:
             exported.program,
             dynamo=True,
             verbose=False,
-            input_names=exported.inputs,
-            output_names=exported.outputs,
+            input_names=exported.signature.inputs,
+            output_names=exported.signature.outputs,
         )
         assert program is not None
         program.save(plain)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import openvino
 import torch
 from torch import Tensor
 
 from vlbench.errors import InputError
+from vlbench.runner.backends import QUANTISED
 from vlbench.runner.conversion import PreparedWorkload, Target, Workload
 from vlbench.runner.programs import Execute, Exported, Shapes, prepare_programs
 
@@ -56,18 +56,17 @@ class OpenVino:
         return options
 
     def write(self, exported: Exported, path: Path) -> None:
-        model = openvino.convert_model(exported.program)
-        shapes = [node.meta["val"].shape for node in _inputs(exported.program)]
+        model, signature = openvino.convert_model(exported.program), exported.signature
         model.reshape(
             {
-                index: openvino.PartialShape([size if isinstance(size, int) else -1 for size in shape])
-                for index, shape in enumerate(shapes)
+                number: openvino.PartialShape([-1 if index in free else size for index, size in enumerate(shape)])
+                for number, (shape, free) in enumerate(zip(signature.shapes, signature.dynamic, strict=True))
             }
         )
-        for ports, names in ((model.outputs, exported.outputs), (model.inputs, exported.inputs)):
+        for ports, names in ((model.outputs, signature.outputs), (model.inputs, signature.inputs)):
             for port, name in zip(ports, names, strict=True):
                 port.get_tensor().set_names({name})
-        if self.precision in ("int8", "int8-static"):
+        if self.precision in QUANTISED:
             model = self._quantised(model, exported.calibration)
         openvino.save_model(model, path, compress_to_fp16=False)
 
@@ -93,8 +92,3 @@ class OpenVino:
             return [torch.from_numpy(values[index]) for index in outputs]
 
         return execute
-
-
-def _inputs(program: Any) -> list[Any]:
-    names = set(program.graph_signature.user_inputs)
-    return [node for node in program.graph.nodes if node.name in names]
