@@ -38,7 +38,7 @@ def nasty_line(text: str) -> dict[str, Any]:
 def nasty_evaluation(text: str) -> dict[str, Any]:
     made = evaluated(text, 0.5)
     made["accuracy"] |= dict.fromkeys(("task", "split", "metric"), text)
-    return made | {"weights": text, "missing_keys": [text]}
+    return made | {"backend": text, "weights": text, "missing_keys": [text]}
 
 
 @pytest.fixture(scope="module")

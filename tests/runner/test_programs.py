@@ -214,14 +214,35 @@ def test_a_program_that_was_written_halfway_is_exported_again(tmp_path: Path) ->
     assert len(runtime.exported) == 1
 
 
-def test_calls_for_calibration_are_given_as_tensors_of_the_same_layout(tmp_path: Path) -> None:
-    calibration = [StageInputs((call,), {}) for call in (tokens(1, 2), tokens(1, 2, masked=True), tokens(3, 4))]
+class TwiceOfThree(Twice):
+    """Reads texts of three tokens alone."""
+
+    def forward(self, tokens: Tokens, *, add: float = 0.0) -> Tokens:
+        values = tokens.values + torch.zeros(3, 1)
+        return super().forward(Tokens(values=values, mask=tokens.mask), add=add)
+
+
+@pytest.mark.parametrize(
+    ("module", "first", "calibrated", "dynamic"),
+    [
+        (Twice(), tokens(1, 2), [(1, 2, WIDTH), (3, 4, WIDTH), (2, 3, WIDTH)], {0, 1}),
+        (TwiceOfThree(), tokens(4, 3), [(2, 3, WIDTH)], {0}),
+    ],
+    ids=["any size", "some sizes"],
+)
+def test_calls_for_calibration_are_those_of_the_same_layout_that_the_program_computes(
+    module: nn.Module, first: Tokens, calibrated: list[tuple[int, ...]], dynamic: set[int], tmp_path: Path
+) -> None:
+    """A program that was exported for one size alone was given others, which its runtime refused."""
+    given = (tokens(1, 2), tokens(1, 2, masked=True), tokens(3, 4), tokens(2, 3))
+    calibration = [StageInputs((call,), {}) for call in given]
     runtime = TorchRuntime()
-    ProgramsOfPart(part_of(Twice(), tmp_path, tokens(1, 2), calibration=calibration), runtime)
-    assert [[tuple(tensor.shape) for tensor in call] for call in runtime.exported[0].calibration] == [
-        [(1, 2, WIDTH)],
-        [(3, 4, WIDTH)],
+    ProgramsOfPart(part_of(module, tmp_path, first, calibration=calibration), runtime)
+    (exported,) = runtime.exported
+    assert [[tuple(tensor.shape) for tensor in call] for call in exported.calibration] == [
+        [some] for some in calibrated
     ]
+    assert runtime.dynamic == [(dynamic,)]
 
 
 def test_what_a_module_gave_is_kept_as_it_was() -> None:

@@ -240,14 +240,15 @@ def _without_sizes(value: Any) -> Any:
 
 
 def export_part(part: Part, calls: Sequence[StageInputs], runtime: Runtime, path: Path) -> Signature:
-    """Writes a program for calls of one layout. Dimensions whose sizes differ between them become dynamic, where the
-    module allows it."""
-    sized = reads_sizes(owner_of(part.module))
-    flat = [flattened(call, sized=sized) for call in calls]
-    tensors, layout = [some for some, _ in flat], flat[0][1]
-    largest = max(tensors, key=lambda some: sum(tensor.numel() for tensor in some))
+    """Writes a program for calls of one layout. Dimensions whose sizes differ between them, or in those that calibrate
+    it, become dynamic, where the module allows it."""
+    owner = owner_of(part.module)
+    first, *others = (flattened(call, sized=reads_sizes(owner)) for call in (*calls, *part.calibration()))
+    tensors = [first[0], *(some for some, layout in others if layout == first[1])]
+    sizes = tensors[: len(calls)] if _is_recurrent(owner) else tensors
+    largest = max(sizes, key=lambda some: sum(tensor.numel() for tensor in some))
     differing = [
-        {index for index in range(mine.dim()) if len({some[position].shape[index] for some in tensors}) > 1}
+        {index for index in range(mine.dim()) if len({some[position].shape[index] for some in sizes}) > 1}
         for position, mine in enumerate(largest)
     ]
     dynamic_shapes = tuple(dict.fromkeys(some, torch.export.Dim.AUTO) or None for some in differing)
@@ -267,11 +268,11 @@ def export_part(part: Part, calls: Sequence[StageInputs], runtime: Runtime, path
         frozenset(index for index, size in enumerate(node.meta["val"].shape) if not isinstance(size, int))
         for node in inputs
     )
-    calls_of_layout = [flattened(call, sized=sized) for call in part.calibration()]
-    calibration = [some for some, same in calls_of_layout if same == layout] or tensors
     signature = Signature(
         inputs=names_in, outputs=names_out, dynamic=dynamic, shapes=shapes_of(largest), output=outputs[-1]
     )
+    accepted = [some for some in tensors if signature.accepts(shapes_of(some))]
+    calibration = accepted[len(calls) :] or accepted
     runtime.write(Exported(program=program, signature=signature, calibration=calibration), path)
     return signature
 
