@@ -12,6 +12,7 @@ from typing import Any, Protocol, TypeAlias
 
 import torch
 from torch import Tensor, nn
+from torch.fx.experimental.symbolic_shapes import is_concrete_int
 
 from vlbench.architectures.interfaces import Images
 from vlbench.errors import InputError
@@ -265,7 +266,7 @@ def export_part(part: Part, calls: Sequence[StageInputs], runtime: Runtime, path
     names_in, names_out = _names(part, calls[0], outputs[-1])
     inputs = [node for node in program.graph.nodes if node.name in set(program.graph_signature.user_inputs)]
     dynamic = tuple(
-        frozenset(index for index, size in enumerate(node.meta["val"].shape) if not isinstance(size, int))
+        frozenset(index for index, size in enumerate(node.meta["val"].shape) if not is_concrete_int(size))
         for node in inputs
     )
     signature = Signature(
