@@ -61,6 +61,7 @@ IMPORTS_TORCH = (
     "runner.in_process",
     "runner.input_stage",
     "runner.parts",
+    "runner.exporting",
     "runner.programs",
     "runner.quantisation",
     "runner.requests",

@@ -13,8 +13,10 @@ from torch import Tensor, nn
 
 from vlbench.architectures.interfaces import Images, Text, Tokens
 from vlbench.runner.conversion import NotConvertibleError, Part, StageInputs, Target
+from vlbench.runner.exporting import Exported, flattened
 from vlbench.runner.parts import observe_calls
-from vlbench.runner.programs import MOST_EXPORTS, Execute, Exported, ProgramsOfPart, Shapes, flattened
+from vlbench.runner.programs import MOST_EXPORTS, Execute, ProgramsOfPart
+from vlbench.runner.signature import Shapes
 
 WIDTH = 4
 
@@ -255,5 +257,19 @@ def test_what_a_module_gave_is_kept_as_it_was() -> None:
         return given
 
     calls, outputs = observe_calls([twice.layer], [partial(run)])
-    ((_, output),) = calls[twice.layer]
-    assert torch.allclose(output + 1, outputs[0]["values"])
+    (call,) = calls[twice.layer]
+    assert torch.allclose(call.output + 1, outputs[0]["values"])
+
+
+def test_a_call_that_changes_its_arguments_is_known() -> None:
+    class InPlace(nn.Module):
+        def forward(self, values: torch.Tensor, *, add: float) -> torch.Tensor:
+            return values.add_(add) if add else values * 2
+
+    module = InPlace()
+    for add, changed in ((1.0, True), (0.0, False)):
+        calls, _ = observe_calls([module], [partial(module, torch.ones(2, 3), add=add)])
+        assert [call.in_place for call in calls[module]] == [changed]
+        with torch.inference_mode():
+            calls, _ = observe_calls([module], [partial(module, torch.ones(2, 3), add=add)])
+        assert not calls[module][0].in_place, "unknown"

@@ -58,7 +58,7 @@ def _programs(workload: Workload, prepared: PreparedWorkload) -> Iterator[tuple[
     for part, forward in prepared.parts:
         assert isinstance(forward, ProgramsOfPart)
         names: dict[Path, str] = {}
-        for call in part.calls[:1] if part.name == WHOLE else [inputs for inputs, _ in calls[part.module]]:
+        for call in part.calls[:1] if part.name == WHOLE else [some.inputs for some in calls[part.module]]:
             program, _ = forward.program_of(call)
             if program.path not in names:
                 names[program.path] = part.name if not names else f"{part.name}-{len(names)}"

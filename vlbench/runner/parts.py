@@ -30,10 +30,11 @@ Convert: TypeAlias = Callable[[Part], Callable[..., Any]]
 
 
 class ObservedCall(NamedTuple):
-    """A call of a module in an eager pass, and what it gave."""
+    """A call of a module in an eager pass, what it gave, and whether it changed its arguments in place."""
 
     inputs: StageInputs
     output: Any
+    in_place: bool
 
 
 def convert_workload(workload: Workload, convert: Convert) -> PreparedWorkload:
@@ -133,13 +134,16 @@ def _parts_of(workload: Workload) -> tuple[dict[str, list[Part]], dict[str, str]
     parts = {}
     for stage, group in modules.items():
         called = [module for module in group if module in calls]
+        if any(call.in_place for module in called for call in calls[module]):
+            eager_stages[stage] = "changes its arguments in place"
+            called = []
         parts[stage] = [
             Part(
                 name=stage if len(called) == 1 else f"{stage}-{index}",
                 module=module,
                 eager=module.forward,
-                calls=[inputs for inputs, _ in calls[module]],
-                outputs=[output for _, output in calls[module]],
+                calls=[call.inputs for call in calls[module]],
+                outputs=[call.output for call in calls[module]],
                 calibration=partial(_calls_of, module, calibration),
                 target=workload.target,
             )
@@ -149,7 +153,7 @@ def _parts_of(workload: Workload) -> tuple[dict[str, list[Part]], dict[str, str]
 
 
 def _calls_of(module: nn.Module, calls: Callable[[], Mapping[nn.Module, Sequence[ObservedCall]]]) -> list[StageInputs]:
-    return [inputs for inputs, _ in calls().get(module, ())]
+    return [call.inputs for call in calls().get(module, ())]
 
 
 def observe_calls(
@@ -159,18 +163,29 @@ def observe_calls(
     gave."""
     calls: dict[nn.Module, list[ObservedCall]] = {}
     seen: Counter[Hashable] = Counter()
+    before: dict[nn.Module, list[int]] = {}
+
+    def remember(module: nn.Module, positional: tuple[Any, ...], named: dict[str, Any]) -> None:
+        before[module] = _versions((positional, named))
 
     def observe(module: nn.Module, positional: tuple[Any, ...], named: dict[str, Any], output: Any) -> None:
         inputs = StageInputs(positional, named)
         sizes = (module, *(tensor.shape for tensor in tensors_of(inputs)))
         seen[sizes] += 1
         if seen[sizes] <= most:  # a copy, as what comes after it may change it in place, or put other tensors into it
-            calls.setdefault(module, []).append(ObservedCall(inputs, map_tensors(output, torch.clone)))
+            changed = before[module] != _versions(inputs)
+            calls.setdefault(module, []).append(ObservedCall(inputs, map_tensors(output, torch.clone), changed))
 
-    hooks = [module.register_forward_hook(observe, with_kwargs=True) for module in modules]
+    hooks = [module.register_forward_pre_hook(remember, with_kwargs=True) for module in modules]
+    hooks += [module.register_forward_hook(observe, with_kwargs=True) for module in modules]
     try:
         outputs = [run() for run in passes]
     finally:
         for hook in hooks:
             hook.remove()
     return calls, outputs
+
+
+def _versions(inputs: Any) -> list[int]:
+    """How often each tensor was changed in place; PyTorch does not count it for tensors of inference mode."""
+    return [0 if tensor.is_inference() else tensor._version for tensor in tensors_of(inputs)]

@@ -13,7 +13,9 @@ import torch
 from torch import Tensor
 
 from vlbench.runner.conversion import PreparedWorkload, Target, Workload
-from vlbench.runner.programs import Execute, Exported, Shapes, prepare_programs
+from vlbench.runner.exporting import Exported
+from vlbench.runner.programs import Execute, prepare_programs
+from vlbench.runner.signature import Shapes
 
 LINEAR = ("MatMul", "Gemm")  # of which dynamic quantisation makes integer products; ONNX Runtime's convolutions lose
 INPUTS = ".inputs.json"

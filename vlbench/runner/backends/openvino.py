@@ -12,7 +12,9 @@ from torch import Tensor
 from vlbench.errors import InputError
 from vlbench.runner.backends import QUANTISED
 from vlbench.runner.conversion import PreparedWorkload, Target, Workload
-from vlbench.runner.programs import Execute, Exported, Shapes, prepare_programs
+from vlbench.runner.exporting import Exported
+from vlbench.runner.programs import Execute, prepare_programs
+from vlbench.runner.signature import Shapes
 
 HINTS = {"bf16": "bf16"}  # the precision of all others but for what is quantised: fp32
 DYNAMIC_GROUP = 128  # values of an activation that share a range in dynamic quantisation
