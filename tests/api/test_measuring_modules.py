@@ -14,7 +14,7 @@ from torch import nn
 
 from tests.architectures.modules_of_others import Fusion, Pair, Words, inputs, make, make_with_inputs
 from tests.command_line import kept_workers
-from tests.helpers import write_tiny
+from tests.helpers import others_slow, write_tiny
 from vlbench import api
 from vlbench.api import comparing
 from vlbench.errors import InputError
@@ -113,7 +113,7 @@ def test_another_precision_is_that_of_weights_and_inputs(precision: Any) -> None
         api.measure(Fusion(), inputs(), precision=precision, process="this")
 
 
-@pytest.mark.parametrize(("precision", "scope"), [("fp32", "stages"), ("int8", "model")])
+@pytest.mark.parametrize(("precision", "scope"), others_slow([("int8", "model"), ("fp32", "stages")]))
 def test_a_module_is_measured_through_a_runtime(precision: Any, scope: Any) -> None:
     pytest.importorskip("onnxruntime")
     module = Fusion()
@@ -153,6 +153,7 @@ def test_an_unknown_backend_and_an_unsupported_pair_are_one_line(options: dict[s
         api.load("vilt").measure(device="cpu", **options)
 
 
+@pytest.mark.slow
 def test_a_model_of_the_catalogue_is_measured_through_a_runtime(tmp_path: Path) -> None:
     pytest.importorskip("openvino")
     model = api.load(write_tiny(tmp_path))

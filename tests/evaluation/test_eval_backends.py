@@ -54,6 +54,7 @@ def predictions(folder: Path, evaluation: Evaluation) -> Any:
     return json.loads((folder / "out" / evaluation.predictions).read_text())
 
 
+@pytest.mark.slow
 def test_runtimes_in_fp32_answer_as_eager_pytorch(tmp_path: Path) -> None:
     evaluations = evaluated(tmp_path, "--backend", RUNTIMES)
     assert list(evaluations) == [(name, "fp32") for name in RUNTIMES.split(",")]

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ SETTINGS = RunSettings(device="cpu", threads=1)
 MACHINE = describe_machine(threads=1, gpu=None)
 THREADS = {"onnxruntime": "intra_op_num_threads", "openvino": "INFERENCE_NUM_THREADS"}
 EVERY_KIND = ("vilt-vit-tiny", "pixelbert-r50", "vilbert", "scan", "vsepp", "clip-rn50", "vinvl-base", "hf-blip-itm")
+COMPARED = ("vilt-b32", "clip-vit-b32", "uniter-base", "pixelbert-r50", "hf-vilt-b32")
 DETECTOR = {
     "visual.rpn": "selects boxes by their scores",
     "visual.roi_head": "pools boxes of any number",
@@ -46,7 +48,7 @@ def _threads_kept(one_thread: None) -> None:
     """A conversion sets PyTorch's threads."""
 
 
-@pytest.fixture(params=RUNTIMES)
+@pytest.fixture
 def runtime(request: pytest.FixtureRequest) -> str:
     pytest.importorskip(request.param)
     return str(request.param)
@@ -57,22 +59,13 @@ def tiny_cell(name: str, **changes: Any) -> Cell:
     return cell
 
 
-@pytest.mark.parametrize("precision", ["fp32", "int8", pytest.param("int8-static", marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
-    ("name", "eager_stages"),
-    others_slow(
-        [
-            ("vilt-b32", {}),
-            ("clip-vit-b32", {}),
-            ("uniter-base", DETECTOR),
-            ("pixelbert-r50", {}),
-            ("hf-vilt-b32", {}),
-        ]
-    ),
+    ("name", "precision", "runtime"),
+    others_slow(product(COMPARED, ("fp32", "int8", "int8-static"), RUNTIMES)),
+    indirect=["runtime"],
 )
-def test_a_model_gives_what_eager_pytorch_gives(
-    name: str, eager_stages: dict[str, str], precision: Any, runtime: str, tmp_path: Path
-) -> None:
+def test_a_model_gives_what_eager_pytorch_gives(name: str, precision: Any, runtime: str, tmp_path: Path) -> None:
+    eager_stages = DETECTOR if name == "uniter-base" else {}
     conversion = convert_cell(tiny_cell(name, backend=runtime, precision=precision), tmp_path)
     assert why_not_measured(conversion) is None
     assert conversion.eager_stages == eager_stages
@@ -89,6 +82,7 @@ def test_a_model_gives_what_eager_pytorch_gives(
     assert ("output" in equality.largest_by_part) == (not eager_stages)
 
 
+@pytest.mark.parametrize("runtime", others_slow(RUNTIMES), indirect=True)
 def test_a_whole_model_is_one_part(runtime: str, tmp_path: Path) -> None:
     conversion = convert_cell(tiny_cell("vilt-b32", backend=runtime, scope="model"), tmp_path)
     assert why_not_measured(conversion) is None
@@ -97,6 +91,7 @@ def test_a_whole_model_is_one_part(runtime: str, tmp_path: Path) -> None:
     assert conversion.eager_stages == {}
 
 
+@pytest.mark.parametrize("runtime", others_slow(RUNTIMES), indirect=True)
 def test_a_model_that_selects_boxes_is_not_converted_as_a_whole(runtime: str, tmp_path: Path) -> None:
     message = (
         "^--scope model: visual.rpn selects boxes by their scores, which no backend converts; --scope stages works$"
@@ -105,7 +100,11 @@ def test_a_model_that_selects_boxes_is_not_converted_as_a_whole(runtime: str, tm
         convert_cell(tiny_cell("uniter-base", backend=runtime, scope="model"), tmp_path)
 
 
-@pytest.mark.parametrize("name", others_slow(["vilt-b32", "uniter-base", "hf-vilt-b32"]))
+@pytest.mark.parametrize(
+    ("name", "runtime"),
+    others_slow(product(("vilt-b32", "uniter-base", "hf-vilt-b32"), reversed(RUNTIMES))),
+    indirect=["runtime"],
+)
 def test_weights_that_the_runtime_has_are_released(name: str, runtime: str, tmp_path: Path) -> None:
     """What stays in PyTorch keeps its own. transformers' ViLT orders patches anew in every pass."""
     set_up_torch(1)
@@ -254,6 +253,7 @@ print([name for name in names if name in sys.modules])
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", EVERY_KIND)
+@pytest.mark.parametrize("runtime", RUNTIMES, indirect=True)
 def test_every_kind_of_model_is_equal(name: str, runtime: str, tmp_path: Path) -> None:
     conversion = convert_cell(tiny_cell(name, backend=runtime), tmp_path)
     assert all(conversion.eager_stages.values())
