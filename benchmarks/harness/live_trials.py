@@ -1,7 +1,7 @@
 """How often `vlbench ab` is right: live comparisons of equal sides, and of a head with a slowdown put in.
 
     python -m benchmarks.harness.live_trials [--model NAME|small] [--equal N] [--slower SHARE:N ...] [--stage STAGE]
-                                             [--budget SECONDS] [--threads N] [--json FILE]
+                                             [--backend NAME] [--budget SECONDS] [--threads N] [--json FILE]
 
 The slowdown is real work: matrix products at the end of one stage, as many as make a pass longer by the share asked,
 found by measuring in lockstep before the trials. The head is a copy of this checkout with that one change.
@@ -27,6 +27,7 @@ from vlbench.regression.live.lockstep import Member, replicate
 from vlbench.regression.live.record import BASE, HEAD, base_medians, medians
 from vlbench.regression.live.run import LiveRequest, compare_live, start_workers
 from vlbench.regression.live.sides import Side
+from vlbench.runner.backends import EAGER
 from vlbench.specs.catalog import catalog
 
 from . import interleaved
@@ -83,7 +84,7 @@ def main() -> int:
         base = Side(name=BASE, label="this checkout", source=ROOT)
         request = LiveRequest(
             models=[model],
-            settings={"threads": options.threads, "device": "cpu"},
+            settings={"threads": options.threads, "device": "cpu", "backend": options.backend},
             thresholds=Thresholds(),
             budget_seconds=options.budget,
         )
@@ -105,6 +106,7 @@ def write(options: argparse.Namespace, facts: dict[str, str], found: dict[float,
         "script": "live_trials",
         "machine": facts,
         "model": options.model,
+        "backend": options.backend,
         "stage": options.stage,
         "budget_seconds": options.budget,
         "trials": [asdict(one) for many in found.values() for one in many],
@@ -119,10 +121,14 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--equal", type=int, default=100, help="comparisons of equal sides (default %(default)s)")
     parser.add_argument("--slower", type=_share, nargs="*", default=[(0.05, 40), (0.10, 40)], metavar="SHARE:N")
     parser.add_argument("--stage", default="visual", help="where the slowdown is put (default %(default)s)")
+    parser.add_argument("--backend", default=EAGER, help="executes both sides; others than eager have no slowdown")
     parser.add_argument("--budget", type=float, default=30, help="seconds a comparison (default %(default)s)")
     parser.add_argument("--threads", type=interleaved.positive, default=1)
     parser.add_argument("--json", type=Path, default=None, metavar="FILE")
-    return parser.parse_args()
+    options = parser.parse_args()
+    if options.slower and options.backend != EAGER:
+        parser.error("a slowdown is put into eager PyTorch alone; --slower without a value makes none")
+    return options
 
 
 def _share(text: str) -> tuple[float, int]:
