@@ -2,7 +2,7 @@
 
     python -m benchmarks.harness.list_runtimes [--models NAMES] [--backends NAMES] [--page FILE]
 
-Each model is tiny, with random weights, and converted stage by stage in fp32 on the CPU, which takes 5 to 30 s. The
+Each model is tiny, with random weights, and converted stage by stage in fp32 on the CPU, which takes 5 to 60 s. The
 page gets the new entries and keeps the others; without --page they are only printed.
 """
 
@@ -14,6 +14,8 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
+
+import torch
 
 from vlbench.errors import first_line
 from vlbench.inputs import read_example, short_text
@@ -35,6 +37,7 @@ def outcome(spec: AnySpec, backend: str) -> str:
     example = read_example(None, short_text([spec]))
     settings = RunSettings(device="cpu", threads=1, backend=backend)
     (cell,) = expand([spec], example, settings, describe_machine(threads=1, gpu=None))
+    torch.compiler.reset()  # what it compiled for another model, whose folder is gone
     with TemporaryDirectory() as folder:
         try:
             conversion = convert_cell(cell, Path(folder))
@@ -71,7 +74,7 @@ def with_table(page: str, outcomes: Outcomes) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description="Which runtime converts which model.")
     parser.add_argument("--models", default="*", help="names or globs, separated by commas (default: all)")
-    parser.add_argument("--backends", default="onnxruntime,openvino", help="separated by commas (default %(default)s)")
+    parser.add_argument("--backends", default=",".join(CONVERTERS), help="separated by commas (default: all three)")
     parser.add_argument("--page", type=Path, help="a page whose table gets the outcomes")
     options = parser.parse_args()
     for spec in resolve(options.models):

@@ -273,3 +273,22 @@ def test_a_call_that_changes_its_arguments_is_known() -> None:
         with torch.inference_mode():
             calls, _ = observe_calls([module], [partial(module, torch.ones(2, 3), add=add)])
         assert not calls[module][0].in_place, "unknown"
+
+
+def test_an_object_is_recorded_as_it_was_before_the_call() -> None:
+    """A cache of a text model grows in each call."""
+
+    class Cache:
+        tokens = 0
+
+    class Decoder(nn.Module):
+        def forward(self, values: Tensor, cache: Cache) -> Tensor:
+            cache.tokens += len(values)
+            return values * cache.tokens
+
+    module, cache = Decoder(), Cache()
+    run = partial(module, torch.ones(2), cache)
+    calls, _ = observe_calls([module], [run, run])
+    assert [call.inputs.positional[1].tokens for call in calls[module]] == [0, 2]
+    assert [float(call.output[0]) for call in calls[module]] == [2, 4]
+    assert cache.tokens == 4

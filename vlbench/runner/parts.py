@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from copy import deepcopy
 from functools import cache, partial
 from typing import Any, NamedTuple, TypeAlias, cast
 
@@ -22,6 +23,7 @@ from vlbench.runner.conversion import (
     StageInputs,
     Workload,
 )
+from vlbench.runner.exporting import flattened
 
 WHOLE = "model"  # the name of the only part of a model that is converted as a whole
 MOST_CALLS = 2  # of a part with tensors of the same shapes, that are kept
@@ -163,17 +165,18 @@ def observe_calls(
     gave."""
     calls: dict[nn.Module, list[ObservedCall]] = {}
     seen: Counter[Hashable] = Counter()
-    before: dict[nn.Module, list[int]] = {}
+    before: dict[nn.Module, tuple[StageInputs, list[int]]] = {}
 
     def remember(module: nn.Module, positional: tuple[Any, ...], named: dict[str, Any]) -> None:
-        before[module] = _versions((positional, named))
+        inputs = StageInputs(positional, named)
+        before[module] = _as_it_is(inputs), _versions(inputs)
 
     def observe(module: nn.Module, positional: tuple[Any, ...], named: dict[str, Any], output: Any) -> None:
-        inputs = StageInputs(positional, named)
+        inputs, versions = before.pop(module)
         sizes = (module, *(tensor.shape for tensor in tensors_of(inputs)))
         seen[sizes] += 1
         if seen[sizes] <= most:  # a copy, as what comes after it may change it in place, or put other tensors into it
-            changed = before[module] != _versions(inputs)
+            changed = versions != _versions((positional, named))
             calls.setdefault(module, []).append(ObservedCall(inputs, map_tensors(output, torch.clone), changed))
 
     hooks = [module.register_forward_pre_hook(remember, with_kwargs=True) for module in modules]
@@ -184,6 +187,15 @@ def observe_calls(
         for hook in hooks:
             hook.remove()
     return calls, outputs
+
+
+def _as_it_is(inputs: StageInputs) -> StageInputs:
+    """The inputs of a call; a copy of them where they hold an object that the call may change, as a cache."""
+    try:
+        flattened(inputs)
+    except NotConvertibleError:
+        return deepcopy(inputs)
+    return inputs
 
 
 def _versions(inputs: Any) -> list[int]:

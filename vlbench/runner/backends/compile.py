@@ -6,6 +6,7 @@ import logging
 import os
 from collections.abc import Callable
 from contextlib import suppress
+from functools import wraps
 from typing import Any
 
 import torch
@@ -17,7 +18,7 @@ from vlbench.runner.parts import convert_workload
 from vlbench.runner.quantisation import quantised
 
 CACHE = "TORCHINDUCTOR_CACHE_DIR"
-MOST_COMPILATIONS = 64  # of a part that is called with shapes of any size
+MOST_COMPILATIONS = 64  # of one function: of all layers of a kind, for arguments of any size
 
 
 class CompileBackend:
@@ -29,6 +30,8 @@ class CompileBackend:
     def prepare(self, workload: Workload) -> PreparedWorkload:
         logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
         os.environ[CACHE] = str(workload.target.folder)
+        torch._dynamo.config.recompile_limit = MOST_COMPILATIONS
+        torch._dynamo.config.fail_on_recompile_limit_hit = True  # it would go on in eager PyTorch without a word
         return convert_workload(workload, _compiled)
 
 
@@ -36,12 +39,9 @@ def _compiled(part: Part) -> Callable[..., Any]:
     if part.target.precision in QUANTISED:
         with suppress(NotConvertibleError):  # without linear layers it is compiled in fp32
             quantised(part)
-    if part.target.fixed_shapes:
-        return torch.compile(part.eager)
-    torch._dynamo.config.recompile_limit = MOST_COMPILATIONS
-    torch._dynamo.config.fail_on_recompile_limit_hit = True  # it would go on in eager PyTorch without a word
-    compiled = torch.compile(part.eager, dynamic=True)
+    compiled = torch.compile(part.eager, dynamic=None if part.target.fixed_shapes else True)
 
+    @wraps(part.eager)  # code that generates text looks at its arguments
     def forward(*positional: Any, **named: Any) -> Any:
         try:
             return compiled(*positional, **named)
