@@ -258,3 +258,22 @@ def test_every_kind_of_model_is_equal(name: str, runtime: str, tmp_path: Path) -
     conversion = convert_cell(tiny_cell(name, backend=runtime), tmp_path)
     assert all(conversion.eager_stages.values())
     assert why_not_measured(conversion) is None
+
+
+@pytest.mark.slow
+def test_a_quantiser_of_pytorch_says_nothing() -> None:
+    """torchao uses what PyTorch deprecates, when it is imported."""
+    pytest.importorskip("torchao")
+    code = """
+import torch
+from torch import nn
+from pathlib import Path
+from vlbench.runner.conversion import Part, Target
+from vlbench.runner.quantisation import quantised
+layer, target = nn.Sequential(nn.Linear(32, 32)), Target(folder=Path())
+part = Part(name="text", module=layer, eager=layer.forward, calls=[], outputs=[], calibration=list, target=target)
+print(quantised(part)(torch.ones(1, 32)).shape)
+"""
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=300)
+    assert process.stdout == "torch.Size([1, 32])\n"
+    assert process.stderr == ""

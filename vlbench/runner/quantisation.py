@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -17,6 +18,7 @@ def quantised(part: Part) -> Callable[..., Any]:
 
     Raises NotConvertibleError for a part without linear layers, InputError where torchao is absent.
     """
+    logging.getLogger("torch.utils._pytree").setLevel(logging.ERROR)  # torchao's import uses what it deprecates
     try:
         from torchao.quantization import Int8DynamicActivationInt8WeightConfig, quantize_  # noqa: PLC0415  an extra
     except ImportError as error:
