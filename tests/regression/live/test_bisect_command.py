@@ -178,10 +178,14 @@ def test_interrupted_it_leaves_nothing_behind(
     assert process.stderr
     while "measuring" not in process.stderr.readline():
         pass
+    for _ in range(600):  # until its three processes have started
+        time.sleep(0.05)
+        processes = psutil.Process(process.pid).children(recursive=True)
+        if len(processes) == 3:
+            break
     time.sleep(0.5)
-    assert len([*folder.glob("vlbench-*/files/checkout")]) == 2
-    processes = psutil.Process(process.pid).children(recursive=True)
     assert len(processes) == 3
+    assert len([*folder.glob("vlbench-*/files/checkout")]) == 2
     for number in sent:
         process.send_signal(number)
         time.sleep(0.02)
