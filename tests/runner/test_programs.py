@@ -224,22 +224,30 @@ class TwiceOfThree(Twice):
         return super().forward(Tokens(values=values, mask=tokens.mask), add=add)
 
 
+class TwiceOrOnce(Twice):
+    """Computes something else for texts of four tokens, so that a program is for those alone or for all others."""
+
+    def forward(self, tokens: Tokens, *, add: float = 0.0) -> Tokens:
+        return tokens if tokens.values.shape[1] == 4 else super().forward(tokens, add=add)
+
+
 @pytest.mark.parametrize(
-    ("module", "first", "calibrated", "dynamic"),
+    ("module", "calls", "calibrated", "dynamic"),
     [
-        (Twice(), tokens(1, 2), [(1, 2, WIDTH), (3, 4, WIDTH), (2, 3, WIDTH)], {0, 1}),
-        (TwiceOfThree(), tokens(4, 3), [(2, 3, WIDTH)], {0}),
+        (Twice(), [tokens(1, 2)], [(1, 2, WIDTH), (3, 4, WIDTH), (2, 3, WIDTH)], {0, 1}),
+        (TwiceOfThree(), [tokens(4, 3)], [(2, 3, WIDTH)], {0}),
+        (TwiceOrOnce(), [tokens(4, 4), tokens(2, 2)], [(3, 4, WIDTH)], {0}),
     ],
-    ids=["any size", "some sizes"],
+    ids=["any size", "one size", "a call of another size"],
 )
 def test_calls_for_calibration_are_those_of_the_same_layout_that_the_program_computes(
-    module: nn.Module, first: Tokens, calibrated: list[tuple[int, ...]], dynamic: set[int], tmp_path: Path
+    module: nn.Module, calls: list[Tokens], calibrated: list[tuple[int, ...]], dynamic: set[int], tmp_path: Path
 ) -> None:
     """A program that was exported for one size alone was given others, which its runtime refused."""
     given = (tokens(1, 2), tokens(1, 2, masked=True), tokens(3, 4), tokens(2, 3))
     calibration = [StageInputs((call,), {}) for call in given]
     runtime = TorchRuntime()
-    ProgramsOfPart(part_of(module, tmp_path, first, calibration=calibration), runtime)
+    ProgramsOfPart(part_of(module, tmp_path, *calls, calibration=calibration), runtime)
     (exported,) = runtime.exported
     assert [[tuple(tensor.shape) for tensor in call] for call in exported.calibration] == [
         [some] for some in calibrated

@@ -150,8 +150,11 @@ def export_part(part: Part, calls: Sequence[StageInputs]) -> Exported:
     signature = Signature(
         inputs=names_in, outputs=names_out, dynamic=dynamic, shapes=shapes_of(largest), output=outputs[-1]
     )
-    accepted = [some for some in tensors if signature.accepts(shapes_of(some))]
-    calibration = accepted[len(calls) :] or accepted
+
+    def accepted(several: Sequence[Sequence[Tensor]]) -> list[Sequence[Tensor]]:
+        return [some for some in several if signature.accepts(shapes_of(some))]
+
+    calibration = accepted(tensors[len(calls) :]) or accepted(tensors)
     return Exported(program=program, signature=signature, calibration=calibration)
 
 

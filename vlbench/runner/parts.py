@@ -169,15 +169,18 @@ def observe_calls(
 
     def remember(module: nn.Module, positional: tuple[Any, ...], named: dict[str, Any]) -> None:
         inputs = StageInputs(positional, named)
-        before[module] = _as_it_is(inputs), _versions(inputs)
-
-    def observe(module: nn.Module, positional: tuple[Any, ...], named: dict[str, Any], output: Any) -> None:
-        inputs, versions = before.pop(module)
         sizes = (module, *(tensor.shape for tensor in tensors_of(inputs)))
         seen[sizes] += 1
-        if seen[sizes] <= most:  # a copy, as what comes after it may change it in place, or put other tensors into it
-            changed = versions != _versions((positional, named))
-            calls.setdefault(module, []).append(ObservedCall(inputs, map_tensors(output, torch.clone), changed))
+        if seen[sizes] <= most:
+            before[module] = _as_it_is(inputs), _versions(inputs)
+
+    def observe(module: nn.Module, positional: tuple[Any, ...], named: dict[str, Any], output: Any) -> None:
+        if module not in before:
+            return
+        inputs, versions = before.pop(module)
+        changed = versions != _versions((positional, named))
+        kept = map_tensors(output, torch.clone)  # later code may change it in place, or put other tensors into it
+        calls.setdefault(module, []).append(ObservedCall(inputs, kept, changed))
 
     hooks = [module.register_forward_pre_hook(remember, with_kwargs=True) for module in modules]
     hooks += [module.register_forward_hook(observe, with_kwargs=True) for module in modules]
