@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,6 @@ from torch import Tensor, nn
 from vlbench.architectures.interfaces import Images, Text, Tokens
 from vlbench.runner.conversion import NotConvertibleError, Part, StageInputs, Target
 from vlbench.runner.exporting import Exported, flattened
-from vlbench.runner.parts import observe_calls
 from vlbench.runner.programs import MOST_EXPORTS, Execute, ProgramsOfPart
 from vlbench.runner.signature import Shapes
 
@@ -253,50 +251,3 @@ def test_calls_for_calibration_are_those_of_the_same_layout_that_the_program_com
         [some] for some in calibrated
     ]
     assert runtime.dynamic == [(dynamic,)]
-
-
-def test_what_a_module_gave_is_kept_as_it_was() -> None:
-    """CLIP of transformers puts the projection into the output of its text model; other code adds in place."""
-    twice = Twice()
-
-    def run() -> dict[str, Tensor]:
-        given = {"values": twice.layer(torch.ones(1, WIDTH))}
-        given["values"] += 1
-        return given
-
-    calls, outputs = observe_calls([twice.layer], [partial(run)])
-    (call,) = calls[twice.layer]
-    assert torch.allclose(call.output + 1, outputs[0]["values"])
-
-
-def test_a_call_that_changes_its_arguments_is_known() -> None:
-    class InPlace(nn.Module):
-        def forward(self, values: torch.Tensor, *, add: float) -> torch.Tensor:
-            return values.add_(add) if add else values * 2
-
-    module = InPlace()
-    for add, changed in ((1.0, True), (0.0, False)):
-        calls, _ = observe_calls([module], [partial(module, torch.ones(2, 3), add=add)])
-        assert [call.in_place for call in calls[module]] == [changed]
-        with torch.inference_mode():
-            calls, _ = observe_calls([module], [partial(module, torch.ones(2, 3), add=add)])
-        assert not calls[module][0].in_place, "unknown"
-
-
-def test_an_object_is_recorded_as_it_was_before_the_call() -> None:
-    """A cache of a text model grows in each call."""
-
-    class Cache:
-        tokens = 0
-
-    class Decoder(nn.Module):
-        def forward(self, values: Tensor, cache: Cache) -> Tensor:
-            cache.tokens += len(values)
-            return values * cache.tokens
-
-    module, cache = Decoder(), Cache()
-    run = partial(module, torch.ones(2), cache)
-    calls, _ = observe_calls([module], [run, run])
-    assert [call.inputs.positional[1].tokens for call in calls[module]] == [0, 2]
-    assert [float(call.output[0]) for call in calls[module]] == [2, 4]
-    assert cache.tokens == 4
