@@ -14,6 +14,8 @@ import vlbench
 from tests.paths import RESULTS
 from tests.report.written import evaluated, failed, folder_of, line, one_restart, summary
 from vlbench.report import columns
+from vlbench.runner.execution import in_order
+from vlbench.runner.reader import read_results
 
 FRAMES = {"cells": columns.CELLS, "stages": columns.STAGES, "samples": columns.SAMPLES}
 FRAMES |= {"accuracy": columns.ACCURACY, "reported": columns.REPORTED, "claims": columns.CLAIMS}
@@ -48,10 +50,22 @@ def published() -> list[Path]:
 
 @pytest.mark.parametrize("folder", published(), ids=lambda path: str(path.relative_to(RESULTS)))
 def test_the_published_cells_are_told_as_their_lines_tell_them(folder: Path) -> None:
-    found, lines = vlbench.read(folder), lines_of(folder)
-    assert len(found.cells) == len(lines)
+    by_hash = {one["cell_hash"]: one for one in lines_of(folder)}
+    found, lines = vlbench.read(folder), [by_hash[result.cell_hash] for result in in_order(read_results(folder))]
+    assert len(found.cells) == len(lines) == len(lines_of(folder))
     for row, content in zip(rows(found.cells), lines, strict=True):
-        for name in ("model", "family", "device", "precision", "batch", "params_total", "macs", "flops", "spec_hash"):
+        for name in (
+            "model",
+            "family",
+            "device",
+            "backend",
+            "precision",
+            "batch",
+            "params_total",
+            "macs",
+            "flops",
+            "spec_hash",
+        ):
             assert row[name] == content[name]
         assert row["peak_memory_bytes"] == content["peak_memory_bytes"]
         assert (row["image_height"], row["image_width"]) == tuple(content["image_size"])
